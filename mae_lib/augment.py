@@ -1,0 +1,92 @@
+"""Batched augmentation on the device: uint8 images in, normalised float crops out.
+
+A crop, its scaling and its flip are two small matrix products per image, one for rows and one for
+columns. The matrices hold PIL's antialiased bilinear filter, so that the result is what
+torchvision's `resized_crop(antialias=True)` gives one image at a time.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# ImageNet's channel statistics, used by the official MAE for its inputs and targets.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W), or floats in [0, 1], to about zero mean and unit deviation."""
+    x = images.float() / 255 if images.dtype == torch.uint8 else images
+    mean, std = (x.new_tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    return (x - mean) / std
+
+
+def denormalise(images: Tensor) -> Tensor:
+    """Undo `normalise`: (B, 3, H, W) in [0, 1] where the input was an image's."""
+    mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    return images * std + mean
+
+
+def resample_matrix(start: Tensor, length: Tensor, in_size: int, out_size: int) -> Tensor:
+    """Weights (B, out_size, in_size) that scale pixels [start, start + length) to out_size pixels.
+
+    A triangle filter, widened when shrinking, cut at the crop's ends and normalised, as in PIL.
+    `start` and `length` are (B,), in pixels.
+    """
+    scale = (length / out_size).view(-1, 1, 1)  # input pixels per output pixel
+    pixel = torch.arange(out_size, device=start.device).view(1, -1, 1)
+    centre = start.view(-1, 1, 1) + (pixel + 0.5) * scale  # (B, out, 1)
+    source = torch.arange(in_size, device=start.device) + 0.5  # (in,)
+    weight = (1 - (source - centre).abs() / scale.clamp(min=1)).clamp(min=0)  # (B, out, in)
+    first, last = start.view(-1, 1, 1), (start + length).view(-1, 1, 1)
+    weight = weight * ((source > first) & (source < last))
+    return weight / weight.sum(dim=2, keepdim=True)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Scale whole square images, uint8 (B, 3, H, W), to normalised floats (B, 3, size, size)."""
+    x = normalise(images)
+    h, w = x.shape[-2:]
+    if (h, w) == (size, size):
+        return x
+    zero = torch.zeros(1, device=x.device)
+    rows = resample_matrix(zero, zero + h, h, size)  # (1, size, H)
+    cols = resample_matrix(zero, zero + w, w, size)  # (1, size, W)
+    return rows @ x @ cols.mT
+
+
+def random_boxes(
+    n: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random crops (top, left, height, width), each (n,), in pixels, on the generator's device.
+
+    An area of `scale` times the image's and an aspect ratio between 3/4 and 4/3, log-uniform, as in
+    torchvision's RandomResizedCrop; a box too long for the image is shortened rather than redrawn,
+    so that no loop waits for the device.
+    """
+    u = torch.rand(4, n, generator=generator, device=generator.device)
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * u[0])
+    aspect = torch.exp(math.log(4 / 3) * (2 * u[1] - 1))
+    h = (area / aspect).sqrt().round().clamp(1, height)
+    w = (area * aspect).sqrt().round().clamp(1, width)
+    top = (u[2] * (height - h + 1)).floor().clamp(max=height - h)
+    left = (u[3] * (width - w + 1)).floor().clamp(max=width - w)
+    return top, left, h, w
+
+
+def random_resized_crop(
+    images: Tensor, size: int, generator: torch.Generator, scale: tuple[float, float] = (0.2, 1.0)
+) -> Tensor:
+    """Crop, scale and flip each image at random: uint8 (B, 3, H, W) → floats (B, 3, size, size).
+
+    The pretraining augmentation of He et al. 2022, appendix A.1. `images` lie on the generator's
+    device; the result is normalised.
+    """
+    b, _, h, w = images.shape
+    top, left, crop_h, crop_w = random_boxes(b, h, w, scale, generator)
+    rows = resample_matrix(top, crop_h, h, size)  # (B, size, H)
+    cols = resample_matrix(left, crop_w, w, size)  # (B, size, W)
+    flip = torch.rand(b, generator=generator, device=images.device) < 0.5
+    cols = torch.where(flip[:, None, None], cols.flip(1), cols)
+    return rows[:, None] @ normalise(images) @ cols.mT[:, None]

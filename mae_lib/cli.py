@@ -1,0 +1,70 @@
+"""Command lines made from dataclasses: one definition gives the field, its default and its help."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+
+
+def option(default, help: str, group: str):
+    """A dataclass field that is also a command-line option."""
+    return dataclasses.field(default=default, metadata={"help": help, "group": group})
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Options aligned in one column, and the description's own line breaks."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=36, width=100)
+
+
+def parser(command: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        command, "%(prog)s [options]", description, formatter_class=HelpFormatter
+    )
+
+
+def add_options(parser: argparse.ArgumentParser, cls: type, prefix: str = "") -> None:
+    """Add every `option` of dataclass `cls` to the parser, in groups; see `given`."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in _options(cls):
+        title = field.metadata["group"]
+        group = groups.setdefault(title, parser.add_argument_group(title))
+        flag = "--" + (prefix + field.name).replace("_", "-")
+        default = "" if field.default is None else f" (default: {_show(field.default)})"
+        settings = {"default": argparse.SUPPRESS, "help": field.metadata["help"] + default}
+        if isinstance(field.default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
+        else:
+            kind = int if field.default is None else type(field.default)
+            group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), **settings)
+
+
+def given(arguments: argparse.Namespace, cls: type, prefix: str = "") -> dict:
+    """The options of dataclass `cls` that stood on the command line."""
+    found = vars(arguments)
+    return {f.name: found[prefix + f.name] for f in _options(cls) if prefix + f.name in found}
+
+
+def _options(cls: type) -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(cls) if "help" in field.metadata]
+
+
+def _show(value) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value}"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command: expected errors end in one sentence, Ctrl-C in one line.
+
+    With MAE_LIB_DEBUG=1 in the environment the full traceback is shown.
+    """
+    if os.environ.get("MAE_LIB_DEBUG"):
+        return main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. Run the same command again to go on from here.")
+    except (ValueError, OSError, ArithmeticError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,226 @@
+"""Original against improved MAE: the same data, model and protocol, baselines included.
+
+Each run is pretrained, evaluated and written as one record of a results file. Finished runs are
+skipped and unfinished ones go on, so an interrupted comparison loses nothing.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mae_lib import cli, evaluate, hardware, plots
+from mae_lib.checkpoints import load_weights
+from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
+from mae_lib.data import ImageSet
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.pretrain import add_data_arguments, data_from, pretrain
+from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
+
+RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
+
+
+def frozen_measures(train: Tensor, mirrored: Tensor, test: Tensor, data: ImageSet) -> dict:
+    """Linear probe and kNN of features (N, D)."""
+    labels, test_labels = data.train_labels, data.test_labels
+    probe = evaluate.linear_probe(train, labels, test, test_labels, mirrored)
+    return {"lp": probe.entry(), "knn": evaluate.knn(train, labels, test, test_labels).entry()}
+
+
+def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
+    """Linear probe and kNN of an encoder as it is."""
+    views = (data.train, data.train.flip(3), data.test)
+    return frozen_measures(*(evaluate.extract_features(model, x) for x in views), data)
+
+
+def _mean_entries(values: dict[str, Tensor]) -> dict:
+    entries = {}
+    for name, value in values.items():
+        mean, low, high = mean_interval(value)
+        entries[name] = {"value": mean, "low": low, "high": high, "images": len(value)}
+    return entries
+
+
+@dataclasses.dataclass
+class Comparison:
+    """The runs of a comparison: `base` are the settings that all of them share."""
+
+    data: ImageSet
+    base: dict
+    fine_tune: FineTuneConfig
+    out: Path
+    results: Results
+    device: torch.device
+    fresh: bool = False  # do finished runs again
+
+    def config(self, variant: str, seed: int) -> PretrainConfig:
+        return PretrainConfig(**{**variant_settings(variant), **self.base, "seed": seed})
+
+    def about_data(self) -> dict:
+        data = self.data
+        return {
+            "name": data.name, "unlabeled": len(data.unlabeled), "train": len(data.train),
+            "test": len(data.test), "classes": len(data.classes), "pixels": data.train.shape[-1],
+        }
+
+    def baselines(self, seed: int) -> list[dict]:
+        """Chance, raw pixels, a randomly initialised encoder, and training from scratch."""
+        cfg, data = self.config("original", seed), self.data
+        chance = {"value": 100 * data.test_labels.bincount().max().item() / len(data.test_labels)}
+        views = (data.train, data.train.flip(3), data.test)
+        sizes = {k: getattr(cfg, k) for k in ("preset", "img_size", "patch_size", "precision")}
+        # Layers that all start at random have no reason to learn at different rates.
+        recipe = dataclasses.replace(self.fine_tune, layer_decay=1.0)
+
+        def scratch(folder: Path) -> dict:
+            return self._fine_tune(cfg, cfg.build_model(), recipe, "Scratch", folder)
+
+        def random_init(_: Path) -> dict:
+            return encoder_measures(cfg.build_model().to(self.device), data)
+
+        def raw_pixels(_: Path) -> dict:
+            return frozen_measures(*map(evaluate.pixel_features, views), data)
+
+        return [
+            self._run("chance", None, {}, lambda _: dict.fromkeys(("lp", "ft", "knn"), chance)),
+            self._run("raw pixels", None, {}, raw_pixels),
+            self._run("random init", seed, sizes, random_init),
+            self._run("from scratch", seed, {**sizes, "fine_tune": vars(recipe)}, scratch),
+        ]
+
+    def variant(self, variant: str, seed: int) -> dict:
+        """Pretrain one variant, then evaluate it."""
+        cfg, data, label = self.config(variant, seed), self.data, variant.capitalize()
+
+        def measure(folder: Path) -> dict:
+            run = pretrain(data.unlabeled, data.train, cfg, folder, self.device, label)
+            images = data.test[:RECONSTRUCTION_IMAGES]
+            quality = evaluate.reconstruction_quality(run.model, images, cfg.norm_pix)
+            quality = {method: _mean_entries(values) for method, values in quality.items()}
+            return {
+                **encoder_measures(run.model, data),
+                **self._fine_tune(cfg, run.model, self.fine_tune, label, folder),
+                **quality.pop("model"), "references": quality,
+                "seconds": run.seconds, "images_per_second": run.images_per_second,
+                "epochs": run.history.epochs(),
+            }
+
+        return self._run(variant, seed, {**vars(cfg), "fine_tune": vars(self.fine_tune)}, measure)
+
+    def _fine_tune(self, cfg, model, recipe: FineTuneConfig, label: str, folder: Path) -> dict:
+        precision = hardware.pick_precision(self.device, cfg.precision)
+        result = evaluate.fine_tune(model.to(self.device), self.data, recipe, cfg.seed, precision,
+                                    label, folder / "fine-tune.pt")
+        return {"ft": result.entry()}
+
+    def folder(self, name: str, seed: int | None) -> Path:
+        return self.out / (name.replace(" ", "-") + ("" if seed is None else f"-seed{seed}"))
+
+    def _run(
+        self, name: str, seed: int | None, settings: dict, measure: Callable[[Path], dict]
+    ) -> dict:
+        """The stored record of this run, or `measure(folder)` as a new one."""
+        identity = json.dumps([name, seed, self.about_data(), settings], sort_keys=True)
+        key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+        record, folder = self.results.find(key), self.folder(name, seed)
+        if self.fresh:
+            record = None
+            shutil.rmtree(folder, ignore_errors=True)
+        if record is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            record = {
+                "id": key, "name": name, "seed": seed, "data": self.about_data(),
+                "settings": settings, **hardware.describe(self.device),
+                "date": time.strftime("%Y-%m-%d"), "command": _command(),
+                "measures": measure(folder),
+            }
+            self.results.add(record)
+            for leftover in ("checkpoint.pt", "fine-tune.pt"):
+                (folder / leftover).unlink(missing_ok=True)
+        return record
+
+
+def _command() -> str:
+    """The command line, without folders of this machine."""
+    words = [f"imagefolder:{Path(word).name}" if word.startswith("imagefolder:") else word
+             for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", "mae_lib.compare", *words])
+
+
+def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path]:
+    """Write the figures of a comparison; reconstructions only where the weights are at hand."""
+    data = comparison.data
+    title = f"{data.name}, {len(data.unlabeled):,} unlabeled images, {records[-1]['device']}"
+    groups = grouped(records)
+    pretrained = {n: g[0] for n, g in groups.items() if "epochs" in g[0]["measures"]}
+    histories = {n: r["measures"]["epochs"] for n, r in pretrained.items()}
+    rows = [(name, {MEASURES[m][0]: found for m in ("lp", "ft", "knn")
+                    if (found := summarise(group, m))}) for name, group in groups.items()]
+    paths = [plots.save(plots.curves(histories, title), folder / "compare_curves.png"),
+             plots.save(plots.accuracy_bars(rows, title), folder / "compare_accuracy.png")]
+    models = {}
+    for name, record in pretrained.items():
+        path = comparison.folder(name, record["seed"]) / "model.safetensors"
+        if path.exists():
+            models[name] = load_weights(path)[0], record["settings"]["norm_pix"]
+    if models:
+        spread = torch.linspace(0, len(data.test) - 1, 5).long()
+        figure = plots.reconstructions(models, data.test[spread], 0.75, title)
+        paths.append(plots.save(figure, folder / "compare_reconstructions.png"))
+    return paths
+
+
+def main() -> None:
+    recipes = "\n".join(f"  {name:10} {recipe.about}" for name, recipe in RECIPES.items())
+    parser = cli.parser(
+        "python -m mae_lib.compare",
+        "Pretrain and evaluate original and improved MAE, with baselines, and print the table.\n"
+        f"Run the same command again to go on after an interruption.\n\nrecipes:\n{recipes}",
+    )
+    add_data_arguments(parser)
+    parser.add_argument("--recipe", default="quick", choices=RECIPES, help="(default: quick)")
+    parser.add_argument("--variants", nargs="+", default=["original", "improved"], metavar="NAME",
+                        help="original, improved, or add-ons joined by + (original improved)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/RECIPE-DATA)")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="(OUT/results.json)")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER",
+                        help="(figures for the quick recipe on scenes, else OUT/figures)")
+    parser.add_argument("--fresh", action="store_true", help="do finished runs again")
+    cli.add_options(parser, PretrainConfig)
+    cli.add_options(parser, FineTuneConfig, "ft-")
+    arguments = parser.parse_args()
+    recipe = RECIPES[arguments.recipe]
+    base = recipe.pretrain | cli.given(arguments, PretrainConfig)
+    fine_tune = FineTuneConfig(**recipe.fine_tune | cli.given(arguments, FineTuneConfig, "ft_"))
+    for variant in arguments.variants:
+        PretrainConfig(**{**variant_settings(variant), **base}).check()
+    device = hardware.pick_device(arguments.device)
+    data = data_from(arguments, recipe.counts)
+
+    name = f"{arguments.recipe}-{data.name.replace(':', '-')}"
+    out = arguments.out or Path("runs") / name
+    results = Results(arguments.results or out / "results.json")
+    comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh)
+    records = {}
+    for seed in arguments.seeds:
+        found = comparison.baselines(seed)
+        found += [comparison.variant(variant, seed) for variant in arguments.variants]
+        records |= {record["id"]: record for record in found}
+    default = Path("figures") if name == "quick-scenes" else out / "figures"
+    paths = draw(comparison, list(records.values()), arguments.figures or default)
+    print(f"\n{data.name}: {len(data.unlabeled):,} unlabeled, {len(data.train):,} train, "
+          f"{len(data.test):,} test images\n\n{table(list(records.values()))}\n")
+    print(f"Records: {results.path}\nFigures: {', '.join(map(str, paths))}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

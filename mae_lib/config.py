@@ -1,0 +1,119 @@
+"""Every setting of a run, each with its default and the help that the command line shows."""
+
+from dataclasses import dataclass
+
+import torch
+
+from mae_lib.cli import option
+from mae_lib.hardware import Purpose, generator
+from mae_lib.masking import schedule_mask_ratio
+from mae_lib.model import MaskedAutoencoder
+
+ADD_ONS = {
+    "curriculum": {"mask_ratio_sched": "linear"},
+    "laplacian": {"lambda_freq": 0.05},
+    "uniformity": {"lambda_unif": 0.01},
+}
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """All that decides a run's result. The defaults are the specification's original MAE."""
+
+    preset: str = option("specified", "model sizes, see mae_lib.model.PRESETS", "model")
+    img_size: int | None = option(None, "side of the model's input in pixels (preset's)", "model")
+    patch_size: int | None = option(None, "side of a patch in pixels (preset's)", "model")
+    epochs: int = option(10, "how often the data set is gone through", "schedule")
+    steps_per_epoch: int | None = option(None, "steps called an epoch (images / batch)", "schedule")
+    batch_size: int = option(64, "images per step", "schedule")
+    lr: float = option(1.5e-4, "peak learning rate", "schedule")
+    warmup_epochs: float = option(2.0, "epochs of linear warm-up, before the cosine", "schedule")
+    weight_decay: float = option(0.05, "AdamW's weight decay", "schedule")
+    crop_scale: float = option(0.2, "smallest share of the area that a crop keeps", "schedule")
+    mask_ratio: float = option(0.75, "share of patches hidden, at the end", "masking")
+    mask_ratio_sched: str = option("const", "const, linear or cosine", "masking")
+    mask_ratio_start: float = option(0.5, "share hidden at the start of a ramp", "masking")
+    mask_ratio_warmup_epochs: float = option(5.0, "epochs that the ramp lasts", "masking")
+    norm_pix: bool = option(True, "predict patches normalised by their own statistics", "loss")
+    lambda_freq: float = option(0.0, "weight of the Laplacian loss", "loss")
+    lambda_unif: float = option(0.0, "weight of the uniformity loss", "loss")
+    seed: int = option(0, "seed of weights, data order, crops and masks", "run")
+    precision: str = option("auto", "auto, fp32, bf16 or fp16", "run")
+
+    def build_model(self) -> MaskedAutoencoder:
+        """A freshly initialised model: the same seed gives the same weights."""
+        sizes = {k: getattr(self, k) for k in ("img_size", "patch_size") if getattr(self, k)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator(self.seed, Purpose.WEIGHTS).initial_seed())
+            return MaskedAutoencoder.from_preset(self.preset, **sizes)
+
+    def check(self) -> None:
+        """Raise ValueError, naming the setting, if a value is out of range."""
+        for name in ("epochs", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be at least 0 and below epochs ({self.epochs}), "
+                f"got {self.warmup_epochs}."
+            )
+        if not 0 < self.crop_scale <= 1:
+            raise ValueError(f"crop_scale must be above 0 and at most 1, got {self.crop_scale}.")
+        if self.lambda_unif and self.batch_size < 2:
+            raise ValueError("The uniformity loss compares images: batch_size must be at least 2.")
+        schedule_mask_ratio(0, 0, 1, self)
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """The fine-tuning recipe, after He et al. 2022, table 9, with fewer epochs for fewer images."""
+
+    epochs: int = option(50, "epochs over the labelled images", "fine-tuning")
+    batch_size: int = option(128, "images per step", "fine-tuning")
+    lr: float = option(1e-3, "peak learning rate", "fine-tuning")
+    warmup_epochs: float = option(5.0, "epochs of linear warm-up", "fine-tuning")
+    weight_decay: float = option(0.05, "AdamW's weight decay", "fine-tuning")
+    layer_decay: float = option(0.75, "learning rate's factor per layer downwards", "fine-tuning")
+    label_smoothing: float = option(0.1, "label smoothing", "fine-tuning")
+    crop_scale: float = option(0.35, "smallest share of the area that a crop keeps", "fine-tuning")
+
+
+def variant_settings(variant: str) -> dict:
+    """Settings of "original", "improved" (all add-ons), or add-ons joined by "+".
+
+    Raises ValueError for an unknown name.
+    """
+    names = {"original": [], "improved": list(ADD_ONS)}.get(variant, variant.split("+"))
+    unknown = [name for name in names if name not in ADD_ONS]
+    if unknown:
+        raise ValueError(
+            f"Unknown variant {variant!r}; use original, improved, or any of "
+            f"{', '.join(ADD_ONS)} joined by '+'."
+        )
+    return {key: value for name in names for key, value in ADD_ONS[name].items()}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a whole comparison; all can be changed on the command line."""
+
+    about: str
+    pretrain: dict
+    fine_tune: dict
+    counts: tuple[int, int, int] | None = None  # how many scenes of each split
+
+
+RECIPES = {
+    "quick": Recipe(
+        "tiny models, minutes on a CPU",
+        dict(preset="tiny", epochs=10, batch_size=128, lr=1.5e-3),
+        dict(epochs=20, lr=1e-3, warmup_epochs=2),
+        (8000, 2000, 2000),
+    ),
+    "hour": Recipe(
+        "64-pixel photographs, about an hour on a CPU",
+        dict(preset="specified", img_size=64, patch_size=8, batch_size=128, lr=6e-4),
+        dict(epochs=20, lr=1e-3, warmup_epochs=3),
+    ),
+    "specified": Recipe("the specification to the letter, for a GPU", {}, {}),
+}

@@ -1,0 +1,146 @@
+"""The three losses of the improved MAE, and their weighted sum.
+
+All are computed in float32 or better: bfloat16 predictions are converted first.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mae_lib.model import MAEOutput, MaskedAutoencoder
+from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
+
+NORM_PIX_EPS = 1e-6  # as in the official code
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half-precision numbers as float32, others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each patch (B, L, V): two tensors (B, L, 1)."""
+    mean = patches.mean(dim=-1, keepdim=True)
+    return mean, (patches.var(dim=-1, keepdim=True) + NORM_PIX_EPS).sqrt()
+
+
+def mae_loss(pred: Tensor, images: Tensor, mask: Tensor, patch_size: int, norm_pix: bool) -> Tensor:
+    """Mean squared error on masked patches (He et al. 2022, section 3, "Reconstruction target").
+
+    `pred` (B, L, p²·3), `images` (B, 3, H, W), `mask` (B, L) with 1 = masked. With `norm_pix` the
+    target is each patch minus its mean, over its standard deviation. Returns a scalar.
+    """
+    pred, target = at_least_float32(pred), patchify(at_least_float32(images), patch_size)
+    if norm_pix:
+        mean, std = patch_statistics(target)
+        target = (target - mean) / std
+    error = (pred - target).square().mean(dim=-1)  # (B, L)
+    return (error * mask).sum() / mask.sum().clamp(min=1)
+
+
+def predicted_images(pred: Tensor, images: Tensor, patch_size: int, norm_pix: bool) -> Tensor:
+    """The prediction (B, L, p²·3) as images (B, 3, H, W) in the units of `images`.
+
+    With `norm_pix` the prediction is in units of each patch's own mean and deviation, which are
+    taken here from the target: what is measured on the result is optimistic, since a real
+    reconstruction would not know them.
+    """
+    pred = at_least_float32(pred)
+    if norm_pix:
+        mean, std = patch_statistics(patchify(at_least_float32(images), patch_size))
+        pred = pred * std + mean
+    return unpatchify(pred, patch_size)
+
+
+def laplacian(images: Tensor) -> Tensor:
+    """Filter each channel with [[0,1,0],[1,−4,1],[0,1,0]]: (B, C, H, W) → (B, C, H−2, W−2).
+
+    No padding: border pixels, whose neighbours would have to be invented, are left out, so that
+    linear ramps give exactly 0.
+    """
+    x = images
+    cross = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
+    return cross - 4 * x[..., 1:-1, 1:-1]
+
+
+def laplacian_loss_masked(
+    pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor, composite: bool = True
+) -> Tensor:
+    """L1 distance between the Laplacians of prediction and target on masked pixels: a scalar.
+
+    `pred_img` and `tgt_img` (B, C, H, W); `mask_img` (B, 1, H, W), 1 = masked. The denominator is
+    the number of masked values, so the loss depends neither on the number of channels nor on the
+    mask ratio.
+
+    `composite` puts the true pixels where they are visible before filtering. Without it, the filter
+    reads across mask boundaries into the prediction on visible patches, which nothing supervises.
+
+    Raises ValueError if the shapes do not fit.
+    """
+    error, count = laplacian_error_per_image(pred_img, tgt_img, mask_img, composite)
+    return error.sum() / count.sum().clamp(min=1)
+
+
+def laplacian_error_per_image(
+    pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor, composite: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The sum over masked pixels of the Laplacians' L1 distance, and their number: two (B,)."""
+    b, _, h, w = pred_img.shape
+    if pred_img.shape != tgt_img.shape or mask_img.shape != (b, 1, h, w):
+        raise ValueError(
+            f"pred_img and tgt_img must have one shape (B, C, H, W) and mask_img (B, 1, H, W), got "
+            f"{tuple(pred_img.shape)}, {tuple(tgt_img.shape)} and {tuple(mask_img.shape)}."
+        )
+    difference = at_least_float32(pred_img) - at_least_float32(tgt_img)
+    if composite:  # the composite equals the target where visible
+        difference = difference * mask_img
+    # The filter is linear: the difference of the Laplacians is the Laplacian of the difference.
+    error = laplacian(difference).abs().mean(dim=1, keepdim=True)  # (B, 1, H−2, W−2)
+    inner = mask_img[..., 1:-1, 1:-1]
+    return (error * inner).sum(dim=(1, 2, 3)), inner.sum(dim=(1, 2, 3))
+
+
+def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8) -> Tensor:
+    """log of the mean over pairs i ≠ j of exp(−2‖zᵢ − zⱼ‖²), a scalar ≤ 0.
+
+    `z_tokens` (B, N, D) are the encoder's tokens; z is their mean over N, divided by its length, or
+    by `eps` if that is larger. 0 when all images have the same features; −4B/(B−1) at the
+    lowest, when they form a regular simplex (Wang & Isola 2020, section 4.1, with t = 2).
+
+    Raises ValueError for another shape or fewer than two images, which have no pair.
+    """
+    if z_tokens.ndim != 3 or len(z_tokens) < 2:
+        raise ValueError(
+            f"uniformity_loss needs tokens of shape (B, N, D) with B of at least 2, "
+            f"got {tuple(z_tokens.shape)}."
+        )
+    z = F.normalize(at_least_float32(z_tokens).mean(dim=1), dim=-1, eps=eps)  # (B, D)
+    b, length = len(z), z.square().sum(dim=1)  # lengths are 1, but 0 for features that are all 0
+    with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round distances away
+        squared_distance = (length[:, None] + length - 2 * z @ z.T).clamp(min=0)  # (B, B)
+    itself = torch.eye(b, dtype=torch.bool, device=z.device)
+    exponent = (-2 * squared_distance).masked_fill(itself, -torch.inf)
+    return exponent.flatten().logsumexp(dim=0) - math.log(b * (b - 1))
+
+
+def total_loss(
+    model: MaskedAutoencoder, images: Tensor, output: MAEOutput, cfg
+) -> dict[str, Tensor]:
+    """L_MAE + λ_freq · L_freq + λ_unif · L_unif, as scalars {"loss", "mae", "freq", "unif"}.
+
+    `images` (B, 3, H, W) are what `model` was given, `output` what it returned. `cfg` has
+    `norm_pix`, `lambda_freq` and `lambda_unif`. A term whose weight is 0 is not computed.
+    """
+    mae = mae_loss(output.pred, images, output.mask, model.patch_size, cfg.norm_pix)
+    terms = {"loss": mae, "mae": mae}
+    if cfg.lambda_freq:
+        pred_img = predicted_images(output.pred, images, model.patch_size, cfg.norm_pix)
+        mask_img = patch_mask_to_pixels(output.mask, model.patch_size)
+        terms["freq"] = laplacian_loss_masked(pred_img, images, mask_img)
+        terms["loss"] = terms["loss"] + cfg.lambda_freq * terms["freq"]
+    if cfg.lambda_unif:
+        terms["unif"] = uniformity_loss(output.latent[:, model.num_extra :])
+        terms["loss"] = terms["loss"] + cfg.lambda_unif * terms["unif"]
+    return terms

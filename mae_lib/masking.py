@@ -1,0 +1,98 @@
+"""Which patches the encoder may see: random masking and the curriculum of its ratio."""
+
+import math
+
+import torch
+from torch import Tensor
+
+SCHEDULES = ("const", "linear", "cosine")
+
+
+def check_mask_ratio(mask_ratio: float) -> None:
+    """Raise ValueError unless `mask_ratio` is a number in [0, 1)."""
+    if not 0 <= mask_ratio < 1:
+        raise ValueError(
+            f"mask_ratio must be at least 0 and below 1 (the share of patches hidden), "
+            f"got {mask_ratio}."
+        )
+
+
+def num_visible_patches(num_patches: int, mask_ratio: float) -> int:
+    """How many patches stay visible: int(num_patches · (1 − mask_ratio)), 49 of 196 at 0.75.
+
+    The plain expression of the official code, kept so that counts agree with it everywhere,
+    rounding of floats included. Raises ValueError if the ratio is outside [0, 1) or leaves nothing
+    visible.
+    """
+    check_mask_ratio(mask_ratio)
+    visible = int(num_patches * (1 - mask_ratio))
+    if visible < 1:
+        raise ValueError(
+            f"mask_ratio {mask_ratio} leaves none of {num_patches} patches visible; "
+            f"the largest possible is {1 - 1 / num_patches:.4f}."
+        )
+    return visible
+
+
+def random_mask_ids(noise: Tensor, num_visible: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn noise (B, L) into a per-image random mask: the smallest values stay visible.
+
+    Returns `ids_keep` (B, num_visible), the places of the visible patches in shuffled order; `mask`
+    (B, L), 0 = visible and 1 = masked; and `ids_restore` (B, L), which undoes the shuffle.
+    """
+    length = noise.shape[1]
+    if not 1 <= num_visible <= length:
+        raise ValueError(f"num_visible must be between 1 and {length} patches, got {num_visible}.")
+    ids_shuffle = noise.argsort(dim=1, stable=True)  # (B, L): shuffled place → original place
+    ids_restore = ids_shuffle.argsort(dim=1)  # (B, L): original place → shuffled place
+    mask = (ids_restore >= num_visible).float()  # (B, L)
+    return ids_shuffle[:, :num_visible], mask, ids_restore
+
+
+def random_masking(
+    x: Tensor,
+    mask_ratio: float,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keep a random share of each image's patches (He et al. 2022, section 3, "Masking").
+
+    `x` is (B, L, D). Returns `x_vis` (B, L_vis, D), `mask` (B, L) with 1 = masked, and
+    `ids_restore` (B, L). The mask repeats when the caller passes `noise` (B, L) or a seeded
+    `generator`.
+    """
+    b, length, _ = x.shape
+    if noise is None:
+        noise = torch.rand(b, length, device=x.device, generator=generator)
+    elif noise.shape != (b, length):
+        raise ValueError(f"noise must have shape {(b, length)}, got {tuple(noise.shape)}.")
+    ids_keep, mask, ids_restore = random_mask_ids(noise, num_visible_patches(length, mask_ratio))
+    return take_patches(x, ids_keep), mask, ids_restore
+
+
+def take_patches(x: Tensor, ids: Tensor) -> Tensor:
+    """Pick patches `ids` (B, K) of x (B, L, D): (B, K, D)."""
+    return x.gather(1, ids[:, :, None].expand(-1, -1, x.shape[2]))
+
+
+def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
+    """The mask ratio at `step` (0 … iters − 1) of `epoch` (from 0): the curriculum.
+
+    Ramps from `cfg.mask_ratio_start` to `cfg.mask_ratio` over the first
+    `cfg.mask_ratio_warmup_epochs` epochs, per step, then stays. `cfg.mask_ratio_sched` is "linear",
+    "cosine" (slow at both ends of the ramp) or "const" (`cfg.mask_ratio` throughout).
+    """
+    check_mask_ratio(cfg.mask_ratio)
+    if cfg.mask_ratio_sched not in SCHEDULES:
+        raise ValueError(
+            f"mask_ratio_sched must be one of {', '.join(SCHEDULES)}, got {cfg.mask_ratio_sched!r}."
+        )
+    if cfg.mask_ratio_sched == "const" or cfg.mask_ratio_warmup_epochs <= 0:
+        return cfg.mask_ratio
+    check_mask_ratio(cfg.mask_ratio_start)
+    progress = min((epoch + step / iters) / cfg.mask_ratio_warmup_epochs, 1.0)
+    if cfg.mask_ratio_sched == "cosine":
+        progress = (1 - math.cos(math.pi * progress)) / 2
+    return cfg.mask_ratio_start + (cfg.mask_ratio - cfg.mask_ratio_start) * progress
+
+

@@ -1,0 +1,126 @@
+"""How good a reconstruction or a representation is.
+
+Images are float tensors (B, C, H, W) with values in [0, 1]; `mask_img` is (B, 1, H, W) with
+1 = masked. Image metrics return one number per image, (B,), so that intervals can be computed.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mae_lib.losses import laplacian_error_per_image
+
+
+def composite(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
+    """The prediction where masked, the true pixels where visible: (B, C, H, W)."""
+    return torch.where(mask_img > 0, pred_img, tgt_img)
+
+
+def masked_psnr(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio on masked pixels, in dB, (B,): −10·log₁₀ of the squared error.
+
+    Predictions are clipped to [0, 1], as any screen does. Images without a masked pixel give inf.
+    """
+    error = (pred_img.clamp(0, 1) - tgt_img).square().mean(dim=1, keepdim=True) * mask_img
+    mse = error.sum(dim=(1, 2, 3)) / mask_img.sum(dim=(1, 2, 3)).clamp(min=1)
+    return -10 * mse.log10()
+
+
+def masked_hf_error(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
+    """High-frequency error, (B,): mean L1 distance of the Laplacians on masked pixels.
+
+    Measured on the composite, so that seams at mask boundaries count; see
+    `losses.laplacian_loss_masked`. It can reward smoothness: read it beside trivial references.
+    """
+    error, count = laplacian_error_per_image(pred_img.clamp(0, 1), tgt_img, mask_img)
+    return error / count.clamp(min=1)
+
+
+def masked_ssim(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
+    """Structural similarity of composite and target, averaged over masked pixels, (B,).
+
+    Gaussian windows of 11×11 pixels, σ = 1.5, K₁ = 0.01, K₂ = 0.03 (Wang et al. 2004, section
+    III.B); only windows that lie wholly inside the image count.
+
+    Raises ValueError for images under 11 pixels.
+    """
+    if min(tgt_img.shape[-2:]) < 11:
+        raise ValueError(f"SSIM needs images of at least 11×11 pixels, got {tuple(tgt_img.shape)}.")
+    x, y = composite(pred_img.clamp(0, 1), tgt_img, mask_img), tgt_img
+    channels = x.shape[1]
+    offset = torch.arange(11, dtype=x.dtype, device=x.device) - 5
+    gaussian = torch.softmax(-offset.square() / (2 * 1.5**2), dim=0)
+    kernel = torch.outer(gaussian, gaussian).expand(channels, 1, 11, 11)
+
+    def blur(z: Tensor) -> Tensor:
+        return F.conv2d(z, kernel, groups=channels)
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    ssim = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    ssim = ssim / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    inner = mask_img[..., 5:-5, 5:-5]
+    total = (ssim.mean(dim=1, keepdim=True) * inner).sum(dim=(1, 2, 3))
+    return total / inner.sum(dim=(1, 2, 3)).clamp(min=1)
+
+
+def effective_rank(features: Tensor) -> float:
+    """How many directions features (N, D) really use: exp of the entropy of the singular values.
+
+    Singular values of the centred features, scaled to sum to 1 (Roy & Vetterli 2007, definition 1).
+    Between 1, a line, and min(N − 1, D), a sphere; 0 when all rows are equal.
+
+    Raises ValueError for another shape or fewer than two rows.
+    """
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(
+            f"effective_rank needs features (N, D), N ≥ 2, got {tuple(features.shape)}."
+        )
+    x = features.double()
+    x = x - x.mean(dim=0)
+    singular = torch.linalg.svdvals(x)
+    if singular[0] <= 1e-12 * max(1.0, float(features.double().norm())):
+        return 0.0
+    p = singular / singular.sum()
+    return float(torch.special.entr(p).sum().exp())
+
+
+def trivial_reconstructions(tgt_img: Tensor, mask_img: Tensor) -> dict[str, Tensor]:
+    """Fillings that know nothing of images, the references that a reconstruction must beat.
+
+    "masked mean": the mean colour of the visible pixels. "bilinear fill": visible pixels spread
+    into the holes from coarser and coarser averages, joined smoothly. "blurred target": the target
+    itself after a Gaussian blur of σ = 2 pixels, a cheat that shows what smoothness alone earns.
+    """
+    visible = 1 - mask_img
+    count = visible.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    mean = (tgt_img * visible).sum(dim=(2, 3), keepdim=True) / count
+    return {
+        "masked mean": mean.expand_as(tgt_img),
+        "bilinear fill": _pull_push(tgt_img * visible, visible),
+        "blurred target": _blur(tgt_img, sigma=2.0),
+    }
+
+
+def _pull_push(weighted: Tensor, weight: Tensor) -> Tensor:
+    """Fill pixels of weight 0 bilinearly from a pyramid of averages (Gortler et al. 1996)."""
+    known = weighted / weight.clamp(min=1e-6)
+    if max(weight.shape[-2:]) == 1 or bool((weight > 0).all()):
+        return known
+    size = weight.shape[-2:]
+    half = [max(s // 2, 1) for s in size]
+    coarse = _pull_push(F.adaptive_avg_pool2d(weighted, half), F.adaptive_avg_pool2d(weight, half))
+    fill = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, known, fill)
+
+
+def _blur(images: Tensor, sigma: float) -> Tensor:
+    radius = int(3 * sigma)
+    offset = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
+    gaussian = torch.softmax(-offset.square() / (2 * sigma**2), dim=0)
+    channels = images.shape[1]
+    x = F.pad(images, (radius,) * 4, mode="reflect")
+    x = F.conv2d(x, gaussian.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
+    return F.conv2d(x, gaussian.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)

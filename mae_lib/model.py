@@ -1,0 +1,253 @@
+"""The masked autoencoder: a small Transformer, and an encoder that sees only visible patches.
+
+Parameter names follow the official code (github.com/facebookresearch/mae), so that its checkpoints
+load: `patch_embed.proj`, `blocks.0.attn.qkv`, `decoder_blocks.0.mlp.fc1`, `decoder_pred`, …
+"""
+
+import difflib
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mae_lib.masking import num_visible_patches, random_mask_ids, take_patches
+from mae_lib.patches import patchify, sincos_position_embedding
+
+# Sizes of the encoder and decoder; the ViT ones are the official MAE's (He et al. 2022, table 1 and
+# appendix A.1; Dosovitskiy et al. 2021).
+PRESETS = {
+    "specified": dict(img_size=224, patch_size=16, embed_dim=192, depth=8, num_heads=6,
+                      decoder_embed_dim=128, decoder_depth=4, decoder_num_heads=4),
+    "native96": dict(img_size=96, patch_size=8, embed_dim=192, depth=8, num_heads=6,
+                     decoder_embed_dim=128, decoder_depth=4, decoder_num_heads=4),
+    "tiny": dict(img_size=48, patch_size=8, embed_dim=96, depth=4, num_heads=3,
+                 decoder_embed_dim=64, decoder_depth=2, decoder_num_heads=2),
+    "vit_base": dict(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12,
+                     decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16,
+                     class_token=True),
+    "vit_large": dict(img_size=224, patch_size=16, embed_dim=1024, depth=24, num_heads=16,
+                      decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16,
+                      class_token=True),
+    "vit_huge": dict(img_size=224, patch_size=14, embed_dim=1280, depth=32, num_heads=16,
+                     decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16,
+                     class_token=True),
+}
+
+
+class MAEOutput(NamedTuple):
+    """What `MaskedAutoencoder.forward` returns."""
+
+    pred: Tensor  # (B, L, p²·3): the decoder's prediction for every patch, visible ones included
+    mask: Tensor  # (B, L): 1 = masked, 0 = visible
+    ids_restore: Tensor  # (B, L): undoes the shuffle
+    latent: Tensor  # (B, L_vis, D), or (B, 1 + L_vis, D) with a class token: the encoder's tokens
+
+
+class PatchEmbed(nn.Module):
+    """Linear projection of patches: (B, L, p²·3) → (B, L, embed_dim).
+
+    The weight is stored as the official code's convolution (embed_dim, 3, p, p), but applied as a
+    matrix product, so that only the patches that were kept are embedded.
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        weight = self.proj.weight.permute(0, 2, 3, 1).flatten(1)  # (D, p·p·3), as in patchify
+        return F.linear(patches, weight, self.proj.bias)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, (B, N, D) → (B, N, D) (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
+        if x.device.type == "cpu":
+            # Fused attention's backward pass is several times slower in bfloat16 than in float32
+            # on CPUs, so this one product stays in float32 there.
+            q, k, v = (x if x.dtype == torch.float64 else x.float() for x in (q, k, v))
+            with torch.autocast("cpu", enabled=False):
+                x = F.scaled_dot_product_attention(q, k, v).to(qkv.dtype)
+        else:
+            x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).reshape(b, n, d))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between: (B, N, D) → (B, N, D)."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """A pre-norm Transformer block: (B, N, D) → (B, N, D) (Dosovitskiy et al. 2021, 3.1)."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class MaskedAutoencoder(nn.Module):
+    """An asymmetric masked autoencoder (He et al. 2022, section 3).
+
+    The encoder embeds and processes visible patches only. The decoder, narrower and shallower, sees
+    their latent tokens and a learned mask token at every hidden place, and predicts all patches.
+
+    Raises ValueError for sizes that do not fit together.
+    """
+
+    def __init__(
+        self, img_size: int = 224, patch_size: int = 16, embed_dim: int = 192, depth: int = 8,
+        num_heads: int = 6, decoder_embed_dim: int = 128, decoder_depth: int = 4,
+        decoder_num_heads: int = 4, mlp_ratio: float = 4.0, class_token: bool = False,
+    ):
+        super().__init__()
+        if patch_size < 1 or img_size % patch_size:
+            raise ValueError(f"img_size {img_size} is not a multiple of patch_size {patch_size}.")
+        for name, dim, heads in (("embed_dim", embed_dim, num_heads),
+                                 ("decoder_embed_dim", decoder_embed_dim, decoder_num_heads)):
+            if dim % heads:
+                raise ValueError(f"{name} {dim} cannot be shared equally by {heads} heads.")
+        self.config = dict(
+            img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=depth,
+            num_heads=num_heads, decoder_embed_dim=decoder_embed_dim, decoder_depth=decoder_depth,
+            decoder_num_heads=decoder_num_heads, mlp_ratio=mlp_ratio, class_token=class_token,
+        )
+        self.img_size, self.patch_size, self.embed_dim = img_size, patch_size, embed_dim
+        self.grid = (img_size // patch_size,) * 2
+        self.num_patches = self.grid[0] * self.grid[1]
+        self.num_extra = int(class_token)  # tokens in front of the patch tokens
+
+        self.patch_embed = PatchEmbed(patch_size, embed_dim)
+        if class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        position = sincos_position_embedding(embed_dim, self.grid, class_token)
+        self.register_buffer("pos_embed", position[None])  # (1, [1 +] L, D)
+        self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+
+        self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_embed_dim))
+        position = sincos_position_embedding(decoder_embed_dim, self.grid, class_token)
+        self.register_buffer("decoder_pos_embed", position[None])
+        self.decoder_blocks = nn.ModuleList(
+            Block(decoder_embed_dim, decoder_num_heads, mlp_ratio) for _ in range(decoder_depth)
+        )
+        self.decoder_norm = nn.LayerNorm(decoder_embed_dim, eps=1e-6)
+        self.decoder_pred = nn.Linear(decoder_embed_dim, patch_size**2 * 3)
+        self._initialise()
+
+    @classmethod
+    def from_preset(cls, name: str, **changes) -> "MaskedAutoencoder":
+        """Build a preset by name, e.g. `from_preset("specified", img_size=64, patch_size=8)`."""
+        if name not in PRESETS:
+            near = difflib.get_close_matches(name, PRESETS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.{hint}")
+        return cls(**{**PRESETS[name], **changes})
+
+    def _initialise(self) -> None:
+        """Xavier-uniform matrices, zero biases, small normal tokens, as in the official code."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
+        nn.init.zeros_(self.patch_embed.proj.bias)
+        nn.init.normal_(self.mask_token, std=0.02)
+        if self.num_extra:
+            nn.init.normal_(self.cls_token, std=0.02)
+
+    def encode(self, images: Tensor, ids_keep: Tensor | None = None) -> Tensor:
+        """Encode the patches `ids_keep` (B, K) of images (B, 3, H, W), all of them by default.
+
+        Returns the latent tokens after the final norm, (B, K, D), a class token in front if any.
+        """
+        self._check_images(images)
+        patches = patchify(images, self.patch_size)  # (B, L, p²·3)
+        position = self.pos_embed[:, self.num_extra :].expand(len(images), -1, -1)  # (B, L, D)
+        if ids_keep is not None:
+            patches = take_patches(patches, ids_keep)  # (B, K, p²·3)
+            position = take_patches(position, ids_keep)  # (B, K, D)
+        x = self.patch_embed(patches) + position  # (B, K, D)
+        if self.num_extra:
+            cls_token = self.cls_token + self.pos_embed[:, :1]
+            x = torch.cat([cls_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + K, D)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def decode(self, latent: Tensor, ids_restore: Tensor) -> Tensor:
+        """Predict every patch, (B, L, p²·3), from latent tokens and the places they came from."""
+        x = self.decoder_embed(latent)  # (B, [1 +] K, D')
+        extra, x = x[:, : self.num_extra], x[:, self.num_extra :]
+        num_masked = ids_restore.shape[1] - x.shape[1]
+        hidden = self.mask_token.to(x.dtype).expand(len(x), num_masked, -1)
+        x = take_patches(torch.cat([x, hidden], dim=1), ids_restore)  # (B, L, D'), in order
+        x = torch.cat([extra, x], dim=1) + self.decoder_pos_embed
+        for block in self.decoder_blocks:
+            x = block(x)
+        return self.decoder_pred(self.decoder_norm(x))[:, self.num_extra :]  # (B, L, p²·3)
+
+    def forward(
+        self, images: Tensor, mask_ratio: float = 0.75, *, num_visible: int | None = None,
+        noise: Tensor | None = None, generator: torch.Generator | None = None,
+    ) -> MAEOutput:
+        """Hide patches of images (B, 3, H, W), encode the others, predict all.
+
+        Masks `mask_ratio` of the patches, or keeps exactly `num_visible` when given. The mask is
+        repeatable from `noise` (B, L) or a seeded `generator`. `images` are normalised as by
+        `augment.normalise`.
+        """
+        self._check_images(images)
+        shape = (len(images), self.num_patches)
+        if noise is None:
+            noise = torch.rand(shape, device=images.device, generator=generator)
+        elif noise.shape != shape:
+            raise ValueError(f"noise must have shape {shape}, got {tuple(noise.shape)}.")
+        if num_visible is None:
+            num_visible = num_visible_patches(self.num_patches, mask_ratio)
+        ids_keep, mask, ids_restore = random_mask_ids(noise, num_visible)
+        latent = self.encode(images, ids_keep)
+        return MAEOutput(self.decode(latent, ids_restore), mask, ids_restore, latent)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What a probe reads: the mean of all patch tokens after the final norm, (B, D)."""
+        return self.encode(images)[:, self.num_extra :].mean(dim=1)
+
+    def _check_images(self, images: Tensor) -> None:
+        expected = (3, self.img_size, self.img_size)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise ValueError(
+                f"This model takes images of shape (B, {', '.join(map(str, expected))}), "
+                f"got {tuple(images.shape)}."
+            )
+        if not images.is_floating_point():
+            raise ValueError(
+                f"This model takes normalised float images, got {images.dtype}; "
+                f"pass uint8 images through mae_lib.augment.normalise first."
+            )

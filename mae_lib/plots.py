@@ -1,0 +1,126 @@
+"""Every figure, in one style. Functions return the figure; `save` writes it."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mae_lib.augment import denormalise, resize
+from mae_lib.losses import predicted_images
+from mae_lib.metrics import composite, masked_psnr
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.patches import patch_mask_to_pixels
+
+# Okabe & Ito's colours, told apart by colour-blind readers too; grey is for baselines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GREY = "#8A8A8A"
+STYLE = {
+    "figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 110,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.alpha": 0.25, "axes.axisbelow": True, "font.size": 10, "legend.frameon": False,
+    "axes.titlesize": 10, "figure.titlesize": 11, "figure.titleweight": "bold",
+    "image.interpolation": "nearest", "figure.constrained_layout.h_pad": 0.08,
+}
+styled = matplotlib.rc_context(STYLE)  # a decorator: the style holds within a function
+
+
+def new_figure(rows: int, cols: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure that no pyplot state holds on to, and its axes (rows, cols)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, cols, squeeze=False)
+
+
+@styled
+def save(figure: Figure, path: Path) -> Path:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})  # no version, so that files compare
+    return Path(path)
+
+
+@styled
+def curves(histories: dict[str, list[dict]], title: str) -> Figure:
+    """Validation loss, PSNR and effective rank by epoch; `histories` are epoch records by label."""
+    panels = (
+        ("val_loss", "reconstruction loss, fixed masks at 0.75"),
+        ("val_psnr", "masked PSNR in dB, fixed masks at 0.75"),
+        ("effective_rank", "effective rank of the features"),
+    )
+    figure, axes = new_figure(1, 3, 12, 3.6)
+    for axis, (key, name) in zip(axes[0], panels, strict=True):
+        for i, (label, records) in enumerate(histories.items()):
+            x, y = [r["epoch"] for r in records], [r[key] for r in records]
+            axis.plot(x, y, "o-", markersize=4, color=COLOURS[i % len(COLOURS)], label=label)
+        axis.set(title=name, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].legend()
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def accuracy_bars(rows: list[tuple[str, dict[str, tuple]]], title: str) -> Figure:
+    """Bars with intervals, a panel a measure: `rows` are (name, {measure: (value, low, high)})."""
+    measures = list(dict.fromkeys(m for _, found in rows for m in found))
+    figure, axes = new_figure(1, len(measures), 4 * len(measures), 3.8)
+    for axis, measure in zip(axes[0], measures, strict=True):
+        shown = [(name, found[measure]) for name, found in rows if measure in found]
+        methods = 0
+        for i, (name, (value, low, high)) in enumerate(shown):
+            baseline = name in ("chance", "raw pixels", "random init", "from scratch")
+            colour = GREY if baseline else COLOURS[methods % len(COLOURS)]
+            methods += not baseline
+            axis.bar(i, value, color=colour, width=0.7)
+            if low == low:
+                error = [[value - low], [high - value]]
+                axis.errorbar(i, value, yerr=error, color="black", capsize=4)
+            axis.annotate(f"{value:.1f}", (i, high if high == high else value), ha="center",
+                          va="bottom", xytext=(0, 3), textcoords="offset points")
+        axis.set_xticks(range(len(shown)), [name.replace(" ", "\n") for name, _ in shown])
+        axis.set(title=measure, ylabel="test accuracy, %")
+        axis.grid(axis="x", visible=False)
+        axis.margins(y=0.12)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+@torch.no_grad()
+def reconstructions(
+    models: dict[str, tuple[MaskedAutoencoder, bool]], images: Tensor, mask_ratio: float, title: str
+) -> Figure:
+    """Target, masked input and each model's composite, one row per uint8 image (N, 3, H, W).
+
+    `models` are (model, norm_pix) by label. All see the same masks.
+    """
+    first = next(iter(models.values()))[0]
+    x = resize(images, first.img_size)
+    noise = torch.rand(len(x), first.num_patches, generator=torch.Generator().manual_seed(1))
+    target = denormalise(x).clamp(0, 1)
+    figure, axes = new_figure(len(x), 2 + len(models), 2.1 * (2 + len(models)), 2.15 * len(x) + 0.5)
+    for k, (label, (model, norm_pix)) in enumerate(models.items()):
+        output = model.cpu().eval()(x, mask_ratio, noise=noise)
+        mask = patch_mask_to_pixels(output.mask, model.patch_size)
+        pred = denormalise(predicted_images(output.pred, x, model.patch_size, norm_pix)).clamp(0, 1)
+        filled, psnr = composite(pred, target, mask), masked_psnr(pred, target, mask)
+        for row in range(len(x)):
+            _show(axes[row, 2 + k], filled[row])
+            axes[row, 2 + k].set_xlabel(f"{psnr[row]:.1f} dB", fontsize=9)
+        axes[0, 2 + k].set_title(label)
+    for row in range(len(x)):
+        _show(axes[row, 0], target[row])
+        _show(axes[row, 1], target[row] * (1 - mask[row]) + 0.5 * mask[row])
+    axes[0, 0].set_title("target")
+    axes[0, 1].set_title(f"{mask_ratio:.0%} masked")
+    figure.suptitle(title)
+    return figure
+
+
+def _show(axis, image: Tensor) -> None:
+    axis.imshow(image.permute(1, 2, 0).numpy())
+    axis.set(xticks=[], yticks=[])
+    axis.grid(visible=False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)

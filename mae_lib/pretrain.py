@@ -1,0 +1,291 @@
+"""Pretraining a masked autoencoder: the loop, its checkpoints and its command line.
+
+Everything random at a step depends on (seed, step) alone, and the state is saved as a whole, so
+that a run killed at any moment and started again ends with the same weights as if it never was.
+"""
+
+import argparse
+import dataclasses
+import functools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mae_lib import cli, hardware
+from mae_lib.augment import denormalise, random_resized_crop, resize
+from mae_lib.checkpoints import load_checkpoint, save_checkpoint, save_weights
+from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.data import ImageSet, load_data
+from mae_lib.hardware import Purpose
+from mae_lib.history import History
+from mae_lib.losses import mae_loss, predicted_images, total_loss
+from mae_lib.masking import num_visible_patches, schedule_mask_ratio
+from mae_lib.metrics import effective_rank, masked_psnr
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.optim import adamw, schedule_learning_rate, set_learning_rate
+from mae_lib.patches import patch_mask_to_pixels
+
+VALIDATION_IMAGES, VALIDATION_MASK_RATIO = 512, 0.75
+LOG_SECONDS, CHECKPOINT_SECONDS = 1.0, 60.0
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became nan or infinite; training stopped before saving such weights."""
+
+
+@dataclass
+class Run:
+    """A finished pretraining: the model, its history, and the time its steps took."""
+
+    model: MaskedAutoencoder
+    history: History
+    seconds: float  # training steps alone, without validation
+    images_per_second: float
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(n: int, seed: int, turn: int) -> Tensor:
+    generator = hardware.generator(seed, Purpose.ORDER, turn)
+    return torch.randperm(n, generator=generator)
+
+
+def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """Which of n images make up the batch at `step`: (batch_size,).
+
+    Batches are cut from an endless row of shuffled passes over the data, so that all are full and
+    each image is seen once in a pass.
+    """
+    places = torch.arange(step * batch_size, (step + 1) * batch_size)
+    turns = places // n
+    parts = [_shuffled(n, seed, int(t))[places[turns == t] % n] for t in turns.unique()]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast) -> dict:
+    """The reconstruction loss, masked PSNR (dB) and effective rank of features on fixed images.
+
+    Masks are fixed too, at ratio 0.75 whatever the curriculum does, and for every seed and variant:
+    only so can losses be compared between runs and epochs.
+    """
+    device = next(model.parameters()).device
+    generator = hardware.generator(Purpose.VALIDATION)
+    noise = torch.rand(len(images), model.num_patches, generator=generator)
+    loss, psnr, features = 0.0, [], []
+    for part, part_noise in zip(images.split(64), noise.split(64), strict=True):
+        x = resize(part.to(device), model.img_size)
+        with cast:
+            output = model(x, VALIDATION_MASK_RATIO, noise=part_noise.to(device))
+            features.append(model.features(x).float().cpu())
+        part_loss = mae_loss(output.pred, x, output.mask, model.patch_size, cfg.norm_pix)
+        loss += float(part_loss) * len(x)
+        pred = predicted_images(output.pred, x, model.patch_size, cfg.norm_pix)
+        mask = patch_mask_to_pixels(output.mask, model.patch_size)
+        psnr.append(masked_psnr(denormalise(pred), denormalise(x), mask).cpu())
+    return {
+        "val_loss": loss / len(images),
+        "val_psnr": float(torch.cat(psnr).mean()),
+        "effective_rank": effective_rank(torch.cat(features)),
+    }
+
+
+def pretrain(
+    images: Tensor, validation_images: Tensor, cfg: PretrainConfig, out: Path | None = None,
+    device: torch.device | None = None, label: str = "Original", progress: bool = True,
+) -> Run:
+    """Pretrain on `images`, uint8 (N, 3, H, W), and validate on others, every epoch.
+
+    With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
+    history.jsonl and ends with model.safetensors. `label` stands on the progress bars.
+
+    Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
+    other settings; NonFiniteLoss; OSError when the disk is full.
+    """
+    cfg.check()
+    if len(images) < cfg.batch_size:
+        raise ValueError(
+            f"{len(images)} images do not fill one batch of {cfg.batch_size}; lower batch_size."
+        )
+    device = device or hardware.pick_device()
+    if device.type == "cpu":
+        hardware.keep_freed_memory()
+    model = cfg.build_model().to(device)
+    optimizer = adamw(model, cfg.weight_decay)
+    checkpoint = Path(out) / "checkpoint.pt" if out else None
+    cfg, step, seconds, scaler_state = _resume(checkpoint, cfg, model, optimizer, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=cfg.precision == "fp16")
+    if scaler_state:
+        scaler.load_state_dict(scaler_state)
+    history = History(Path(out) / "history.jsonl" if out else None, step)
+    validation_images = validation_images[:VALIDATION_IMAGES]
+    iters = cfg.steps_per_epoch or -(-len(images) // cfg.batch_size)
+    cast = hardware.autocast(device, cfg.precision)
+
+    def save() -> None:
+        if checkpoint:
+            state = {
+                "config": dataclasses.asdict(cfg), "step": step, "seconds": seconds,
+                "model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+            }
+            save_checkpoint(checkpoint, state)
+
+    saved = time.perf_counter()
+    while step < cfg.epochs * iters:
+        epoch, i = divmod(step, iters)
+        title = f"Pretrain {label} E{epoch + 1}/{cfg.epochs}"
+        bar = tqdm(total=iters, initial=i, desc=title, disable=not progress)
+        model.train()
+        while i < iters:
+            pending, start = [], time.perf_counter()
+            while i < iters and (not pending or time.perf_counter() - start < LOG_SECONDS):
+                lr = schedule_learning_rate(epoch, i, iters, cfg)
+                mask_ratio = schedule_mask_ratio(epoch, i, iters, cfg)
+                set_learning_rate(optimizer, lr)
+                ids = batch_indices(len(images), cfg.batch_size, step, cfg.seed)
+                batch = images[ids.to(images.device)].to(device, non_blocking=True)
+                terms = train_step(model, batch, optimizer, scaler, cast, mask_ratio, step, cfg)
+                step, i = step + 1, i + 1
+                pending.append((step, lr, mask_ratio, terms))
+            records = _read_losses(pending, cfg)  # the only wait for the device
+            seconds += time.perf_counter() - start
+            history.add(records)
+            loss = records[-1]["loss"]
+            bar.set_postfix_str(f"lr={lr:.2e}, mask={mask_ratio:.2f}, loss={loss:.4f}", False)
+            bar.update(len(records))
+            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                save()
+                saved = time.perf_counter()
+        bar.close()
+        model.eval()
+        history.add([{
+            "kind": "epoch", "step": step, "epoch": epoch + 1, "lr": lr, "mask_ratio": mask_ratio,
+            "loss": history.mean_loss(iters), "seconds": seconds,
+            **validate(model, validation_images, cfg, cast),
+        }])
+        save()
+        saved = time.perf_counter()
+    model.eval()
+    if out:
+        save_weights(Path(out) / "model.safetensors", model, label=label, **dataclasses.asdict(cfg))
+    return Run(model, history, seconds, step * cfg.batch_size / max(seconds, 1e-9))
+
+
+def train_step(
+    model: MaskedAutoencoder, batch: Tensor, optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler, cast: torch.autocast, mask_ratio: float, step: int,
+    cfg: PretrainConfig,
+) -> dict[str, Tensor]:
+    """One step on a batch of uint8 images (B, 3, H, W) that already lies on the device.
+
+    Returns the loss terms as detached scalars, still on the device.
+    """
+    generator = hardware.generator(cfg.seed, Purpose.CROP_AND_MASK, step, device=batch.device)
+    x = random_resized_crop(batch, model.img_size, generator, (cfg.crop_scale, 1.0))
+    noise = torch.rand(len(x), model.num_patches, generator=generator, device=x.device)
+    num_visible = num_visible_patches(model.num_patches, mask_ratio)
+    with cast:
+        output = model(x, num_visible=num_visible, noise=noise)
+    terms = total_loss(model, x, output, cfg)
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(terms["loss"]).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
+    """Turn pending (step, lr, mask_ratio, terms) into records, or raise NonFiniteLoss."""
+    values = torch.stack([torch.stack(list(terms.values())) for *_, terms in pending]).tolist()
+    names = {"mae": "reconstruction", "freq": "Laplacian", "unif": "uniformity", "loss": "total"}
+    records = []
+    for (step, lr, mask_ratio, terms), row in zip(pending, values, strict=True):
+        record = dict(zip(terms, row, strict=True))
+        for name, long_name in names.items():
+            value = record.get(name, 0.0)
+            if value != value or abs(value) == float("inf"):
+                raise NonFiniteLoss(
+                    f"The {long_name} loss became {value} at step {step}; the checkpoint from "
+                    f"before is kept. Try a lower learning rate than {cfg.lr:g}, a longer warm-up, "
+                    f"or --precision fp32."
+                )
+        records.append({"kind": "step", "step": step, "lr": lr, "mask_ratio": mask_ratio, **record})
+    return records
+
+
+def _resume(
+    path: Path | None, cfg: PretrainConfig, model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer, device: torch.device,
+) -> tuple[PretrainConfig, int, float, dict]:
+    """Load the checkpoint at `path`, if any, into model and optimizer, and settle the precision."""
+    if path is None or not path.exists():
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        precision = hardware.pick_precision(device, cfg.precision)
+        return dataclasses.replace(cfg, precision=precision), 0, 0.0, {}
+    state = load_checkpoint(path)
+    theirs, ours = state["config"], dataclasses.asdict(cfg)
+    if ours["precision"] == "auto":  # what was chosen when the run began
+        ours["precision"] = theirs.get("precision")
+    changed = [f"{k} {theirs.get(k)} → {v}" for k, v in ours.items() if theirs.get(k) != v]
+    if changed:
+        raise ValueError(
+            f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
+            f"choose another folder, or delete that one."
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return PretrainConfig(**ours), state["step"], state["seconds"], state["scaler"]
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="scenes", metavar="NAME",
+                        help="scenes, stl10, cifar10 or imagefolder:PATH (default: scenes)")
+    parser.add_argument("--size", type=int, metavar="N",
+                        help="side at which an imagefolder's images are stored, in pixels (96)")
+    parser.add_argument("--limit", type=int, metavar="N", help="use only N unlabeled images")
+    parser.add_argument("--strict", action="store_true", help="stop at an unreadable image")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def data_from(arguments: argparse.Namespace, counts: tuple | None = None) -> ImageSet:
+    """The data set that `add_data_arguments` describe; `counts` are for scenes."""
+    return load_data(arguments.data, size=arguments.size, limit=arguments.limit,
+                     strict=arguments.strict, counts=counts if arguments.data == "scenes" else None)
+
+
+def main() -> None:
+    parser = cli.parser(
+        "python -m mae_lib.pretrain",
+        "Pretrain a masked autoencoder. Run the same command again to resume.\n\n"
+        "  python -m mae_lib.pretrain --data scenes --preset tiny --variant improved\n"
+        "  python -m mae_lib.pretrain --data stl10 --out runs/stl10-original",
+    )
+    add_data_arguments(parser)
+    parser.add_argument("--variant", default="original", metavar="NAME", help="original, improved, "
+                        "or of curriculum, laplacian, uniformity some joined by + (original)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/DATA-VARIANT)")
+    cli.add_options(parser, PretrainConfig)
+    arguments = parser.parse_args()
+    chosen = cli.given(arguments, PretrainConfig)
+    cfg = PretrainConfig(**{**variant_settings(arguments.variant), **chosen})
+    cfg.check()
+    device = hardware.pick_device(arguments.device)
+    data = data_from(arguments)
+    out = arguments.out or Path("runs") / f"{data.name.replace(':', '-')}-{arguments.variant}"
+    label = arguments.variant.capitalize()
+    run = pretrain(data.unlabeled, data.train, cfg, out, device, label)
+    last = run.history.epochs()[-1]
+    print(
+        f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s; "
+        f"validation loss {last['val_loss']:.4f}, PSNR {last['val_psnr']:.2f} dB. "
+        f"Weights: {out / 'model.safetensors'}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,191 @@
+"""Synthetic photographs, so that the course runs without downloading anything.
+
+A photograph is mostly things in front of other things. The dead-leaves model takes that literally:
+drop opaque "leaves" on a plane, their radii drawn from a power law, and the result has the edges,
+the smooth parts and the 1/f^2 power spectrum of natural images. Here every image is such a pile of
+27 leaves. One of them, the object, has one of five shapes and is striped or checked: that pair is
+the class. The clutter is striped and checked too, and place, size, turn, colour, contrast and light
+are random, so neither the shape, nor the texture, nor the colour of any pixel tells the class.
+
+The size of the images and the names of the splits imitate STL-10 (Coates, Ng & Lee, 2011). Sources:
+  Ruderman, "Origins of scaling in natural images", 1997: occlusion and power-law sizes.
+  Lee, Mumford & Huang, "Occlusion models for natural images", 2001: dead leaves, radii ~ r^-3.
+  Ruderman, Cronin & Chiao, "Statistics of cone responses to natural images", 1998: in logarithms,
+  colours in nature vary independently along light-dark, blue-yellow and red-green.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+SHAPES = ("disc", "ring", "square", "triangle", "star")
+TEXTURES = ("striped", "checked")
+CLASSES: tuple[str, ...] = tuple(f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES)
+SPLITS = ("unlabeled", "train", "test")
+
+OBJECT = 24  # leaves are numbered from the ground, 0, to the nearest, and painted in that order
+N_LEAVES = OBJECT + 4  # so three leaves may hide parts of the object
+NOISE_SIDE = 512
+# Ruderman's three axes as RGB directions (one a row), and how far colours spread along each.
+COLOUR_AXES = np.array([[1, 1, 1], [0.6, 0.25, -0.85], [0.65, -0.4, 0.1]], np.float32)
+COLOUR_SPREAD = np.array([[0.8], [0.5], [0.3]], np.float32)
+
+
+def generate(
+    split: str, start: int, stop: int, *, size: int = 96, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images start to stop-1 of a split, uint8 (n, 3, size, size), and labels, int64 (n,).
+
+    Image i depends on (seed, split, i, size) only, so workers may cut a split as they like.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"Unknown split {split!r}: choose one of {', '.join(SPLITS)}.")
+    if start < 0:
+        raise ValueError(f"start must not be negative, got {start}.")
+    if stop < start:
+        raise ValueError(f"stop must not be below start, got start={start} and stop={stop}.")
+    if size < 32:
+        raise ValueError(f"size must be at least 32 pixels, got {size}.")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}.")
+    images = np.empty((stop - start, 3, size, size), np.uint8)
+    labels = np.empty(stop - start, np.int64)
+    for n, i in enumerate(range(start, stop)):
+        # In a counter-based generator the image's number can be the counter: no stream is shared.
+        counter = (0, 0, i, SPLITS.index(split))
+        rng = np.random.Generator(np.random.Philox(key=seed, counter=counter))
+        labels[n] = rng.integers(len(CLASSES))
+        images[n] = _render(rng, *divmod(int(labels[n]), len(TEXTURES)), size)
+    return images, labels
+
+
+def _render(rng: np.random.Generator, shape: int, texture: int, size: int) -> np.ndarray:
+    """Draw one image: uint8 (3, size, size)."""
+    u = rng.random((9, N_LEAVES), np.float32)  # every random number of the scene: a column a leaf
+    z = rng.standard_normal((2, 3, N_LEAVES), np.float32)
+    place = _window(size) + rng.integers(NOISE_SIDE**2)
+    rough, smooth = (_noise(power).take(place, mode="wrap") for power in (0.6, 2))
+    pad = size // 16  # a margin from which shadows fall into the image, whose own side is 1
+    t = ((np.arange(-pad, size + pad) + 0.5) / size).astype(np.float32)
+    cx, cy, radius, squash, tilt = _scatter(u)
+    pile = _pile(t, cx, cy, radius, squash, tilt, u[5] < 0.3, SHAPES[shape])
+    leaf = pile[pad:-pad, pad:-pad].copy()  # (size, size): the leaf that a pixel shows
+    x, y = t[pad:-pad], t[pad:-pad, None]
+
+    def per_pixel(table):  # (..., N_LEAVES) -> (..., size, size)
+        return table.take(leaf, axis=-1, mode="clip")
+
+    # Texture: waves across a leaf in one direction (stripes) or two (checks), a little bent.
+    wave, turn = 2 * np.pi * (6 + 6 * u[6]), 2 * np.pi * u[8]
+    checked = (u[7] < 0.5).astype(np.float32)
+    checked[OBJECT] = texture
+    wx, wy = per_pixel(wave * np.cos(turn)), per_pixel(wave * np.sin(turn))
+    pattern = np.sin(wx * x + wy * y + smooth)
+    pattern *= 1 + per_pixel(checked) * (np.sin(wx * y - wy * x + smooth) - 1)
+    pattern = np.clip(2.5 * pattern, -1, 1)
+
+    # Colour, in logarithms, where light and paint add up. The object is rather bright.
+    ink = 0.4 * z[1]
+    ink[0] += np.copysign(0.3, ink[0])
+    ink[0, OBJECT] *= 1.6
+    patterned = u[7] % 0.5 < 0.15
+    patterned[OBJECT] = True
+    z[0, 0, OBJECT] += 0.7
+    paint = z[0] + 0.4 * z[0, :, :1]  # clutter takes after the ground, as if in the same light
+    paint, ink = (COLOUR_AXES.T @ (COLOUR_SPREAD * c) for c in (paint, ink * patterned))
+    image = per_pixel(ink)
+    image *= pattern
+    image += per_pixel(paint)
+
+    # Light from above, left or right: every leaf is bright on that side and throws a shadow.
+    lx, ly = (0.6 if u[0, 0] < 0.5 else -0.6), 0.8
+    bulge = -0.6 / radius
+    bulge[0] = z[0, 0, 0]  # the ground is lit evenly from side to side, not like a ball
+    light = (lx * x + ly * y - per_pixel(lx * cx + ly * cy)) * per_pixel(bulge)
+    light = np.clip(light, -0.7, 0.7) + 0.3 * smooth
+    for s in (1, 2):  # two steps, for a soft border
+        down = s * max(1, size // 40)
+        left = pad - (down if lx > 0 else -down)
+        hidden = pile[pad - down : -pad - down, left : left + size] > leaf
+        light -= np.float32(0.4) * hidden
+    image += light
+
+    # Film: a little grain, and soft saturation at both ends.
+    image += 0.16 * rough
+    return (255 / (1 + np.exp(-image))).astype(np.uint8)
+
+
+def _scatter(u):
+    """Centre x and y, radius, flatness and tilt of every leaf, (N_LEAVES,) each."""
+    cx, cy = 1.2 * u[:2] - 0.1
+    radius = (0.07**-2 + u[2] * (0.6**-2 - 0.07**-2)) ** -0.5  # between 0.07 and 0.6, ~ r^-3
+    radius[OBJECT + 1 :] *= 0.6
+    squash, tilt = 0.3 + 0.5 * u[3], 2 * np.pi * u[4]
+    # As people take photographs: the object near the middle, large and nearly upright.
+    cx[OBJECT], cy[OBJECT] = 0.38 + 0.24 * u[:2, OBJECT]
+    radius[OBJECT] = 0.24 + 0.14 * u[2, OBJECT]
+    squash[OBJECT] = 0.85 + 0.15 * u[3, OBJECT]
+    tilt[OBJECT] = 0.8 * (u[4, OBJECT] - 0.5)
+    return cx, cy, radius, squash, tilt
+
+
+def _pile(t, cx, cy, radius, squash, tilt, boxy, shape):
+    """Paint the leaves in order: (len(t), len(t)) numbers of the leaf seen at each pixel."""
+    cos, sin = np.cos(tilt), np.sin(tilt)
+    wide = radius * (np.abs(cos) + squash * np.abs(sin))
+    high = radius * (np.abs(sin) + squash * np.abs(cos))
+    wide[OBJECT] = high[OBJECT] = 1.4 * radius[OBJECT]  # as far as the tips of the star
+    left, right, top, bottom = (
+        np.searchsorted(t, edge).tolist() for edge in (cx - wide, cx + wide, cy - high, cy + high)
+    )
+    # In a leaf's own axes, with the leaf in |u, v| < 1, pixel (i, j) is (uy[i] + ux[j], vy[i] +
+    # vx[j]). These rows and columns cost little for all leaves; the sums are left to each box.
+    cos, sin, squash = (a[:, None] for a in (cos, sin, squash))
+    dx, dy = ((t - c[:, None]) / radius[:, None] for c in (cx, cy))
+    ux, vx = cos * dx, -sin * dx / squash
+    uy, vy = (sin * dy)[:, :, None], (cos * dy / squash)[:, :, None]
+    kinds = ["box" if b else "ellipse" for b in boxy.tolist()]
+    kinds[OBJECT] = shape
+    seen = np.zeros((len(t), len(t)), np.intp)
+    for k in range(1, N_LEAVES):
+        rows, cols = slice(top[k], bottom[k]), slice(left[k], right[k])
+        inside = _inside(kinds[k], uy[k, rows] + ux[k, cols], vy[k, rows] + vx[k, cols])
+        np.copyto(seen[rows, cols], k, where=inside)
+    return seen
+
+
+def _inside(shape, u, v):
+    """Which of the points (u, v) lie in the shape of about unit radius; booleans like u."""
+    if shape == "box":
+        return np.maximum(u * u, v * v) < 0.7
+    if shape in ("disc", "ellipse"):
+        return u * u + v * v < 0.95
+    if shape == "ring":
+        return np.abs(u * u + v * v - 0.7) < 0.45
+    # A point is in a regular polygon if it is behind every side, in a star if behind all but one.
+    n, apothem = {"square": (4, 0.8), "triangle": (3, 0.65), "star": (5, 0.42)}[shape]
+    first = second = np.full_like(u, -9)
+    for k in range(n):
+        side = math.cos(2 * math.pi * k / n) * v + math.sin(2 * math.pi * k / n) * u
+        second = np.maximum(second, np.minimum(first, side))
+        first = np.maximum(first, side)
+    return (second if shape == "star" else first) < apothem
+
+
+@lru_cache
+def _window(size):
+    """Flat places in the noise under the pixels of an image: (size, size)."""
+    i = (np.arange(size) * (192 / size)).astype(np.intp)
+    return i[:, None] * NOISE_SIDE + i
+
+
+@lru_cache
+def _noise(power):
+    """Gaussian noise of amplitude 1/f^power and unit variance: (NOISE_SIDE, NOISE_SIDE)."""
+    rng = np.random.Generator(np.random.Philox(key=1997))
+    white = rng.standard_normal((NOISE_SIDE, NOISE_SIDE))
+    f = np.hypot(np.fft.fftfreq(NOISE_SIDE)[:, None], np.fft.rfftfreq(NOISE_SIDE))
+    f[0, 0] = np.inf
+    noise = np.fft.irfft2(np.fft.rfft2(white) / f**power)
+    return (noise / noise.std()).astype(np.float32)

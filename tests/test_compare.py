@@ -1,0 +1,159 @@
+"""The main job, end to end on a small folder of images, and its bookkeeping."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from matplotlib.image import imread
+from PIL import Image
+
+from mae_lib import compare as C
+from mae_lib import results as R
+
+NAMES = ["chance", "raw pixels", "random init", "from scratch", "original", "improved"]
+SMALL = """
+    --preset tiny --img-size 32 --patch-size 8 --epochs 2 --batch-size 10 --lr 1e-3 --size 32
+    --warmup-epochs 1 --ft-epochs 2 --ft-batch-size 10 --ft-warmup-epochs 1 --precision fp32
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An imagefolder of two classes, light and dark."""
+    root, rng = tmp_path_factory.mktemp("pictures") / "tones", np.random.default_rng(0)
+    for split, n in (("unlabeled/all", 24), ("train/dark", 10), ("train/light", 10),
+                     ("test/dark", 6), ("test/light", 6)):
+        (root / split).mkdir(parents=True)
+        for i in range(n):
+            low = 128 if "light" in split else 0
+            pixels = rng.integers(low, low + 128, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(root / split / f"{i}.png")
+    return root
+
+
+def run(folder, out, *words, monkeypatch, capsys):
+    """Call the command; what it printed."""
+    where = ["--data", f"imagefolder:{folder}", "--out", str(out)]
+    words = ["compare", *where, *SMALL.split(), *words]
+    with monkeypatch.context() as m:
+        m.setattr(sys, "argv", words)
+        C.main()
+    return capsys.readouterr().out
+
+
+def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    text = run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
+    records = R.Results(out / "results.json").read()
+    assert [r["name"] for r in records] == NAMES
+    lines = {line[:18].strip(): line for line in text.splitlines()}
+    for name in [*NAMES, "improved − origina", "masked mean", "bilinear fill", "blurred target"]:
+        assert name in lines, f"no row {name}"
+    for title, _ in R.MEASURES.values():
+        assert title in text
+    improved = records[-1]
+    lp = improved["measures"]["lp"]
+    assert f"{lp['value']:.1f} ± {(lp['high'] - lp['low']) / 2:.1f}" in lines["improved"]
+    assert {"device", "torch", "python", "command", "date", "settings", "data"} <= improved.keys()
+    assert improved["settings"]["lambda_freq"] == 0.05
+    assert [e["epoch"] for e in improved["measures"]["epochs"]] == [1, 2]
+    assert str(folder) not in json.dumps(records)  # no path of the machine
+    assert "imagefolder:tones" in improved["command"]
+    for figure in ("compare_curves", "compare_accuracy", "compare_reconstructions"):
+        pixels = imread(out / "figures" / f"{figure}.png")
+        assert min(pixels.shape[:2]) > 200 and pixels[..., :3].std() > 0.05
+
+    # A second call finds everything done.
+    with monkeypatch.context() as m:
+        m.setattr(C, "pretrain", None)
+        m.setattr(C.evaluate, "fine_tune", None)
+        again = run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
+    assert again == text
+    assert not list(out.glob("*/*.pt"))  # nothing large is left behind
+
+    # Another seed adds its own runs and keeps the others; intervals are then over seeds.
+    text = run(folder, out, "--seeds", "0", "1", monkeypatch=monkeypatch, capsys=capsys)
+    records = R.Results(out / "results.json").read()
+    assert len(records) == 10 and "over 2 seeds" in text
+
+
+def test_an_interrupted_comparison_goes_on(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(C, "encoder_measures", stop)
+        run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
+    assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES[:2]
+    run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
+    assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES
+
+
+def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="Unknown variant 'improoved'"):
+        run(folder, tmp_path, "--variants", "improoved", monkeypatch=monkeypatch, capsys=capsys)
+    with pytest.raises(ValueError, match="mask_ratio must be"):
+        run(folder, tmp_path, "--mask-ratio", "1.5", monkeypatch=monkeypatch, capsys=capsys)
+    assert not (tmp_path / "results.json").exists()
+
+
+# ---------------------------------------------------------------- records
+
+
+def record(name, seed, **values):
+    measures = {k: {"value": v, "low": v - 1, "high": v + 1} for k, v in values.items()}
+    return {"id": f"{name}-{seed}", "name": name, "seed": seed, "measures": measures}
+
+
+def test_results_replace_by_id_and_survive_damage_with_a_sentence(tmp_path):
+    results = R.Results(tmp_path / "results.json")
+    assert results.read() == []
+    results.add(record("a", 0, lp=1.0))
+    results.add(record("b", 0, lp=2.0))
+    results.add(record("a", 0, lp=3.0))
+    found = [(r["name"], r["measures"]["lp"]["value"]) for r in results.read()]
+    assert found == [("b", 2), ("a", 3)]
+    results.path.write_text("[{")
+    with pytest.raises(ValueError, match=r"results\.json is not valid JSON"):
+        results.read()
+
+
+def test_two_processes_add_without_losing_records(tmp_path):
+    code = (
+        "import sys; from mae_lib.results import Results\n"
+        "for i in range(20): Results(sys.argv[1]).add({'id': sys.argv[2] + str(i)})"
+    )
+    path = tmp_path / "results.json"
+    both = [subprocess.Popen([sys.executable, "-c", code, path, name]) for name in "ab"]
+    assert [p.wait() for p in both] == [0, 0]
+    assert {r["id"] for r in R.Results(path).read()} == {f"{n}{i}" for n in "ab" for i in range(20)}
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_intervals_over_seeds_are_students(n):
+    values = np.random.default_rng(n).normal(50, 3, n)
+    found = R.summarise([record("a", i, lp=v) for i, v in enumerate(values)], "lp")
+    low, high = scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
+    assert found == pytest.approx((values.mean(), low, high), rel=1e-3)
+
+
+def test_differences_over_seeds_are_paired():
+    """Seeds differ by tens of points, the methods by one: only a paired interval sees it."""
+    base = np.array([10.0, 40.0, 70.0])
+    a = [record("a", i, lp=v) for i, v in enumerate(base)]
+    b = [record("b", i, lp=v) for i, v in enumerate(base + np.array([1.0, 1.1, 0.9]))]
+    mean, low, high = R.difference(a, b, "lp")
+    assert mean == pytest.approx(1.0) and low > 0.7 and high < 1.3
+    assert R.difference(a, b, "ft") is None
+
+
+def test_stored_accuracies_come_back_bit_for_bit():
+    right = torch.rand(77) < 0.4
+    stored = R.Accuracy.from_entry(json.loads(json.dumps(R.Accuracy(right, "k=5").entry())))
+    assert torch.equal(stored.correct, right) and stored.chosen == "k=5"

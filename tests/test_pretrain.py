@@ -1,0 +1,338 @@
+"""The training loop: what it computes, that it resumes exactly, and how it stops."""
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mae_lib import hardware, losses
+from mae_lib import pretrain as P
+from mae_lib.augment import normalise, random_resized_crop
+from mae_lib.checkpoints import load_weights
+
+CPU = torch.device("cpu")
+TINY = P.PretrainConfig(
+    preset="tiny", img_size=16, patch_size=4, epochs=3, batch_size=8, lr=1e-3, warmup_epochs=1,
+    mask_ratio_warmup_epochs=2, precision="fp32", **P.variant_settings("improved"),
+)
+
+
+def pictures(n=20, side=20, seed=0):
+    """Smooth random uint8 images (n, 3, side, side)."""
+    coarse = torch.rand(n, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+    return (255 * torch.nn.functional.interpolate(coarse, side, mode="bicubic").clamp(0, 1)).byte()
+
+
+def train(cfg=TINY, out=None, images=None):
+    images = pictures() if images is None else images
+    return P.pretrain(images, pictures(8, seed=1), cfg, out, CPU, progress=False)
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# ---------------------------------------------------------------- what is computed
+
+
+def test_batches_are_cut_from_shuffled_passes():
+    """Whatever the batch size, every image comes once in each pass."""
+    row = torch.cat([P.batch_indices(12, 8, step, seed=5) for step in range(6)])  # 48 = 4 passes
+    for turn in row.view(4, 12):
+        assert sorted(turn.tolist()) == list(range(12))
+    assert not torch.equal(row[:12], row[12:24])
+    assert torch.equal(P.batch_indices(12, 8, 4, seed=5), row[32:40])  # no state between calls
+    assert not torch.equal(P.batch_indices(12, 8, 0, seed=6), row[:8])
+
+
+def test_a_step_is_what_a_plain_loop_would_do():
+    """Crop, mask, loss, gradient and a textbook AdamW update, written out."""
+    cfg, batch = TINY, pictures(8)
+    model, plain = cfg.build_model(), cfg.build_model()
+    optimizer = P.adamw(model, cfg.weight_decay)
+    P.set_learning_rate(optimizer, 1e-3)
+    scaler, cast = torch.amp.GradScaler("cpu", enabled=False), hardware.autocast(CPU, "fp32")
+    terms = P.train_step(model, batch, optimizer, scaler, cast, 0.6, 7, cfg)
+
+    generator = hardware.generator(cfg.seed, hardware.Purpose.CROP_AND_MASK, 7)
+    x = random_resized_crop(batch, 16, generator, (cfg.crop_scale, 1.0))
+    noise = torch.rand(8, 16, generator=generator)
+    output = plain(x, 0.6, noise=noise)
+    image = losses.predicted_images(output.pred, x, 4, True)
+    mask = losses.patch_mask_to_pixels(output.mask, 4)
+    loss = losses.mae_loss(output.pred, x, output.mask, 4, True)
+    loss = loss + 0.05 * losses.laplacian_loss_masked(image, x, mask)
+    loss = loss + 0.01 * losses.uniformity_loss(output.latent)
+    loss.backward()
+    assert terms["loss"].item() == pytest.approx(loss.item(), rel=1e-6)
+    for (name, new), old in zip(model.named_parameters(), plain.parameters(), strict=True):
+        decay = 0 if old.ndim < 2 or name == "mask_token" else cfg.weight_decay
+        moment = old.grad / (old.grad.abs() + 1e-8)  # first step: m̂ / (√v̂ + ε)
+        expected = old * (1 - 1e-3 * decay) - 1e-3 * moment
+        torch.testing.assert_close(new, expected, rtol=1e-4, atol=2e-6)
+
+
+def test_it_learns_and_repeats():
+    cfg = replace(TINY, epochs=30, lr=3e-3)
+    first, again = train(cfg), train(cfg)
+    epochs = first.history.epochs()
+    assert epochs[-1]["val_loss"] < 0.8 * epochs[0]["val_loss"]
+    assert same(first.model, again.model)
+    assert not same(first.model, train(replace(cfg, seed=1)).model)
+
+
+def test_the_curriculum_changes_how_much_the_encoder_sees(monkeypatch):
+    seen, forward = [], P.MaskedAutoencoder.forward
+
+    def spy(self, images, *args, **kwargs):
+        if self.training:
+            seen.append(kwargs["num_visible"])
+        return forward(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(P.MaskedAutoencoder, "forward", spy)
+    run = train()
+    ratios = [r["mask_ratio"] for r in run.history.records if r["kind"] == "step"]
+    assert seen == [int(16 * (1 - ratio)) for ratio in ratios]
+    assert seen[0] == 8 and seen[-1] == 4 and sorted(seen, reverse=True) == seen
+
+
+def test_validation_is_the_same_for_every_seed_variant_and_epoch(monkeypatch):
+    """Fixed masks at 0.75: the noise and ratio that validation uses never change."""
+    used, forward = [], P.MaskedAutoencoder.forward
+
+    def spy(self, images, *args, **kwargs):
+        if not self.training:
+            used.append((args, kwargs["noise"].clone()))
+        return forward(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(P.MaskedAutoencoder, "forward", spy)
+    train()
+    train(replace(TINY, seed=3, mask_ratio_sched="const"))
+    assert len(used) == 6
+    assert all(args == (0.75,) and torch.equal(noise, used[0][1]) for args, noise in used)
+
+
+def test_validation_loss_is_the_mean_over_images():
+    model, images = TINY.build_model(), pictures(70, 16)
+    cast = hardware.autocast(CPU, "fp32")
+    found = P.validate(model, images, TINY, cast)
+    noise = torch.rand(70, 16, generator=hardware.generator(hardware.Purpose.VALIDATION))
+    x = normalise(images)
+    output = model(x, 0.75, noise=noise)  # in one batch, where validate uses two
+    assert found["val_loss"] == pytest.approx(
+        losses.mae_loss(output.pred, x, output.mask, 4, True).item(), rel=1e-5
+    )
+
+
+def test_history_has_every_step_and_epoch(tmp_path):
+    run = train(out=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert lines == run.history.records
+    steps = [r for r in lines if r["kind"] == "step"]
+    assert [r["step"] for r in steps] == list(range(1, 10))  # 3 epochs of ⌈20 / 8⌉ steps
+    assert {"lr", "mask_ratio", "loss", "mae", "freq", "unif"} <= steps[0].keys()
+    epochs = [r for r in lines if r["kind"] == "epoch"]
+    assert [r["epoch"] for r in epochs] == [1, 2, 3]
+    assert epochs[0]["loss"] == pytest.approx(np.mean([r["loss"] for r in steps[:3]]))
+    model, facts = load_weights(tmp_path / "model.safetensors")
+    assert same(model, run.model) and facts["lambda_freq"] == 0.05
+
+
+def test_steps_per_epoch_sets_the_schedule():
+    run = train(replace(TINY, steps_per_epoch=5))
+    assert [r["step"] for r in run.history.epochs()] == [5, 10, 15]
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def test_resuming_in_the_middle_of_an_epoch_changes_nothing(tmp_path, monkeypatch):
+    whole = train()
+    monkeypatch.setattr(P, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(P, "LOG_SECONDS", 0)
+    step = P.train_step
+
+    def broken(*args):
+        if args[6] == 4:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(P, "train_step", broken)
+        train(out=tmp_path)
+    resumed = train(out=tmp_path)
+    assert same(whole.model, resumed.model)
+
+    def losses_of(run):
+        return [(r["step"], r["loss"]) for r in run.history.records]
+
+    assert losses_of(whole) == losses_of(resumed)
+
+
+KILLED = """
+import sys, torch
+torch.set_num_threads(1)
+from mae_lib import pretrain as P
+sys.path.insert(0, sys.argv[2])
+from test_pretrain import TINY, pictures, CPU, replace
+P.CHECKPOINT_SECONDS = P.LOG_SECONDS = 0
+cfg = replace(TINY, epochs=10)
+P.pretrain(pictures(), pictures(8, seed=1), cfg, sys.argv[1], CPU, progress=False)
+"""
+
+
+def test_sigkill_at_any_moment_ends_with_the_same_weights(tmp_path):
+    """Kill the process again and again, at moments that fall into every part of the loop."""
+
+    def start(folder):
+        here = str(P.Path(__file__).parent)
+        return subprocess.Popen([sys.executable, "-c", KILLED, str(folder), here])
+
+    assert start(tmp_path / "whole").wait() == 0
+    killed = tmp_path / "killed"
+    log = killed / "history.jsonl"
+    kills = 0
+    for k in range(4):
+        process = start(killed)
+        before = log.read_text() if log.exists() else ""
+        while process.poll() is None and (not log.exists() or log.read_text() == before):
+            time.sleep(0.001)
+        time.sleep(0.003 * k)  # a little later each time
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills >= 3
+    assert start(killed).wait() == 0
+    one, two = (load_weights(tmp_path / f / "model.safetensors")[0] for f in ("whole", "killed"))
+    assert same(one, two)
+
+
+def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
+    (tmp_path / "h").write_text('{"kind": "step", "step": 1}\n{"kind": "st')
+    assert P.History(tmp_path / "h", 5).records == [{"kind": "step", "step": 1}]
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
+    first = train(out=tmp_path)
+    monkeypatch.setattr(P, "train_step", None)  # calling it would fail
+    assert same(first.model, train(out=tmp_path).model)
+
+
+def test_a_folder_with_another_run_is_refused(tmp_path):
+    train(replace(TINY, epochs=2), out=tmp_path)
+    with pytest.raises(ValueError, match=r"other settings \(epochs 2 → 3, lr 0.001 → 0.01\)"):
+        train(replace(TINY, lr=0.01), out=tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK not a checkpoint")
+    with pytest.raises(ValueError, match=r"checkpoint.pt is not a readable checkpoint"):
+        train(out=tmp_path)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    train(replace(TINY, epochs=2), out=tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    state = tmp_path / "checkpoint.pt"
+    with pytest.raises(OSError, match="disk is full"):
+        P.save_checkpoint(state, {})
+    assert state.read_bytes() == before
+    assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
+
+
+# ---------------------------------------------------------------- clear stops
+
+
+@pytest.mark.parametrize(
+    "term, name", [("freq", "Laplacian"), ("unif", "uniformity"), ("mae", "reconstruction")]
+)
+def test_a_non_finite_loss_names_step_and_term(monkeypatch, term, name):
+    total = losses.total_loss
+    calls = []
+
+    def poisoned(*args):
+        calls.append(1)
+        terms = dict(total(*args))
+        if len(calls) == 5:
+            terms[term] = terms[term] * float("nan")
+            terms["loss"] = terms["loss"] * float("nan")
+        return terms
+
+    monkeypatch.setattr(P, "total_loss", poisoned)
+    with pytest.raises(P.NonFiniteLoss, match=f"The {name} loss became nan at step 5;"):
+        train()
+
+
+def test_weights_after_a_non_finite_loss_are_never_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(P, "CHECKPOINT_SECONDS", 0)
+    with pytest.raises(P.NonFiniteLoss):
+        train(replace(TINY, lr=1e30, epochs=20), out=tmp_path)
+    if (tmp_path / "checkpoint.pt").exists():
+        state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert all(torch.isfinite(t).all() for t in state["model"].values())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(epochs=0), "epochs must be above 0, got 0"),
+        (dict(lr=-1.0), "lr must be above 0"),
+        (dict(lr=float("nan")), "lr must be above 0"),
+        (dict(warmup_epochs=3.0), r"warmup_epochs must be at least 0 and below epochs \(3\)"),
+        (dict(crop_scale=0.0), "crop_scale must be above 0"),
+        (dict(mask_ratio=1.0), "mask_ratio must be at least 0 and below 1"),
+        (dict(mask_ratio_start=-0.1), "mask_ratio must be at least 0 and below 1"),
+        (dict(mask_ratio_sched="linaer"), "mask_ratio_sched must be one of const, linear, cosine"),
+        (dict(batch_size=1), "batch_size must be at least 2"),
+        (dict(batch_size=64), "20 images do not fill one batch of 64"),
+        (dict(preset="tinny"), "Did you mean 'tiny'"),
+        (dict(precision="fp8"), "Unknown precision 'fp8'"),
+    ],
+)
+def test_bad_settings_get_one_sentence(change, message):
+    with pytest.raises(ValueError, match=message):
+        train(replace(TINY, **change))
+
+
+def test_variants():
+    assert P.variant_settings("original") == {}
+    assert P.variant_settings("improved") == {
+        "mask_ratio_sched": "linear", "lambda_freq": 0.05, "lambda_unif": 0.01,
+    }
+    assert P.variant_settings("laplacian+curriculum") == {
+        "mask_ratio_sched": "linear", "lambda_freq": 0.05,
+    }
+    with pytest.raises(ValueError, match="Unknown variant 'laplace'"):
+        P.variant_settings("laplace")
+
+
+def command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "mae_lib.pretrain", *words], capture_output=True, text=True
+    )
+
+
+def test_help_lists_every_setting_with_its_default():
+    text = command("--help").stdout
+    for name in P.PretrainConfig.__dataclass_fields__:
+        assert "--" + name.replace("_", "-") in text
+    assert "peak learning rate (default: 0.00015)" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_errors_on_the_command_line_are_one_sentence():
+    found = command("--data", "imagefolder:nowhere", "--preset", "tiny")
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert found.stderr.startswith("error: ") and len(found.stderr.splitlines()) == 1

@@ -1,0 +1,419 @@
+"""The project's own files agree with each other, and the package keeps the promises they make."""
+
+import ast
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tokenize
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+# What Google Colab had installed in late 2026. The course must run there without replacing any.
+COLAB = {
+    "torch": "2.11.0",
+    "torchvision": "0.26.0",
+    "numpy": "2.0.2",
+    "ipywidgets": "7.7.1",
+    "ipykernel": "6.17.1",
+    "jupytext": "1.19.3",
+}
+# Names that differ between the Python packages, conda-forge and what one imports.
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "py-rattler": "rattler",
+    "pytest-xdist": "xdist",
+    "pyyaml": "yaml",
+}
+# tomli is on Python 3.10 with pytest, which needs it there.
+ALSO_IN_TESTS = {"tomli"}
+# The parts of mae_lib that only the notebooks use may import what the course needs.
+NOTEBOOK_MODULES = {"widgets.py", "exercises.py"}
+
+MAX_CODE_LINES, MAX_MODULE_LINES = 2100, 300
+
+
+def requirements(lines):
+    parsed = map(Requirement, lines)
+    return {canonicalize_name(r.name): r for r in parsed}
+
+
+CORE = requirements(PYPROJECT["project"]["dependencies"])
+EXTRAS = {
+    name: requirements(lines)
+    for name, lines in PYPROJECT["project"]["optional-dependencies"].items()
+}
+DECLARED = CORE | {name: r for extra in EXTRAS.values() for name, r in extra.items()}
+
+
+def lowest(specifiers):
+    """The floor of `>=1.2` as a string; these files use no other kind of bound for packages."""
+    (specifier,) = SpecifierSet(str(specifiers))
+    assert specifier.operator == ">=", f"expected a floor, got {specifiers}"
+    return specifier.version
+
+
+def pins(python):
+    """constraints.txt as read by one version of Python: {name: version}."""
+    found = {}
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"python_version": python}):
+            continue
+        name = canonicalize_name(requirement.name)
+        assert name not in found, f"{name} is pinned twice for Python {python}"
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", line
+        found[name] = specifier.version
+    return found
+
+
+def conda_specs():
+    return [d for d in ENVIRONMENT["dependencies"] if isinstance(d, str)]
+
+
+# --- dependencies -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_constraints_pin_every_dependency_within_its_range(python):
+    versions = pins(python)
+    for name, requirement in DECLARED.items():
+        assert name in versions, f"constraints.txt has no {name} for Python {python}"
+        assert requirement.specifier.contains(versions[name]), f"{name} {versions[name]}"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_python_is_allowed_everywhere(python):
+    assert SpecifierSet(PYPROJECT["project"]["requires-python"]).contains(python)
+    (spec,) = (s for s in conda_specs() if s.split()[0] == "python")
+    assert SpecifierSet(spec.split()[1]).contains(python)
+    assert f"Programming Language :: Python :: {python}" in PYPROJECT["project"]["classifiers"]
+
+
+def test_later_pythons_are_not_forbidden():
+    assert SpecifierSet(PYPROJECT["project"]["requires-python"]).contains("3.99")
+
+
+@pytest.mark.parametrize("name", sorted(COLAB))
+def test_colab_satisfies_the_floors(name):
+    assert DECLARED[name].specifier.contains(COLAB[name])
+
+
+def test_the_extras_have_no_dependency_of_the_core_again():
+    for extra in EXTRAS.values():
+        assert not set(extra) & set(CORE)
+
+
+def test_conda_environment_has_the_same_packages_and_floors():
+    wanted = {CONDA_NAMES.get(name, name): lowest(r.specifier) for name, r in DECLARED.items()}
+    specs = dict(spec.split(maxsplit=1) for spec in conda_specs() if " " in spec)
+    del specs["python"]
+    assert {name: lowest(spec) for name, spec in specs.items()} == wanted
+    assert ENVIRONMENT["channels"] == ["conda-forge"]
+    assert ENVIRONMENT["dependencies"][-1] == {"pip": ["-e ."]} and "pip" in conda_specs()
+
+
+@pytest.mark.parametrize("spec", conda_specs())
+def test_conda_specs_parse(spec):
+    rattler = pytest.importorskip("rattler")
+    assert str(rattler.MatchSpec(spec, strict=True).name.normalized) == spec.split()[0]
+
+
+# --- imports ------------------------------------------------------------------------------------
+
+
+def imported_modules(path):
+    """First parts of the names of all modules that a file imports, at any depth."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def undeclared(path, dependencies):
+    allowed = {IMPORT_NAMES.get(name, name) for name in dependencies}
+    siblings = {p.stem for p in path.parent.glob("*.py")}
+    return imported_modules(path) - allowed - siblings - set(sys.stdlib_module_names) - {"mae_lib"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mae_lib").rglob("*.py")), ids=lambda p: p.name)
+def test_the_package_imports_only_what_it_declares(path):
+    allowed = {**CORE, **EXTRAS["course"]} if path.name in NOTEBOOK_MODULES else CORE
+    if path.name in NOTEBOOK_MODULES:
+        allowed |= {"IPython": None}  # comes with ipykernel
+    assert not undeclared(path, allowed)
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks"])
+def test_tests_and_benchmarks_import_only_what_is_declared(folder):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        assert not undeclared(path, {*DECLARED, "IPython", *ALSO_IN_TESTS}), path.name
+
+
+def test_training_needs_nothing_of_jupyter():
+    modules = ["mae_lib.pretrain", "mae_lib.compare"]
+    absent = [name for name in modules if find_spec(name) is None]
+    if absent:
+        pytest.skip(f"{absent[0]} does not exist")
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert not {"ipywidgets", "jupytext", "IPython"} & set(result.stdout.split())
+
+
+# --- size and tidiness --------------------------------------------------------------------------
+
+
+def lines_of(path):
+    return len(path.read_text("utf-8").splitlines())
+
+
+def code_lines_of(path):
+    """Lines without the blank ones, the comments and the docstrings, which nobody should spare."""
+    source, lines = path.read_text("utf-8"), set()
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in (*layout, tokenize.ENDMARKER):
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented) and ast.get_docstring(node):
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mae_lib").rglob("*.py")), ids=lambda p: p.name)
+def test_a_module_can_be_read_in_one_sitting(path):
+    assert lines_of(path) <= MAX_MODULE_LINES
+
+
+def test_the_package_stays_small():
+    modules = (p for p in (ROOT / "mae_lib").rglob("*.py") if p.name not in NOTEBOOK_MODULES)
+    assert sum(map(code_lines_of, modules)) <= MAX_CODE_LINES
+
+
+
+def tracked_files():
+    """Files in git, and new ones that git does not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in out.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_place_on_somebodys_machine():
+    places = re.compile(rb"(?<![\w.~}/])/(home|root|Users|mnt|work)/[A-Za-z0-9_.-]+")
+    pictures = {".png", ".jpg", ".gif", ".webp", ".safetensors", ".pdf"}
+    for path in tracked_files():
+        if path.suffix not in pictures and path != Path(__file__).resolve():
+            found = places.search(path.read_bytes())
+            assert not found, f"{path.relative_to(ROOT)}: {found.group().decode()}"
+
+
+def test_environments_and_results_stay_out_of_git():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    names = [".venv/x", "runs/a/model.safetensors", "model.pt", "mae_lib/__pycache__/a.pyc"]
+    command = ["git", "check-ignore", *names]
+    ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert ignored == names
+
+
+def test_the_version_is_told_once_and_the_same():
+    source = (ROOT / "mae_lib" / "__init__.py").read_text("utf-8")
+    version = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
+    assert version and version.group(1) == PYPROJECT["project"]["version"]
+
+
+# --- Makefile and .ci/run -----------------------------------------------------------------------
+
+TARGETS = ["help", "compare", "test", "lab", "lint", "constraints", "clean"]
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(*arguments, cwd=ROOT, path=None):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    env["PATH"] = path or env["PATH"]
+    command = [shutil.which("make"), *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+
+
+@needs_make
+def test_make_help_lists_every_target():
+    result = make()
+    assert result.returncode == 0, result.stderr
+    assert re.findall(r"^  (\w+) ", result.stdout, re.MULTILINE) == TARGETS
+
+
+@needs_make
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_knows_the_target(target):
+    result = make("-n", target)
+    assert result.returncode == 0, result.stderr
+
+
+@needs_make
+def test_make_passes_arguments_on():
+    assert "mae_lib.compare --seeds 0 1" in make("-n", "compare", "ARGS=--seeds 0 1").stdout
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout with nothing installed, in a folder whose name has a space, and a PATH for it."""
+    root, tools = tmp_path / "a checkout", tmp_path / "bin"
+    root.mkdir()
+    tools.mkdir()
+    for name in ["Makefile", "pyproject.toml", "constraints.txt"]:
+        shutil.copy(ROOT / name, root)
+    for name in ["sh", "cat", "touch", "date", "du", "cut", "sleep"]:
+        if shutil.which(name):
+            (tools / name).symlink_to(shutil.which(name))
+    return root, tools
+
+
+def fake_python(path, script):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!{shutil.which('sh')}\n{script}\n")
+    path.chmod(0o755)
+
+
+@needs_make
+def test_make_says_what_to_do_without_python(checkout):
+    root, tools = checkout
+    result = make("compare", cwd=root, path=str(tools))
+    assert result.returncode != 0
+    assert "Python 3.10 or newer" in result.stderr and "none runs here" in result.stderr
+    assert not (root / ".venv").exists()
+
+
+@needs_make
+def test_make_says_that_python_is_too_old(checkout):
+    root, tools = checkout
+    script = 'case "$2" in *print*) echo 3.8;; *) exit 1;; esac'
+    fake_python(tools / "python3", script)
+    result = make("compare", cwd=root, path=str(tools))
+    assert result.returncode != 0 and "is Python 3.8: too old" in result.stderr
+
+
+@needs_make
+def test_make_says_how_to_get_the_venv_module(checkout):
+    root, tools = checkout
+    script = 'case "$2" in *print*) echo 3.12;; *venv*) exit 1;; esac'
+    fake_python(tools / "python3.12", script)
+    result = make("compare", cwd=root, path=str(tools))
+    assert result.returncode != 0 and "apt install python3.12-venv" in result.stderr
+
+
+def fake_installation(root):
+    """A .venv whose Python records how it is called, and installs nothing."""
+    calls = root / "calls.txt"
+    fake_python(root / ".venv" / "bin" / "python", f'echo "$*" >> "{calls}"')
+
+    def installations():
+        lines = calls.read_text("utf-8").splitlines() if calls.exists() else []
+        calls.unlink(missing_ok=True)
+        return [line for line in lines if " install " in line]
+
+    return installations
+
+
+@needs_make
+def test_make_installs_once_and_the_wider_serves_the_narrower(checkout):
+    root, tools = checkout
+    installations = fake_installation(root)
+    result = make("compare", cwd=root, path=str(tools))
+    assert result.returncode == 0, result.stderr
+    (line,) = installations()
+    assert "-e . -c constraints.txt" in line
+
+    assert make("lint", cwd=root, path=str(tools)).returncode == 0
+    (line,) = installations()
+    assert "-e .[course,test] -c constraints.txt" in line
+
+    for target in ["compare", "lint"]:
+        assert make(target, cwd=root, path=str(tools)).returncode == 0
+        assert not installations(), target
+
+    # A change to what is needed, or a moved checkout, installs again.
+    later = (root / ".venv" / ".test").stat().st_mtime + 10
+    os.utime(root / "constraints.txt", (later, later))
+    assert make("compare", cwd=root, path=str(tools)).returncode == 0
+    assert len(installations()) == 1
+
+
+@needs_make
+def test_make_installs_again_in_a_moved_checkout(checkout):
+    root, tools = checkout
+    installations = fake_installation(root)
+    assert make("lint", cwd=root, path=str(tools)).returncode == 0
+    assert len(installations()) == 1
+    moved = root.with_name("moved here")
+    root.rename(moved)
+    root.mkdir()  # where the fake Python writes
+    assert make("lint", cwd=moved, path=str(tools)).returncode == 0
+    assert len(installations()) == 1
+    assert (moved / ".venv" / ".path").read_text("utf-8").strip() == str(moved.resolve())
+
+
+@needs_make
+def test_a_failed_installation_is_taken_up_again(checkout):
+    root, tools = checkout
+    fails = 'case "$*" in *" install "*) exit 7;; esac'
+    fake_python(root / ".venv" / "bin" / "python", fails)
+    for _ in range(2):
+        assert make("compare", cwd=root, path=str(tools)).returncode != 0
+        assert not (root / ".venv" / ".core").exists()
+
+
+@needs_make
+def test_make_test_runs_every_part_and_fails_if_one_fails(checkout):
+    root, tools = checkout
+    (root / "notebooks").mkdir()
+    (root / "notebooks" / "00_start.ipynb").touch()
+    (tools / "ls").symlink_to(shutil.which("ls"))
+    calls = root / "calls.txt"
+    for part in ["ruff check", "pytest tests", "pytest notebooks", "nothing"]:
+        script = f'echo "$*" >> "{calls}"; case "$*" in *"{part}"*) exit 1;; esac'
+        fake_python(root / ".venv" / "bin" / "python", script)
+        result = make("test", cwd=root, path=str(tools))
+        assert (result.returncode == 0) == (part == "nothing"), result.stderr
+        said = calls.read_text("utf-8")
+        calls.unlink()
+        assert "ruff check" in said and "pytest tests" in said and "notebooks --nbval" in said
+
+
+def test_ci_runs_make_test():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text("utf-8").splitlines()[-1] == "make test"
+    if shutil.which("bash"):
+        assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
