@@ -116,9 +116,8 @@ class Comparison:
         return self._run(variant, seed, {**vars(cfg), "fine_tune": vars(self.fine_tune)}, measure)
 
     def _fine_tune(self, cfg, model, recipe: FineTuneConfig, label: str, folder: Path) -> dict:
-        precision = hardware.pick_precision(self.device, cfg.precision)
-        result = evaluate.fine_tune(model.to(self.device), self.data, recipe, cfg.seed, precision,
-                                    label, folder / "fine-tune.pt")
+        result = evaluate.fine_tune(model.to(self.device), self.data, recipe, cfg.seed,
+                                    cfg.precision, label, folder / "fine-tune.pt")
         return {"ft": result.entry()}
 
     def folder(self, name: str, seed: int | None) -> Path:
@@ -204,6 +203,7 @@ def main() -> None:
     for variant in arguments.variants:
         PretrainConfig(**{**variant_settings(variant), **base}).check()
     device = hardware.pick_device(arguments.device)
+    base["precision"] = hardware.pick_precision(device, base.get("precision", "auto"))
     data = data_from(arguments, recipe.counts)
 
     name = f"{arguments.recipe}-{data.name.replace(':', '-')}"

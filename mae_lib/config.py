@@ -106,14 +106,14 @@ class Recipe:
 RECIPES = {
     "quick": Recipe(
         "tiny models, minutes on a CPU",
-        dict(preset="tiny", epochs=10, batch_size=128, lr=1.5e-3),
-        dict(epochs=20, lr=1e-3, warmup_epochs=2),
-        (8000, 2000, 2000),
+        dict(preset="tiny", lr=2e-3),
+        dict(epochs=10, batch_size=64, warmup_epochs=2),
+        (4000, 2000, 2000),
     ),
     "hour": Recipe(
         "64-pixel photographs, about an hour on a CPU",
         dict(preset="specified", img_size=64, patch_size=8, batch_size=128, lr=6e-4),
-        dict(epochs=20, lr=1e-3, warmup_epochs=3),
+        dict(epochs=15, warmup_epochs=2),
     ),
     "specified": Recipe("the specification to the letter, for a GPU", {}, {}),
 }

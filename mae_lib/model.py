@@ -21,7 +21,7 @@ PRESETS = {
                       decoder_embed_dim=128, decoder_depth=4, decoder_num_heads=4),
     "native96": dict(img_size=96, patch_size=8, embed_dim=192, depth=8, num_heads=6,
                      decoder_embed_dim=128, decoder_depth=4, decoder_num_heads=4),
-    "tiny": dict(img_size=48, patch_size=8, embed_dim=96, depth=4, num_heads=3,
+    "tiny": dict(img_size=48, patch_size=6, embed_dim=96, depth=4, num_heads=3,
                  decoder_embed_dim=64, decoder_depth=2, decoder_num_heads=2),
     "vit_base": dict(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12,
                      decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16,

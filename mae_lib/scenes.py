@@ -4,8 +4,9 @@ A photograph is mostly things in front of other things. The dead-leaves model ta
 drop opaque "leaves" on a plane, their radii drawn from a power law, and the result has the edges,
 the smooth parts and the 1/f^2 power spectrum of natural images. Here every image is such a pile of
 27 leaves. One of them, the object, has one of five shapes and is striped or checked: that pair is
-the class. The clutter is striped and checked too, and place, size, turn, colour, contrast and light
-are random, so neither the shape, nor the texture, nor the colour of any pixel tells the class.
+the class. Some of the clutter is striped or checked too, and place, size, turn, colour, contrast
+and light are random, so neither the shape, nor the texture, nor the colour of any pixel tells the
+class.
 
 The size of the images and the names of the splits imitate STL-10 (Coates, Ng & Lee, 2011). Sources:
   Ruderman, "Origins of scaling in natural images", 1997: occlusion and power-law sizes.
@@ -89,7 +90,7 @@ def _render(rng: np.random.Generator, shape: int, texture: int, size: int) -> np
     ink = 0.4 * z[1]
     ink[0] += np.copysign(0.3, ink[0])
     ink[0, OBJECT] *= 1.6
-    patterned = u[7] % 0.5 < 0.15
+    patterned = u[7] % 0.5 < 0.05
     patterned[OBJECT] = True
     z[0, 0, OBJECT] += 0.7
     paint = z[0] + 0.4 * z[0, :, :1]  # clutter takes after the ground, as if in the same light
@@ -124,7 +125,7 @@ def _scatter(u):
     squash, tilt = 0.3 + 0.5 * u[3], 2 * np.pi * u[4]
     # As people take photographs: the object near the middle, large and nearly upright.
     cx[OBJECT], cy[OBJECT] = 0.38 + 0.24 * u[:2, OBJECT]
-    radius[OBJECT] = 0.24 + 0.14 * u[2, OBJECT]
+    radius[OBJECT] = 0.3 + 0.12 * u[2, OBJECT]
     squash[OBJECT] = 0.85 + 0.15 * u[3, OBJECT]
     tilt[OBJECT] = 0.8 * (u[4, OBJECT] - 0.5)
     return cx, cy, radius, squash, tilt
