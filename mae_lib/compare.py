@@ -212,8 +212,8 @@ def main() -> None:
     comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh)
     records = {}
     for seed in arguments.seeds:
-        found = comparison.baselines(seed)
-        found += [comparison.variant(variant, seed) for variant in arguments.variants]
+        pretrained = [comparison.variant(variant, seed) for variant in arguments.variants]
+        found = comparison.baselines(seed) + pretrained  # in the order of the table's rows
         records |= {record["id"]: record for record in found}
     default = Path("figures") if name == "quick-scenes" else out / "figures"
     paths = draw(comparison, list(records.values()), arguments.figures or default)

@@ -134,12 +134,12 @@ def imagefolder(path: str | Path, cache: Path, *, size: int = 96, strict: bool =
                 for i in range(0, len(entries), WINDOW):
                     window = [file for file, *_ in entries[i : i + WINDOW]]
                     decoded = pool.map(lambda file: decode(path / file, size), window)
-                    for file, image in zip(window, decoded, strict=True):
-                        if isinstance(image, str):
-                            failed[file] = image
-                        else:
-                            append(split, image[None])
-                        bar.update()
+                    found = dict(zip(window, decoded, strict=True))
+                    images = [image for image in found.values() if not isinstance(image, str)]
+                    failed |= {file: why for file, why in found.items() if isinstance(why, str)}
+                    if images:
+                        append(split, np.stack(images))
+                    bar.update(len(window))
                 if 2 * len(failed) > len(entries):
                     file, why = next(iter(failed.items()))
                     raise ValueError(f"{len(failed)} of {len(entries)} images in {path / folder} "

@@ -116,7 +116,9 @@ def pretrain(
     model = cfg.build_model().to(device)
     optimizer = adamw(model, cfg.weight_decay)
     checkpoint = Path(out) / "checkpoint.pt" if out else None
-    cfg, step, seconds, scaler_state = _resume(checkpoint, cfg, model, optimizer, device)
+    cfg, step, seconds, scaler_state = _resume(
+        checkpoint, cfg, len(images), model, optimizer, device
+    )
     scaler = torch.amp.GradScaler(device.type, enabled=cfg.precision == "fp16")
     if scaler_state:
         scaler.load_state_dict(scaler_state)
@@ -128,7 +130,8 @@ def pretrain(
     def save() -> None:
         if checkpoint:
             state = {
-                "config": dataclasses.asdict(cfg), "step": step, "seconds": seconds,
+                "config": dataclasses.asdict(cfg), "images": len(images), "step": step,
+                "seconds": seconds,
                 "model": model.state_dict(), "optimizer": optimizer.state_dict(),
                 "scaler": scaler.state_dict(),
             }
@@ -157,7 +160,8 @@ def pretrain(
             loss = records[-1]["loss"]
             bar.set_postfix_str(f"lr={lr:.2e}, mask={mask_ratio:.2f}, loss={loss:.4f}", False)
             bar.update(len(records))
-            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+            # At an epoch's end the checkpoint waits for the validation, which belongs to it.
+            if i < iters and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 save()
                 saved = time.perf_counter()
         bar.close()
@@ -218,7 +222,7 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
 
 
 def _resume(
-    path: Path | None, cfg: PretrainConfig, model: torch.nn.Module,
+    path: Path | None, cfg: PretrainConfig, images: int, model: torch.nn.Module,
     optimizer: torch.optim.Optimizer, device: torch.device,
 ) -> tuple[PretrainConfig, int, float, dict]:
     """Load the checkpoint at `path`, if any, into model and optimizer, and settle the precision."""
@@ -232,6 +236,7 @@ def _resume(
     if ours["precision"] == "auto":  # what was chosen when the run began
         ours["precision"] = theirs.get("precision")
     changed = [f"{k} {theirs.get(k)} → {v}" for k, v in ours.items() if theirs.get(k) != v]
+    changed += [f"images {state['images']} → {images}"] * (state["images"] != images)
     if changed:
         raise ValueError(
             f"{path.parent} holds a run with other settings ({', '.join(changed)}); "

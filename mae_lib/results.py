@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_lib import cli
 from mae_lib.checkpoints import write_atomically
 
 # Measure: (title, digits after the point). The first three are accuracies of test images.
@@ -137,7 +138,7 @@ def grouped(records: list[dict]) -> dict[str, list[dict]]:
 
 def table(records: list[dict]) -> str:
     """The comparison as text: a row a method, baselines first, trivial reconstructions last."""
-    groups = grouped(records)
+    groups = grouped(sorted(records, key=lambda record: "epochs" in record["measures"]))
     width = max(18, *(len(name) + 2 for name in groups))
     titles = "".join(f"{title:^15}" for title, _ in MEASURES.values())
     lines = [f"{'':{width}}{titles}{'train s':>8}{'images/s':>9}"]
@@ -172,3 +173,23 @@ def _cell(value: Interval | None, digits: int) -> str:
         return ""
     mean, low, high = value
     return f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if low == low else "")
+
+
+def main() -> None:
+    parser = cli.parser("python -m mae_lib.results", "Print the tables of results files.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    for path in parser.parse_args().files:
+        if not path.exists():
+            raise FileNotFoundError(f"There is no results file {path}.")
+        sets: dict[str, list[dict]] = {}
+        for record in Results(path).read():
+            data = record["data"]
+            title = (f"{data['name']}: {data['unlabeled']:,} unlabeled, {data['train']:,} train, "
+                     f"{data['test']:,} test images; {record['device']}")
+            sets.setdefault(title, []).append(record)
+        for title, records in sets.items():
+            print(f"{title}\n\n{table(records)}\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -14,7 +14,8 @@ from PIL import Image
 from mae_lib import compare as C
 from mae_lib import results as R
 
-NAMES = ["chance", "raw pixels", "random init", "from scratch", "original", "improved"]
+BASELINES = ["chance", "raw pixels", "random init", "from scratch"]
+NAMES = ["original", "improved", *BASELINES]  # in the order of running
 SMALL = """
     --preset tiny --img-size 32 --patch-size 8 --epochs 2 --batch-size 10 --lr 1e-3 --size 32
     --warmup-epochs 1 --ft-epochs 2 --ft-batch-size 10 --ft-warmup-epochs 1 --precision fp32
@@ -55,7 +56,9 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
         assert name in lines, f"no row {name}"
     for title, _ in R.MEASURES.values():
         assert title in text
-    improved = records[-1]
+    improved = records[1]
+    rows = [line[:18].strip() for line in text.splitlines()]
+    assert [row for row in rows if row in NAMES] == [*BASELINES, "original", "improved"]
     lp = improved["measures"]["lp"]
     assert f"{lp['value']:.1f} ± {(lp['high'] - lp['low']) / 2:.1f}" in lines["improved"]
     assert {"device", "torch", "python", "command", "date", "settings", "data"} <= improved.keys()
@@ -82,15 +85,18 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
 
 
 def test_an_interrupted_comparison_goes_on(folder, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "run"
+    out, measure, calls = tmp_path / "run", C.encoder_measures, []
 
-    def stop(*_):
-        raise KeyboardInterrupt
+    def stop_at_random_init(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(*args)
 
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr(C, "encoder_measures", stop)
+        m.setattr(C, "encoder_measures", stop_at_random_init)
         run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
-    assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES[:2]
+    assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES[:4]
     run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
     assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES
 
@@ -157,3 +163,16 @@ def test_stored_accuracies_come_back_bit_for_bit():
     right = torch.rand(77) < 0.4
     stored = R.Accuracy.from_entry(json.loads(json.dumps(R.Accuracy(right, "k=5").entry())))
     assert torch.equal(stored.correct, right) and stored.chosen == "k=5"
+
+
+def test_the_table_of_a_results_file_can_be_printed_again(folder, tmp_path, monkeypatch, capsys):
+    text = run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    monkeypatch.setattr(sys, "argv", ["results", str(tmp_path / "results.json")])
+    R.main()
+    printed = capsys.readouterr().out
+    start, end = text.index("imagefolder:tones"), text.index("\nRecords:")
+    strip = lambda t: [line for line in t.split("images", 1)[1].splitlines()[1:] if line]  # noqa: E731
+    assert strip(printed) == strip(text[start:end])
+    monkeypatch.setattr(sys, "argv", ["results", "nowhere.json"])
+    with pytest.raises(FileNotFoundError, match="no results file nowhere"):
+        R.main()

@@ -231,6 +231,25 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         train(replace(TINY, lr=0.01), out=tmp_path)
 
 
+def test_a_folder_with_a_run_on_other_images_is_refused(tmp_path):
+    train(replace(TINY, epochs=2), out=tmp_path)
+    with pytest.raises(ValueError, match=r"other settings \(images 20 → 30\)"):
+        train(replace(TINY, epochs=2), tmp_path, pictures(30))
+
+
+def test_every_epoch_is_validated_even_if_killed_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(P, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(P, "LOG_SECONDS", 0)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(P, "validate", killed)
+        train(out=tmp_path)
+    assert [r["epoch"] for r in train(out=tmp_path).history.epochs()] == [1, 2, 3]
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"PK not a checkpoint")
     with pytest.raises(ValueError, match=r"checkpoint.pt is not a readable checkpoint"):
