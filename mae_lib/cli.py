@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -12,17 +13,12 @@ def option(default, help: str, group: str):
     return dataclasses.field(default=default, metadata={"help": help, "group": group})
 
 
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Options aligned in one column, and the description's own line breaks."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=36, width=100)
-
-
 def parser(command: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        command, "%(prog)s [options]", description, formatter_class=HelpFormatter
-    )
+    """A parser whose help has the options in one column and keeps the description's lines."""
+    layout = argparse.RawDescriptionHelpFormatter
+    layout = functools.partial(layout, max_help_position=36, width=100)
+    usage = "%(prog)s [options]"
+    return argparse.ArgumentParser(command, usage, description, formatter_class=layout)
 
 
 def add_options(parser: argparse.ArgumentParser, cls: type, prefix: str = "") -> None:

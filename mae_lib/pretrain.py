@@ -116,9 +116,7 @@ def pretrain(
     model = cfg.build_model().to(device)
     optimizer = adamw(model, cfg.weight_decay)
     checkpoint = Path(out) / "checkpoint.pt" if out else None
-    cfg, step, seconds, scaler_state = _resume(
-        checkpoint, cfg, len(images), model, optimizer, device
-    )
+    cfg, step, seconds, scaler_state = _resume(checkpoint, cfg, images, model, optimizer, device)
     scaler = torch.amp.GradScaler(device.type, enabled=cfg.precision == "fp16")
     if scaler_state:
         scaler.load_state_dict(scaler_state)
@@ -131,9 +129,8 @@ def pretrain(
         if checkpoint:
             state = {
                 "config": dataclasses.asdict(cfg), "images": len(images), "step": step,
-                "seconds": seconds,
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
+                "seconds": seconds, "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
             }
             save_checkpoint(checkpoint, state)
 
@@ -222,13 +219,11 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
 
 
 def _resume(
-    path: Path | None, cfg: PretrainConfig, images: int, model: torch.nn.Module,
+    path: Path | None, cfg: PretrainConfig, images: Tensor, model: torch.nn.Module,
     optimizer: torch.optim.Optimizer, device: torch.device,
 ) -> tuple[PretrainConfig, int, float, dict]:
     """Load the checkpoint at `path`, if any, into model and optimizer, and settle the precision."""
     if path is None or not path.exists():
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
         precision = hardware.pick_precision(device, cfg.precision)
         return dataclasses.replace(cfg, precision=precision), 0, 0.0, {}
     state = load_checkpoint(path)
@@ -236,7 +231,7 @@ def _resume(
     if ours["precision"] == "auto":  # what was chosen when the run began
         ours["precision"] = theirs.get("precision")
     changed = [f"{k} {theirs.get(k)} → {v}" for k, v in ours.items() if theirs.get(k) != v]
-    changed += [f"images {state['images']} → {images}"] * (state["images"] != images)
+    changed += [f"images {state['images']} → {len(images)}"] * (state["images"] != len(images))
     if changed:
         raise ValueError(
             f"{path.parent} holds a run with other settings ({', '.join(changed)}); "

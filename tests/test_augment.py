@@ -88,7 +88,7 @@ def fixed_boxes(monkeypatch, boxes):
 def test_crops_equal_torchvision(monkeypatch, size):
     """Larger and smaller than the box, at the image's edges, of one pixel; flipped or not."""
     boxes = [(0, 0, 96, 96), (10, 20, 30, 50), (66, 0, 30, 96), (95, 95, 1, 1), (0, 90, 80, 6),
-             (17, 5, 40, 40), (1, 2, 90, 70), (50, 50, 46, 46)]  # fmt: skip
+             (17, 5, 40, 40), (1, 2, 90, 70), (50, 50, 46, 46)]
     fixed_boxes(monkeypatch, boxes)
     images = random_images(len(boxes))
     ours = random_resized_crop(images, size, seeded())

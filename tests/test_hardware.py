@@ -113,7 +113,7 @@ def test_generator_repeats():
 
 def test_generator_depends_on_every_number_and_on_their_order():
     cases = [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (3, 2, 1), (1, 2), (1, 2, 3, 4), (0, 0, 1),
-             (0, 1, 0), (1, 0, 0), (12, 3), (1, 23), (2**40, 0, 1), (2**40 + 1, 0, 1)]  # fmt: skip
+             (0, 1, 0), (1, 0, 0), (12, 3), (1, 23), (2**40, 0, 1), (2**40 + 1, 0, 1)]
     assert len({tuple(draw(*case).tolist()) for case in cases}) == len(cases)
 
 

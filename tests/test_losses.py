@@ -396,7 +396,7 @@ def test_losses_stay_in_float32_inside_autocast(name):
 def small_run(class_token=False):
     model = MaskedAutoencoder(img_size=16, patch_size=4, embed_dim=16, depth=1, num_heads=2,
                               decoder_embed_dim=16, decoder_depth=1, decoder_num_heads=2,
-                              class_token=class_token)  # fmt: skip
+                              class_token=class_token)
     images = torch.randn(4, 3, 16, 16)
     return model, images, model(images)
 

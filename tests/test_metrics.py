@@ -87,7 +87,7 @@ def test_ssim_equals_scikit_image():
             mixed[i].astype(np.float64), target[i].numpy().astype(np.float64), full=True,
             gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1,
             channel_axis=0,
-        )  # fmt: skip
+        )
         hidden = mask[i, 0, 5:-5, 5:-5].numpy() == 1
         expected = similarity[:, 5:-5, 5:-5][:, hidden].mean()
         assert ours[i].item() == pytest.approx(expected, abs=1e-4)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from timm.models import vision_transformer
 from torch import nn
 
 from mae_lib.losses import mae_loss
@@ -14,7 +15,7 @@ from mae_lib.model import PRESETS, Attention, Block, MaskedAutoencoder
 SMALL = dict(
     img_size=32, patch_size=8, embed_dim=32, depth=3, num_heads=4,
     decoder_embed_dim=16, decoder_depth=2, decoder_num_heads=2,
-)  # fmt: skip
+)
 
 
 def small(class_token: bool = False, **changes) -> MaskedAutoencoder:
@@ -43,7 +44,7 @@ def test_shapes_are_those_of_the_specification():
         return hook
 
     for name in ("patch_embed", "blocks.0", "blocks.7", "decoder_embed", "decoder_blocks.0",
-                 "decoder_blocks.3", "decoder_pred"):  # fmt: skip
+                 "decoder_blocks.3", "decoder_pred"):
         model.get_submodule(name).register_forward_hook(note(name))
     with torch.no_grad():
         output = model(torch.randn(2, 3, 224, 224), 0.75)
@@ -168,7 +169,7 @@ def reference():
         intermediate_size=128, decoder_hidden_size=16, decoder_num_hidden_layers=2,
         decoder_num_attention_heads=2, decoder_intermediate_size=64, layer_norm_eps=1e-6,
         mask_ratio=0.6,
-    )  # fmt: skip
+    )
     theirs = transformers.ViTMAEForPreTraining(config).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
@@ -243,7 +244,6 @@ def test_attention_equals_multihead_attention_of_torch():
 @pytest.mark.parametrize("mlp_ratio", [4.0, 2.5])
 @torch.no_grad()
 def test_block_equals_that_of_timm(mlp_ratio):
-    vision_transformer = pytest.importorskip("timm.models.vision_transformer")
     ours = Block(24, 3, mlp_ratio)
     for parameter in ours.parameters():
         parameter.normal_(std=0.3)
@@ -377,7 +377,7 @@ def test_gradient_flows_to_every_parameter(class_token):
 def test_initialisation_is_that_of_the_official_code():
     """Xavier-uniform matrices, zero biases, unit norms, tokens of deviation 0.02."""
     model = MaskedAutoencoder(**{**SMALL, "embed_dim": 256, "decoder_embed_dim": 256},
-                              class_token=True)  # fmt: skip
+                              class_token=True)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             out, fan_in = module.weight.flatten(1).shape

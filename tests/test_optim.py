@@ -35,7 +35,7 @@ def test_rate_prints_what_the_specification_reports():
     assert printed == [
         "7.50e-05", "1.50e-04", "1.44e-04", "1.28e-04", "1.04e-04",
         "7.50e-05", "4.63e-05", "2.20e-05", "5.72e-06", "2.37e-12",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 2])
