@@ -46,8 +46,8 @@ IMPORT_NAMES = {
     "pytest-xdist": "xdist",
     "pyyaml": "yaml",
 }
-# tomli is on Python 3.10 with pytest, which needs it there.
-ALSO_IN_TESTS = {"tomli"}
+# tomli is on Python 3.10 with pytest, which needs it there; lightly is timed where it is installed.
+ALSO_IN_TESTS = {"tomli", "lightly", "benchmarks"}
 # The parts of mae_lib that only the notebooks use may import what the course needs.
 NOTEBOOK_MODULES = {"widgets.py", "exercises.py"}
 
