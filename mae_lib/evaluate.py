@@ -25,7 +25,7 @@ from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.pretrain import batch_indices
 from mae_lib.results import Accuracy
 
-PROBE_DECAYS = (1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
+PROBE_DECAYS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 NEIGHBOURS = (5, 10, 20, 50, 100)
 
 
