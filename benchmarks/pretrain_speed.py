@@ -1,9 +1,9 @@
 """How fast pretraining is, beside other implementations of the same model.
 
-All are timed in one process, after a warm-up, in turns, so that a machine that slows down or speeds
-up does so for all; the median of several rounds counts. A step is forward, backward and AdamW on a
-batch that lies on the device. "ours, whole step" starts from uint8 images and includes gathering,
-cropping, flipping and scaling; the others would pay for these too.
+Each is timed twice: a step (forward, backward and AdamW on a batch that lies on the device), and
+end to end, from uint8 images: ours with its crops of whole batches, the others with the official
+recipe's torchvision transforms in a DataLoader. On a CPU the others run under glibc's usual memory
+policy, as they do at home, and ours under its own.
 
   pip install lightly   # a peer; left out where it is not installed
   python -m benchmarks.pretrain_speed
@@ -12,177 +12,127 @@ cropping, flipping and scaling; the others would pay for these too.
 
 import argparse
 import importlib.util
-import json
-import resource
-import statistics
-import subprocess
-import sys
-import time
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
-from benchmarks import peers
+from benchmarks import peers, timing
+from benchmarks.timing import Step
 from mae_lib import cli, hardware
-from mae_lib.config import PretrainConfig
+from mae_lib.augment import MEAN, STD
 from mae_lib.model import PRESETS
 from mae_lib.optim import adamw, set_learning_rate
-from mae_lib.pretrain import batch_indices, train_step
 
-HERE = Path(__file__).parent
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+BICUBIC = transforms.InterpolationMode.BICUBIC
+PEERS = {"transformers": peers.Transformers, "lightly": peers.Lightly}
+END = ", end to end"
 
 
-def step_of(name: str, arguments: argparse.Namespace) -> Callable[[], None]:
-    """A function that does one training step of the named implementation."""
-    device, precision = arguments.device, arguments.precision
-    sizes = PRESETS[arguments.preset]
-    batch = arguments.batch_size
-    cast = hardware.autocast(device, precision)
+class Stored(Dataset):
+    """Random images in memory, prepared one at a time as the official code does."""
+
+    def __init__(self, size: int):
+        self.images = torch.randint(0, 256, (1024, 3, 96, 96), dtype=torch.uint8)
+        self.transform = transforms.Compose([
+            transforms.ToPILImage(),
+            transforms.RandomResizedCrop(size, (0.2, 1.0), interpolation=BICUBIC),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ])
+
+    def __len__(self) -> int:
+        return 10**9
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return self.transform(self.images[i % len(self.images)])
+
+
+def model_step(name: str, arguments: argparse.Namespace) -> Callable[[torch.Tensor], None]:
+    """A training step of the named implementation on normalised images."""
+    build = {"ours": peers.Ours, **PEERS,
+             "official": lambda sizes: peers.Official(sizes, arguments.official)}[name]
     torch.manual_seed(0)
-    if name == "ours, whole step":
-        stored = torch.randint(0, 256, (max(1024, batch), 3, 96, 96), dtype=torch.uint8).to(device)
-        cfg = PretrainConfig(preset=arguments.preset, batch_size=batch)
-        model = cfg.build_model().to(device)
-        optimizer = adamw(model, cfg.weight_decay)
+    model = build(PRESETS[arguments.preset]).to(arguments.device)
+    if name == "ours":
+        optimizer = adamw(model.mae, 0.05)
         set_learning_rate(optimizer, 1e-4)
-        scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        steps = iter(range(10**9))
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
+    cast = hardware.autocast(arguments.device, arguments.precision)
+    scaler = torch.amp.GradScaler(arguments.device.type, enabled=arguments.precision == "fp16")
 
-        def whole_step() -> None:
-            step = next(steps)
-            images = stored[batch_indices(len(stored), batch, step, 0).to(device)]
-            train_step(model, images, optimizer, scaler, cast, peers.RATIO, step, cfg)
-
-        return whole_step
-    build = {"ours": peers.Ours, "transformers": peers.Transformers, "lightly": peers.Lightly,
-             "official": lambda s: peers.Official(s, arguments.official)}[name]
-    model = build(sizes).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
-    images = torch.randn(batch, 3, sizes["img_size"], sizes["img_size"], device=device)
-
-    def step() -> None:
+    def step(images: torch.Tensor) -> None:
         with cast:
             loss = model(images)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
     return step
 
 
-def seconds_of(step: Callable[[], None], repeats: int, device: torch.device) -> float:
-    synchronise(device)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        step()
-    synchronise(device)
-    return (time.perf_counter() - start) / repeats
-
-
-def multiply_adds(name: str, arguments: argparse.Namespace) -> float:
-    """Multiply-adds per image of a training step, counted by torch."""
-    small = argparse.Namespace(**{**vars(arguments), "batch_size": 4, "precision": "fp32"})
-    step = step_of(name, small)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops() / 2 / 4
-
-
-def matrix_product_rate(device: torch.device, precision: str) -> float:
-    """The most multiply-adds a second that large matrix products reach here."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    n = 8192 if device.type == "cuda" else 2048
-    a = torch.randn(n, n, dtype=dtype, device=device)
-    times = [seconds_of(lambda: a @ a, 3, device) for _ in range(5)]
-    return n**3 / min(times[1:])
-
-
-def peak_memory(name: str, arguments: argparse.Namespace) -> float:
-    """Peak memory in MB: the GPU's here, or, on a CPU, of a process of its own."""
-    if arguments.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        step = step_of(name, arguments)
-        step(), step()
-        return torch.cuda.max_memory_allocated() / 2**20
-    command = [sys.executable, "-m", "benchmarks.pretrain_speed", *sys.argv[1:]]
-    command += ["--memory-of", name]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def step_of(name: str, arguments: argparse.Namespace) -> Step:
+    """What is timed under this name."""
+    if name == "ours" + END:
+        return timing.our_step(arguments)
+    size, device = PRESETS[arguments.preset]["img_size"], arguments.device
+    train = model_step(name.removesuffix(END), arguments)
+    if not name.endswith(END):
+        images = torch.randn(arguments.batch_size, 3, size, size, device=device)
+        return lambda: train(images)
+    loader = DataLoader(Stored(size), arguments.batch_size, num_workers=os.cpu_count() or 1,
+                        pin_memory=device.type == "cuda")
+    feed = iter(loader)
+    return lambda: train(next(feed).to(device, non_blocking=True))
 
 
 def measure(names: list[str], arguments: argparse.Namespace) -> list[dict]:
-    device = arguments.device
-    steps, repeats = {}, {}
+    contexts = {n: nullcontext if n == "ours" else timing.usual_memory for n in names}
+    contenders = {}
     for name in names:
-        steps[name] = step_of(name, arguments)
-        seconds_of(steps[name], 2, device)  # warm-up
-        once = seconds_of(steps[name], 2, device)
-        repeats[name] = max(1, round(arguments.seconds / once))
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(arguments.rounds):
-        for name in names:
-            times[name].append(seconds_of(steps[name], repeats[name], device))
-        print(f"round {turn + 1} of {arguments.rounds}", file=sys.stderr)
-    rate = matrix_product_rate(device, arguments.precision)
+        contenders[name] = step_of(name, arguments), contexts[name]
+    times = timing.in_turns(contenders, arguments)
+    contenders.clear()
+    # One after another: the workers of a DataLoader would disturb the others.
+    for name in [n + END for n in names]:
+        step = {name: (step_of(name, arguments), contexts[name.removesuffix(END)])}
+        times |= timing.in_turns(step, arguments)
+    rate = timing.matrix_product_rate(arguments.device, arguments.precision)
+    few = argparse.Namespace(**{**vars(arguments), "batch_size": 4, "precision": "fp32",
+                                "device": torch.device("cpu")})
     rows = []
     for name in names:
-        speeds = [arguments.batch_size / t for t in times[name]]
-        ratios = [other / t for t, other in zip(times["ours"], times[name], strict=True)]
-        work = multiply_adds(name, arguments)
-        rows.append({
-            "name": name, "images_per_second": statistics.median(speeds),
-            "slowest": min(speeds), "fastest": max(speeds),
-            "ours_is_faster_by": statistics.median(ratios), "multiply_adds": work,
-            "share_of_matrix_rate": statistics.median(speeds) * work / rate,
-            "peak_memory_mb": peak_memory(name, arguments),
-        })
+        work = timing.multiply_adds(step_of(name, few), 4)
+        row = {"name": name, **timing.speed(times[name], arguments.batch_size),
+               "ours_is_faster_by": timing.ratio_of(times[name], times["ours"]),
+               "multiply_adds": work, "peak_memory_mb": timing.peak_memory("pretrain_speed", name)}
+        row["share_of_matrix_rate"] = row["images_per_second"] * work / rate
+        end = timing.speed(times[name + END], arguments.batch_size)
+        row |= {"end_to_end": end["images_per_second"], "ours_is_faster_by_end_to_end":
+                timing.ratio_of(times[name + END], times["ours" + END])}
+        rows.append(row)
     return rows
 
 
 def main() -> None:
-    parser = cli.parser("python -m benchmarks.pretrain_speed", __doc__)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
-    parser.add_argument("--preset", default="specified", choices=PRESETS)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0, help="time of one measurement")
+    parser = timing.parser("pretrain_speed", __doc__)
     parser.add_argument("--official", type=Path, help="a checkout of facebookresearch/mae")
-    parser.add_argument("--json", type=Path, default=HERE / "pretrain_speed.json")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    arguments.device = hardware.pick_device(arguments.device)
-    arguments.precision = hardware.pick_precision(arguments.device, arguments.precision)
-    if arguments.device.type == "cpu":
-        hardware.keep_freed_memory()
+    arguments = timing.settle(parser)
     if arguments.memory_of:
-        step = step_of(arguments.memory_of, arguments)
-        step(), step()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        return
-    names = ["ours", "ours, whole step"]
-    names += [name for name in ("transformers", "lightly") if importlib.util.find_spec(name)]
+        step, ours = step_of(arguments.memory_of, arguments), arguments.memory_of == "ours"
+        with nullcontext() if ours else timing.usual_memory():
+            return timing.print_peak_memory(step, arguments.device)
+    names = ["ours", *(name for name in PEERS if importlib.util.find_spec(name))]
     names += ["official"] if arguments.official else []
-    rows = measure(names, arguments)
-    about = {
-        **hardware.describe(arguments.device), "precision": arguments.precision,
-        "preset": arguments.preset, "batch_size": arguments.batch_size,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-    print(", ".join(f"{k} {v}" for k, v in about.items()))
-    print(f"{'':18}{'images/s':>10}{'ours is':>10}{'Mmult-add':>11}{'of limit':>10}{'MB':>8}")
-    for r in rows:
-        print(f"{r['name']:18}{r['images_per_second']:10.0f}{r['ours_is_faster_by']:9.2f}×"
-              f"{r['multiply_adds'] / 1e6:11.0f}{r['share_of_matrix_rate']:10.0%}"
-              f"{r['peak_memory_mb']:8.0f}")
+    timing.save("pretrain_speed", arguments, rows=measure(names, arguments))
+    print("Written. The tables: python -m benchmarks.report")
 
 
 if __name__ == "__main__":

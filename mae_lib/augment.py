@@ -5,6 +5,7 @@ columns. The matrices hold PIL's antialiased bilinear filter, so that the result
 torchvision's `resized_crop(antialias=True)` gives one image at a time.
 """
 
+import functools
 import math
 
 import torch
@@ -15,16 +16,24 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+@functools.cache
+def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """MEAN and STD, each (3, 1, 1), made once: a copy to a GPU would make every step wait."""
+    with torch.inference_mode(False):  # what is kept must serve training too
+        mean, std = (torch.tensor(v, device=device, dtype=dtype).view(3, 1, 1) for v in (MEAN, STD))
+    return mean, std
+
+
 def normalise(images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W), or floats in [0, 1], to about zero mean and unit deviation."""
     x = images.float() / 255 if images.dtype == torch.uint8 else images
-    mean, std = (x.new_tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = _statistics(x.device, x.dtype)
     return (x - mean) / std
 
 
 def denormalise(images: Tensor) -> Tensor:
     """Undo `normalise`: (B, 3, H, W) in [0, 1] where the input was an image's."""
-    mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = _statistics(images.device, images.dtype)
     return images * std + mean
 
 
@@ -75,6 +84,25 @@ def random_boxes(
     return top, left, h, w
 
 
+def random_crops(
+    n: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Random boxes and flips for `crop`: (5, n), top, left, height, width, and 1 to flip."""
+    boxes = random_boxes(n, height, width, scale, generator)
+    flip = torch.rand(n, generator=generator, device=generator.device) < 0.5
+    return torch.stack([*boxes, flip.float()])
+
+
+def crop(images: Tensor, size: int, crops: Tensor) -> Tensor:
+    """Cut, scale and flip uint8 images (B, 3, H, W): normalised floats (B, 3, size, size)."""
+    h, w = images.shape[-2:]
+    top, left, crop_h, crop_w, flip = crops
+    rows = resample_matrix(top, crop_h, h, size)  # (B, size, H)
+    cols = resample_matrix(left, crop_w, w, size)  # (B, size, W)
+    cols = torch.where(flip[:, None, None] > 0, cols.flip(1), cols)
+    return rows[:, None] @ normalise(images) @ cols.mT[:, None]
+
+
 def random_resized_crop(
     images: Tensor, size: int, generator: torch.Generator, scale: tuple[float, float] = (0.2, 1.0)
 ) -> Tensor:
@@ -83,10 +111,4 @@ def random_resized_crop(
     The pretraining augmentation of He et al. 2022, appendix A.1. `images` lie on the generator's
     device; the result is normalised.
     """
-    b, _, h, w = images.shape
-    top, left, crop_h, crop_w = random_boxes(b, h, w, scale, generator)
-    rows = resample_matrix(top, crop_h, h, size)  # (B, size, H)
-    cols = resample_matrix(left, crop_w, w, size)  # (B, size, W)
-    flip = torch.rand(b, generator=generator, device=images.device) < 0.5
-    cols = torch.where(flip[:, None, None], cols.flip(1), cols)
-    return rows[:, None] @ normalise(images) @ cols.mT[:, None]
+    return crop(images, size, random_crops(len(images), *images.shape[-2:], scale, generator))

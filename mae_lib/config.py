@@ -34,6 +34,7 @@ class PretrainConfig:
     mask_ratio_sched: str = option("const", "const, linear or cosine", "masking")
     mask_ratio_start: float = option(0.5, "share hidden at the start of a ramp", "masking")
     mask_ratio_warmup_epochs: float = option(5.0, "epochs that the ramp lasts", "masking")
+    mask_ratio_holds: int = option(4, "how often in an epoch a ramp changes the ratio", "masking")
     norm_pix: bool = option(True, "predict patches normalised by their own statistics", "loss")
     lambda_freq: float = option(0.0, "weight of the Laplacian loss", "loss")
     lambda_unif: float = option(0.0, "weight of the uniformity loss", "loss")
@@ -49,7 +50,7 @@ class PretrainConfig:
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, if a value is out of range."""
-        for name in ("epochs", "batch_size", "lr"):
+        for name in ("epochs", "batch_size", "lr", "mask_ratio_holds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
         if not 0 <= self.warmup_epochs < self.epochs:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from mae_lib import hardware, metrics
 from mae_lib.augment import denormalise, random_resized_crop, resize
+from mae_lib.batches import batch_indices
 from mae_lib.checkpoints import load_checkpoint, save_checkpoint
 from mae_lib.config import FineTuneConfig
 from mae_lib.data import ImageSet
@@ -22,7 +23,6 @@ from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.optim import adamw, schedule_learning_rate, set_learning_rate
 from mae_lib.patches import patch_mask_to_pixels
-from mae_lib.pretrain import batch_indices
 from mae_lib.results import Accuracy
 
 PROBE_DECAYS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_lib import distributed
 from mae_lib.model import MAEOutput, MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 
@@ -24,8 +25,8 @@ def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each patch (B, L, V): two tensors (B, L, 1)."""
     mean = patches.mean(dim=-1, keepdim=True)
     # Unbiased, as in the official code; torch's own var is several times slower on a CPU.
-    variance = (patches - mean).square().sum(dim=-1, keepdim=True) / (patches.shape[-1] - 1)
-    return mean, (variance + NORM_PIX_EPS).sqrt()
+    squares = torch.linalg.vector_norm(patches - mean, dim=-1, keepdim=True).square()
+    return mean, (squares / (patches.shape[-1] - 1) + NORM_PIX_EPS).sqrt()
 
 
 def mae_loss(pred: Tensor, images: Tensor, mask: Tensor, patch_size: int, norm_pix: bool) -> Tensor:
@@ -38,7 +39,7 @@ def mae_loss(pred: Tensor, images: Tensor, mask: Tensor, patch_size: int, norm_p
     if norm_pix:
         mean, std = patch_statistics(target)
         target = (target - mean) / std
-    error = (pred - target).square().mean(dim=-1)  # (B, L)
+    error = F.mse_loss(pred, target, reduction="none").mean(dim=-1)  # (B, L)
     return (error * mask).sum() / mask.sum().clamp(min=1)
 
 
@@ -134,15 +135,20 @@ def total_loss(
 
     `images` (B, 3, H, W) are what `model` was given, `output` what it returned. `cfg` has
     `norm_pix`, `lambda_freq` and `lambda_unif`. A term whose weight is 0 is not computed.
+
+    With several processes, each holding its share of a batch, the mean of their losses and of their
+    gradients is the loss and gradient of the whole batch.
     """
     mae = mae_loss(output.pred, images, output.mask, model.patch_size, cfg.norm_pix)
     terms = {"loss": mae, "mae": mae}
     if cfg.lambda_freq:
         pred_img = predicted_images(output.pred, images, model.patch_size, cfg.norm_pix)
         mask_img = patch_mask_to_pixels(output.mask, model.patch_size)
-        terms["freq"] = laplacian_loss_masked(pred_img, images, mask_img)
+        error, count = laplacian_error_per_image(pred_img, images, mask_img)
+        terms["freq"] = error.sum() / distributed.average(count.sum()).clamp(min=1)
         terms["loss"] = terms["loss"] + cfg.lambda_freq * terms["freq"]
     if cfg.lambda_unif:
-        terms["unif"] = uniformity_loss(output.latent[:, model.num_extra :])
+        z = at_least_float32(output.latent[:, model.num_extra :]).mean(dim=1, keepdim=True)
+        terms["unif"] = uniformity_loss(distributed.gather(z))
         terms["loss"] = terms["loss"] + cfg.lambda_unif * terms["unif"]
     return terms

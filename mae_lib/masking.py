@@ -96,3 +96,11 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
     return cfg.mask_ratio_start + (cfg.mask_ratio - cfg.mask_ratio_start) * progress
 
 
+def hold(step: int, iters: int, holds: int) -> int:
+    """The last step of the part that `step` lies in, when an epoch of `iters` has `holds` parts.
+
+    A ramp read there changes only `holds` times an epoch and ends every epoch where it should. Each
+    mask ratio is another sequence length, for which a GPU's step is recorded anew.
+    """
+    part = step * holds // iters
+    return -(-(part + 1) * iters // holds) - 1

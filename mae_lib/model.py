@@ -72,7 +72,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
         qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, heads, N, D / heads)
         if x.device.type == "cpu":
             # Fused attention's backward pass is several times slower in bfloat16 than in float32
             # on CPUs, so this one product stays in float32 there.

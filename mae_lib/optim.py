@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 BETAS = (0.9, 0.95)  # He et al. 2022, table 8
 
@@ -50,9 +50,17 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
 def adamw(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> torch.optim.AdamW:
     """AdamW over `parameter_groups`, in its fused form; the rate is set at every step."""
     groups = parameter_groups(model, weight_decay, layer_decay)
-    return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
+    device = next(model.parameters()).device
+    gpu = device.type == "cuda"
+    for group in groups:  # on a GPU the rate lies there, where recorded steps read it
+        group["lr"] = torch.zeros((), device=device) if gpu else 0.0
+    return torch.optim.AdamW(groups, betas=BETAS, fused=True, capturable=gpu)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+        rate = lr * group["lr_scale"]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -6,7 +6,6 @@ that a run killed at any moment and started again ends with the same weights as 
 
 import argparse
 import dataclasses
-import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,21 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mae_lib import cli, hardware
-from mae_lib.augment import denormalise, random_resized_crop, resize
+from mae_lib import cli, distributed, hardware
+from mae_lib.augment import denormalise, resize
+from mae_lib.batches import batches, on_device
 from mae_lib.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.data import ImageSet, load_data
 from mae_lib.hardware import Purpose
 from mae_lib.history import History
-from mae_lib.losses import mae_loss, predicted_images, total_loss
-from mae_lib.masking import num_visible_patches, schedule_mask_ratio
+from mae_lib.losses import mae_loss, predicted_images
+from mae_lib.masking import hold, schedule_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.optim import adamw, schedule_learning_rate, set_learning_rate
+from mae_lib.optim import schedule_learning_rate
 from mae_lib.patches import patch_mask_to_pixels
+from mae_lib.step import fastest_step
 
 VALIDATION_IMAGES, VALIDATION_MASK_RATIO = 512, 0.75
 LOG_SECONDS, CHECKPOINT_SECONDS = 1.0, 60.0
@@ -45,24 +46,6 @@ class Run:
     history: History
     seconds: float  # training steps alone, without validation
     images_per_second: float
-
-
-@functools.lru_cache(maxsize=2)
-def _shuffled(n: int, seed: int, turn: int) -> Tensor:
-    generator = hardware.generator(seed, Purpose.ORDER, turn)
-    return torch.randperm(n, generator=generator)
-
-
-def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """Which of n images make up the batch at `step`: (batch_size,).
-
-    Batches are cut from an endless row of shuffled passes over the data, so that all are full and
-    each image is seen once in a pass.
-    """
-    places = torch.arange(step * batch_size, (step + 1) * batch_size)
-    turns = places // n
-    parts = [_shuffled(n, seed, int(t))[places[turns == t] % n] for t in turns.unique()]
-    return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -99,6 +82,9 @@ def pretrain(
 ) -> Run:
     """Pretrain on `images`, uint8 (N, 3, H, W), and validate on others, every epoch.
 
+    Under torchrun, after `distributed.join`, the processes share every batch of `cfg.batch_size`,
+    and end with the weights that one process would, but for rounding. Each is given all images.
+
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
     history.jsonl and ends with model.safetensors. `label` stands on the progress bars.
 
@@ -113,42 +99,39 @@ def pretrain(
     device = device or hardware.pick_device()
     if device.type == "cpu":
         hardware.keep_freed_memory()
-    model = cfg.build_model().to(device)
-    optimizer = adamw(model, cfg.weight_decay)
     checkpoint = Path(out) / "checkpoint.pt" if out else None
-    cfg, step, seconds, scaler_state = _resume(checkpoint, cfg, images, model, optimizer, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=cfg.precision == "fp16")
-    if scaler_state:
-        scaler.load_state_dict(scaler_state)
-    history = History(Path(out) / "history.jsonl" if out else None, step)
+    first = distributed.is_first()  # the process that writes and shows
+    cfg, state = _resume(checkpoint, cfg, len(images), device)
+    model = cfg.build_model().to(device)
+    train_step = fastest_step(model, cfg)
+    step, seconds = 0, 0.0
+    if state:
+        train_step.load_state_dict(state)
+        step, seconds = state["step"], state["seconds"]
+    history = History(Path(out) / "history.jsonl" if out and first else None, step)
     validation_images = validation_images[:VALIDATION_IMAGES]
     iters = cfg.steps_per_epoch or -(-len(images) // cfg.batch_size)
-    cast = hardware.autocast(device, cfg.precision)
+    feed = batches(on_device(images, device), cfg.batch_size, cfg.seed, step, device)
 
     def save() -> None:
-        if checkpoint:
-            state = {
-                "config": dataclasses.asdict(cfg), "images": len(images), "step": step,
-                "seconds": seconds, "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
-            }
+        if checkpoint and first:
+            about = {"config": dataclasses.asdict(cfg), "images": len(images)}
+            state = {**about, "step": step, "seconds": seconds, **train_step.state_dict()}
             save_checkpoint(checkpoint, state)
 
     saved = time.perf_counter()
     while step < cfg.epochs * iters:
         epoch, i = divmod(step, iters)
         title = f"Pretrain {label} E{epoch + 1}/{cfg.epochs}"
-        bar = tqdm(total=iters, initial=i, desc=title, disable=not progress)
+        bar = tqdm(total=iters, initial=i, desc=title, disable=not (progress and first))
         model.train()
         while i < iters:
             pending, start = [], time.perf_counter()
             while i < iters and (not pending or time.perf_counter() - start < LOG_SECONDS):
                 lr = schedule_learning_rate(epoch, i, iters, cfg)
-                mask_ratio = schedule_mask_ratio(epoch, i, iters, cfg)
-                set_learning_rate(optimizer, lr)
-                ids = batch_indices(len(images), cfg.batch_size, step, cfg.seed)
-                batch = images[ids.to(images.device)].to(device, non_blocking=True)
-                terms = train_step(model, batch, optimizer, scaler, cast, mask_ratio, step, cfg)
+                held = hold(i, iters, cfg.mask_ratio_holds)
+                mask_ratio = schedule_mask_ratio(epoch, held, iters, cfg)
+                terms = train_step(next(feed), step, lr, mask_ratio)
                 step, i = step + 1, i + 1
                 pending.append((step, lr, mask_ratio, terms))
             records = _read_losses(pending, cfg)  # the only wait for the device
@@ -162,41 +145,19 @@ def pretrain(
                 save()
                 saved = time.perf_counter()
         bar.close()
-        model.eval()
-        history.add([{
-            "kind": "epoch", "step": step, "epoch": epoch + 1, "lr": lr, "mask_ratio": mask_ratio,
-            "loss": history.mean_loss(iters), "seconds": seconds,
-            **validate(model, validation_images, cfg, cast),
-        }])
+        if first:
+            model.eval()
+            history.add([{
+                "kind": "epoch", "step": step, "epoch": epoch + 1, "lr": lr,
+                "mask_ratio": mask_ratio, "loss": history.mean_loss(iters), "seconds": seconds,
+                **validate(model, validation_images, cfg, train_step.cast),
+            }])
         save()
         saved = time.perf_counter()
     model.eval()
-    if out:
+    if out and first:
         save_weights(Path(out) / "model.safetensors", model, label=label, **dataclasses.asdict(cfg))
     return Run(model, history, seconds, step * cfg.batch_size / max(seconds, 1e-9))
-
-
-def train_step(
-    model: MaskedAutoencoder, batch: Tensor, optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler, cast: torch.autocast, mask_ratio: float, step: int,
-    cfg: PretrainConfig,
-) -> dict[str, Tensor]:
-    """One step on a batch of uint8 images (B, 3, H, W) that already lies on the device.
-
-    Returns the loss terms as detached scalars, still on the device.
-    """
-    generator = hardware.generator(cfg.seed, Purpose.CROP_AND_MASK, step, device=batch.device)
-    x = random_resized_crop(batch, model.img_size, generator, (cfg.crop_scale, 1.0))
-    noise = torch.rand(len(x), model.num_patches, generator=generator, device=x.device)
-    num_visible = num_visible_patches(model.num_patches, mask_ratio)
-    with cast:
-        output = model(x, num_visible=num_visible, noise=noise)
-    terms = total_loss(model, x, output, cfg)
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(terms["loss"]).backward()
-    scaler.step(optimizer)
-    scaler.update()
-    return {name: term.detach() for name, term in terms.items()}
 
 
 def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
@@ -219,27 +180,24 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
 
 
 def _resume(
-    path: Path | None, cfg: PretrainConfig, images: Tensor, model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer, device: torch.device,
-) -> tuple[PretrainConfig, int, float, dict]:
-    """Load the checkpoint at `path`, if any, into model and optimizer, and settle the precision."""
+    path: Path | None, cfg: PretrainConfig, images: int, device: torch.device
+) -> tuple[PretrainConfig, dict | None]:
+    """The settings with a definite precision, and the checkpoint at `path`, if any."""
     if path is None or not path.exists():
         precision = hardware.pick_precision(device, cfg.precision)
-        return dataclasses.replace(cfg, precision=precision), 0, 0.0, {}
+        return dataclasses.replace(cfg, precision=precision), None
     state = load_checkpoint(path)
     theirs, ours = state["config"], dataclasses.asdict(cfg)
     if ours["precision"] == "auto":  # what was chosen when the run began
         ours["precision"] = theirs.get("precision")
     changed = [f"{k} {theirs.get(k)} → {v}" for k, v in ours.items() if theirs.get(k) != v]
-    changed += [f"images {state['images']} → {len(images)}"] * (state["images"] != len(images))
+    changed += [f"images {state['images']} → {images}"] * (state["images"] != images)
     if changed:
         raise ValueError(
             f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
             f"choose another folder, or delete that one."
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return PretrainConfig(**ours), state["step"], state["seconds"], state["scaler"]
+    return PretrainConfig(**ours), state
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -274,17 +232,20 @@ def main() -> None:
     chosen = cli.given(arguments, PretrainConfig)
     cfg = PretrainConfig(**{**variant_settings(arguments.variant), **chosen})
     cfg.check()
-    device = hardware.pick_device(arguments.device)
-    data = data_from(arguments)
+    device = distributed.join(hardware.pick_device(arguments.device))
+    with distributed.first_process_first():  # which builds the cache
+        data = data_from(arguments)
     out = arguments.out or Path("runs") / f"{data.name.replace(':', '-')}-{arguments.variant}"
     label = arguments.variant.capitalize()
     run = pretrain(data.unlabeled, data.train, cfg, out, device, label)
-    last = run.history.epochs()[-1]
-    print(
-        f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s; "
-        f"validation loss {last['val_loss']:.4f}, PSNR {last['val_psnr']:.2f} dB. "
-        f"Weights: {out / 'model.safetensors'}"
-    )
+    if distributed.is_first():
+        last = run.history.epochs()[-1]
+        print(
+            f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s; "
+            f"validation loss {last['val_loss']:.4f}, PSNR {last['val_psnr']:.2f} dB. "
+            f"Weights: {out / 'model.safetensors'}"
+        )
+    distributed.leave()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mae_lib.masking import (
+    hold,
     num_visible_patches,
     random_mask_ids,
     random_masking,
@@ -214,3 +215,27 @@ def test_unknown_schedule_is_explained():
 def test_schedule_refuses_ratios_that_cannot_be(change):
     with pytest.raises(ValueError, match="at least 0 and below 1"):
         schedule_mask_ratio(0, 0, 1, config(**change))
+
+
+# Holding the ratio, so that a GPU meets few sequence lengths
+
+
+@pytest.mark.parametrize("iters, holds", [(1563, 4), (7, 3), (12, 4), (5, 1), (3, 4), (1, 4)])
+def test_a_hold_is_the_last_step_of_its_part(iters, holds):
+    """Against a list of the parts, written out."""
+    parts = [[s for s in range(iters) if s * holds // iters == k] for k in range(holds)]
+    for part in filter(None, parts):
+        assert {hold(step, iters, holds) for step in part} == {part[-1]}
+    assert hold(iters - 1, iters, holds) == iters - 1
+
+
+@pytest.mark.parametrize("sched", ["linear", "cosine"])
+def test_held_ratios_are_few_and_end_every_epoch_on_the_schedule(sched):
+    cfg, iters, holds = config(sched), 1563, 4
+    held = [[schedule_mask_ratio(e, hold(s, iters, holds), iters, cfg) for s in range(iters)]
+            for e in range(10)]
+    assert [epoch[-1] for epoch in held] == [
+        schedule_mask_ratio(e, iters - 1, iters, cfg) for e in range(10)
+    ]
+    lengths = {num_visible_patches(196, ratio) for epoch in held for ratio in epoch}
+    assert len(lengths) <= 5 * holds + 1 and {88, 78, 68, 58, 49} <= lengths

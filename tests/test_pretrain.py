@@ -14,7 +14,8 @@ import torch
 
 from mae_lib import hardware, losses
 from mae_lib import pretrain as P
-from mae_lib.augment import normalise, random_resized_crop
+from mae_lib import step as S
+from mae_lib.augment import normalise
 from mae_lib.checkpoints import load_weights
 
 CPU = torch.device("cpu")
@@ -43,43 +44,6 @@ def same(a, b):
 # ---------------------------------------------------------------- what is computed
 
 
-def test_batches_are_cut_from_shuffled_passes():
-    """Whatever the batch size, every image comes once in each pass."""
-    row = torch.cat([P.batch_indices(12, 8, step, seed=5) for step in range(6)])  # 48 = 4 passes
-    for turn in row.view(4, 12):
-        assert sorted(turn.tolist()) == list(range(12))
-    assert not torch.equal(row[:12], row[12:24])
-    assert torch.equal(P.batch_indices(12, 8, 4, seed=5), row[32:40])  # no state between calls
-    assert not torch.equal(P.batch_indices(12, 8, 0, seed=6), row[:8])
-
-
-def test_a_step_is_what_a_plain_loop_would_do():
-    """Crop, mask, loss, gradient and a textbook AdamW update, written out."""
-    cfg, batch = TINY, pictures(8)
-    model, plain = cfg.build_model(), cfg.build_model()
-    optimizer = P.adamw(model, cfg.weight_decay)
-    P.set_learning_rate(optimizer, 1e-3)
-    scaler, cast = torch.amp.GradScaler("cpu", enabled=False), hardware.autocast(CPU, "fp32")
-    terms = P.train_step(model, batch, optimizer, scaler, cast, 0.6, 7, cfg)
-
-    generator = hardware.generator(cfg.seed, hardware.Purpose.CROP_AND_MASK, 7)
-    x = random_resized_crop(batch, 16, generator, (cfg.crop_scale, 1.0))
-    noise = torch.rand(8, 16, generator=generator)
-    output = plain(x, 0.6, noise=noise)
-    image = losses.predicted_images(output.pred, x, 4, True)
-    mask = losses.patch_mask_to_pixels(output.mask, 4)
-    loss = losses.mae_loss(output.pred, x, output.mask, 4, True)
-    loss = loss + 0.05 * losses.laplacian_loss_masked(image, x, mask)
-    loss = loss + 0.01 * losses.uniformity_loss(output.latent)
-    loss.backward()
-    assert terms["loss"].item() == pytest.approx(loss.item(), rel=1e-6)
-    for (name, new), old in zip(model.named_parameters(), plain.parameters(), strict=True):
-        decay = 0 if old.ndim < 2 or name == "mask_token" else cfg.weight_decay
-        moment = old.grad / (old.grad.abs() + 1e-8)  # first step: m̂ / (√v̂ + ε)
-        expected = old * (1 - 1e-3 * decay) - 1e-3 * moment
-        torch.testing.assert_close(new, expected, rtol=1e-4, atol=2e-6)
-
-
 def test_it_learns_and_repeats():
     cfg = replace(TINY, epochs=30, lr=3e-3)
     first, again = train(cfg), train(cfg)
@@ -90,14 +54,14 @@ def test_it_learns_and_repeats():
 
 
 def test_the_curriculum_changes_how_much_the_encoder_sees(monkeypatch):
-    seen, forward = [], P.MaskedAutoencoder.forward
+    seen, forward = [], S.MaskedAutoencoder.forward
 
     def spy(self, images, *args, **kwargs):
         if self.training:
             seen.append(kwargs["num_visible"])
         return forward(self, images, *args, **kwargs)
 
-    monkeypatch.setattr(P.MaskedAutoencoder, "forward", spy)
+    monkeypatch.setattr(S.MaskedAutoencoder, "forward", spy)
     run = train()
     ratios = [r["mask_ratio"] for r in run.history.records if r["kind"] == "step"]
     assert seen == [int(16 * (1 - ratio)) for ratio in ratios]
@@ -106,14 +70,14 @@ def test_the_curriculum_changes_how_much_the_encoder_sees(monkeypatch):
 
 def test_validation_is_the_same_for_every_seed_variant_and_epoch(monkeypatch):
     """Fixed masks at 0.75: the noise and ratio that validation uses never change."""
-    used, forward = [], P.MaskedAutoencoder.forward
+    used, forward = [], S.MaskedAutoencoder.forward
 
     def spy(self, images, *args, **kwargs):
         if not self.training:
             used.append((args, kwargs["noise"].clone()))
         return forward(self, images, *args, **kwargs)
 
-    monkeypatch.setattr(P.MaskedAutoencoder, "forward", spy)
+    monkeypatch.setattr(S.MaskedAutoencoder, "forward", spy)
     train()
     train(replace(TINY, seed=3, mask_ratio_sched="const"))
     assert len(used) == 6
@@ -158,15 +122,15 @@ def test_resuming_in_the_middle_of_an_epoch_changes_nothing(tmp_path, monkeypatc
     whole = train()
     monkeypatch.setattr(P, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(P, "LOG_SECONDS", 0)
-    step = P.train_step
+    do_step = S.TrainStep.__call__
 
-    def broken(*args):
-        if args[6] == 4:
+    def broken(self, images, step, *rest):
+        if step == 4:
             raise KeyboardInterrupt
-        return step(*args)
+        return do_step(self, images, step, *rest)
 
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr(P, "train_step", broken)
+        m.setattr(S.TrainStep, "__call__", broken)
         train(out=tmp_path)
     resumed = train(out=tmp_path)
     assert same(whole.model, resumed.model)
@@ -181,6 +145,7 @@ KILLED = """
 import sys, torch
 torch.set_num_threads(1)
 from mae_lib import pretrain as P
+from mae_lib import step as S
 sys.path.insert(0, sys.argv[2])
 from test_pretrain import TINY, pictures, CPU, replace
 P.CHECKPOINT_SECONDS = P.LOG_SECONDS = 0
@@ -221,7 +186,7 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
 
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     first = train(out=tmp_path)
-    monkeypatch.setattr(P, "train_step", None)  # calling it would fail
+    monkeypatch.setattr(S.TrainStep, "__call__", None)  # calling it would fail
     assert same(first.model, train(out=tmp_path).model)
 
 
@@ -289,7 +254,7 @@ def test_a_non_finite_loss_names_step_and_term(monkeypatch, term, name):
             terms["loss"] = terms["loss"] * float("nan")
         return terms
 
-    monkeypatch.setattr(P, "total_loss", poisoned)
+    monkeypatch.setattr(S, "total_loss", poisoned)
     with pytest.raises(P.NonFiniteLoss, match=f"The {name} loss became nan at step 5;"):
         train()
 

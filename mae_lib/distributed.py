@@ -1,0 +1,82 @@
+"""Several processes that train as one, started by torchrun: each takes its share of every batch.
+
+In a single process every function here does nothing, so that the training code has one form.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_gather
+
+
+def join(device: torch.device) -> torch.device:
+    """Meet the other processes, if torchrun started this one, and return this one's own device.
+
+    Raises ValueError for more processes than GPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return device
+    if device.type == "cuda":
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= gpus:
+            raise ValueError(f"This machine has {gpus} GPUs: use --nproc-per-node {gpus} at most.")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def leave() -> None:
+    """Undo `join`."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and shows progress."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def share(batch_size: int) -> slice:
+    """Which rows of every batch are this process's.
+
+    Raises ValueError if the processes cannot share them equally.
+    """
+    count = world_size()
+    if batch_size % count:
+        raise ValueError(f"A batch of {batch_size} cannot be shared equally by {count} processes.")
+    first = dist.get_rank() * batch_size // count if count > 1 else 0
+    return slice(first, first + batch_size // count)
+
+
+def average(x: Tensor) -> Tensor:
+    """The mean over processes, without gradient."""
+    if world_size() == 1:
+        return x.detach()
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def gather(x: Tensor) -> Tensor:
+    """The rows of all processes, (B, …) → (processes · B, …), with gradient to each."""
+    return x if world_size() == 1 else torch.cat(all_gather(x.contiguous()))
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """The first process runs the block while the others wait, who then find what it left."""
+    if not is_first():
+        dist.barrier()
+    yield
+    if is_first() and world_size() > 1:
+        dist.barrier()
