@@ -238,4 +238,5 @@ def test_held_ratios_are_few_and_end_every_epoch_on_the_schedule(sched):
         schedule_mask_ratio(e, iters - 1, iters, cfg) for e in range(10)
     ]
     lengths = {num_visible_patches(196, ratio) for epoch in held for ratio in epoch}
-    assert len(lengths) <= 5 * holds + 1 and {88, 78, 68, 58, 49} <= lengths
+    assert len(lengths) <= 5 * holds + 1
+    assert sched != "linear" or {88, 78, 68, 58, 49} <= lengths
