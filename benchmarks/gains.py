@@ -4,6 +4,7 @@
 """
 
 import copy
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from unittest import mock
@@ -110,7 +111,8 @@ def main() -> None:
             ours(), lambda: replaced(steps, "crop", crop_one_by_one))
         contenders["AdamW parameter by parameter"] = ours(ParameterByParameter), nullcontext
         contenders["glibc's usual memory policy"] = ours(), timing.usual_memory
-        contenders["compiled"] = ours(CompiledPlain), nullcontext
+        if shutil.which("g++"):
+            contenders["compiled"] = ours(CompiledPlain), nullcontext
         if arguments.precision != "fp32":
             contenders["attention in " + arguments.precision] = (
                 ours(), lambda: replaced(Attention, "forward", attention_at_any_precision))

@@ -1,0 +1,77 @@
+"""The tables of benchmarks/README.md, written from the files in benchmarks/results/.
+
+  python -m benchmarks.report
+"""
+
+import json
+import re
+from pathlib import Path
+
+from benchmarks.timing import RESULTS
+from mae_lib import cli
+
+README = Path(__file__).parent / "README.md"
+
+
+def measurements(command: str) -> list[dict]:
+    path = RESULTS / f"{command}.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def heading(m: dict) -> str:
+    return (f"**{m['device']}, {m['precision']}, {m['preset']}, batch {m['batch_size']}** "
+            f"(torch {m['torch']}, Python {m['python']}, median of {m['rounds']} rounds, "
+            f"{m['date']})")
+
+
+def table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def more(ratio: float, digits: int) -> str:
+    return f"{100 * (ratio - 1):+.{digits}f} %"
+
+
+def pretrain_speed(m: dict) -> str:
+    titles = ["", "step, images/s", "ours is", "end to end, images/s", "ours is",
+              "multiply-adds per image", "share of matrix-product rate", "peak memory"]
+    return table(titles, [[
+        r["name"], f"{r['images_per_second']:,.0f}", f"{r['ours_is_faster_by']:.2f}×",
+        f"{r['end_to_end']:,.0f}", f"{r['ours_is_faster_by_end_to_end']:.2f}×",
+        f"{r['multiply_adds'] / 1e6:,.0f} M", f"{r['share_of_matrix_rate']:.0%}",
+        f"{r['peak_memory_mb']:,.0f} MB",
+    ] for r in m["rows"]])
+
+
+def add_on_prices(m: dict) -> str:
+    base = m["rows"][0]["multiply_adds"]
+    rows = [[r["name"], f"{r['images_per_second']:,.0f}", more(r["seconds_ratio"], 1),
+             more(r["multiply_adds"] / base, 1)] for r in m["rows"]]
+    c = m["curriculum"]
+    rows.append([f"curriculum, ten epochs ({c['lengths']} sequence lengths)", "",
+                 more(c["seconds_ratio"], 1), more(c["multiply_adds_ratio"], 1)])
+    return table(["", "images/s", "time", "multiply-adds"], rows)
+
+
+def gains(m: dict) -> str:
+    return table(["", "images/s", "time"], [
+        [r["name"], f"{r['images_per_second']:,.0f}", more(r["seconds_ratio"], 0)]
+        for r in m["rows"]])
+
+
+def render(text: str) -> str:
+    """The README's text with its tables written anew."""
+    for name, write in (("pretrain_speed", pretrain_speed), ("add_on_prices", add_on_prices),
+                        ("gains", gains)):
+        parts = [f"{heading(m)}\n\n{write(m)}" for m in measurements(name)]
+        block = "\n\n".join([f"<!-- {name} -->", *parts, f"<!-- end of {name} -->"])
+        pattern = f"<!-- {name} -->.*<!-- end of {name} -->"
+        text, count = re.subn(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"{README.name} needs one pair of marks <!-- {name} -->.")
+    return text
+
+
+if __name__ == "__main__":
+    cli.run(lambda: README.write_text(render(README.read_text("utf-8")), "utf-8"))
