@@ -8,7 +8,7 @@ PYTHON ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test lab lint constraints clean always
+.PHONY: help compare test lab notebooks lint constraints clean always
 
 help:  ## show this list
 	@echo "make TARGET [ARGS=\"...\"] [PYTHON=/path/to/python3]"; echo
@@ -25,6 +25,9 @@ test: .venv/.test  ## ruff, pytest without the slow tests (ARGS="-k NAME"), note
 lab: .venv/.course  ## open the course in JupyterLab (ARGS="--no-browser")
 	@first=$$(ls notebooks/*.ipynb 2>/dev/null | head -n 1); \
 	.venv/bin/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url="/lab/tree/$$first" $(ARGS)
+
+notebooks: .venv/.test  ## run notebooks/py/*.py and store their outputs (ARGS="01 05")
+	@.venv/bin/python notebooks/build.py $(ARGS)
 
 lint: .venv/.test  ## ruff alone
 	@.venv/bin/python -m ruff check . $(ARGS)
@@ -114,13 +117,14 @@ endef
 
 # Runs every part, even after a failure, and fails if any failed.
 define TEST_SCRIPT
-export OMP_NUM_THREADS=1 JUPYTER_PREFER_ENV_PATH=1
+export OMP_NUM_THREADS=1 JUPYTER_PREFER_ENV_PATH=1 MAE_LIB_LEVEL=smoke
 python=.venv/bin/python
 failed=
 $$python -m ruff check . || failed="$$failed ruff"
 $$python -m pytest tests -n 2 --dist loadfile -m "not slow" $(ARGS) || failed="$$failed pytest"
 if ls notebooks/*.ipynb >/dev/null 2>&1; then
-    $$python -m pytest notebooks --nbval --nbval-current-env -n 2 --dist loadfile \
+    # On the CPU also where there is a GPU: what is printed was stored from there.
+    CUDA_VISIBLE_DEVICES= $$python -m pytest notebooks --nbval --nbval-current-env -n 2 --dist loadfile \
         --nbval-sanitize-with tests/nbval_sanitize.cfg || failed="$$failed notebooks"
 else
     echo "No notebooks to check."
