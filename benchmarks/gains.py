@@ -5,8 +5,8 @@
 
 import copy
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from unittest import mock
 
 import torch
@@ -15,16 +15,25 @@ from torch import Tensor
 from torchvision.transforms import functional as TF
 
 from benchmarks import timing
-from mae_lib import cli, losses
+from mae_lib import cli, hardware, losses
 from mae_lib import step as steps
 from mae_lib.augment import normalise
 from mae_lib.masking import take_patches
 from mae_lib.model import Attention, MaskedAutoencoder
+from mae_lib.patches import unpatchify
 from mae_lib.step import RecordedStep, TrainStep, fastest_step
 
+decode = MaskedAutoencoder.decode
 
-def embed_all(self: MaskedAutoencoder, images: Tensor, ids_keep: Tensor) -> Tensor:
-    """`encode` as in the official code: embed every patch, then drop the hidden ones."""
+
+def decode_all(self: MaskedAutoencoder, latent: Tensor, ids_restore: Tensor, ids: Tensor) -> Tensor:
+    """Predict visible patches too, which the loss then leaves out."""
+    return decode(self, latent, ids_restore)
+
+
+def embed_all(self: MaskedAutoencoder, patches: Tensor, ids_keep: Tensor) -> Tensor:
+    """As in the official code: embed every patch, then drop the hidden ones."""
+    images = unpatchify(patches, self.patch_size)
     x = self.patch_embed.proj(images).flatten(2).mT + self.pos_embed[:, self.num_extra :]
     x = take_patches(x, ids_keep)
     for block in self.blocks:
@@ -36,16 +45,19 @@ def products_and_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
 
 
-def attention_at_any_precision(self: Attention, x: Tensor) -> Tensor:
+def attention_at_any_precision(self: Attention, x: Tensor, ids: Tensor | None = None) -> Tensor:
     """Fused attention at the precision of the products around it, bfloat16 included."""
     b, n, d = x.shape
-    q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-    return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d))
+    q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).unbind(2)
+    if ids is not None:
+        q = take_patches(q.flatten(2), ids).unflatten(2, q.shape[2:])
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+    return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, -1, d))
 
 
-def torch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    variance = patches.var(dim=-1, keepdim=True)
-    return patches.mean(dim=-1, keepdim=True), (variance + losses.NORM_PIX_EPS).sqrt()
+def normalise_in_passes(patches: Tensor) -> Tensor:
+    mean, variance = patches.mean(dim=-1, keepdim=True), patches.var(dim=-1, keepdim=True)
+    return (patches - mean) / (variance + losses.NORM_PIX_EPS).sqrt()
 
 
 def crop_one_by_one(images: Tensor, size: int, crops: Tensor) -> Tensor:
@@ -82,40 +94,41 @@ class CompiledPlain(TrainStep):
         self.forward = torch.compile(model)
 
 
-@contextmanager
-def replaced(owner, name: str, new) -> Iterator[None]:
-    with mock.patch.object(owner, name, new):
-        yield
-
-
 def main() -> None:
     arguments = timing.settle(timing.parser("gains", __doc__))
+    device = arguments.device
+    if arguments.contender:  # under glibc's usual memory policy
+        return timing.serve(timing.our_step(arguments), device)
+    if device.type == "cpu":
+        hardware.keep_freed_memory()
 
-    def ours(kind=fastest_step) -> timing.Step:
-        return timing.our_step(arguments, kind)
+    def ours(kind=fastest_step, replace: tuple | None = None) -> timing.Contender:
+        """A step of this kind, with `replace`, (owner, name, new), in force."""
+        context = partial(mock.patch.object, *replace) if replace else nullcontext
+        return timing.here(timing.our_step(arguments, kind), device, context)
 
     contenders = {
-        "as it is": (ours(), nullcontext),
+        "as it is": ours(),
+        "every patch predicted": ours(replace=(MaskedAutoencoder, "decode", decode_all)),
         "every patch embedded, by a convolution":
-            (ours(), lambda: replaced(MaskedAutoencoder, "encode", embed_all)),
+            ours(replace=(MaskedAutoencoder, "_encode", embed_all)),
         "attention as products and softmax":
-            (ours(), lambda: replaced(F, "scaled_dot_product_attention", products_and_softmax)),
-        "patch statistics by torch.var":
-            (ours(), lambda: replaced(losses, "patch_statistics", torch_statistics)),
+            ours(replace=(F, "scaled_dot_product_attention", products_and_softmax)),
+        "patches normalised in several passes":
+            ours(replace=(losses, "normalise_patches", normalise_in_passes)),
     }
-    if arguments.device.type == "cuda":
-        contenders["every kernel launched from Python"] = ours(TrainStep), nullcontext
-        contenders["compiled and recorded"] = ours(Compiled), nullcontext
+    if device.type == "cuda":
+        contenders["every kernel launched from Python"] = ours(TrainStep)
+        contenders["compiled and recorded"] = ours(Compiled)
     else:
-        contenders["crops one image at a time"] = (
-            ours(), lambda: replaced(steps, "crop", crop_one_by_one))
-        contenders["AdamW parameter by parameter"] = ours(ParameterByParameter), nullcontext
-        contenders["glibc's usual memory policy"] = ours(), timing.usual_memory
+        contenders["crops one image at a time"] = ours(replace=(steps, "crop", crop_one_by_one))
+        contenders["AdamW parameter by parameter"] = ours(ParameterByParameter)
+        contenders["glibc's usual memory policy"] = timing.Apart("gains", "usual")
         if shutil.which("g++"):
-            contenders["compiled"] = ours(CompiledPlain), nullcontext
+            contenders["compiled"] = ours(CompiledPlain)
         if arguments.precision != "fp32":
-            contenders["attention in " + arguments.precision] = (
-                ours(), lambda: replaced(Attention, "forward", attention_at_any_precision))
+            contenders["attention in " + arguments.precision] = ours(
+                replace=(Attention, "forward", attention_at_any_precision))
     times = timing.in_turns(contenders, arguments)
     rows = [{"name": name, **timing.speed(found, arguments.batch_size),
              "seconds_ratio": timing.ratio_of(found, times["as it is"])}

@@ -28,9 +28,9 @@ class Ours(nn.Module):
         self.mae, self.settings, self.ratio = MaskedAutoencoder(**sizes), settings, ratio
 
     def forward(self, images: Tensor) -> Tensor:
-        output = self.mae(images, self.ratio)
+        output = self.mae(images, self.ratio, hidden_only=True)
         with torch.autocast(images.device.type, enabled=False):
-            return total_loss(self.mae, images, output, self.settings)["loss"]
+            return total_loss(self.mae, output, self.settings)["loss"]
 
 
 class Transformers(nn.Module):

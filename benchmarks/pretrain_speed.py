@@ -2,8 +2,8 @@
 
 Each is timed twice: a step (forward, backward and AdamW on a batch that lies on the device), and
 end to end, from uint8 images: ours with its crops of whole batches, the others with the official
-recipe's torchvision transforms in a DataLoader. On a CPU the others run under glibc's usual memory
-policy, as they do at home, and ours under its own.
+recipe's torchvision transforms in a DataLoader. Each has a process of its own, and in ours freed
+memory is kept, as in training (hardware.keep_freed_memory); they take turns.
 
   pip install lightly   # a peer; left out where it is not installed
   python -m benchmarks.pretrain_speed
@@ -14,7 +14,6 @@ import argparse
 import importlib.util
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -94,16 +93,13 @@ def step_of(name: str, arguments: argparse.Namespace) -> Step:
 
 
 def measure(names: list[str], arguments: argparse.Namespace) -> list[dict]:
-    contexts = {n: nullcontext if n == "ours" else timing.usual_memory for n in names}
-    contenders = {}
-    for name in names:
-        contenders[name] = step_of(name, arguments), contexts[name]
-    times = timing.in_turns(contenders, arguments)
-    contenders.clear()
-    # One after another: the workers of a DataLoader would disturb the others.
-    for name in [n + END for n in names]:
-        step = {name: (step_of(name, arguments), contexts[name.removesuffix(END)])}
-        times |= timing.in_turns(step, arguments)
+    times, memory = {}, {}
+    for group in (names, [name + END for name in names]):
+        contenders = {name: timing.Apart("pretrain_speed", name) for name in group}
+        times |= timing.in_turns(contenders, arguments)
+        for name, contender in contenders.items():
+            memory[name] = contender(0)
+            contender.close()
     rate = timing.matrix_product_rate(arguments.device, arguments.precision)
     few = argparse.Namespace(**{**vars(arguments), "batch_size": 4, "precision": "fp32",
                                 "device": torch.device("cpu")})
@@ -112,7 +108,7 @@ def measure(names: list[str], arguments: argparse.Namespace) -> list[dict]:
         work = timing.multiply_adds(step_of(name, few), 4)
         row = {"name": name, **timing.speed(times[name], arguments.batch_size),
                "ours_is_faster_by": timing.ratio_of(times[name], times["ours"]),
-               "multiply_adds": work, "peak_memory_mb": timing.peak_memory("pretrain_speed", name)}
+               "multiply_adds": work, "peak_memory_mb": memory[name]}
         row["share_of_matrix_rate"] = row["images_per_second"] * work / rate
         end = timing.speed(times[name + END], arguments.batch_size)
         row |= {"end_to_end": end["images_per_second"], "ours_is_faster_by_end_to_end":
@@ -125,10 +121,10 @@ def main() -> None:
     parser = timing.parser("pretrain_speed", __doc__)
     parser.add_argument("--official", type=Path, help="a checkout of facebookresearch/mae")
     arguments = timing.settle(parser)
-    if arguments.memory_of:
-        step, ours = step_of(arguments.memory_of, arguments), arguments.memory_of == "ours"
-        with nullcontext() if ours else timing.usual_memory():
-            return timing.print_peak_memory(step, arguments.device)
+    if name := arguments.contender:
+        if name in ("ours", "ours" + END) and arguments.device.type == "cpu":
+            hardware.keep_freed_memory()
+        return timing.serve(step_of(name, arguments), arguments.device)
     names = ["ours", *(name for name in PEERS if importlib.util.find_spec(name))]
     names += ["official"] if arguments.official else []
     timing.save("pretrain_speed", arguments, rows=measure(names, arguments))

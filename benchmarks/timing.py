@@ -1,19 +1,17 @@
 """What the benchmarks share: options, clocks, memory, and files of results.
 
-Contenders are timed in turns in one process, after a warm-up, so that a machine that slows down
-does so for all. The median of several rounds counts.
+Contenders are timed in turns, after a warm-up, so that a machine that slows down does so for all.
+The median of several rounds counts.
 """
 
 import argparse
-import ctypes
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -29,6 +27,7 @@ from mae_lib.step import TrainStep, fastest_step
 RESULTS = Path(__file__).parent / "results"
 RATIO = 0.75
 Step = Callable[[], None]
+Contender = Callable[[int], float]  # the seconds of a step, over so many repeats
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -39,7 +38,7 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
     found.add_argument("--batch-size", type=int, default=64)
     found.add_argument("--rounds", type=int, default=7)
     found.add_argument("--seconds", type=float, default=3.0, help="time of one measurement")
-    found.add_argument("--memory-of", help=argparse.SUPPRESS)
+    found.add_argument("--contender", help=argparse.SUPPRESS)
     return found
 
 
@@ -48,30 +47,7 @@ def settle(parser: argparse.ArgumentParser) -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.device = hardware.pick_device(arguments.device)
     arguments.precision = hardware.pick_precision(arguments.device, arguments.precision)
-    if arguments.device.type == "cpu":
-        hardware.keep_freed_memory()
     return arguments
-
-
-@contextmanager
-def usual_memory() -> Iterator[None]:
-    """glibc's own policy, as a process has it that does not call `hardware.keep_freed_memory`.
-
-    Its thresholds grow with the blocks that are freed, up to 32 MB; they are set to where training
-    takes them, since a process cannot return to the policy that adapts.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    m_trim_threshold, m_mmap_threshold, m_mmap_max = -1, -3, -4
-    libc = ctypes.CDLL("libc.so.6")
-    libc.mallopt(m_mmap_max, 65536)
-    libc.mallopt(m_mmap_threshold, 2**25)
-    libc.mallopt(m_trim_threshold, 2**26)
-    try:
-        yield
-    finally:
-        hardware.keep_freed_memory()
 
 
 def our_step(
@@ -104,23 +80,61 @@ def seconds_of(step: Step, repeats: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / repeats
 
 
+def here(step: Step, device: torch.device, context=nullcontext) -> Contender:
+    """A contender in this process, each of whose measurements runs inside `context`."""
+
+    def measure(repeats: int) -> float:
+        with context():
+            seconds_of(step, 1, device)  # gets used to its context again
+            return seconds_of(step, repeats, device)
+
+    return measure
+
+
+class Apart:
+    """A contender in a process of its own, with its own memory policy; see `serve`."""
+
+    def __init__(self, command: str, name: str):
+        words = [sys.executable, "-m", f"benchmarks.{command}", *sys.argv[1:], "--contender", name]
+        self.process = subprocess.Popen(words, text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+    def __call__(self, repeats: int) -> float:
+        """Seconds of a step; 0 repeats ask for the peak memory in MB instead."""
+        print(repeats, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(step: Step, device: torch.device) -> None:
+    """What the process of an `Apart` does: measure as often as it is asked, print, and wait.
+
+    Memory is the GPU's that was reserved, libraries aside; on a CPU the whole process's.
+    """
+    for line in sys.stdin:
+        if repeats := int(line):
+            print(seconds_of(step, repeats, device), flush=True)
+        elif device.type == "cuda":
+            print(torch.cuda.max_memory_reserved() / 2**20, flush=True)
+        else:
+            status = Path("/proc/self/status").read_text()
+            print(int(status.split("VmHWM:")[1].split()[0]) / 1024, flush=True)
+
+
 def in_turns(
-    contenders: dict[str, tuple[Step, Callable[[], AbstractContextManager]]],
-    arguments: argparse.Namespace,
+    contenders: dict[str, Contender], arguments: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Seconds of a step of each contender, in each round; each runs inside its own context."""
+    """Seconds of a step of each contender, in each round."""
     repeats, times = {}, {}
-    for turn in range(-1, arguments.rounds):
-        for name, (step, context) in contenders.items():
-            with context():
-                if turn < 0:
-                    seconds_of(step, 4, arguments.device)  # warm-up, and a GPU's recording
-                    once = seconds_of(step, 2, arguments.device)
-                    repeats[name] = max(1, round(arguments.seconds / once))
-                else:
-                    seconds_of(step, 1, arguments.device)  # gets used to its context again
-                    found = seconds_of(step, repeats[name], arguments.device)
-                    times.setdefault(name, []).append(found)
+    for name, measure in contenders.items():
+        measure(4)  # warm-up, and a GPU's recording
+        repeats[name] = max(1, round(arguments.seconds / measure(2)))
+    for turn in range(arguments.rounds):
+        for name, measure in contenders.items():
+            times.setdefault(name, []).append(measure(repeats[name]))
         print(f"round {turn + 1} of {arguments.rounds}", file=sys.stderr)
     return times
 
@@ -150,23 +164,6 @@ def matrix_product_rate(device: torch.device, precision: str) -> float:
     a = torch.randn(n, n, dtype=dtype, device=device)
     times = [seconds_of(lambda: a @ a, 3, device) for _ in range(5)]
     return n**3 / min(times[1:])
-
-
-def peak_memory(command: str, name: str) -> float:
-    """Peak memory in MB of a contender in a process of its own: see `print_peak_memory`."""
-    words = [sys.executable, "-m", f"benchmarks.{command}", *sys.argv[1:], "--memory-of", name]
-    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-
-
-def print_peak_memory(step: Step, device: torch.device) -> None:
-    """The GPU's memory that was reserved, libraries aside; on a CPU the whole process's."""
-    for _ in range(5):
-        step()
-    if device.type == "cuda":
-        print(torch.cuda.max_memory_reserved() / 2**20)
-    else:
-        status = Path("/proc/self/status").read_text()  # getrusage would count the parent's too
-        print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def save(command: str, arguments: argparse.Namespace, **found) -> None:

@@ -6,6 +6,7 @@ Every file is written under a temporary name and renamed, so that a kill leaves 
 
 import argparse
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mae_lib.model import PRESETS, MaskedAutoencoder
+
+ASSETS = Path(__file__).parent / "assets"
 
 
 def write_atomically(path: Path, write) -> None:
@@ -68,7 +71,8 @@ def load_checkpoint(path: Path) -> dict:
 
 def save_weights(path: Path, model: MaskedAutoencoder, **facts) -> None:
     """Write a model as safetensors, its sizes and any `facts` (JSON values) in the header."""
-    metadata = {"config": json.dumps(model.config), "facts": json.dumps(facts)}
+    # One entry: safetensors writes several in an order of its own, another one every time.
+    metadata = {"mae_lib": json.dumps({"config": model.config, "facts": facts})}
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
@@ -87,11 +91,31 @@ def load_weights(path: Path) -> tuple[MaskedAutoencoder, dict]:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error}).") from None
     try:
-        model = MaskedAutoencoder(**json.loads(metadata["config"]))
+        about = json.loads(metadata["mae_lib"])
+        model = MaskedAutoencoder(**about["config"])
         model.load_state_dict(tensors)
-        return model.eval(), json.loads(metadata["facts"])
+        return model.eval(), about["facts"]
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise ValueError(f"{path} does not hold weights that mae_lib has written.") from None
+
+
+def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
+    """The weights that come with the package, "original" or "improved": see assets/README.md.
+
+    Raises ValueError for another name or a file that is not what was shipped.
+    """
+    shipped = json.loads((ASSETS / "weights.json").read_text("utf-8"))
+    if name not in shipped:
+        raise ValueError(f"No weights {name!r} come with mae_lib; there are {', '.join(shipped)}.")
+    path = ASSETS / f"{name}.safetensors"
+    if not path.exists() or checksum(path) != shipped[name]:
+        state = "is damaged" if path.exists() else "is missing"
+        raise ValueError(f"{path} {state}: install mae_lib again, or run git checkout on it.")
+    return load_weights(path)
+
+
+def checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_official(path: Path) -> MaskedAutoencoder:

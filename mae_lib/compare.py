@@ -149,8 +149,12 @@ class Comparison:
 
 def _command() -> str:
     """The command line, without folders of this machine."""
-    words = [f"imagefolder:{Path(word).name}" if word.startswith("imagefolder:") else word
-             for word in sys.argv[1:]]
+    words = []
+    for before, word in zip(sys.argv, sys.argv[1:], strict=False):
+        if word.startswith("imagefolder:"):
+            words.append(f"imagefolder:{Path(word).name}")
+        elif {before, word.partition("=")[0]}.isdisjoint(("--out", "--results", "--figures")):
+            words.append(word)
     return shlex.join(["python", "-m", "mae_lib.compare", *words])
 
 

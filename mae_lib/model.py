@@ -38,10 +38,17 @@ PRESETS = {
 class MAEOutput(NamedTuple):
     """What `MaskedAutoencoder.forward` returns."""
 
-    pred: Tensor  # (B, L, p²·3): the decoder's prediction for every patch, visible ones included
+    pred: Tensor  # (B, L, p²·3): the decoder's prediction for every patch, visible ones included;
+    # or (B, L_hid, p²·3), that for the hidden ones alone, in the order of `hidden_ids`
     mask: Tensor  # (B, L): 1 = masked, 0 = visible
     ids_restore: Tensor  # (B, L): undoes the shuffle
     latent: Tensor  # (B, L_vis, D), or (B, 1 + L_vis, D) with a class token: the encoder's tokens
+    patches: Tensor  # (B, L, p²·3): the images, cut into patches
+
+
+def hidden_ids(ids_restore: Tensor, num_visible: int) -> Tensor:
+    """Which patches are hidden, (B, L_hid), in shuffled order."""
+    return ids_restore.argsort(dim=1)[:, num_visible:]
 
 
 class PatchEmbed(nn.Module):
@@ -61,7 +68,10 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, (B, N, D) → (B, N, D) (Vaswani et al. 2017, section 3.2)."""
+    """Multi-head self-attention, (B, N, D) → (B, N, D) (Vaswani et al. 2017, section 3.2).
+
+    With `ids` (B, K) only these tokens ask; all answer, and the result is (B, K, D).
+    """
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -69,10 +79,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
         b, n, d = x.shape
         qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads)
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, heads, N, D / heads)
+        q, k, v = qkv.unbind(2)  # each (B, N, heads, D / heads)
+        if ids is not None:
+            q = take_patches(q.flatten(2), ids).unflatten(2, q.shape[2:])  # (B, K, heads, …)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # each (B, heads, N, D / heads)
         if x.device.type == "cpu":
             # Fused attention's backward pass is several times slower in bfloat16 than in float32
             # on CPUs, so this one product stays in float32 there.
@@ -81,7 +94,7 @@ class Attention(nn.Module):
                 x = F.scaled_dot_product_attention(q, k, v).to(qkv.dtype)
         else:
             x = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(b, n, d))
+        return self.proj(x.transpose(1, 2).reshape(b, -1, d))
 
 
 class Mlp(nn.Module):
@@ -97,7 +110,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm Transformer block: (B, N, D) → (B, N, D) (Dosovitskiy et al. 2021, 3.1)."""
+    """A pre-norm Transformer block: (B, N, D) → (B, N, D) (Dosovitskiy et al. 2021, 3.1).
+
+    With `ids` (B, K) only these tokens are computed: (B, K, D).
+    """
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0):
         super().__init__()
@@ -106,8 +122,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
+        attended = self.attn(self.norm1(x), ids)
+        x = attended + (x if ids is None else take_patches(x, ids))
         return x + self.mlp(self.norm2(x))
 
 
@@ -188,8 +205,10 @@ class MaskedAutoencoder(nn.Module):
         Returns the latent tokens after the final norm, (B, K, D), a class token in front if any.
         """
         self._check_images(images)
-        patches = patchify(images, self.patch_size)  # (B, L, p²·3)
-        position = self.pos_embed[:, self.num_extra :].expand(len(images), -1, -1)  # (B, L, D)
+        return self._encode(patchify(images, self.patch_size), ids_keep)
+
+    def _encode(self, patches: Tensor, ids_keep: Tensor | None) -> Tensor:
+        position = self.pos_embed[:, self.num_extra :].expand(len(patches), -1, -1)  # (B, L, D)
         if ids_keep is not None:
             patches = take_patches(patches, ids_keep)  # (B, K, p²·3)
             position = take_patches(position, ids_keep)  # (B, K, D)
@@ -201,27 +220,37 @@ class MaskedAutoencoder(nn.Module):
             x = block(x)
         return self.norm(x)
 
-    def decode(self, latent: Tensor, ids_restore: Tensor) -> Tensor:
-        """Predict every patch, (B, L, p²·3), from latent tokens and the places they came from."""
+    def decode(
+        self, latent: Tensor, ids_restore: Tensor, ids: Tensor | None = None
+    ) -> Tensor:
+        """Predict every patch, (B, L, p²·3), from latent tokens and the places they came from.
+
+        With `ids` (B, K) only these patches, (B, K, p²·3).
+        """
         x = self.decoder_embed(latent)  # (B, [1 +] K, D')
         extra, x = x[:, : self.num_extra], x[:, self.num_extra :]
         num_masked = ids_restore.shape[1] - x.shape[1]
         hidden = self.mask_token.to(x.dtype).expand(len(x), num_masked, -1)
         x = take_patches(torch.cat([x, hidden], dim=1), ids_restore)  # (B, L, D'), in order
         x = torch.cat([extra, x], dim=1) + self.decoder_pos_embed
-        for block in self.decoder_blocks:
+        *blocks, last = self.decoder_blocks
+        for block in blocks:
             x = block(x)
-        return self.decoder_pred(self.decoder_norm(x))[:, self.num_extra :]  # (B, L, p²·3)
+        # Only the last block can leave tokens out: until then all are keys and values of others.
+        x = last(x)[:, self.num_extra :] if ids is None else last(x, ids + self.num_extra)
+        return self.decoder_pred(self.decoder_norm(x))  # (B, L or K, p²·3)
 
     def forward(
         self, images: Tensor, mask_ratio: float = 0.75, *, num_visible: int | None = None,
         noise: Tensor | None = None, generator: torch.Generator | None = None,
+        hidden_only: bool = False,
     ) -> MAEOutput:
         """Hide patches of images (B, 3, H, W), encode the others, predict all.
 
         Masks `mask_ratio` of the patches, or keeps exactly `num_visible` when given. The mask is
         repeatable from `noise` (B, L) or a seeded `generator`. `images` are normalised as by
-        `augment.normalise`.
+        `augment.normalise`. With `hidden_only` what no loss looks at, the prediction for visible
+        patches, is not computed.
         """
         self._check_images(images)
         shape = (len(images), self.num_patches)
@@ -232,8 +261,11 @@ class MaskedAutoencoder(nn.Module):
         if num_visible is None:
             num_visible = num_visible_patches(self.num_patches, mask_ratio)
         ids_keep, mask, ids_restore = random_mask_ids(noise, num_visible)
-        latent = self.encode(images, ids_keep)
-        return MAEOutput(self.decode(latent, ids_restore), mask, ids_restore, latent)
+        patches = patchify(images, self.patch_size)  # (B, L, p²·3)
+        latent = self._encode(patches, ids_keep)
+        ids = hidden_ids(ids_restore, num_visible) if hidden_only else None
+        pred = self.decode(latent, ids_restore, ids)
+        return MAEOutput(pred, mask, ids_restore, latent, patches)
 
     def features(self, images: Tensor) -> Tensor:
         """What a probe reads: the mean of all patch tokens after the final norm, (B, D)."""

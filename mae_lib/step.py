@@ -64,8 +64,8 @@ class TrainStep:
         """The step as a function of tensors alone."""
         x = crop(images, self.model.img_size, crops)
         with self.cast:
-            output = self.forward(x, num_visible=num_visible, noise=noise)
-        terms = total_loss(self.model, x, output, self.cfg)
+            output = self.forward(x, num_visible=num_visible, noise=noise, hidden_only=True)
+        terms = total_loss(self.model, output, self.cfg)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms["loss"]).backward()
         self.scaler.step(self.optimizer)

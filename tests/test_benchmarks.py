@@ -28,10 +28,9 @@ def test_the_estimate_is_what_its_command_prints():
 @pytest.mark.parametrize("command", ["pretrain_speed", "add_on_prices", "gains"])
 def test_every_command_measures_and_is_reported(command, tmp_path, monkeypatch):
     """On a copy of the code's results, which a run would otherwise change."""
-    code = ("import sys, pathlib; from benchmarks import timing, peers; "
+    code = ("import sys, pathlib; from benchmarks import timing; "
             f"from benchmarks import {command} as command; "
-            "timing.RESULTS = pathlib.Path(sys.argv.pop(1)); "
-            "command.PEERS = {}; sys.argv[0] = 'x'; command.main()")
+            "timing.RESULTS = pathlib.Path(sys.argv.pop(1)); command.PEERS = {}; command.main()")
     words = [sys.executable, "-c", code, tmp_path, *FAST]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

@@ -92,7 +92,7 @@ def test_foreign_files_are_explained(tmp_path):
 def test_weights_that_do_not_fit_their_sizes_are_explained(tmp_path):
     """As of another version of the package, or another program that writes `config`."""
     path = tmp_path / "a.safetensors"
-    metadata = {"config": json.dumps(SMALL), "facts": "{}"}
+    metadata = {"mae_lib": json.dumps({"config": SMALL, "facts": {}})}
     save_file({"weight": torch.zeros(3)}, path, metadata)
     with pytest.raises(ValueError, match=r"a\.safetensors"):
         load_weights(path)

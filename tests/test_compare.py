@@ -65,7 +65,7 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
     assert improved["settings"]["lambda_freq"] == 0.05
     assert [e["epoch"] for e in improved["measures"]["epochs"]] == [1, 2]
     assert str(folder) not in json.dumps(records)  # no path of the machine
-    assert "imagefolder:tones" in improved["command"]
+    assert "imagefolder:tones" in improved["command"] and "--out" not in improved["command"]
     for figure in ("compare_curves", "compare_accuracy", "compare_reconstructions"):
         pixels = imread(out / "figures" / f"{figure}.png")
         assert min(pixels.shape[:2]) > 200 and pixels[..., :3].std() > 0.05

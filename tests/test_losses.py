@@ -406,7 +406,7 @@ def small_run(class_token=False):
 def test_total_is_the_weighted_sum_of_the_terms_in_use(freq, unif, norm_pix):
     model, images, output = small_run()
     cfg = SimpleNamespace(norm_pix=norm_pix, lambda_freq=freq, lambda_unif=unif)
-    terms = total_loss(model, images, output, cfg)
+    terms = total_loss(model, output, cfg)
     mae = mae_loss(output.pred, images, output.mask, 4, norm_pix)
     pixels = patch_mask_to_pixels(output.mask, 4)
     image = predicted_images(output.pred, images, 4, norm_pix)
@@ -422,12 +422,41 @@ def test_total_is_the_weighted_sum_of_the_terms_in_use(freq, unif, norm_pix):
         torch.testing.assert_close(term, expected[name])
 
 
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("norm_pix", [False, True])
+def test_predicting_hidden_patches_alone_changes_neither_losses_nor_gradients(
+    class_token, norm_pix
+):
+    model, images, _ = small_run(class_token)
+    cfg = SimpleNamespace(norm_pix=norm_pix, lambda_freq=1.0, lambda_unif=1.0)
+    noise, found = torch.rand(4, 16), []
+    for hidden_only in (False, True):
+        model.zero_grad()
+        output = model(images, 0.75, noise=noise, hidden_only=hidden_only)
+        assert output.pred.shape[1] == (12 if hidden_only else 16)
+        terms = total_loss(model, output, cfg)
+        terms["loss"].backward()
+        found.append((terms, [p.grad.clone() for p in model.parameters()]))
+    (terms, gradients), (same_terms, same_gradients) = found
+    for name, term in terms.items():
+        torch.testing.assert_close(term, same_terms[name])
+    for a, b in zip(gradients, same_gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_hidden_is_no_error():
+    model, images, _ = small_run()
+    cfg = SimpleNamespace(norm_pix=True, lambda_freq=1.0, lambda_unif=0.0)
+    terms = total_loss(model, model(images, 0.0, hidden_only=True), cfg)
+    assert terms["loss"].item() == terms["mae"].item() == terms["freq"].item() == 0
+
+
 def test_class_token_does_not_count_for_uniformity():
-    model, images, output = small_run(class_token=True)
+    model, _, output = small_run(class_token=True)
     cfg = SimpleNamespace(norm_pix=True, lambda_freq=0.0, lambda_unif=1.0)
 
     def unif(latent):
-        return total_loss(model, images, output._replace(latent=latent), cfg)["unif"]
+        return total_loss(model, output._replace(latent=latent), cfg)["unif"]
 
     before, latent = unif(output.latent), output.latent.clone()
     latent[:, 0] = torch.randn_like(latent[:, 0])

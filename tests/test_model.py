@@ -10,7 +10,7 @@ from torch import nn
 
 from mae_lib.losses import mae_loss
 from mae_lib.masking import num_visible_patches, take_patches
-from mae_lib.model import PRESETS, Attention, Block, MaskedAutoencoder
+from mae_lib.model import PRESETS, Attention, Block, MaskedAutoencoder, hidden_ids
 
 SMALL = dict(
     img_size=32, patch_size=8, embed_dim=32, depth=3, num_heads=4,
@@ -306,6 +306,18 @@ def test_prediction_uses_the_place_of_every_patch():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("class_token", [False, True])
+def test_hidden_patches_alone_are_predicted_as_among_all(class_token):
+    model = small(class_token=class_token)
+    images, noise = torch.randn(2, 3, 32, 32), torch.rand(2, 16)
+    whole = model(images, 0.75, noise=noise)
+    some = model(images, 0.75, noise=noise, hidden_only=True)
+    ids = hidden_ids(some.ids_restore, 4)
+    assert torch.equal(torch.zeros(2, 16).scatter(1, ids, 1.0), whole.mask)
+    torch.testing.assert_close(some.pred, take_patches(whole.pred, ids))
+    assert torch.equal(some.latent, whole.latent) and torch.equal(some.mask, whole.mask)
+
+
 def test_num_visible_replaces_the_ratio():
     model, images, noise = small(), torch.randn(2, 3, 32, 32), torch.rand(2, 16)
     for ratio, visible in ((0.75, 4), (0.5, 8), (0.9, 1)):

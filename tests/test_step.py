@@ -41,9 +41,12 @@ def test_a_step_is_what_a_plain_loop_would_do():
     for name, term in expected.items():
         assert terms[name].item() == pytest.approx(term.item(), rel=1e-6)
         assert not terms[name].requires_grad
-    for (name, new), old in zip(model.named_parameters(), plain.parameters(), strict=True):
+    start = CFG.build_model().parameters()
+    for (name, new), old, same in zip(model.named_parameters(), start, plain.parameters(),
+                                      strict=True):
+        torch.testing.assert_close(new.grad, same.grad, rtol=1e-4, atol=1e-7)
         decay = 0 if old.ndim < 2 or name == "mask_token" else CFG.weight_decay
-        moment = old.grad / (old.grad.abs() + 1e-8)  # first step: m̂ / (√v̂ + ε)
+        moment = new.grad / (new.grad.abs() + 1e-8)  # first step: m̂ / (√v̂ + ε)
         wanted = old * (1 - 1e-3 * decay) - 1e-3 * moment
         torch.testing.assert_close(new, wanted, rtol=1e-4, atol=2e-6)
 

@@ -1,0 +1,70 @@
+"""Put the weights of finished runs into the package, in half precision, each with a model card.
+
+  python -m mae_lib.ship RUNS    # RUNS: the --out of mae_lib.compare
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from mae_lib import cli
+from mae_lib.checkpoints import ASSETS, checksum, load_weights, save_weights
+from mae_lib.config import variant_settings
+from mae_lib.results import MEASURES, Results
+
+NAMES = ("original", "improved")
+ABOUT = """# Weights that come with the package
+
+`mae_lib.checkpoints.load_shipped("original")` reads and verifies them. Encoder and decoder, half
+precision, safetensors. Written by `python -m mae_lib.ship`; the numbers are from `results.json`.
+
+The images they were trained on are not part of this project. They came from ImageNet, whose terms
+allow research and teaching but not passing images on: use the weights in that spirit.
+"""
+
+
+def card(name: str, record: dict, size: int) -> str:
+    """The model card of a record, as Markdown."""
+    settings, data, measures = record["settings"], record["data"], record["measures"]
+    add_ons = variant_settings(name)
+    scores = ", ".join(
+        f"{title} {m['value']:.{digits}f} [{m['low']:.{digits}f}, {m['high']:.{digits}f}]"
+        for key, (title, digits) in MEASURES.items() if (m := measures.get(key))
+    )
+    return f"""
+## {name}
+
+| | |
+|---|---|
+| sizes | `{settings['preset']}` at {settings['img_size'] or 'its own'} px, patch {settings['patch_size'] or 'as in the preset'}, {size / 1e6:.1f} MB |
+| data | {data['name']}: {data['unlabeled']:,} photographs without labels, {data['pixels']} px |
+| schedule | {settings['epochs']} epochs, batch {settings['batch_size']}, peak learning rate {settings['lr']:g}, seed {settings['seed']} |
+| add-ons | {', '.join(f'{k} = {v}' for k, v in add_ons.items()) or 'none'}; norm_pix = {settings['norm_pix']} |
+| device | {record['device']}, {settings['precision']}, torch {record['torch']}; {measures['seconds']:.0f} s |
+| measured | {scores} (95 % intervals over {measures['lp']['images']:,} test images for accuracies, {measures['psnr']['images']:,} for reconstructions; weights in full precision) |
+| command | `{record['command']}` |
+"""  # noqa: E501
+
+
+def main() -> None:
+    parser = cli.parser("python -m mae_lib.ship", __doc__)
+    parser.add_argument("runs", type=Path, metavar="RUNS")
+    runs = parser.parse_args().runs
+    records = {r["name"]: r for r in Results(ASSETS / "results.json").read() if r["seed"] == 0}
+    checksums, text = {}, ABOUT
+    for name in NAMES:
+        model, facts = load_weights(runs / f"{name}-seed0" / "model.safetensors")
+        if name not in records or any(records[name]["settings"].get(k, v) != v
+                                      for k, v in facts.items() if k != "label"):
+            raise ValueError(f"assets/results.json has no record of the run in {runs}.")
+        path = ASSETS / f"{name}.safetensors"
+        save_weights(path, model.to(torch.float16), **facts)
+        checksums[name] = checksum(path)
+        text += card(name, records[name], path.stat().st_size)
+    (ASSETS / "weights.json").write_text(json.dumps(checksums, indent=1) + "\n", "utf-8")
+    (ASSETS / "README.md").write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    cli.run(main)
