@@ -1,0 +1,46 @@
+"""Plausible wrong answers to the exercises of notebook 00, and what the check must say."""
+
+FILL = "    return torch.where(hidden > 0, colour[:, None, None], image)"
+HEAD = "def mean_fill(image, hidden):\n    visible = 1 - hidden\n"
+
+WRONG = {
+    "visible_patches": [
+        ("def visible_patches(n, r): return int(n * r)",
+         "147 of 196 patches at mask ratio 0.75 is how many are hidden"),
+        ("def visible_patches(n, r): return round(n * (1 - r))", "29 of 144 patches"),
+        ("def visible_patches(n, r): return n - int(n * r)", "rounded up from 28.8; int() cuts"),
+        ("def visible_patches(n, r): return n * (1 - r)", "a patch is visible or it is not"),
+        ("def visible_patches(n, r): return n // 4",
+         "You keep 36 of 144 patches at mask ratio 0.8, expected 28"),
+        ("def visible_patches(n, r): return f'{int(n * (1 - r))}'", "this is a str"),
+    ],
+    "mean_fill": [
+        ("def mean_fill(image, hidden):\n    colour = image.mean(dim=(1, 2))\n" + FILL,
+         "That is peeking"),
+        (HEAD + "    colour = (image * visible).mean(dim=(1, 2))\n" + FILL,
+         "Too dark: you divided by all 48 pixels, but only 24 are visible"),
+        (HEAD + "    colour = ((image * visible).sum() / (3 * visible.sum())).expand(3)\n" + FILL,
+         "One grey for all three channels"),
+        ("def mean_fill(image, hidden):\n"
+         "    colour = (image * hidden).sum(dim=(1, 2)) / hidden.sum()\n" + FILL,
+         "which nobody knows"),
+        (HEAD + "    colour = (image * visible).sum(dim=(1, 2)) / visible.sum()\n"
+         "    return colour[:, None, None].expand_as(image)", "visible pixels have it too"),
+        (HEAD + "    colour = (image * visible).sum(dim=(1, 2)) / visible.sum()\n"
+         "    return torch.where(hidden > 0, image, colour[:, None, None])",
+         "You filled the visible pixels and kept the hidden ones"),
+        ("def mean_fill(image, hidden): return image * (1 - hidden)",
+         "Visible pixels are right, but the colour is not"),
+        ("def mean_fill(image, hidden): return image", "Nothing has changed"),
+        ("def mean_fill(image, hidden): return image.mean(dim=(1, 2))",
+         "should have shape (3, 6, 8), got (3,)"),
+    ],
+    "psnr": [
+        ("def psnr(mse): return 10 * torch.log10(mse)", "wrong sign"),
+        ("def psnr(mse): return -10 * torch.log(mse)", "decibels use log10"),
+        ("def psnr(mse): return -20 * torch.log10(mse)", "twice too much"),
+        ("def psnr(mse): return -torch.log10(mse)", "multiply by 10"),
+        ("def psnr(mse): return 10 * torch.log10(255**2 / mse)", "ours go from 0 to 1"),
+        ("def psnr(mse): return 1 / mse", "100.00 dB for a mean squared error of 0.01, expected"),
+    ],
+}
