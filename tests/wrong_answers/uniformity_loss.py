@@ -1,0 +1,79 @@
+"""Plausible wrong answers to the exercises of notebook 06, and what the check must say."""
+
+POINTS = "    z = torch.nn.functional.normalize(tokens.mean(dim=1), dim=1)\n"
+PAIRS = "    d = torch.cdist(z, z).square()[~torch.eye(len(z), dtype=torch.bool)]\n"
+
+
+def loss(lines: str, points: str = POINTS, pairs: str = PAIRS) -> str:
+    return f"def uniformity(tokens, t=2.0):\n{points}{pairs}    {lines}"
+
+
+def rank(lines: str, centre: str = "x - x.mean(dim=0)") -> str:
+    return (f"def effective_rank(x):\n    s = torch.linalg.svdvals({centre})\n"
+            f"    p = s / s.sum()\n    {lines}")
+
+
+WRONG = {
+    "unit": [
+        ("def unit(x, eps=1e-8): return x / x.norm(dim=1, keepdim=True)",
+         "A row of zeros gives nan"),
+        ("def unit(x, eps=1e-8): return x / (x.norm(dim=1, keepdim=True) + eps)",
+         "You add eps to the length"),
+        ("def unit(x, eps=1e-8):\n"
+         "    return x / x.square().sum(dim=1, keepdim=True).clamp(min=eps)",
+         "You divide by the squared length"),
+        ("def unit(x, eps=1e-8): return x / x.norm(dim=0).clamp(min=eps)",
+         "Each column has length 1 now"),
+        ("def unit(x, eps=1e-8): return x / x.norm().clamp(min=eps)",
+         "divide everything by the length of the whole tensor"),
+        ("def unit(x, eps=1e-8): return x / x.abs().sum(dim=1, keepdim=True).clamp(min=eps)",
+         "the sum of its values"),
+        ("def unit(x, eps=1e-8): return x / x.norm(dim=1).clamp(min=eps)",
+         "Your code stopped with RuntimeError"),
+    ],
+    "squared_distances": [
+        ("def squared_distances(a, b): return torch.cdist(a, b)", "leave out the square root"),
+        ("def squared_distances(a, b): return 2 - 2 * a @ b.T", "only for points of length 1"),
+        ("def squared_distances(a, b):\n"
+         "    return a.square().sum(1)[:, None] + b.square().sum(1) + 2 * a @ b.T",
+         "The sign of the product is wrong"),
+        ("def squared_distances(a, b):\n"
+         "    return a.square().sum(1)[:, None] + b.square().sum(1) - a @ b.T",
+         "The product counts twice"),
+        ("def squared_distances(a, b): return torch.cdist(b, a).square()",
+         "Your table is transposed"),
+        ("def squared_distances(a, b):\n"
+         "    return a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T",
+         "clamp them at 0"),
+        ("def squared_distances(a, b): return (a[:4] - b[:4]).square().sum(1)",
+         "should have shape (4, 5), got (4,)"),
+    ],
+    "uniformity": [
+        (loss("return (-t * torch.cdist(z, z).square()).exp().mean().log()"),
+         "You count the pairs i = i"),
+        (loss("return ((-t * d).exp().sum() / len(z) ** 2).log()"), "pairs, not B²"),
+        (loss("return (-t * d).mean()"), "This is the mean of the exponents"),
+        (loss("return (-t * d).exp().mean()"), "The log is missing"),
+        (loss("return (-t * d).logsumexp(0)"), "This is the log of the sum"),
+        (loss("return (-t * d.sqrt()).exp().mean().log()"), "it should be the squared distance"),
+        (loss("return -(-t * d).exp().mean().log()"), "The sign is wrong"),
+        (loss("return (-t * d).exp().mean().log()", points="    z = tokens.mean(dim=1)\n"),
+         "The features are not on the sphere"),
+        (loss("return (-t * d).exp().mean().log()",
+              points="    z = torch.nn.functional.normalize(tokens, dim=2).mean(dim=1)\n"),
+         "Normalise after the mean over tokens"),
+        (loss("return (-2 * d).exp().mean().log()"), "does not depend on t"),
+        (loss("return (-t * d).exp().mean().log()"), "does not underflow"),
+    ],
+    "effective_rank": [
+        (rank("return torch.special.entr(p).sum().exp()", centre="x"), "The features are not cent"),
+        (rank("p = s**2 / (s**2).sum(); return torch.special.entr(p).sum().exp()"),
+         "You squared the singular values"),
+        (rank("return (-(p * p.log2()).sum()).exp()"), "logarithms to base 2"),
+        (rank("return -(p * p.log2()).sum()"), "This is the entropy in bits"),
+        (rank("return torch.special.entr(p).sum()"), "its exponential is the effective rank"),
+        (rank("return (p * p.log()).sum().exp()"), "The sign of the entropy is wrong"),
+        (rank("return torch.linalg.matrix_rank(x - x.mean(dim=0))"), "This is the ordinary rank"),
+        (rank("return (-(p * p.log()).sum()).exp()"), "0 · log 0 is nan"),
+    ],
+}
