@@ -35,9 +35,22 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:02}"
         cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(VIEW, None)
     return notebook
+
+
+def joined(outputs: list) -> list:
+    """The outputs, with text in one piece that came in several, which a page shows as lines."""
+    found = []
+    for output in outputs:
+        if found and output.output_type == "stream" and found[-1].get("name") == output.name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def paired_text(notebook: nbformat.NotebookNode) -> str:

@@ -98,7 +98,7 @@ class Explorer:
         for axis in axes.flat:
             axis.axis("off")
         for axis, frame, still in zip(axes.flat, frames, self.stills, strict=False):
-            axis.imshow(frame.picture)
+            axis.imshow(frame.picture, interpolation="antialiased")  # keeps thin lines when shrunk
             axis.set_title(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in still.items()))
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None}, facecolor="white")

@@ -270,14 +270,6 @@ def title() -> tuple[Figure, str]:
                     "each with a trail; last spread evenly over the whole sphere.")
 
 
-class SmoothExplorer(Explorer):
-    """Its stills are shrunk smoothly, which thin lines and small letters need."""
-
-    def still(self) -> bytes:
-        with matplotlib.rc_context({"image.interpolation": "antialiased"}):
-            return super().still()
-
-
 def explorer() -> Explorer:
     space = ipywidgets.ToggleButtons(options=["circle", "sphere"], description="space")
     points = ipywidgets.SelectionSlider(options=[2, 3, 4, 5, 6, 12, 40], value=5,
@@ -288,7 +280,7 @@ def explorer() -> Explorer:
               {"space": "circle", "points": 12, "step": 25},
               {"space": "sphere", "points": 40, "step": 25},
               {"space": "sphere", "points": 40, "step": STEPS}]
-    return SmoothExplorer(render, stills, space=space, points=points, t=t, step=step)
+    return Explorer(render, stills, space=space, points=points, t=t, step=step)
 
 
 def force_explorer() -> Explorer:
@@ -296,4 +288,4 @@ def force_explorer() -> Explorer:
     t = ipywidgets.SelectionSlider(options=[0.5, 2, 8], value=2, description="t")
     stills = [{"spread": 6, "t": 2}, {"spread": 60, "t": 2},
               {"spread": 330, "t": 2}, {"spread": 60, "t": 8}]
-    return SmoothExplorer(render_force, stills, spread=spread, t=t)
+    return Explorer(render_force, stills, spread=spread, t=t)
