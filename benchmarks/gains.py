@@ -21,7 +21,7 @@ from mae_lib.augment import normalise
 from mae_lib.masking import take_patches
 from mae_lib.model import Attention, MaskedAutoencoder
 from mae_lib.patches import unpatchify
-from mae_lib.step import RecordedStep, TrainStep, fastest_step
+from mae_lib.step import TrainStep, fastest_step
 
 decode = MaskedAutoencoder.decode
 
@@ -45,14 +45,23 @@ def products_and_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
 
 
-def attention_at_any_precision(self: Attention, x: Tensor, ids: Tensor | None = None) -> Tensor:
-    """Fused attention at the precision of the products around it, bfloat16 included."""
+def fused_attention(
+    self: Attention, x: Tensor, ids: Tensor | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Attention by torch's fused kernels, at `dtype` or the precision of the products around it."""
     b, n, d = x.shape
-    q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).unbind(2)
+    qkv = self.qkv(x)
+    q, k, v = qkv.to(dtype or qkv.dtype).reshape(b, n, 3, self.num_heads, -1).unbind(2)
     if ids is not None:
         q = take_patches(q.flatten(2), ids).unflatten(2, q.shape[2:])
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-    return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, -1, d))
+    with torch.autocast(x.device.type, enabled=False):
+        x = F.scaled_dot_product_attention(q, k, v).to(qkv.dtype)
+    return self.proj(x.transpose(1, 2).reshape(b, -1, d))
+
+
+def fused_attention_in_float32(self: Attention, x: Tensor, ids: Tensor | None = None) -> Tensor:
+    return fused_attention(self, x, ids, torch.float32)
 
 
 def normalise_in_passes(patches: Tensor) -> Tensor:
@@ -80,20 +89,6 @@ class ParameterByParameter(TrainStep):
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
 
 
-class Compiled(RecordedStep):
-    """The model compiled by torch.compile, then recorded."""
-
-    def __init__(self, model, cfg):
-        super().__init__(model, cfg)
-        self.forward = torch.compile(model)
-
-
-class CompiledPlain(TrainStep):
-    def __init__(self, model, cfg):
-        super().__init__(model, cfg)
-        self.forward = torch.compile(model)
-
-
 def main() -> None:
     arguments = timing.settle(timing.parser("gains", __doc__))
     device = arguments.device
@@ -112,23 +107,25 @@ def main() -> None:
         "every patch predicted": ours(replace=(MaskedAutoencoder, "decode", decode_all)),
         "every patch embedded, by a convolution":
             ours(replace=(MaskedAutoencoder, "_encode", embed_all)),
-        "attention as products and softmax":
-            ours(replace=(F, "scaled_dot_product_attention", products_and_softmax)),
         "patches normalised in several passes":
             ours(replace=(losses, "normalise_patches", normalise_in_passes)),
     }
+    if device.type == "cpu" and arguments.precision == "bf16":  # ours is products and softmax
+        contenders["fused attention"] = ours(replace=(Attention, "forward", fused_attention))
+        contenders["fused attention in float32"] = ours(
+            replace=(Attention, "forward", fused_attention_in_float32))
+    else:
+        contenders["attention as products and softmax"] = ours(
+            replace=(F, "scaled_dot_product_attention", products_and_softmax))
     if device.type == "cuda":
         contenders["every kernel launched from Python"] = ours(TrainStep)
-        contenders["compiled and recorded"] = ours(Compiled)
+        contenders["compiled and recorded"] = ours(timing.compiled)
     else:
         contenders["crops one image at a time"] = ours(replace=(steps, "crop", crop_one_by_one))
         contenders["AdamW parameter by parameter"] = ours(ParameterByParameter)
         contenders["glibc's usual memory policy"] = timing.Apart("gains", "usual")
         if shutil.which("g++"):
-            contenders["compiled"] = ours(CompiledPlain)
-        if arguments.precision != "fp32":
-            contenders["attention in " + arguments.precision] = ours(
-                replace=(Attention, "forward", attention_at_any_precision))
+            contenders["compiled"] = ours(timing.compiled)
     times = timing.in_turns(contenders, arguments)
     rows = [{"name": name, **timing.speed(found, arguments.batch_size),
              "seconds_ratio": timing.ratio_of(found, times["as it is"])}

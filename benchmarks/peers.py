@@ -13,17 +13,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mae_lib.config import PretrainConfig
 from mae_lib.losses import total_loss
 from mae_lib.model import MaskedAutoencoder
 
 RATIO = 0.75
-PLAIN = types.SimpleNamespace(norm_pix=True, lambda_freq=0.0, lambda_unif=0.0)
+PLAIN = PretrainConfig()
 
 
 class Ours(nn.Module):
     """mae_lib, with the losses and mask ratio of `settings`."""
 
-    def __init__(self, sizes: dict, settings=PLAIN, ratio: float = RATIO):
+    def __init__(self, sizes: dict, settings: PretrainConfig = PLAIN, ratio: float = RATIO):
         super().__init__()
         self.mae, self.settings, self.ratio = MaskedAutoencoder(**sizes), settings, ratio
 

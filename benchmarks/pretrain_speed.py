@@ -13,6 +13,7 @@ memory is kept, as in training (hardware.keep_freed_memory); they take turns.
 import argparse
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from mae_lib.optim import adamw, set_learning_rate
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
 PEERS = {"transformers": peers.Transformers, "lightly": peers.Lightly}
-END = ", end to end"
+COMPILED, END = "ours, compiled", ", end to end"
 
 
 class Stored(Dataset):
@@ -54,13 +55,14 @@ class Stored(Dataset):
 
 def model_step(name: str, arguments: argparse.Namespace) -> Callable[[torch.Tensor], None]:
     """A training step of the named implementation on normalised images."""
-    build = {"ours": peers.Ours, **PEERS,
+    build = {"ours": peers.Ours, COMPILED: peers.Ours, **PEERS,
              "official": lambda sizes: peers.Official(sizes, arguments.official)}[name]
     torch.manual_seed(0)
     model = build(PRESETS[arguments.preset]).to(arguments.device)
-    if name == "ours":
+    if name.startswith("ours"):
         optimizer = adamw(model.mae, 0.05)
         set_learning_rate(optimizer, 1e-4)
+        model = torch.compile(model) if name == COMPILED else model
     else:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
     cast = hardware.autocast(arguments.device, arguments.precision)
@@ -81,6 +83,8 @@ def step_of(name: str, arguments: argparse.Namespace) -> Step:
     """What is timed under this name."""
     if name == "ours" + END:
         return timing.our_step(arguments)
+    if name == COMPILED + END:
+        return timing.our_step(arguments, timing.compiled)
     size, device = PRESETS[arguments.preset]["img_size"], arguments.device
     train = model_step(name.removesuffix(END), arguments)
     if not name.endswith(END):
@@ -105,7 +109,8 @@ def measure(names: list[str], arguments: argparse.Namespace) -> list[dict]:
                                 "device": torch.device("cpu")})
     rows = []
     for name in names:
-        work = timing.multiply_adds(step_of(name, few), 4)
+        plain = "ours" if name == COMPILED else name
+        work = timing.multiply_adds(step_of(plain, few), 4)
         row = {"name": name, **timing.speed(times[name], arguments.batch_size),
                "ours_is_faster_by": timing.ratio_of(times[name], times["ours"]),
                "multiply_adds": work, "peak_memory_mb": memory[name]}
@@ -122,10 +127,11 @@ def main() -> None:
     parser.add_argument("--official", type=Path, help="a checkout of facebookresearch/mae")
     arguments = timing.settle(parser)
     if name := arguments.contender:
-        if name in ("ours", "ours" + END) and arguments.device.type == "cpu":
+        if name.startswith("ours") and arguments.device.type == "cpu":
             hardware.keep_freed_memory()
         return timing.serve(step_of(name, arguments), arguments.device)
-    names = ["ours", *(name for name in PEERS if importlib.util.find_spec(name))]
+    names = ["ours", *([COMPILED] if shutil.which("g++") else [])]
+    names += [name for name in PEERS if importlib.util.find_spec(name)]
     names += ["official"] if arguments.official else []
     timing.save("pretrain_speed", arguments, rows=measure(names, arguments))
     print("Written. The tables: python -m benchmarks.report")

@@ -9,6 +9,7 @@ import torch
 from mae_lib import hardware, losses
 from mae_lib.augment import random_resized_crop
 from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.model import Attention
 from mae_lib.step import RecordedStep, TrainStep, fastest_step
 
 CFG = PretrainConfig(preset="tiny", img_size=16, patch_size=4, batch_size=8, precision="fp32",
@@ -77,6 +78,16 @@ def test_state_goes_on_where_it_was_saved():
 
 def test_a_cpu_takes_plain_steps():
     assert type(fastest_step(CFG.build_model(), CFG)) is TrainStep
+
+
+def test_bfloat16_attention_on_a_cpu_is_attention():
+    """Written out as products there, it must be what the fused kernel computes."""
+    attention = Attention(24, 3).bfloat16()
+    x, ids = torch.randn(2, 9, 24).bfloat16(), torch.tensor([[1, 4], [0, 8]])
+    reference = copy.deepcopy(attention).float()
+    for chosen in (None, ids):
+        expected = reference(x.float(), chosen)
+        torch.testing.assert_close(attention(x, chosen).float(), expected, rtol=0.05, atol=0.02)
 
 
 # ---------------------------------------------------------------- on a GPU
