@@ -33,8 +33,21 @@ def add_options(parser: argparse.ArgumentParser, cls: type, prefix: str = "") ->
         if isinstance(field.default, bool):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
         else:
-            kind = int if field.default is None else type(field.default)
+            kind = _kind(field)
             group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), **settings)
+
+
+def _kind(field: dataclasses.Field) -> type:
+    return int if field.default is None else type(field.default)
+
+
+def value_of(field: dataclasses.Field, text: str):
+    """`text` as a value of the field. Raises ValueError if it is none."""
+    if isinstance(field.default, bool):
+        if text not in ("yes", "no"):
+            raise ValueError(f"{text!r} is neither yes nor no.")
+        return text == "yes"
+    return _kind(field)(text)
 
 
 def given(arguments: argparse.Namespace, cls: type, prefix: str = "") -> dict:

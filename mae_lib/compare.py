@@ -22,7 +22,7 @@ from mae_lib.checkpoints import load_weights
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data import ImageSet
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.pretrain import add_data_arguments, data_from, pretrain
+from mae_lib.pretrain import NonFiniteLoss, add_data_arguments, data_from, pretrain
 from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
 
 RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
@@ -41,6 +41,14 @@ def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
     return frozen_measures(*(evaluate.extract_features(model, x) for x in views), data)
 
 
+def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
+    """The linear probe on training images, each judged by a probe that never saw it."""
+    features, mirrored = (evaluate.extract_features(model, x)
+                          for x in (data.train, data.train.flip(3)))
+    accuracy = evaluate.cross_validated_probe(features, data.train_labels, mirrored)
+    return {"lp_cv": accuracy.entry()}
+
+
 def _mean_entries(values: dict[str, Tensor]) -> dict:
     entries = {}
     for name, value in values.items():
@@ -55,14 +63,16 @@ class Comparison:
 
     data: ImageSet
     base: dict
-    fine_tune: FineTuneConfig
+    fine_tune: FineTuneConfig | None  # None: leave fine-tuning out
     out: Path
     results: Results
     device: torch.device
     fresh: bool = False  # do finished runs again
+    recipe: str = ""
+    choosing: bool = False  # measure by cross-validation on the training images, read no test image
 
     def config(self, variant: str, seed: int) -> PretrainConfig:
-        return PretrainConfig(**{**variant_settings(variant), **self.base, "seed": seed})
+        return PretrainConfig(**variant_settings(variant, {**self.base, "seed": seed}))
 
     def about_data(self) -> dict:
         data = self.data
@@ -101,21 +111,40 @@ class Comparison:
         cfg, data, label = self.config(variant, seed), self.data, variant.capitalize()
 
         def measure(folder: Path) -> dict:
-            run = pretrain(data.unlabeled, data.train, cfg, folder, self.device, label)
+            try:
+                run = pretrain(data.unlabeled, data.train, cfg, folder, self.device, label)
+            except NonFiniteLoss as error:
+                if not self.choosing:
+                    raise
+                return {"lp_cv": {"value": 0.0}, "failed": str(error)}
+            pretraining = {"seconds": run.seconds, "images_per_second": run.images_per_second,
+                           "epochs": run.history.epochs()}
+            if self.choosing:
+                return {**cross_validated_measure(run.model, data), **pretraining}
             images = data.test[:RECONSTRUCTION_IMAGES]
             quality = evaluate.reconstruction_quality(run.model, images, cfg.norm_pix)
             quality = {method: _mean_entries(values) for method, values in quality.items()}
             return {
                 **encoder_measures(run.model, data),
                 **self._fine_tune(cfg, run.model, self.fine_tune, label, folder),
-                **quality.pop("model"), "references": quality,
-                "seconds": run.seconds, "images_per_second": run.images_per_second,
-                "epochs": run.history.epochs(),
+                **quality.pop("model"), "references": quality, **pretraining,
             }
 
-        return self._run(variant, seed, {**vars(cfg), "fine_tune": vars(self.fine_tune)}, measure)
+        return self._run(variant, seed, self._settings(cfg), measure)
 
-    def _fine_tune(self, cfg, model, recipe: FineTuneConfig, label: str, folder: Path) -> dict:
+    def _settings(self, cfg: PretrainConfig) -> dict:
+        return {**vars(cfg), "fine_tune": vars(self.fine_tune) if self.fine_tune else None,
+                "choosing": self.choosing}
+
+    def key(self, variant: str, seed: int) -> str:
+        """The identifier of the record of a variant."""
+        return self._key(variant, seed, self._settings(self.config(variant, seed)))
+
+    def _fine_tune(
+        self, cfg, model, recipe: FineTuneConfig | None, label: str, folder: Path
+    ) -> dict:
+        if recipe is None:
+            return {}
         result = evaluate.fine_tune(model.to(self.device), self.data, recipe, cfg.seed,
                                     cfg.precision, label, folder / "fine-tune.pt")
         return {"ft": result.entry()}
@@ -123,12 +152,15 @@ class Comparison:
     def folder(self, name: str, seed: int | None) -> Path:
         return self.out / (name.replace(" ", "-") + ("" if seed is None else f"-seed{seed}"))
 
+    def _key(self, name: str, seed: int | None, settings: dict) -> str:
+        identity = json.dumps([name, seed, self.about_data(), settings], sort_keys=True)
+        return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
     def _run(
         self, name: str, seed: int | None, settings: dict, measure: Callable[[Path], dict]
     ) -> dict:
         """The stored record of this run, or `measure(folder)` as a new one."""
-        identity = json.dumps([name, seed, self.about_data(), settings], sort_keys=True)
-        key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+        key = self._key(name, seed, settings)
         record, folder = self.results.find(key), self.folder(name, seed)
         if self.fresh:
             record = None
@@ -136,8 +168,8 @@ class Comparison:
         if record is None:
             folder.mkdir(parents=True, exist_ok=True)
             record = {
-                "id": key, "name": name, "seed": seed, "data": self.about_data(),
-                "settings": settings, **hardware.describe(self.device),
+                "id": key, "name": name, "recipe": self.recipe, "seed": seed,
+                "data": self.about_data(), "settings": settings, **hardware.describe(self.device),
                 "date": time.strftime("%Y-%m-%d"), "command": _command(),
                 "measures": measure(folder),
             }
@@ -205,7 +237,7 @@ def main() -> None:
     base = recipe.pretrain | cli.given(arguments, PretrainConfig)
     fine_tune = FineTuneConfig(**recipe.fine_tune | cli.given(arguments, FineTuneConfig, "ft_"))
     for variant in arguments.variants:
-        PretrainConfig(**{**variant_settings(variant), **base}).check()
+        PretrainConfig(**variant_settings(variant, base)).check()
     device = hardware.pick_device(arguments.device)
     base["precision"] = hardware.pick_precision(device, base.get("precision", "auto"))
     data = data_from(arguments, recipe.counts)
@@ -213,7 +245,8 @@ def main() -> None:
     name = f"{arguments.recipe}-{data.name.replace(':', '-')}"
     out = arguments.out or Path("runs") / name
     results = Results(arguments.results or out / "results.json")
-    comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh)
+    comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh,
+                            arguments.recipe)
     records = {}
     for seed in arguments.seeds:
         pretrained = [comparison.variant(variant, seed) for variant in arguments.variants]

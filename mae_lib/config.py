@@ -1,9 +1,11 @@
 """Every setting of a run, each with its default and the help that the command line shows."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 
+from mae_lib import cli
 from mae_lib.cli import option
 from mae_lib.hardware import Purpose, generator
 from mae_lib.masking import schedule_mask_ratio
@@ -14,6 +16,15 @@ ADD_ONS = {
     "laplacian": {"lambda_freq": 0.05},
     "uniformity": {"lambda_unif": 0.01},
 }
+# What experiments put in place of an add-on, or beside it, to learn what its effect comes from.
+CONTROLS = {
+    "shuffled": {"mask_ratio_sched": "shuffled"},  # the curriculum's ratios in random order
+    "equal-compute": {"equal_compute": True},  # fewer steps, where a curriculum costs more
+    "raw-laplacian": {"lambda_freq": 0.05, "freq_form": "raw"},
+    "energy": {"lambda_freq": 0.05, "freq_form": "energy"},
+    "low-frequency": {"target_blur": 2.0},  # the opposite of the Laplacian loss
+}
+FREQUENCY_FORMS = ("composite", "raw", "energy")
 
 
 @dataclass(frozen=True)
@@ -23,35 +34,42 @@ class PretrainConfig:
     preset: str = option("specified", "model sizes, see mae_lib.model.PRESETS", "model")
     img_size: int | None = option(None, "side of the model's input in pixels (preset's)", "model")
     patch_size: int | None = option(None, "side of a patch in pixels (preset's)", "model")
+    decoder_depth: int | None = option(None, "blocks of the decoder (preset's)", "model")
     epochs: int = option(10, "how often the data set is gone through", "schedule")
-    steps_per_epoch: int | None = option(None, "steps called an epoch (images / batch)", "schedule")
+    images_per_epoch: int | None = option(None, "images that an epoch sees (all, once)", "schedule")
+    equal_compute: bool = option(False, "fewer steps, to cost what a constant mask ratio does",
+                                 "schedule")
     batch_size: int = option(64, "images per step", "schedule")
     lr: float = option(1.5e-4, "peak learning rate", "schedule")
     warmup_epochs: float = option(2.0, "epochs of linear warm-up, before the cosine", "schedule")
     weight_decay: float = option(0.05, "AdamW's weight decay", "schedule")
     crop_scale: float = option(0.2, "smallest share of the area that a crop keeps", "schedule")
     mask_ratio: float = option(0.75, "share of patches hidden, at the end", "masking")
-    mask_ratio_sched: str = option("const", "const, linear or cosine", "masking")
+    mask_ratio_sched: str = option("const", "const, linear, cosine or shuffled", "masking")
     mask_ratio_start: float = option(0.5, "share hidden at the start of a ramp", "masking")
     mask_ratio_warmup_epochs: float = option(5.0, "epochs that the ramp lasts", "masking")
     mask_ratio_holds: int = option(4, "how often in an epoch a ramp changes the ratio", "masking")
     norm_pix: bool = option(True, "predict patches normalised by their own statistics", "loss")
+    target_blur: float = option(0.0, "blur of the target, in pixels (a control)", "loss")
     lambda_freq: float = option(0.0, "weight of the Laplacian loss", "loss")
+    freq_form: str = option("composite", f"its form: {', '.join(FREQUENCY_FORMS)}", "loss")
     lambda_unif: float = option(0.0, "weight of the uniformity loss", "loss")
+    unif_t: float = option(2.0, "its t: the larger, the nearer the pairs that count", "loss")
     seed: int = option(0, "seed of weights, data order, crops and masks", "run")
     precision: str = option("auto", "auto, fp32, bf16 or fp16", "run")
 
     def build_model(self) -> MaskedAutoencoder:
         """A freshly initialised model: the same seed gives the same weights."""
-        sizes = {k: getattr(self, k) for k in ("img_size", "patch_size") if getattr(self, k)}
+        names = ("img_size", "patch_size", "decoder_depth")
+        sizes = {name: getattr(self, name) for name in names if getattr(self, name)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(self.seed, Purpose.WEIGHTS).initial_seed())
             return MaskedAutoencoder.from_preset(self.preset, **sizes)
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, if a value is out of range."""
-        for name in ("epochs", "batch_size", "lr", "mask_ratio_holds"):
-            if not getattr(self, name) > 0:
+        for name in ("epochs", "batch_size", "lr", "mask_ratio_holds", "images_per_epoch"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(
@@ -60,6 +78,11 @@ class PretrainConfig:
             )
         if not 0 < self.crop_scale <= 1:
             raise ValueError(f"crop_scale must be above 0 and at most 1, got {self.crop_scale}.")
+        if self.freq_form not in FREQUENCY_FORMS:
+            raise ValueError(f"freq_form must be one of {', '.join(FREQUENCY_FORMS)}, "
+                             f"got {self.freq_form!r}.")
+        if not self.target_blur >= 0:
+            raise ValueError(f"target_blur must be at least 0, got {self.target_blur}.")
         if self.lambda_unif and self.batch_size < 2:
             raise ValueError("The uniformity loss compares images: batch_size must be at least 2.")
         schedule_mask_ratio(0, 0, 1, self)
@@ -79,19 +102,32 @@ class FineTuneConfig:
     crop_scale: float = option(0.35, "smallest share of the area that a crop keeps", "fine-tuning")
 
 
-def variant_settings(variant: str) -> dict:
-    """Settings of "original", "improved" (all add-ons), or add-ons joined by "+".
+def variant_settings(variant: str, base: dict | None = None) -> dict:
+    """Settings of "original", "improved" (all add-ons), add-ons, controls or NAME=VALUE, by "+".
 
-    Raises ValueError for an unknown name.
+    "curriculum+uniformity+lambda_unif=0.1" has the curriculum and a stronger uniformity loss.
+    `base`, settings that others share, beats what a name stands for; NAME=VALUE beats both.
+    Raises ValueError for an unknown name, or a value that is none.
     """
-    names = {"original": [], "improved": list(ADD_ONS)}.get(variant, variant.split("+"))
-    unknown = [name for name in names if name not in ADD_ONS]
-    if unknown:
-        raise ValueError(
-            f"Unknown variant {variant!r}; use original, improved, or any of "
-            f"{', '.join(ADD_ONS)} joined by '+'."
-        )
-    return {key: value for name in names for key, value in ADD_ONS[name].items()}
+    named, explicit, known = {}, {}, {"original": {}, "improved": {}, **ADD_ONS, **CONTROLS}
+    for settings in ADD_ONS.values():
+        known["improved"] |= settings
+    fields = {field.name: field for field in dataclasses.fields(PretrainConfig)}
+    for part in variant.split("+"):
+        name, equals, text = part.partition("=")
+        if part in known:
+            named |= known[part]
+        elif equals and name in fields:
+            try:
+                explicit[name] = cli.value_of(fields[name], text)
+            except ValueError:
+                raise ValueError(f"{text!r} is no value for {name}.") from None
+        else:
+            raise ValueError(
+                f"Unknown variant {variant!r}; use any of {', '.join(known)}, "
+                f"or a setting such as lr=0.001, joined by '+'."
+            )
+    return {**named, **(base or {}), **explicit}
 
 
 @dataclass(frozen=True)

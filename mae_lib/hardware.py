@@ -18,9 +18,11 @@ class Purpose(IntEnum):
     CROP_AND_MASK = 1
     WEIGHTS = 2
     VALIDATION = 3
+    RATIOS = 4
     FINE_TUNE = 10
     SPLIT = 11
     TEST_MASKS = 12
+    FOLDS = 13
 
 
 def pick_device(name: str = "auto") -> torch.device:

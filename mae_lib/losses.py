@@ -143,12 +143,23 @@ def _masked_laplacian(difference: Tensor, mask_img: Tensor) -> tuple[Tensor, Ten
     return error, inner.sum(dim=(1, 2, 3))
 
 
-def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8) -> Tensor:
-    """log of the mean over pairs i ≠ j of exp(−2‖zᵢ − zⱼ‖²), a scalar ≤ 0.
+def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
+    """Images (B, C, H, W) after a Gaussian blur of σ pixels, mirrored at the borders."""
+    radius = int(3 * sigma)
+    offset = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
+    gaussian = torch.softmax(-offset.square() / (2 * sigma**2), dim=0)
+    channels = images.shape[1]
+    x = F.pad(images, (radius,) * 4, mode="reflect")
+    x = F.conv2d(x, gaussian.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
+    return F.conv2d(x, gaussian.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
+
+
+def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0) -> Tensor:
+    """log of the mean over pairs i ≠ j of exp(−t‖zᵢ − zⱼ‖²), a scalar ≤ 0; t = 2 is specified.
 
     `z_tokens` (B, N, D) are the encoder's tokens; z is their mean over N, divided by its length, or
-    by `eps` if that is larger. 0 when all images have the same features; −4B/(B−1) at the
-    lowest, when they form a regular simplex (Wang & Isola 2020, section 4.1, with t = 2).
+    by `eps` if that is larger. 0 when all images have the same features; −2tB/(B−1) at the
+    lowest, when they form a regular simplex (Wang & Isola 2020, section 4.1).
 
     Raises ValueError for another shape or fewer than two images, which have no pair.
     """
@@ -162,16 +173,32 @@ def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8) -> Tensor:
     with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round distances away
         squared_distance = (length[:, None] + length - 2 * z @ z.T).clamp(min=0)  # (B, B)
     itself = torch.eye(b, dtype=torch.bool, device=z.device)
-    exponent = (-2 * squared_distance).masked_fill(itself, -torch.inf)
+    exponent = (-t * squared_distance).masked_fill(itself, -torch.inf)
     return exponent.flatten().logsumexp(dim=0) - math.log(b * (b - 1))
+
+
+def laplacian_energy_loss(pred: Tensor, target: Tensor, patch_size: int) -> Tensor:
+    """Distance of the logarithms of two patches' mean absolute Laplacians, a scalar.
+
+    `pred` and `target` (B, L, p²·3). The L1 distance of Laplacians is lowest for the median of what
+    is possible, which is smooth; this one asks for as much fine detail as the target has, wherever
+    it lies, and so cannot be lowered by blur. An alternative that the experiments compare.
+    """
+
+    def energy(patches: Tensor) -> Tensor:  # (B, L)
+        images = unpatchify(patches.flatten(0, 1)[:, None], patch_size)  # (B·L, 3, p, p)
+        return laplacian(images).abs().mean(dim=(1, 2, 3)).unflatten(0, patches.shape[:2])
+
+    floor = 0.1  # in units of the patch's deviation: what lies below it is flat to the eye
+    distance = ((energy(pred) + floor).log() - (energy(target) + floor).log()).abs()
+    return distance.sum() / max(distance.numel(), 1)
 
 
 def total_loss(model: MaskedAutoencoder, output: MAEOutput, cfg) -> dict[str, Tensor]:
     """L_MAE + λ_freq · L_freq + λ_unif · L_unif, as scalars {"loss", "mae", "freq", "unif"}.
 
-    `output` is what `model` returned. `cfg` has `norm_pix`, `lambda_freq` and `lambda_unif`. A term
-    whose weight is 0 is not computed. The terms are those of the functions above, computed on
-    hidden patches alone.
+    `output` is what `model` returned, `cfg` a `config.PretrainConfig`. A term whose weight is 0 is
+    not computed. The terms are those of the functions above, computed on hidden patches alone.
 
     With several processes, each holding its share of a batch, the mean of their losses and of their
     gradients is the loss and gradient of the whole batch.
@@ -180,22 +207,41 @@ def total_loss(model: MaskedAutoencoder, output: MAEOutput, cfg) -> dict[str, Te
     ids = hidden_ids(output.ids_restore, output.latent.shape[1] - model.num_extra)  # (B, L_hid)
     pred = at_least_float32(output.pred)
     pred = take_patches(pred, ids) if pred.shape[1] == length else pred  # (B, L_hid, p²·3)
-    pixels = take_patches(at_least_float32(output.patches), ids)
+    patches = at_least_float32(output.patches)
+    if cfg.target_blur:
+        blurred = gaussian_blur(unpatchify(patches, model.patch_size), cfg.target_blur)
+        patches = patchify(blurred, model.patch_size)
+    pixels = take_patches(patches, ids)
     target = normalise_patches(pixels) if cfg.norm_pix else pixels
     mae = F.mse_loss(pred, target, reduction="sum") / max(pred.numel(), 1)
     terms = {"loss": mae, "mae": mae}
     if cfg.lambda_freq:
-        # Of the composite, in the units of pixels: nothing differs where patches are visible.
-        difference = (pred - target) * (patch_statistics(pixels)[1] if cfg.norm_pix else 1)
-        places = ids[:, :, None].expand_as(difference)
-        whole = difference.new_zeros(len(ids), length, difference.shape[2])
-        whole = unpatchify(whole.scatter(1, places, difference), model.patch_size)
-        mask_img = patch_mask_to_pixels(output.mask, model.patch_size)
-        error, count = _masked_laplacian(whole, mask_img)
-        terms["freq"] = error.sum() / distributed.average(count.sum()).clamp(min=1)
+        scale = patch_statistics(pixels)[1] if cfg.norm_pix else 1
+        terms["freq"] = _frequency_term(model, output, cfg, ids, pred, target, scale)
         terms["loss"] = terms["loss"] + cfg.lambda_freq * terms["freq"]
     if cfg.lambda_unif:
         z = at_least_float32(output.latent[:, model.num_extra :]).mean(dim=1, keepdim=True)
-        terms["unif"] = uniformity_loss(distributed.gather(z))
+        terms["unif"] = uniformity_loss(distributed.gather(z), t=cfg.unif_t)
         terms["loss"] = terms["loss"] + cfg.lambda_unif * terms["unif"]
     return terms
+
+
+def _frequency_term(
+    model: MaskedAutoencoder, output: MAEOutput, cfg, ids: Tensor, pred: Tensor, target: Tensor,
+    scale: Tensor | float,
+) -> Tensor:
+    """The Laplacian loss of hidden patches `ids`; `scale` brings `pred` and `target` to pixels."""
+    if cfg.freq_form == "energy":
+        return laplacian_energy_loss(pred, target, model.patch_size)
+    mask_img = patch_mask_to_pixels(output.mask, model.patch_size)
+    if cfg.freq_form == "raw":
+        images = unpatchify(at_least_float32(output.patches), model.patch_size)
+        image = predicted_images(output.pred, images, model.patch_size, cfg.norm_pix)
+        difference = image - images
+    else:  # of the composite: nothing differs where patches are visible
+        difference = (pred - target) * scale
+        places = ids[:, :, None].expand_as(difference)
+        whole = difference.new_zeros(len(ids), model.num_patches, difference.shape[2])
+        difference = unpatchify(whole.scatter(1, places, difference), model.patch_size)
+    error, count = _masked_laplacian(difference, mask_img)
+    return error.sum() / distributed.average(count.sum()).clamp(min=1)

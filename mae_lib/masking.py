@@ -5,7 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-SCHEDULES = ("const", "linear", "cosine")
+from mae_lib.hardware import Purpose, generator
+
+SCHEDULES = ("const", "linear", "cosine", "shuffled")
 
 
 def check_mask_ratio(mask_ratio: float) -> None:
@@ -80,7 +82,8 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
 
     Ramps from `cfg.mask_ratio_start` to `cfg.mask_ratio` over the first
     `cfg.mask_ratio_warmup_epochs` epochs, per step, then stays. `cfg.mask_ratio_sched` is "linear",
-    "cosine" (slow at both ends of the ramp) or "const" (`cfg.mask_ratio` throughout).
+    "cosine" (slow at both ends of the ramp) or "const" (`cfg.mask_ratio` throughout). "shuffled" is
+    the control of "linear": here the same; `training_mask_ratio` gives its values another order.
     """
     check_mask_ratio(cfg.mask_ratio)
     if cfg.mask_ratio_sched not in SCHEDULES:
@@ -104,3 +107,18 @@ def hold(step: int, iters: int, holds: int) -> int:
     """
     part = step * holds // iters
     return -(-(part + 1) * iters // holds) - 1
+
+
+def training_mask_ratio(step: int, iters: int, cfg) -> float:
+    """The mask ratio that training uses at `step`, counted from the run's first one.
+
+    `schedule_mask_ratio`, held over `cfg.mask_ratio_holds` parts of each epoch. With "shuffled"
+    the parts of the whole run come in a random order that depends on `cfg.seed`.
+    """
+    epoch, i = divmod(step, iters)
+    if cfg.mask_ratio_sched == "shuffled":
+        holds = cfg.mask_ratio_holds
+        order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, Purpose.RATIOS))
+        epoch, part = divmod(int(order[epoch * holds + i * holds // iters]), holds)
+        i = part * iters // holds
+    return schedule_mask_ratio(epoch, hold(i, iters, cfg.mask_ratio_holds), iters, cfg)

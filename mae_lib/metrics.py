@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_lib.losses import laplacian_error_per_image
+from mae_lib.losses import gaussian_blur, laplacian_error_per_image
 
 
 def composite(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def trivial_reconstructions(tgt_img: Tensor, mask_img: Tensor) -> dict[str, Tens
     return {
         "masked mean": mean.expand_as(tgt_img),
         "bilinear fill": _pull_push(tgt_img * visible, visible),
-        "blurred target": _blur(tgt_img, sigma=2.0),
+        "blurred target": gaussian_blur(tgt_img, sigma=2.0),
     }
 
 
@@ -114,13 +114,3 @@ def _pull_push(weighted: Tensor, weight: Tensor) -> Tensor:
     coarse = _pull_push(F.adaptive_avg_pool2d(weighted, half), F.adaptive_avg_pool2d(weight, half))
     fill = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
     return torch.where(weight > 0, known, fill)
-
-
-def _blur(images: Tensor, sigma: float) -> Tensor:
-    radius = int(3 * sigma)
-    offset = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    gaussian = torch.softmax(-offset.square() / (2 * sigma**2), dim=0)
-    channels = images.shape[1]
-    x = F.pad(images, (radius,) * 4, mode="reflect")
-    x = F.conv2d(x, gaussian.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
-    return F.conv2d(x, gaussian.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)

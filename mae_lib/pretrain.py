@@ -18,12 +18,13 @@ from mae_lib import cli, distributed, hardware
 from mae_lib.augment import denormalise, resize
 from mae_lib.batches import batches, on_device
 from mae_lib.checkpoints import load_checkpoint, save_checkpoint, save_weights
+from mae_lib.compute import steps_per_epoch
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.data import ImageSet, load_data
 from mae_lib.hardware import Purpose
 from mae_lib.history import History
 from mae_lib.losses import mae_loss, predicted_images
-from mae_lib.masking import hold, schedule_mask_ratio
+from mae_lib.masking import training_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.optim import schedule_learning_rate
@@ -110,7 +111,7 @@ def pretrain(
         step, seconds = state["step"], state["seconds"]
     history = History(Path(out) / "history.jsonl" if out and first else None, step)
     validation_images = validation_images[:VALIDATION_IMAGES]
-    iters = cfg.steps_per_epoch or -(-len(images) // cfg.batch_size)
+    iters = steps_per_epoch(cfg, len(images))
     feed = batches(on_device(images, device), cfg.batch_size, cfg.seed, step, device)
 
     def save() -> None:
@@ -129,8 +130,7 @@ def pretrain(
             pending, start = [], time.perf_counter()
             while i < iters and (not pending or time.perf_counter() - start < LOG_SECONDS):
                 lr = schedule_learning_rate(epoch, i, iters, cfg)
-                held = hold(i, iters, cfg.mask_ratio_holds)
-                mask_ratio = schedule_mask_ratio(epoch, held, iters, cfg)
+                mask_ratio = training_mask_ratio(step, iters, cfg)
                 terms = train_step(next(feed), step, lr, mask_ratio)
                 step, i = step + 1, i + 1
                 pending.append((step, lr, mask_ratio, terms))
@@ -229,8 +229,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/DATA-VARIANT)")
     cli.add_options(parser, PretrainConfig)
     arguments = parser.parse_args()
-    chosen = cli.given(arguments, PretrainConfig)
-    cfg = PretrainConfig(**{**variant_settings(arguments.variant), **chosen})
+    given = cli.given(arguments, PretrainConfig)
+    cfg = PretrainConfig(**variant_settings(arguments.variant, given))
     cfg.check()
     device = distributed.join(hardware.pick_device(arguments.device))
     with distributed.first_process_first():  # which builds the cache

@@ -31,6 +31,8 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
         self.cast = hardware.autocast(self.device, cfg.precision)
         self.forward = model
+        # The raw Laplacian reads predictions for visible patches, which nothing else needs.
+        self.hidden_only = not (cfg.lambda_freq and cfg.freq_form == "raw")
         if distributed.world_size() > 1:  # averages gradients while they are computed
             self.forward = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
@@ -64,7 +66,8 @@ class TrainStep:
         """The step as a function of tensors alone."""
         x = crop(images, self.model.img_size, crops)
         with self.cast:
-            output = self.forward(x, num_visible=num_visible, noise=noise, hidden_only=True)
+            output = self.forward(x, num_visible=num_visible, noise=noise,
+                                  hidden_only=self.hidden_only)
         terms = total_loss(self.model, output, self.cfg)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms["loss"]).backward()

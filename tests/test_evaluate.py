@@ -122,6 +122,17 @@ def test_mirror_images_train_too():
     assert not torch.equal(alone.correct, more.correct)
 
 
+def test_cross_validation_judges_every_image_once_by_a_probe_that_never_saw_it():
+    (train, labels), (test, test_labels) = clusters(400), clusters(2000, seed=1)
+    found = E.cross_validated_probe(train, labels)
+    assert len(found.correct) == 400
+    honest = E.linear_probe(train, labels, test, test_labels).percent
+    assert found.percent == pytest.approx(honest, abs=6)
+    # Labels by chance cannot be told from features, unless the probe saw them.
+    noise = torch.randint(4, (400,), generator=torch.Generator().manual_seed(3))
+    assert E.cross_validated_probe(train, noise, mirrored=train).percent < 35
+
+
 @pytest.mark.parametrize("judge", [E.linear_probe, E.knn])
 def test_nothing_is_chosen_on_the_test_set(judge):
     (train, labels), (test, test_labels) = clusters(300, spread=3), clusters(200, seed=1)

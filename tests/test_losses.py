@@ -1,7 +1,6 @@
 """Tests of the three losses: against slow loops, at their known values, and their gradients."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +9,11 @@ import scipy.signal
 import torch
 from torch.autograd import gradcheck
 
+from mae_lib.config import PretrainConfig
 from mae_lib.losses import (
+    gaussian_blur,
     laplacian,
+    laplacian_energy_loss,
     laplacian_error_per_image,
     laplacian_loss_masked,
     mae_loss,
@@ -405,7 +407,7 @@ def small_run(class_token=False):
 @pytest.mark.parametrize("freq, unif", [(0.0, 0.0), (0.05, 0.0), (0.0, 0.01), (0.05, 0.01), (2, 3)])
 def test_total_is_the_weighted_sum_of_the_terms_in_use(freq, unif, norm_pix):
     model, images, output = small_run()
-    cfg = SimpleNamespace(norm_pix=norm_pix, lambda_freq=freq, lambda_unif=unif)
+    cfg = PretrainConfig(norm_pix=norm_pix, lambda_freq=freq, lambda_unif=unif)
     terms = total_loss(model, output, cfg)
     mae = mae_loss(output.pred, images, output.mask, 4, norm_pix)
     pixels = patch_mask_to_pixels(output.mask, 4)
@@ -428,7 +430,7 @@ def test_predicting_hidden_patches_alone_changes_neither_losses_nor_gradients(
     class_token, norm_pix
 ):
     model, images, _ = small_run(class_token)
-    cfg = SimpleNamespace(norm_pix=norm_pix, lambda_freq=1.0, lambda_unif=1.0)
+    cfg = PretrainConfig(norm_pix=norm_pix, lambda_freq=1.0, lambda_unif=1.0)
     noise, found = torch.rand(4, 16), []
     for hidden_only in (False, True):
         model.zero_grad()
@@ -446,14 +448,14 @@ def test_predicting_hidden_patches_alone_changes_neither_losses_nor_gradients(
 
 def test_nothing_hidden_is_no_error():
     model, images, _ = small_run()
-    cfg = SimpleNamespace(norm_pix=True, lambda_freq=1.0, lambda_unif=0.0)
+    cfg = PretrainConfig(norm_pix=True, lambda_freq=1.0, lambda_unif=0.0)
     terms = total_loss(model, model(images, 0.0, hidden_only=True), cfg)
     assert terms["loss"].item() == terms["mae"].item() == terms["freq"].item() == 0
 
 
 def test_class_token_does_not_count_for_uniformity():
     model, _, output = small_run(class_token=True)
-    cfg = SimpleNamespace(norm_pix=True, lambda_freq=0.0, lambda_unif=1.0)
+    cfg = PretrainConfig(norm_pix=True, lambda_freq=0.0, lambda_unif=1.0)
 
     def unif(latent):
         return total_loss(model, output._replace(latent=latent), cfg)["unif"]
@@ -463,3 +465,72 @@ def test_class_token_does_not_count_for_uniformity():
     assert torch.equal(unif(latent), before)
     latent[:, 1] = torch.randn_like(latent[:, 1])
     assert not torch.equal(unif(latent), before)
+
+
+@pytest.mark.parametrize("norm_pix", [False, True])
+def test_the_raw_form_reads_predictions_of_visible_patches(norm_pix):
+    model, images, output = small_run()
+    cfg = PretrainConfig(norm_pix=norm_pix, lambda_freq=1.0, freq_form="raw")
+    image = predicted_images(output.pred, images, 4, norm_pix)
+    pixels = patch_mask_to_pixels(output.mask, 4)
+    expected = laplacian_loss_masked(image, images, pixels, composite=False)
+    torch.testing.assert_close(total_loss(model, output, cfg)["freq"], expected)
+
+
+def test_a_blurred_target_is_what_is_reconstructed():
+    model, images, output = small_run()
+    cfg = PretrainConfig(norm_pix=True, target_blur=1.0)
+    blurred = gaussian_blur(images, 1.0)
+    expected = mae_loss(output.pred, blurred, output.mask, 4, norm_pix=True)
+    torch.testing.assert_close(total_loss(model, output, cfg)["loss"], expected)
+
+
+def test_gaussian_blur_is_scipys():
+    images = torch.randn(2, 3, 20, 24, dtype=torch.float64)
+    expected = scipy.ndimage.gaussian_filter(images.numpy(), (0, 0, 2, 2), mode="mirror",
+                                             truncate=3)
+    torch.testing.assert_close(gaussian_blur(images, 2.0), torch.from_numpy(expected))
+
+
+def energy_by_loop(pred, target, p):
+    """Of each patch: |log of the ratio of mean absolute Laplacians|, 0.1 added to each."""
+    distances = []
+    for a, b in zip(pred.reshape(-1, p, p, 3), target.reshape(-1, p, p, 3), strict=True):
+        energy = [np.mean([np.abs(scipy.signal.convolve2d(x[..., c], KERNEL, mode="valid"))
+                           for c in range(3)]) for x in (a, b)]
+        distances.append(abs(math.log(energy[0] + 0.1) - math.log(energy[1] + 0.1)))
+    return np.mean(distances)
+
+
+def test_the_energy_form_equals_a_slow_loop():
+    pred, target = (torch.randn(2, 5, 48, dtype=torch.float64) for _ in range(2))
+    expected = energy_by_loop(pred.numpy(), target.numpy(), 4)
+    assert laplacian_energy_loss(pred, target, 4).item() == pytest.approx(expected)
+    assert laplacian_energy_loss(pred[:, :0], target[:, :0], 4).item() == 0
+    model, images, output = small_run()
+    cfg = PretrainConfig(norm_pix=False, lambda_freq=1.0, freq_form="energy")
+    pred, target = (x[output.mask.bool()][None] for x in (output.pred, patchify(images, 4)))
+    expected = laplacian_energy_loss(pred, target, 4)
+    torch.testing.assert_close(total_loss(model, output, cfg)["freq"], expected)
+
+
+def test_blur_raises_the_energy_form_where_it_lowers_the_l1_form():
+    """The detail of a texture cannot be guessed: blur beats a wrong guess by L1, not by energy."""
+    target, guess = torch.randn(2, 4, 192), torch.randn(2, 4, 192)
+    blur = torch.zeros_like(target)
+    l1 = [(p - target).abs().mean() for p in (blur, guess)]
+    energy = [laplacian_energy_loss(p, target, 8) for p in (blur, guess)]
+    assert l1[0] < l1[1] and energy[0] > energy[1]
+
+
+@pytest.mark.parametrize("t", [0.5, 2.0, 5.0])
+def test_uniformity_for_any_t(t):
+    tokens = torch.randn(5, 3, 8, dtype=torch.float64)
+    z = torch.nn.functional.normalize(tokens.mean(dim=1), dim=1)
+    pairs = torch.pdist(z).square()
+    assert uniformity_loss(tokens, t=t).item() == pytest.approx(
+        (-t * pairs).exp().mean().log().item())
+    model, _, output = small_run()
+    cfg = PretrainConfig(lambda_unif=1.0, unif_t=t)
+    torch.testing.assert_close(total_loss(model, output, cfg)["unif"],
+                               uniformity_loss(output.latent, t=t))

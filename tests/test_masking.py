@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae_lib.config import PretrainConfig
 from mae_lib.masking import (
     hold,
     num_visible_patches,
@@ -14,6 +15,7 @@ from mae_lib.masking import (
     random_masking,
     schedule_mask_ratio,
     take_patches,
+    training_mask_ratio,
 )
 
 RATIOS = [0, 0.05, 0.1, 0.25, 0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 0.95]
@@ -207,7 +209,7 @@ def test_fractional_warmup_ends_within_an_epoch():
 
 
 def test_unknown_schedule_is_explained():
-    with pytest.raises(ValueError, match="one of const, linear, cosine, got 'sine'"):
+    with pytest.raises(ValueError, match="one of const, linear, cosine, shuffled, got 'sine'"):
         schedule_mask_ratio(0, 0, 1, config("sine"))
 
 
@@ -240,3 +242,27 @@ def test_held_ratios_are_few_and_end_every_epoch_on_the_schedule(sched):
     lengths = {num_visible_patches(196, ratio) for epoch in held for ratio in epoch}
     assert len(lengths) <= 5 * holds + 1
     assert sched != "linear" or {88, 78, 68, 58, 49} <= lengths
+
+
+# What training uses
+
+
+@pytest.mark.parametrize("sched", ["const", "linear", "cosine"])
+def test_training_uses_the_schedule_held(sched):
+    cfg, iters = PretrainConfig(mask_ratio_sched=sched), 13
+    for step in range(10 * iters):
+        epoch, i = divmod(step, iters)
+        expected = schedule_mask_ratio(epoch, hold(i, iters, cfg.mask_ratio_holds), iters, cfg)
+        assert training_mask_ratio(step, iters, cfg) == expected
+
+
+def test_shuffling_keeps_the_ratios_and_changes_their_order():
+    iters, found = 12, {}
+    for sched, seed in (("linear", 0), ("shuffled", 0), ("shuffled", 1)):
+        cfg = PretrainConfig(mask_ratio_sched=sched, seed=seed)
+        found[sched, seed] = [training_mask_ratio(step, iters, cfg) for step in range(10 * iters)]
+    ramp, one, two = found.values()
+    assert sorted(one) == sorted(two) == sorted(ramp)
+    assert one != ramp and two != ramp and one != two
+    ratios = np.array(one).reshape(-1, 3)  # four parts of three steps in every epoch
+    assert (ratios == ratios[:, :1]).all()

@@ -110,8 +110,8 @@ def test_history_has_every_step_and_epoch(tmp_path):
     assert same(model, run.model) and facts["lambda_freq"] == 0.05
 
 
-def test_steps_per_epoch_sets_the_schedule():
-    run = train(replace(TINY, steps_per_epoch=5))
+def test_an_epoch_may_be_more_than_one_pass():
+    run = train(replace(TINY, images_per_epoch=5 * TINY.batch_size - 1))
     assert [r["step"] for r in run.history.epochs()] == [5, 10, 15]
 
 
@@ -300,6 +300,27 @@ def test_variants():
     }
     with pytest.raises(ValueError, match="Unknown variant 'laplace'"):
         P.variant_settings("laplace")
+
+
+def test_a_variant_may_name_settings_too():
+    found = P.variant_settings("improved+lambda_unif=0.1+norm_pix=no+decoder_depth=2")
+    assert found["lambda_unif"] == 0.1 and found["lambda_freq"] == 0.05
+    assert found["norm_pix"] is False and found["decoder_depth"] == 2
+    base = {"lambda_freq": 0.2, "lr": 1e-3}
+    assert P.variant_settings("laplacian+lr=0.002", base) == {"lambda_freq": 0.2, "lr": 0.002}
+    assert P.variant_settings("laplacian+equal-compute")["equal_compute"] is True
+    for wrong in ("lr=fast", "norm_pix=maybe", "epochs=1.5"):
+        with pytest.raises(ValueError, match=f"'{wrong.split('=')[1]}' is no value for"):
+            P.variant_settings(wrong)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"freq_form": "l2"}, "freq_form must be one of composite, raw, energy, got 'l2'"),
+    ({"target_blur": -1.0}, "target_blur must be at least 0"),
+])
+def test_settings_of_the_experiments_are_checked(change, words):
+    with pytest.raises(ValueError, match=words):
+        P.PretrainConfig(**change).check()
 
 
 def command(*words):

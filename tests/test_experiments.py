@@ -1,0 +1,138 @@
+"""The experiments' command: tuning, studies, several workers, interruptions."""
+
+import subprocess
+import sys
+
+import pytest
+from test_compare import folder  # noqa: F401  a small image folder
+
+from mae_lib import experiments as X
+from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.pretrain import NonFiniteLoss
+from mae_lib.results import Results
+
+TINY = X.Scale("for this test", dict(
+    preset="tiny", img_size=16, patch_size=4, epochs=2, warmup_epochs=1, precision="fp32"),
+    dict(epochs=1, warmup_epochs=0, batch_size=10), 24)
+AXES = {"lr": ("0.0006", "0.001"), "batch_size": ("10", "5")}
+STUDIES = {
+    "methods": X.Study("tuned", ("original", "improved"), (0,), fine_tune=True, baselines=True),
+    "controls": X.Study("tuned", ("shuffled", "curriculum+equal-compute"), (0, 1)),
+    "reported": X.Study("specified", ("original+batch_size=8",), (0,)),
+}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(X, "SCALES", {"cpu": TINY})
+    monkeypatch.setattr(X, "AXES", AXES)
+    monkeypatch.setattr(X, "STUDIES", STUDIES)
+
+
+def run(folder, out, *words, monkeypatch):  # noqa: F811
+    words = ["experiments", "--data", f"imagefolder:{folder}", "--size", "32", "--out", str(out),
+             *words]
+    with monkeypatch.context() as m:
+        m.setattr(sys, "argv", words)
+        X.main()
+    return Results(out / "results.json").read()
+
+
+def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
+    folder, tmp_path, monkeypatch, tiny  # noqa: F811
+):
+    calls, pretrain = [], X.Comparison.variant
+
+    def stop_at_the_sixth(self, variant, seed):
+        calls.append(variant)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return pretrain(self, variant, seed)
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(X.Comparison, "variant", stop_at_the_sixth)
+        run(folder, tmp_path, "--studies", "methods", "controls", monkeypatch=monkeypatch)
+    before = {r["id"] for r in Results(tmp_path / "results.json").read()}
+    assert 3 <= len(before) < 13
+    records = run(folder, tmp_path, monkeypatch=monkeypatch)
+    assert before < {r["id"] for r in records}
+
+    by_recipe = {}
+    for record in records:
+        by_recipe.setdefault(record["recipe"], []).append(record)
+    tuning = by_recipe["tuning"]
+    assert len(tuning) == 3 and len({r["name"] for r in tuning}) == 3
+    assert all(set(r["measures"]) == {"lp_cv", "seconds", "images_per_second", "epochs"}
+               for r in tuning), "tuning read the test set"
+    best = max(tuning, key=lambda r: r["measures"]["lp_cv"]["value"])["settings"]
+    tuned = {r["name"]: r for r in by_recipe["tuned"] if "epochs" in r["measures"]}
+    assert set(tuned) == {"original", "improved", "shuffled", "curriculum+equal-compute"}
+    for record in tuned.values():
+        assert record["settings"]["lr"] == best["lr"]
+        assert record["settings"]["batch_size"] == best["batch_size"]
+    assert "ft" in tuned["improved"]["measures"] and "ft" not in tuned["shuffled"]["measures"]
+    assert {"chance", "raw pixels", "random init", "from scratch"} <= {
+        r["name"] for r in by_recipe["tuned"]}
+    (reported,) = by_recipe["specified"]
+    assert reported["settings"]["lr"] == PretrainConfig().lr
+
+    with monkeypatch.context() as m:  # nothing is done twice
+        m.setattr(X.Comparison, "_fine_tune", None)
+        m.setattr("mae_lib.compare.pretrain", None)
+        assert run(folder, tmp_path, monkeypatch=monkeypatch) == records
+
+
+def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
+    folder, tmp_path, monkeypatch, tiny  # noqa: F811
+):
+    from mae_lib import compare
+
+    pretrain = compare.pretrain
+
+    def diverge(images, validation, cfg, *rest):
+        if cfg.lr == 0.0006:
+            raise NonFiniteLoss("The total loss became nan at step 3.")
+        return pretrain(images, validation, cfg, *rest)
+
+    monkeypatch.setattr(compare, "pretrain", diverge)
+    records = run(folder, tmp_path, "--studies", "controls", monkeypatch=monkeypatch)
+    failed = [r for r in records if "failed" in r["measures"]]
+    assert failed and all("became nan" in r["measures"]["failed"] for r in failed)
+    assert {r["settings"]["lr"] for r in records if r["recipe"] == "tuned"} == {0.001}
+
+
+def test_only_one_process_works_in_a_folder(tmp_path):
+    pytest.importorskip("fcntl")
+    code = ("import sys, pathlib; from mae_lib.experiments import claim\n"
+            "with claim(pathlib.Path(sys.argv[1])) as mine: print(mine)")
+    ask = [sys.executable, "-c", code, str(tmp_path / "run")]
+
+    def other() -> str:
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+
+    with X.claim(tmp_path / "run") as mine:
+        assert mine and other() == "False"
+    assert other() == "True"
+
+
+def test_workers_share_the_runs_and_tell_of_them(folder, tmp_path):  # noqa: F811
+    """In processes of their own, so with the real studies; --help's list is enough to see both."""
+    words = ["-m", "mae_lib.experiments", "--data", f"imagefolder:{folder}", "--size", "32",
+             "--studies", "reported", "--workers", "2", "--out", str(tmp_path), "--device", "tpu"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "2 workers; 0 records so far" in done.stdout
+    assert "A worker stopped with an error: see the end of" in done.stderr
+    for i in (1, 2):
+        assert "error: Unknown device 'tpu'" in (tmp_path / f"worker-{i}.log").read_text()
+
+
+def test_every_variant_of_the_plan_is_a_valid_setting():
+    for study in X.STUDIES.values():
+        for variant in study.variants:
+            PretrainConfig(**variant_settings(variant)).check()
+    names = [(s.recipe, v) for s in X.STUDIES.values() for v in s.variants]
+    assert len(set(names)) == len(names)
+    for axis, values in X.AXES.items():
+        for value in values:
+            assert getattr(PretrainConfig(**variant_settings(f"{axis}={value}")), axis) is not None
