@@ -33,6 +33,13 @@ def more(ratio: float, digits: int) -> str:
     return f"{100 * (ratio - 1):+.{digits}f} %"
 
 
+def more_with_interval(row: dict) -> str:
+    """The extra time, with half its 95 % interval where there is one."""
+    low, high = (row.get(f"seconds_ratio_{end}") for end in ("low", "high"))
+    half = f" ± {50 * (high - low):.1f}" if low else ""
+    return more(row["seconds_ratio"], 1).replace(" %", f"{half} %")
+
+
 def pretrain_speed(m: dict) -> str:
     titles = ["", "step, images/s", "ours is", "end to end, images/s", "ours is",
               "multiply-adds per image", "share of matrix-product rate", "peak memory"]
@@ -46,7 +53,7 @@ def pretrain_speed(m: dict) -> str:
 
 def add_on_prices(m: dict) -> str:
     base = m["rows"][0]["multiply_adds"]
-    rows = [[r["name"], f"{r['images_per_second']:,.0f}", more(r["seconds_ratio"], 1),
+    rows = [[r["name"], f"{r['images_per_second']:,.0f}", more_with_interval(r),
              more(r["multiply_adds"] / base, 1)] for r in m["rows"]]
     c = m["curriculum"]
     rows.append([f"curriculum, ten epochs ({c['lengths']} sequence lengths)", "",
@@ -60,10 +67,16 @@ def gains(m: dict) -> str:
         for r in m["rows"]])
 
 
+def explorer_latency(m: dict) -> str:
+    return table(["", "moves", "median", "95 % within"], [
+        [r["name"], f"{r['moves']}", f"{r['median_ms']:.0f} ms", f"{r['p95_ms']:.0f} ms"]
+        for r in m["rows"]])
+
+
 def render(text: str) -> str:
     """The README's text with its tables written anew."""
     for name, write in (("pretrain_speed", pretrain_speed), ("add_on_prices", add_on_prices),
-                        ("gains", gains)):
+                        ("gains", gains), ("explorer_latency", explorer_latency)):
         parts = [f"{heading(m)}\n\n{write(m)}" for m in measurements(name)]
         block = "\n\n".join([f"<!-- {name} -->", *parts, f"<!-- end of {name} -->"])
         pattern = f"<!-- {name} -->.*<!-- end of {name} -->"

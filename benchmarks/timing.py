@@ -22,6 +22,7 @@ from mae_lib import cli, hardware
 from mae_lib.batches import batches
 from mae_lib.config import PretrainConfig
 from mae_lib.model import PRESETS, MaskedAutoencoder
+from mae_lib.results import student
 from mae_lib.step import TrainStep, fastest_step
 
 RESULTS = Path(__file__).parent / "results"
@@ -155,6 +156,15 @@ def speed(times: list[float], batch_size: int) -> dict[str, float]:
 def ratio_of(slow: list[float], fast: list[float]) -> float:
     """How many times as long `slow` takes: the median over rounds."""
     return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+
+
+def ratio_with_interval(slow: list[float], fast: list[float]) -> dict[str, float]:
+    """`ratio_of`, and where there are several rounds the 95 % interval of their mean."""
+    found = {"seconds_ratio": ratio_of(slow, fast)}
+    if len(slow) > 1:
+        _, low, high = student([s / f for s, f in zip(slow, fast, strict=True)])
+        found |= {"seconds_ratio_low": low, "seconds_ratio_high": high}
+    return found
 
 
 def multiply_adds(step: Step, batch_size: int) -> float:

@@ -105,10 +105,13 @@ def summarise(records: list[dict], measure: str) -> Interval | None:
     if len(found) <= 1:
         triples = ((f["value"], f.get("low", math.nan), f.get("high", math.nan)) for f in found)
         return next(triples, None)
-    return _student([entry["value"] for entry in found])
+    return student([entry["value"] for entry in found])
 
 
-def _student(values: list[float]) -> Interval:
+def student(values: list[float]) -> Interval:
+    """Mean of a few values and its 95 % interval by Student's t; nan for a single one."""
+    if len(values) == 1:
+        return values[0], math.nan, math.nan
     mean, n = float(np.mean(values)), len(values)
     half = (T[n - 1] if n <= len(T) else Z) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return mean, mean - half, mean + half
@@ -120,7 +123,7 @@ def difference(a: list[dict], b: list[dict], measure: str) -> Interval | None:
              for x in a for y in b if x["seed"] == y["seed"]]
     pairs = [(x, y) for x, y in pairs if x and y]
     if len(pairs) > 1:
-        return _student([y["value"] - x["value"] for x, y in pairs])
+        return student([y["value"] - x["value"] for x, y in pairs])
     for x, y in pairs:
         if "correct" in x:
             return paired_difference(Accuracy.from_entry(x), Accuracy.from_entry(y))

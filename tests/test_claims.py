@@ -1,0 +1,118 @@
+"""Verdicts on claims: the rule, and what it is fed with."""
+
+import json
+import math
+
+import pytest
+import scipy.stats
+
+from mae_lib import claims
+from mae_lib.claims import FAILS, HOLDS, LEDGER, OPEN, Claim, Evidence
+
+NAN = math.nan
+
+
+def judged(effect, **bounds):
+    claim = Claim("topic", "text", "test", "points", 1, lambda _: effect, **bounds)
+    return claim.judge(None)
+
+
+@pytest.mark.parametrize("effect, verdict", [
+    ((3.0, 2.0, 4.0), HOLDS),  # reaches what was claimed, and is a gain
+    ((1.5, 1.2, 1.8), FAILS),  # a gain, but surely a smaller one
+    ((5.0, 4.5, 5.5), HOLDS),  # more than claimed
+    ((1.5, 0.5, 2.5), HOLDS),
+    ((1.0, -1.0, 3.0), OPEN),  # nothing to a great deal
+    ((-1.0, -2.0, 0.5), FAILS),
+    ((2.5, NAN, NAN), HOLDS),  # known exactly
+    (None, OPEN),
+])
+def test_a_gain_of_two_points(effect, verdict):
+    assert judged(effect, low=2).verdict == verdict
+
+
+@pytest.mark.parametrize("effect, verdict", [
+    ((-9.0, -12.0, -6.0), HOLDS), ((-5.0, -7.0, -3.0), FAILS), ((-5.0, -11.0, 1.0), OPEN),
+    ((3.0, 2.0, 4.0), FAILS),
+])
+def test_a_fall_by_eight_per_cent(effect, verdict):
+    assert judged(effect, high=-8, better=-1).verdict == verdict
+
+
+@pytest.mark.parametrize("effect, verdict", [
+    ((1.0, 0.5, 1.5), HOLDS), ((-3.0, -4.0, -2.0), HOLDS), ((2.0, 1.0, 3.0), OPEN),
+    ((9.0, 8.0, 10.0), FAILS), ((0.0, NAN, NAN), HOLDS), ((10.9, NAN, NAN), FAILS),
+])
+def test_a_cost_of_two_per_cent_at_most(effect, verdict):
+    assert judged(effect, high=2, better=0).verdict == verdict
+
+
+def test_the_effect_is_told_with_its_interval():
+    assert judged((1.234, 0.5, 2.0), low=2).measured() == "+1.2 [+0.5, +2.0] points"
+    assert judged((1.234, NAN, NAN), low=2).measured() == "+1.2 points"
+    assert judged(None, low=2).measured() == "not measured"
+
+
+# ---------------------------------------------------------------- what it is fed with
+
+
+def record(name, seed, recipe="specified", epochs=None, **values):
+    measures = {k: {"value": v, "low": v - 1, "high": v + 1} for k, v in values.items()}
+    return {"id": f"{recipe}-{name}-{seed}", "name": name, "recipe": recipe, "seed": seed,
+            "measures": measures | ({"epochs": epochs} if epochs else {})}
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    records = [record("original", s, lp=40 + s, ft=50, hf_error=0.2) for s in range(3)]
+    records += [record("improved", s, lp=41.1 + 1.1 * s, ft=51, hf_error=0.19) for s in range(3)]
+    records += [record("improved", 7, lp=99)]  # without a partner: no pair
+    records += [record("original", 0, "tuned", [{"effective_rank": 60.0}], lp=50, ft=58)]
+    (tmp_path / "results.json").write_text(json.dumps(records))
+    rows = [{"name": "+ both", "seconds_ratio": 1.1, "seconds_ratio_low": 1.05,
+             "seconds_ratio_high": 1.15}]
+    prices = [{"rows": [], "curriculum": {}},
+              {"rows": rows, "curriculum": {"seconds_ratio": 1.2, "multiply_adds_ratio": 1.109}}]
+    (tmp_path / "add_on_prices.json").write_text(json.dumps(prices))
+    return Evidence(tmp_path)
+
+
+def test_effects_are_paired_by_seed(evidence):
+    differences = [1.1, 1.2, 1.3]
+    low, high = scipy.stats.t.interval(0.95, 2, 1.2, scipy.stats.sem(differences))
+    assert evidence.effect("lp", "specified") == pytest.approx((1.2, low, high), rel=1e-3)
+    change = evidence.change(lambda m: m["hf_error"]["value"], "specified")
+    assert change == pytest.approx((-5.0, -5.0, -5.0))
+    value, low, _ = evidence.gap("ft", "lp", "tuned")
+    assert value == 8 and low != low  # one run has no interval
+    assert evidence.effect("lp", "tuned") is None
+
+
+def test_prices_multiply(evidence):
+    assert evidence.price("+ both") == pytest.approx((10, 5, 15))
+    value, low, high = evidence.price("+ both", "curriculum")
+    assert value == pytest.approx(32) and low != low and high != high
+    counted = evidence.price("curriculum", of="multiply_adds_ratio")
+    assert counted[0] == pytest.approx(10.9)
+
+
+def test_every_claim_is_judged_with_and_without_evidence(evidence, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert Evidence(empty).price("+ both") is None
+    for claim in LEDGER:
+        assert claim.judge(Evidence(empty)).verdict in (HOLDS, FAILS, OPEN)
+    texts = [claim.text for claim in LEDGER]
+    assert len(set(texts)) == len(texts)
+    by_text = {c.text: c.judge(Evidence(empty)) for c in LEDGER}
+    assert by_text["high-frequency error falls by 33 %"].measured() == "-8.6 %"
+    assert by_text["high-frequency error falls by 33 %"].verdict == FAILS
+    assert by_text["has no parameters"].verdict == HOLDS
+    schedule = by_text["learning rate and mask ratio end each epoch as printed"]
+    assert schedule.verdict == HOLDS and schedule.effect[0] < 0.5
+
+
+def test_what_was_reported_is_the_specifications():
+    assert claims.REPORTED["improved"]["lp"] - claims.REPORTED["original"]["lp"] == pytest.approx(
+        4.21)
+    assert len(claims.REPORTED_LR) == len(claims.REPORTED_MASK_RATIO) == 10
