@@ -68,9 +68,11 @@ def gains(m: dict) -> str:
 
 
 def explorer_latency(m: dict) -> str:
-    return table(["", "moves", "median", "95 % within"], [
+    found = table(["", "moves", "median", "95 % within"], [
         [r["name"], f"{r['moves']}", f"{r['median_ms']:.0f} ms", f"{r['p95_ms']:.0f} ms"]
         for r in m["rows"]])
+    return (f"{found}\n\nipywidgets {m['ipywidgets']}; the machine's load average was "
+            f"{m['load_average']}.")
 
 
 def render(text: str) -> str:

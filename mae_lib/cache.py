@@ -130,10 +130,13 @@ def _build(folder: Path, build: Callable[[Callable], dict], needed_bytes: int) -
         raise OSError(f"The disk of {folder.parent} became full: {ADVICE}.") from None
 
 
-def download(url: str, path: Path, md5: str, progress: bool = True, attempts: int = 5) -> None:
+def download(
+    url: str, path: Path, md5: str | None, progress: bool = True, attempts: int = 5
+) -> None:
     """Fetch `url` to `path`, going on where a broken transfer stopped (`path`.part).
 
-    Raises ConnectionError if it takes more than `attempts` connections, ValueError for a wrong md5.
+    Raises ConnectionError if it takes more than `attempts` connections, ValueError for a wrong md5
+    (None: only the length is checked).
     """
     part, reason = path.with_name(f"{path.name}.part"), "it broke off"
     for attempt in range(attempts):

@@ -187,21 +187,26 @@ def decode(path: Path, size: int) -> np.ndarray | str:
     """The centre of the image, uint8 (3, size, size) in RGB; or why it cannot be read."""
     try:
         with Image.open(path) as image:
-            image.draft(None, (2 * size, 2 * size))  # spares the JPEG decoder unneeded detail
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 255 rather than scale
-                grey = np.asarray(image).clip(0, 65535) / 257
-                image = Image.fromarray(grey.round().astype(np.uint8))
-            if "transparency" in image.info:  # such a palette has no direct way to RGB
-                image = image.convert("RGBA")
-            image = image.convert("RGB")
-            if image.size != (size, size):
-                image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-            return np.asarray(image).transpose(2, 0, 1)
+            return centre_square(image, size)
     except MemoryError:
         raise
     except Exception as error:  # damaged files make Pillow raise almost anything
         return f"{type(error).__name__}: {error}".replace(str(path), path.name)
+
+
+def centre_square(image: Image.Image, size: int) -> np.ndarray:
+    """The centre of an opened image, uint8 (3, size, size) in RGB, turned upright."""
+    image.draft(None, (2 * size, 2 * size))  # spares the JPEG decoder unneeded detail
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 255 rather than scale
+        grey = np.asarray(image).clip(0, 65535) / 257
+        image = Image.fromarray(grey.round().astype(np.uint8))
+    if "transparency" in image.info:  # such a palette has no direct way to RGB
+        image = image.convert("RGBA")
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _open(name: str, folder: Path, build, images: int, size: int, verify: bool) -> ImageSet:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, timing
+from benchmarks import explorer_latency, report, timing
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ["--preset", "tiny", "--batch-size", "4", "--rounds", "1", "--seconds", "0.01",
@@ -51,3 +51,12 @@ def test_a_measurement_replaces_one_of_the_same_settings(tmp_path, monkeypatch):
     arguments.batch_size = 8
     timing.save("gains", arguments, rows=[3])
     assert [m["rows"] for m in json.loads((tmp_path / "gains.json").read_text())] == [[2], [3]]
+
+
+def test_the_explorer_is_measured_control_by_control_and_reported():
+    times = explorer_latency.at_the_kernel(2)
+    assert {"photograph", "mask_ratio", "a click on a patch"} <= times.keys()
+    rows = [explorer_latency.row(name, found) for name, found in times.items() if found]
+    assert all(0 < r["median_ms"] <= r["p95_ms"] for r in rows)
+    measured = {"rows": rows, "ipywidgets": "8", "load_average": 0.1}
+    assert len(report.explorer_latency(measured).splitlines()) == 4 + len(rows)

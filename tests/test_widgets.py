@@ -17,14 +17,17 @@ import mae_lib.widgets
 from mae_lib import course, widgets
 from mae_lib.widgets import Explorer, Frame
 
-MODULES = [importlib.import_module(f"mae_lib.widgets.{m.name}")
-           for m in pkgutil.iter_modules(mae_lib.widgets.__path__)]
+FOUND = [importlib.import_module(f"mae_lib.widgets.{m.name}")
+         for m in pkgutil.iter_modules(mae_lib.widgets.__path__)]
+MODULES = [m for m in FOUND if hasattr(m, "title")]  # of notebooks; the others are their tools
 MAKERS = [(m, f) for m in MODULES for name, f in inspect.getmembers(m, inspect.isfunction)
           if name.endswith("explorer") and f.__module__ == m.__name__]
 
 
 def ends(control):
     """The values of a control that are most likely to break a picture."""
+    if hasattr(control, "extremes"):  # a control of our own
+        return control.extremes
     if hasattr(control, "options"):
         options = [o[1] if isinstance(o, tuple) else o for o in control.options]
         return [options[0], options[-1]]

@@ -1,0 +1,109 @@
+"""Plausible wrong answers to the exercises of notebook 09, and what the check must say."""
+
+GRID = "def grid_mask(rows, columns, step):\n    mask = torch.ones(rows, columns)\n"
+BLOCK = (
+    "def block_mask(rows, columns, n, generator):\n"
+    "    def draw(low, high):\n"
+    "        return int(torch.randint(low, high, (), generator=generator))\n"
+    "    mask = torch.zeros(rows, columns)\n"
+)
+ONE_BLOCK = (
+    "        height, width = draw(2, rows // 2 + 1), draw(2, columns // 2 + 1)\n"
+    "        top, left = draw(0, rows - height + 1), draw(0, columns - width + 1)\n"
+)
+TRIMMED = (
+    "        block = mask[top : top + height, left : left + width]\n"
+    "        new = (block == 0).nonzero()[: n - int(mask.sum())]\n"
+    "        block[new[:, 0], new[:, 1]] = 1\n"
+)
+PLACES = (
+    "def nearest_visible(mask):\n"
+    "    rows, columns = mask.shape\n"
+    "    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing='ij')\n"
+    "    place = torch.stack([y.flatten(), x.flatten()], dim=1).float()\n"
+)
+OPEN = (
+    "import io\nimport numpy as np\nfrom PIL import Image, ImageOps\n"
+    "def open_photo(content, size):\n"
+)
+TENSOR = "torch.from_numpy(np.array(image)).permute(2, 0, 1)\n"
+WHITE = (
+    "            image = image.convert('RGBA')\n"
+    "            white = Image.new('RGBA', image.size, 'white')\n"
+    "            image = Image.alpha_composite(white, image).convert('RGB')\n"
+)
+FIT = "            image = ImageOps.fit(image.convert('RGB'), (size, size))\n"
+TURN = "            image = ImageOps.exif_transpose(image)\n"
+TRY = "    try:\n        with Image.open(io.BytesIO(content)) as image:\n"
+CATCH = (
+    "    except Exception as error:\n"
+    "        raise ValueError('This is not a picture.') from None\n"
+)
+
+WRONG = {
+    "grid_mask": [
+        (GRID + "    mask[::step] = 0\n    return mask", "row all patches stay"),
+        (GRID + "    mask[:, ::step] = 0\n    return mask", "column all patches stay"),
+        (GRID + "    mask[::step, ::step] = 0\n    return 1 - mask", "The mask is inverted"),
+        (GRID + "    return ((torch.arange(rows)[:, None] + torch.arange(columns)) % step > 0)",
+         "These are diagonals"),
+        (GRID + "    mask[1::step, 1::step] = 0\n    return mask", "at other places"),
+        (GRID + "    mask[::2, ::2] = 0\n    return mask", "expected 6"),
+        (GRID + "    mask[::step, ::step] = 0\n    return mask.flatten()", "should have shape"),
+        (GRID + "    mask[::step, ::step] = 0.5\n    return mask", "values from 0.50 to 1.00"),
+    ],
+    "block_mask": [
+        (BLOCK + "    while mask.sum() < n:\n" + ONE_BLOCK
+         + "        mask[top : top + height, left : left + width] = 1\n    return mask",
+         "of the last block, hide only as many as are still missing"),
+        (BLOCK + "    order = torch.rand(rows * columns, generator=generator).argsort()\n"
+         "    mask.view(-1)[order[:n]] = 1\n    return mask", "the patches are scattered"),
+        (BLOCK + "    while mask.sum() < n:\n" + ONE_BLOCK + TRIMMED + "    return 1 - mask",
+         "it should be the other way round"),
+        (BLOCK + "    mask.view(-1)[:n] = 1\n    return mask", "Every seed gives the same mask"),
+        (BLOCK.replace("generator=generator", "") + "    while mask.sum() < n:\n" + ONE_BLOCK
+         + TRIMMED + "    return mask", "The same generator should give the same mask"),
+        (BLOCK + "    if n:\n        height = width = int(n ** 0.5)\n"
+         "        top, left = draw(0, rows - height + 1), draw(0, columns - width + 1)\n"
+         "        mask[top : top + height, left : left + width] = 1\n    return mask",
+         "go on with further blocks"),
+        (BLOCK + "    return mask.flatten()", "should have shape (8, 10), got (80,)"),
+    ],
+    "nearest_visible": [
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 1]).amin(1)"
+         ".view(mask.shape)", "distances to the nearest hidden patch"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amax(1)"
+         ".view(mask.shape)", "the distance to the furthest visible patch"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).mean(1)"
+         ".view(mask.shape)", "the mean distance to all visible patches"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0], p=1).amin(1)"
+         ".view(mask.shape)", "along rows and columns"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).square().amin(1)"
+         ".view(mask.shape)", "squared distances"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)",
+         "should have shape (5, 7), got (35,)"),
+        (PLACES + "    return mask * 1.0", "the nearest visible patch is"),
+    ],
+    "open_photo": [
+        (OPEN + "    image = Image.open(io.BytesIO(content)).resize((size, size))\n"
+         "    return " + TENSOR, "should have shape (3, 8, 8), got (4, 8, 8)"),
+        (OPEN + TRY + FIT + CATCH + "    return " + TENSOR, "should be turned upright"),
+        (OPEN + TRY + TURN + FIT + CATCH + "    return " + TENSOR,
+         "What is transparent should be white"),
+        (OPEN + TRY.replace("    try:\n    ", "")
+         + (TURN + WHITE + FIT).replace("            ", "        ") + "    return " + TENSOR,
+         "For an empty file your function stops with UnidentifiedImageError"),
+        (OPEN + "    try:\n        image = Image.open(io.BytesIO(content))\n" + CATCH
+         + (TURN + WHITE + FIT).replace("            ", "    ") + "    return " + TENSOR,
+         "For a file cut in half your function stops with OSError"),
+        (OPEN + TRY + TURN + WHITE + FIT + CATCH.replace("Exception", "OSError")
+         + "    return " + TENSOR, "your function stops with DecompressionBombError"),
+        (OPEN + TRY + TURN + WHITE + FIT + CATCH.replace("'This is not a picture.'", "")
+         + "    return " + TENSOR, "your ValueError says ''"),
+        (OPEN + TRY + TURN + WHITE + FIT + "    except Exception as error:\n"
+         "        return torch.zeros(3, size, size, dtype=torch.uint8)\n    return " + TENSOR,
+         "returns as if it were a picture"),
+        (OPEN + TRY + TURN + WHITE + FIT + CATCH + "    return " + TENSOR.strip() + " / 255\n",
+         "torch.uint8; this is torch.float32"),
+    ],
+}
