@@ -115,6 +115,15 @@ def test_moving_a_control_redraws_on_one_thread():
     assert torch.get_num_threads() == threads
 
 
+def test_controls_have_room_for_their_names_and_the_picture_its_own_size():
+    slider = ipywidgets.FloatSlider(description="a rather long name")
+    buttons = ipywidgets.ToggleButtons(options=["one", "rather a lot of words"])
+    explorer = Explorer(lambda level, words: bright(), [], level=slider, words=buttons)
+    assert slider.style.description_width == "initial"
+    assert buttons.style.button_width == buttons.layout.width == "max-content"
+    assert explorer.image.layout.align_self == "flex-start"
+
+
 def test_pictures_keep_pixels_sharp_and_clip():
     image = torch.tensor([[0.0, 0.5], [2.0, -1.0]])
     picture = widgets.to_picture(image, zoom=3)

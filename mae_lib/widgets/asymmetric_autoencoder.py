@@ -113,7 +113,7 @@ def cost_bars(costs: dict[str, tuple[int, int]]) -> Image.Image:
     left, scale = 180, (WIDTH - 180 - 170) / most
     draw.text((20, 20), "multiply-adds, millions", "black", font(15), anchor="lb")
     for i, word in enumerate(("■ encoder", "■ decoder")):
-        draw.text((left + 14 + 106 * i, 20), word, COLOURS[i], font(15), anchor="lb")
+        draw.text((left + 28 + 106 * i, 20), word, COLOURS[i], font(15), anchor="lb")
     for i, (name, cost) in enumerate(costs.items()):
         x, y = left, 30 + 30 * i
         draw.text((20, y + 11), name, "black", font(15), anchor="lm")

@@ -82,7 +82,7 @@ def render(photograph: str = "cat", cutoff: int = 16) -> Frame:
 def frequency_explorer() -> Explorer:
     photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), description="photograph")
     cutoff = ipywidgets.IntSlider(16, min=1, max=112, description="cut-off")
-    stills = [{"cutoff": c} for c in (4, 8, 16, 64)]
+    stills = [{"cutoff": c} for c in (4, 8, 16, 32)]
     return Explorer(render, stills, photograph=photograph, cutoff=cutoff)
 
 

@@ -1,9 +1,12 @@
 """Notebook 01: cutting a photograph into patches of any size."""
 
+import functools
+
 import ipywidgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from mae_lib import course
@@ -11,6 +14,8 @@ from mae_lib.patches import patchify, unpatchify
 from mae_lib.widgets import Explorer, Frame, to_picture
 
 SIZES = (4, 7, 8, 14, 16, 28, 32, 56, 112)
+read = functools.cache(course.photograph)
+SIDE = 560  # pixels of the explorer's picture, at any patch size
 
 
 def explode(image: Tensor, patch_size: int, gap: int = 2) -> np.ndarray:
@@ -27,12 +32,13 @@ def explode(image: Tensor, patch_size: int, gap: int = 2) -> np.ndarray:
 
 def render(photograph: str = "cat", patch_size: int = 16) -> Frame:
     """The photograph cut up, and what a Transformer would get."""
-    image = course.photograph(photograph, 224)
+    image = read(photograph, 224)
     gap = 1 if patch_size < 14 else 3
     n = 224 // patch_size
     text = (f"{patch_size}×{patch_size} pixels: {n}×{n} = {n * n:,} tokens of "
             f"{3 * patch_size**2:,} values; attention compares {n**4:,} pairs.")
-    return Frame(explode(image, patch_size, gap), text)
+    picture = Image.fromarray(explode(image, patch_size, gap)).resize((SIDE, SIDE))
+    return Frame(np.asarray(picture), text)
 
 
 def title() -> tuple[Figure, str]:

@@ -3,7 +3,7 @@
 #
 # Take a photograph, throw three quarters of it away, and ask a small network to paint what is missing. To
 # guess well it has to learn what the world looks like, and nobody ever has to tell it what is in a picture.
-# In half an hour you will have seen this work, and done most of it with your own hands.
+# In about half an hour you will have seen this work, and done most of it with your own hands.
 #
 # **You will be able to**
 #
@@ -12,7 +12,7 @@
 # - judge a reconstruction: in decibels, and beside a filling that costs nothing;
 # - find your way around these notebooks: predictions, explorers, exercises, quizzes.
 #
-# **Before you start:** some Python, and you have met a tensor in PyTorch. Nothing about Transformers. **Time:** 30 minutes.
+# **Before you start:** some Python, and you have met a tensor in PyTorch. Nothing about Transformers. **Time:** 35 minutes.
 
 # %%
 # Setup. Run this first, on Colab, in JupyterLab or in VS Code; running it again does no harm.
@@ -84,8 +84,9 @@ picture = course.photograph("astronaut", model.img_size)[None] / 255  # (1, 3, H
 print(f"{model.img_size}×{model.img_size} pixels, {model.num_patches} patches of {p}×{p}")
 
 # %% [markdown]
-# Four lines: cut, choose at random, paint the others grey, put back together. The mask is 1 where a patch
-# is hidden. The generator has a seed, so that the same patches are hidden whenever you run the cell.
+# Four lines: cut, choose at random, paint the others grey, put back together. The `mask` is 1 where a patch
+# is hidden, and *masked* and *hidden* mean the same in this course. The generator has a seed, so that the
+# same patches are hidden whenever you run the cell.
 
 # %%
 patches = patchify(picture, p)  # (1, L, p²·3)
@@ -168,15 +169,16 @@ for mask_ratio in (0.25, 0.75, 0.95):
     print(explorer.frame.text)
 
 # %% [markdown]
-# At 95 % hardly anything of the picture is right. Yet from the second line to the third the fall is nearer to 1 dB
-# than to 10, and the model keeps ahead of the mean colour. Either a handful of patches tells it a great deal, or
-# the number is not what it seems. Let us find out. (And `improved`? Our eyes cannot decide that; notebook 10 measures it.)
+# At 95 % hardly anything of the picture is right. Now compare the last two lines: did the decibels fall as
+# far as the picture did? And is the model still ahead of the mean colour? If a number holds up better than
+# the picture, either a handful of patches tells the model a great deal, or the number is not what it seems.
+# Let us find out. (And `improved`? Our eyes cannot decide that; notebook 10 measures it.)
 #
 # ## The help, measured
 #
 # These weights were trained with `norm_pix`: the model predicts each patch *relative to that patch's own mean and
 # contrast*. To make a picture of it, somebody must supply these two numbers for every hidden patch, and we took
-# them from the target. In earnest they would be unknown, so our pictures and decibels are **optimistic**.
+# them from the target. In real use they would be unknown, so our pictures and decibels are **optimistic**.
 #
 # What is the help worth? Let a "model" predict zero everywhere, which is nothing at all, and give it the same two
 # numbers. **Guess** what its picture looks like before you run the cell.
@@ -191,6 +193,7 @@ def to_images(pred):
     return denormalise(predicted_images(pred, images, p, facts["norm_pix"])).clamp(0, 1)
 
 
+print("trained with norm_pix:", facts["norm_pix"])
 zeros = torch.zeros(5, model.num_patches, 3 * p * p)  # (5, L, p²·3)
 figure = row(zeros_helped=to_images(zeros)[2], target=targets[2])
 show(figure, "Left, a mosaic of evenly grey squares, as bright as the photograph at right.")
@@ -212,10 +215,11 @@ for mask_ratio in (0.25, 0.75, 0.95):
     print(f"{mask_ratio:5.0%} {a:10.1f} dB {b:12.1f} dB {c:12.1f} dB")
 
 # %% [markdown]
-# The help does not shrink when more is hidden: the middle column hardly moves, while the model comes down towards
-# it. This is a good part of why the decibels fell so little. The fair question is not "is the model better than the mean colour?" but "how
-# far is it above the middle column?": a clear step at 25 %, a much smaller one at 95 %. Five photographs are few, and
-# this is one model; notebook 04 explains `norm_pix` and why one trains with it all the same.
+# The help does not shrink when more is hidden: the middle column hardly moves, while the model comes down
+# towards it. This is a good part of why the decibels fall less than the picture. The fair question is not "is
+# the model better than the mean colour?" but "how far is it above the middle column?": a clear step at 25 %,
+# a smaller one at 95 %. Five photographs are few, and this is one model; notebook 04 explains `norm_pix` and
+# why one trains with it all the same.
 #
 # Take this along as a habit: **before you believe a number, ask what a model that knows nothing would get.**
 #
@@ -238,8 +242,12 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 #
 # - **Predict, then look.** Before an explorer or a surprising cell you are asked for a guess. Write it down: a wrong guess
 #   that you wrote down teaches more than a right one that you did not.
-# - **Exercise cards** carry stars and minutes. Below each is an empty function for your code, then a *check*, which says
-#   what is wrong and where to look. Hints and the solution open with a click. Nothing later depends on your answers.
+# - **Exercise cards** carry stars and minutes. Below each is an empty function for your code, then a *check*,
+#   which says what is wrong and where to look. Hints and the solution open with a click. Nothing later
+#   depends on your answers.
+# - **The minutes** in the head of a notebook are for reading, running, predicting and the cards of one and
+#   two stars. Cards of three stars, and sections called *Aside*, can be left for a second visit; only run
+#   their cells.
 # - **The quiz** at the end explains every option, right or wrong. Open the one that you believe.
 # - **When a cell fails,** read the last line of the error. Then restart and run all from the top: *Kernel → Restart
 #   Kernel and Run All Cells* in JupyterLab, *Runtime → Restart session and run all* in Colab, *Restart* and *Run
@@ -407,9 +415,9 @@ print(explorer.set(photograph="astronaut", mask_ratio=0.75, seed=5).frame.text)
 #
 # **2. A friend shows you reconstructions of 18 dB. Are they good?**
 #
-# <details><summary>Yes: it is more than the model here reached on some photographs</summary>
+# <details><summary>Yes: the squared error is below 0.02</summary>
 #
-# ✗ Other pictures, other decibels: on a smooth picture even the mean colour gets many. Numbers compare on the same pictures and masks.
+# ✗ That sounds small, but on a smooth picture even the mean colour gets as far. Numbers compare on the same pictures and masks.
 # </details>
 # <details><summary>No: photographs need 30 dB and more</summary>
 #
@@ -428,7 +436,7 @@ print(explorer.set(photograph="astronaut", mask_ratio=0.75, seed=5).frame.text)
 # </details>
 # <details><summary>The weights were not loaded properly</summary>
 #
-# ✗ Then the hidden patches would be noise as well. Here they are blurred, but right in brightness and colour.
+# ✗ Then the hidden patches would be noise as well. Here they are blurred, but fit their surroundings.
 # </details>
 # <details><summary>The encoder destroys what it sees</summary>
 #

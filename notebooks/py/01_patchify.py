@@ -8,10 +8,11 @@
 #
 # - cut images into patches and back, with a loop and without one;
 # - say how many tokens a patch size gives, and what that costs;
-# - spot the most silent bug of this trade, scrambled channels;
+# - spot the quietest bug of the trade, scrambled channels;
 # - explain why patches need positions, and read a position embedding.
 #
-# **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`). **Time:** 40 minutes.
+# **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`); [00 · Start here](00_start_here.ipynb)
+# has the whole idea. **Time:** 40 minutes.
 
 # %%
 # Setup. Run this first, on Colab, in JupyterLab or in VS Code; running it again does no harm.
@@ -263,7 +264,7 @@ print("wrong order:", survives(cut_wrongly, join))
 # ## From patch to token
 #
 # 768 numbers are turned into a token of the model's width, 192 here, by one matrix: a linear layer, the same
-# for all patches. Many codes write it as a convolution whose kernel is as large as its stride. **Is that the
+# for all patches. Much published code writes it as a convolution whose kernel is as large as its stride. **Is that the
 # same thing?** It is, if the weights are laid out alike:
 
 # %%

@@ -190,7 +190,7 @@ print("mask       ", mask[0].int().tolist())
 # `ids_restore` (patch → place) and `mask` (**1 = masked**, 0 = visible, in the original order).
 
 # %% [markdown]
-# ### ✏️ Exercise 1 · A mask from noise  (★★☆ · 6 minutes)
+# ### ✏️ Exercise 1 · A mask from noise  (★★☆ · 5 minutes)
 #
 # Write `random_mask(noise, num_visible)` for noise (B, L). Return `ids_keep` (B, num_visible), `mask` (B, L)
 # with 1 = masked, and `ids_restore` (B, L). The smallest numbers stay visible.
@@ -243,7 +243,7 @@ print("random_masking gives", *(tuple(part.shape) for part in at_once))
 # `x_vis` is all that the encoder will ever see: 49 tokens, still in shuffled order. After it, someone has
 # to lay the cards back on the table.
 #
-# ### ✏️ Exercise 2 · Undo the shuffle  (★★☆ · 7 minutes)
+# ### ✏️ Exercise 2 · Undo the shuffle  (★★☆ · 6 minutes)
 #
 # Write `unshuffle(x_vis, ids_restore, hole)`: from the visible tokens (B, K, D) and `ids_restore` (B, L) to
 # (B, L, D) in the original order, with the vector `hole` (D,) wherever a patch was hidden.
@@ -305,7 +305,7 @@ show(figure, "Left, patches of fur in random order, the last quarter grey. Middl
 # ## How many stay?
 #
 # The specification that the package follows says `int(196·(1−ratio))`. At 0.75 this is 49. `int` cuts off what is
-# behind the point. **Predict:** of 100 patches we hide 90 %. How many stay?
+# after the decimal point. **Predict:** of 100 patches we hide 90 %. How many stay?
 
 # %%
 for length, ratio in ((196, 0.75), (196, 0.6), (144, 0.75), (100, 0.75), (100, 0.9), (20, 0.9)):
@@ -409,9 +409,10 @@ print(f"loss on hidden patches {hidden:.2f}, on visible ones {visible:.1f}")
 
 # %% [markdown]
 # Worse on what it was *shown*. Nobody ever asked it for visible patches: the loss leaves them out, so its
-# output there is whatever falls out. (About 1.0 is what painting every patch in its own mean colour would
-# score here.) Measured with an inverted mask, a good model looks broken. Trained with one, a model would only
-# be asked to copy what it is given, the very task we wanted to get away from.
+# output there is whatever falls out. (In these units about 1.0 is what painting every patch in its own mean
+# brightness would score; notebook 04 has the reason.) Measured with an inverted mask, a good model looks
+# broken. Trained with one, a model would only be asked to copy what it is given, the very task we wanted to
+# get away from.
 #
 # **Trap 4: the same mask every epoch.** `manual_seed(0)` at the start of each epoch is meant to make a run
 # repeatable. Here is how often each place of the cat was visible over ten epochs, with and without.
@@ -450,7 +451,7 @@ print("steps 0 and 1563 draw the same:", torch.equal(step_noise(0), step_noise(1
 print("step 1563 drawn again, the same:", torch.equal(step_noise(1563), step_noise(1563)))
 
 # %% [markdown]
-# ## An aside: blocks and grids
+# ## Aside: blocks and grids
 #
 # Who says that the noise must be random? Any numbers give an order. Numbers that fall towards the middle hide a
 # **block**; those that favour every second row and column keep a **grid**. **Which of the three is easiest
@@ -527,8 +528,8 @@ def linear_ratio(epoch, step, iters, cfg):
 check.linear_ratio(linear_ratio)
 
 # %% [markdown]
-# The library's `schedule_mask_ratio` has two more kinds: `const`, and `cosine`, where the progress $p$ becomes
-# $(1 - \cos \pi p) / 2$, slow at both ends. We ask it step by step, as training does, and compare
+# The library's `schedule_mask_ratio` knows two more shapes: `const`, and `cosine`, where the progress $p$
+# becomes $(1 - \cos \pi p) / 2$, slow at both ends. We ask it step by step, as training does, and compare
 # with both formulas written for all steps at once. 100,000 images in batches of 64 make 1563 steps an epoch.
 
 # %%
@@ -573,7 +574,7 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end))
 # To the last digit. Small agreements like this one are worth having: they say that "per step" and "over the first 5
 # epochs" were understood as meant.
 #
-# ### Steps in the ramp
+# ### Aside: steps in the ramp
 #
 # Each number of visible patches is another length of the encoder's sequence. On a GPU the package records a
 # training step once per length and then replays the recording, which spares it from launching hundreds of small
@@ -637,9 +638,9 @@ for ratio, count in counts.items():
 # \; + \; \underbrace{4\,(12\,Ld'^2 + 2\,L^2 d') + 768\,Ld'}_{\text{the decoder: always all patches}}$$
 #
 # A block has matrices of $4d^2$ numbers in its attention and $8d^2$ in its MLP, hence 12; attention compares
-# $n^2$ pairs and mixes $n^2$ values. The backward pass costs twice the forward pass, except that nobody asks for the
-# gradient of the pixels. (This is the step as specified. Leaving out predictions that no loss looks at would shrink
-# the whole bill a little.)
+# $n^2$ pairs and mixes $n^2$ values. The backward pass costs twice the forward pass, except that nobody asks
+# for the gradient of the pixels. (This is the step as specified. The package's own training also leaves out
+# the predictions that no loss looks at, which shrinks the whole bill a little.)
 
 # %%
 d, narrow, length, values = 192, 128, 196, 768
@@ -713,8 +714,8 @@ print(f"for the price of 10 epochs of curriculum, 0.75 gets {10 * (1 + extra(ram
 
 
 # %% [markdown]
-# So there are two fair questions, **equal epochs** (same images seen) and **equal compute** (same bill), and a
-# result that holds for one need not hold for the other. A report should say which it answers.
+# So there are two fair questions, **equal epochs** (the same images seen) and **equal compute** (the same
+# bill), and a result that holds for one need not hold for the other. A report should say which it answers.
 #
 # ### ✏️ Exercise 4 · What the encoder sees  (★★★ · 7 minutes)
 #
@@ -773,8 +774,8 @@ planner = widgets.schedule_explorer()
 planner
 
 # %%
-for settings in ({"kind": "cosine"}, {"kind": "linear", "start": 0.9}, {"end": 0.7},
-                 {"kind": "const", "end": 0.75}):
+for settings in ({"kind": "const"}, {"kind": "cosine"}, {"kind": "linear", "start": 0.9},
+                 {"end": 0.7}):
     planner.set(**settings)
     print(planner.frame.text)
 
@@ -817,10 +818,11 @@ print(f"reported in epoch 1: {1 - 0.6655 / 0.7210:.0%} lower")
 print(f"our frozen model, from the ratio alone: {1 - by_ratio[0.55] / by_ratio[0.75]:.0%} lower")
 
 # %% [markdown]
-# A ratio alone can make a gap of this order. (Another model, other images, and the improved method's loss has two
-# more terms: our number explains nothing away, it shows that such a gap proves nothing.) In a real run, learning pulls
-# the curve down while the ramp pushes it up, and nobody can tell the two apart. The remedy is cheap: a **fixed
-# validation set with fixed masks at 0.75**, for every method and every epoch. The package's training loop does this.
+# A ratio alone can make a gap of this order. (Another model, other images, and the improved method's loss has
+# two more terms: our number explains nothing away, it shows that such a gap by itself proves nothing.) In a
+# real run, learning pulls the curve down while the ramp pushes it up, and nobody can tell the two apart. The
+# remedy is cheap: a **fixed validation set with fixed masks at 0.75**, for every method and every epoch. The
+# package's training loop does this, and [notebook 07](07_pretraining.ipynb) shows it at work.
 
 # %% [markdown]
 # ## Quiz
@@ -867,7 +869,7 @@ print(f"our frozen model, from the ratio alone: {1 - by_ratio[0.55] / by_ratio[0
 # </details>
 # <details><summary>The loss is taken on fewer patches</summary>
 #
-# ✗ The loss is a tiny part of the work, and the decoder predicts all patches anyway.
+# ✗ The loss is a tiny part of the work. What the decoder costs is attention and MLPs over all places.
 # </details>
 #
 # ## What you take along
@@ -878,7 +880,7 @@ print(f"our frozen model, from the ratio alone: {1 - by_ratio[0.55] / by_ratio[0
 # - A ramp from 0.5 to 0.75 over half of the epochs costs about 12 % more multiply-adds, all of them during the ramp. Say whether you compare at equal epochs or equal compute.
 # - Losses at different ratios measure different tasks. Compare on fixed masks.
 #
-# **Next:** [03 · The asymmetric autoencoder](03_asymmetric_autoencoder.ipynb) builds what reads the visible patches and paints the hidden ones.
+# **Next:** [03 · Asymmetric autoencoder](03_asymmetric_autoencoder.ipynb) builds what reads the visible patches and paints the hidden ones.
 #
 # **Further reading**
 #

@@ -211,10 +211,10 @@ sight = "closer by" if share[-1].mean() > share[0].mean() else "further away"
 print(f"After {facts['epochs']} epochs of training, the last block looks {sight} than the first.")
 
 # %% [markdown]
-# A convolution's sight is fixed by its kernel, and can only widen with depth. Attention is free in every block, and
-# what it does is learned: the last line says which way it went here, for this one model and five photographs.
-# Longer training or other data may give another answer. Heads of one block differ too: that
-# one head alone could not.
+# A convolution's sight is fixed by its kernel, and can only widen with depth. Attention is free in every
+# block, and what it does is learned: the last line says which way it went here, for this one model and five
+# photographs. Longer training or other data may give another answer. The heads of one block differ, too: that
+# is what several heads are for.
 #
 # ## Each token by itself
 #
@@ -323,7 +323,8 @@ print(f"largest difference: {(mask_last - mask_first).abs().max():.4f}")
 # The same, because the embedding treats each patch by itself, and four times cheaper. Note what must not be
 # forgotten: each visible patch takes *its own* position along. After the shuffle, that is all that says where it was.
 #
-# The rest of the encoder is eight blocks and a last norm. No line below knows that 147 patches are missing.
+# The rest of the encoder is eight blocks and a last norm. What comes out, a token for each visible patch, is
+# called the **latent**. No line below knows that 147 patches are missing.
 
 # %%
 with torch.no_grad():
@@ -530,8 +531,9 @@ for n, number in counted.items():
 print(f"ratio {counted[196] / counted[49]:.2f}")
 
 # %% [markdown]
-# Equal, to the last one, to $12\,N D^2 + 2\,N^2 D$. Four times the tokens cost 4.5 times: the part with $N^2$ grows sixteenfold, but is still small here.
-# So matrices with weights, not the famous square, are what we pay for at this size.
+# Equal, to the last one, to $12\,N D^2 + 2\,N^2 D$. Four times the tokens cost 4.5 times as much: the part
+# with $N^2$ grows sixteenfold, but is still small here. So matrices with weights, not the famous square, are
+# what we pay for at this size.
 #
 # ## What asymmetry saves
 #
@@ -607,13 +609,16 @@ for name, network, everything in rows:
 # A training step costs about three forward passes, since the backward pass has two products for each one of the forward pass;
 # the ratios hardly change. What was counted are matrix products alone, of one image at 75 %.
 #
-# **"Three times faster than a symmetric one"** was reported. Counted, MAE needs 2.6 times fewer multiply-adds than the design with mask
-# tokens in the encoder, and 4.2 times fewer than one that is symmetric in both ways. The claim has the right size, and is
-# exact for neither. Read the middle rows, too: from 1,667, hiding the holes alone leads to 1,030, a narrow decoder alone to 1,036, both
-# together to 402. The two halves of the idea save about the same, and each needs the other.
+# **"Three times faster than a symmetric one"** was reported. Counted, MAE needs 2.6 times fewer multiply-adds
+# than the design with mask tokens in the encoder, and 4.2 times fewer than one that is symmetric in both
+# ways. The claim has the right size, and is exact for neither. Read the middle rows, too: from 1,667, leaving
+# the holes out of the encoder leads to 1,030, a narrow decoder to 1,036, and both together to 402. The two
+# halves of the idea save about the same, and each needs the other.
 #
-# The paper's model is far larger: ViT-Large, whose decoder is small beside its encoder. A model on the `meta` device has shapes and
-# no numbers, so that we can count it without having its memory.
+# ### Aside: a larger model, and seconds
+#
+# The paper's model is far larger: ViT-Large, whose decoder is small beside its encoder. A model on the `meta`
+# device has shapes and no numbers, so that we can count it without having its memory.
 
 # %%
 with torch.device("meta"):
@@ -689,8 +694,8 @@ print(f"loss on hidden patches of five photographs {loss(right, hidden):.2f}, "
 # %% [markdown]
 # ### 1. Nobody restored the order
 #
-# The visible tokens stay in front, all mask tokens behind. In pixels, this is what the decoder would believe to see; **what will it
-# make of it?**
+# The visible tokens stay in front, all mask tokens behind. In pixels, this is what the decoder believes it
+# sees. **What will it make of it?**
 
 # %%
 unrestored = torch.arange(length).expand(5, -1)
@@ -722,10 +727,12 @@ print(f"  those where a mask token stands anyway:  {loss(wrong, hidden * (1 - fr
 print(f"restored, but visible tokens exchanged with each other: {loss(exchanged, hidden):.2f}")
 
 # %% [markdown]
-# Rubbish in the upper rows, where the decoder finds visible tokens and has never learned to paint those: no loss is taken on visible
-# patches. The rest comes out better than you may have feared. The last line says why: exchange the visible tokens among their
-# places, and the loss hardly rises. They went through the encoder with *its* positions, and still tell the decoder where they
-# come from. That makes the fault treacherous: it looks like a model that has not trained long enough.
+# Rubbish in the upper rows, where the decoder finds visible tokens and has never learned to paint those: no
+# loss is taken on visible patches. The rest comes out better than you may have feared. The last line says
+# why: there every visible token stands at some other's place. Compare its loss with the first one. As far as
+# it stays near, the decoder does not need to *find* them in the right places: they went through the encoder
+# with *its* positions, and still tell where they come from. That makes the fault treacherous: it looks like a
+# model that has not trained long enough.
 #
 # ### 2. A decoder without positions
 #
@@ -758,8 +765,9 @@ show(figure, "As predicted with positions, patches that differ; without, the sam
 #
 # ### 3. A checkpoint without its decoder
 #
-# Many published MAE checkpoints hold the encoder only, as the decoder is not needed for classification. Loaded with `strict=False`, PyTorch fills
-# what it can and leaves the rest at random.
+# Many published MAE checkpoints hold the encoder only, as the decoder is not needed for classification. Told
+# `strict=False`, PyTorch fills what it can and leaves the rest at random. **What will the reconstruction look
+# like?**
 
 # %%
 encoder_only = {name: tensor for name, tensor in trained.state_dict().items()
@@ -850,8 +858,8 @@ with tempfile.TemporaryDirectory() as folder:
 # - A block: normalise, exchange, add; normalise, think, add.
 # - The encoder sees visible patches with their positions and nothing else: B×49×192. The decoder gets mask tokens, order and positions:
 #   B×196×128, and predicts B×196×768.
-# - Most parameters are in the encoder, but more than half of the multiply-adds are in the decoder. Against mask tokens in the encoder we counted
-#   2.6 times fewer, not 3; for ViT-Large 3.2.
+# - Most parameters are in the encoder, but at 75 % more than half of the multiply-adds are in the decoder. Against mask
+#   tokens in the encoder we counted 2.6 times fewer, not 3; for ViT-Large 3.2.
 # - Wrong order, lost positions, a missing decoder: no error, right shapes, wrong pictures. Look at them before de-normalising, too.
 #
 # **Next:** [04 · The reconstruction loss](04_reconstruction_loss.ipynb) tells the decoder what to paint.

@@ -3,8 +3,8 @@
 #
 # The model has painted every patch, and now one number has to say how well. Two choices hide in that number:
 # which patches count, and in which units. The first explains the noise in the second picture below. The
-# second explains the white cup in the third, of which the model saw a few pieces and predicted nothing. So
-# who painted it?
+# second explains how a prediction without light and shade becomes the cup in the third picture, by nothing
+# but multiplying and adding. So who painted the cup?
 #
 # **You will be able to**
 #
@@ -14,8 +14,8 @@
 # - say what a PSNR is worth that borrowed something from the target;
 # - overfit one batch, the first test of any training code, and know what its loss curve cannot tell.
 #
-# **Before you start:** notebooks 01 to 03, or: what patches, a mask, an encoder and a decoder are.
-# **Time:** 45 minutes.
+# **Before you start:** notebooks [01](01_patchify.ipynb) to [03](03_asymmetric_autoencoder.ipynb), or: what
+# patches, a mask, an encoder and a decoder are. **Time:** 45 minutes.
 
 # %%
 # Setup. Run this first, on Colab, in JupyterLab or in VS Code; running it again does no harm.
@@ -91,7 +91,7 @@ print(f"{count} hidden patches, loss {slow:.2f}")
 # Five images with 48 hidden patches each. Now without the loop, and by you.
 
 # %% [markdown]
-# ### ✏️ Exercise 1 · The masked loss  (★★☆ · 8 minutes)
+# ### ✏️ Exercise 1 · The masked loss  (★★☆ · 6 minutes)
 #
 # Write `masked_mse` without a loop: from `pred` and `target` (B, L, V) and `mask` (B, L), in which 1 means
 # hidden, to one number.
@@ -179,7 +179,8 @@ seen = denormalise(images) * (1 - pixel_mask) + 0.5 * pixel_mask
 for i, name in enumerate(course.PHOTOGRAPHS):
     axes[0, i].imshow(seen[i].permute(1, 2, 0).clamp(0, 1))
     axes[0, i].set_title(name)
-    heat = axes[1, i].imshow(strength[i].reshape(8, 8), cmap="magma", vmin=0)  # (L,) → (8, 8)
+    heat = axes[1, i].imshow(strength[i].reshape(8, 8),  # (L,) → (8, 8)
+                             cmap="magma", vmin=0, vmax=strength.max())
 for axis in axes.flat:
     axis.set(xticks=[], yticks=[])
 figure.colorbar(heat, ax=axes[1].tolist(), label="length of the gradient")
@@ -278,8 +279,8 @@ for words, part in (("the top tenth", owned[:98]), ("the lower half", owned[490:
 
 
 # %% [markdown]
-# A tenth of the patches owns almost a third of the loss, and half of all patches own a sixth. So the model is
-# asked about a few strong edges first, and hardly about the rest.
+# A tenth of the patches owns almost a third of the loss, and half of all patches share less than a sixth. So
+# the model is asked about a few strong edges first, and hardly about the rest.
 #
 # `norm_pix` gives every patch the same voice: the target becomes the patch in units of its own,
 #
@@ -307,7 +308,7 @@ print(f"after:  mean {slow.mean().abs():.2f}, deviation {slow.std():.2f}")
 
 
 # %% [markdown]
-# ### ✏️ Exercise 2 · Every patch in its own units  (★★☆ · 7 minutes)
+# ### ✏️ Exercise 2 · Every patch in its own units  (★★☆ · 6 minutes)
 #
 # Write `normalise_patches` for all patches at once, (B, L, V) → (B, L, V). Among those that the check tries,
 # one is perfectly flat.
@@ -413,11 +414,11 @@ print(f"(V − 1) / V = {107 / 108:.3f}")
 
 # %% [markdown]
 # One picture, two numbers. With `norm_pix` the answer "nothing but means" costs $(V-1)/V$ whatever the
-# photographs are: the squared deviations add up to $V - 1$, and the mean divides by $V$. This makes the loss
-# easy to read by itself, 1 is ignorance and 0 is perfection, and useless beside a loss on pixels. When
-# someone reports a loss of 0.43, ask: in which units?
+# photographs are: the squared deviations add up to $(V-1)\,\sigma^2$, so to $V - 1$ after dividing by
+# $\sigma^2$, and the mean divides by $V$. This makes the loss easy to read by itself, 1 is ignorance and 0 is
+# perfection, and useless beside a loss on pixels. When someone reports a loss of 0.43, ask: in which units?
 #
-# ## A flat patch
+# ## Aside: a flat patch
 #
 # What is $\varepsilon$ for? Without it a patch of deviation 0 becomes 0/0. **Predict** which of these two
 # patches is flat: a piece of white paper, or the zeros with which a batch of normalised images is padded?
@@ -511,8 +512,8 @@ show(draw_rows({"mended units": mended, "and visible": whole, "photograph": trut
      "of noise remain. With the true visible patches the noise is gone. Below, the photographs.")
 
 # %% [markdown]
-# The units bring back light and shade, the visible pixels replace the noise. And a cup of coffee has
-# appeared, although all we did was to multiply and add.
+# The units bring back light and shade, the visible pixels replace the noise. And something like a cup of
+# coffee has appeared, although all we did was to multiply and add.
 #
 # **Predict**, then move: which photograph suffers most from the wrong units? What happens if you do not know
 # the hidden patches' means and deviations, and take those of the average visible patch?
@@ -536,12 +537,12 @@ for photograph in course.PHOTOGRAPHS:
 # average visible patch the sky is nearly right again, as it is much the same everywhere. The cup is not: its white
 # rim is unlike the average patch, and the prediction does not contain it.
 #
-# ### ✏️ Exercise 4 · PSNR on hidden pixels  (★★☆ · 6 minutes)
+# ### ✏️ Exercise 4 · PSNR on hidden pixels  (★★☆ · 5 minutes)
 #
-# Those decibels are the *peak signal-to-noise ratio* on hidden pixels, $-10 \log_{10} \text{MSE}$ for values
-# in 0…1: 10 dB more is a tenth of the squared error. Write `hidden_psnr(pred, target, mask)` for images
-# (B, 3, H, W) and a mask (B, 1, H, W): clip the prediction to 0…1, as a screen does, and return one number
-# for each image, (B,).
+# Those decibels are the *peak signal-to-noise ratio* of notebook 00, $-10 \log_{10} \text{MSE}$ for values in
+# 0…1: 10 dB more is a tenth of the squared error. Write `hidden_psnr(pred, target, mask)` for images (B, 3,
+# H, W) and a mask (B, 1, H, W): clip the prediction to 0…1, as a screen does, and return one number for each
+# image, (B,), measured on its hidden pixels.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -614,11 +615,11 @@ show(figure, "The coffee five times. With the hidden patches' own statistics a w
              "the smooth fill there is no cup but for its visible pieces.")
 
 # %% [markdown]
-# There is your cup: the second picture has it, and its prediction is nothing but zeros. The statistics of the
+# There is your cup: the second picture has it, in grey, and its prediction is nothing but zeros. The statistics of the
 # target painted it. What the first picture has beyond it, colour and structure within patches, is the model's
-# own, and a real gain. But compare the first row of the table with the smooth fill, and you would think the
-# model far better; take away what it borrowed, as in the third row, and the fill, which has never seen
-# another picture, is ahead.
+# own, and a real gain. But compare the first row of the table with the smooth fill, and you would think that
+# the model is far ahead of it. The printed lines say whether it still is when it must do without what it
+# borrowed. The fill has never seen another picture.
 #
 # Three rules follow. A PSNR of a `norm_pix` model is **optimistic**, and has to be reported as such. Two
 # models may be compared by it if both borrow the same. And a number stands beside its trivial references, or
@@ -673,8 +674,8 @@ def draw_curve(loss_curve, on_hidden, title):
 steps = session.choose(smoke=600, quick=1200, full=3000)
 loss_curve, on_hidden, preds = fit(lambda mask: mask, steps)
 show(draw_curve(loss_curve, on_hidden, "one batch, the loss on hidden patches"),
-     "On a logarithmic axis the training loss falls from about 2 to about 0.02. The dashed line of "
-     "the error on hidden patches lies exactly on it.")
+     "On a logarithmic axis the training loss falls from about 2 to a hundredth of that or less. "
+     "The dashed line of the error on hidden patches lies exactly on it.")
 
 
 # %%

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 6 · Uniformity: points that keep apart
+# # 6 · Uniformity loss: points that keep apart
 #
 # An encoder turns every picture into a point on a sphere. If all pictures land on one spot, nothing can be
 # told apart: the features have collapsed. The third loss of the improved MAE pushes the points away from each
@@ -197,7 +197,7 @@ print(f"{slow:.4f}")
 #
 # because $a \cdot b$ for all pairs is one matrix product.
 #
-# ### ✏️ Exercise 2 · All pairs at once  (★★☆ · 7 minutes)
+# ### ✏️ Exercise 2 · All pairs at once  (★★☆ · 6 minutes)
 #
 # Write `squared_distances(a, b)` for `a` (N, D) and `b` (M, D): a table (N, M) of ‖aᵢ − bⱼ‖², for points of
 # any length. Rounding can make a tiny square negative; see to it that none is.
@@ -488,7 +488,7 @@ print(f"loss {ours.abs():.4f}; cosine of the two gradients above 0.95:", bool(co
 # nasty part. Training may go on as if nothing were wrong, while the number that you watch is made up, and the smallest
 # distance or any root of it is worth nothing.
 #
-# ## Trap 3: a batch in pieces
+# ## Aside, trap 3: a batch in pieces
 #
 # Large trainings split a batch over several processes, and each computes the loss of its share. For the
 # reconstruction loss, the mean of the shares is the whole. **And for a loss over pairs?** Two processes, two
@@ -516,9 +516,9 @@ print(inspect.getsource(distributed.gather))
 
 # %% [markdown]
 # 1 would be the same direction. The package therefore collects the features of all processes before the loss,
-# **with gradient**: plain `all_gather` of PyTorch cuts it, each process then pushes only its own points, and after
-# averaging over $N$ processes the term is $N$ times too weak. `tests/test_distributed.py` trains with one
-# process and with two and compares the weights.
+# **with gradient**: plain `all_gather` of PyTorch cuts it, so that each process can push its own points only,
+# and after averaging over $N$ processes the term is $N$ times too weak. `tests/test_distributed.py` trains
+# with one process and with two and compares the weights.
 #
 # ## How many directions are in use?
 #
@@ -543,7 +543,7 @@ print("shares", *[f"{v:.2f}" for v in p.tolist()], f"  effective rank {entropy.e
 # %% [markdown]
 # Two and a bit: two full directions, and a third that is used a little.
 #
-# ### ✏️ Exercise 4 · Effective rank  (★★☆ · 7 minutes)
+# ### ✏️ Exercise 4 · Effective rank  (★★☆ · 5 minutes)
 #
 # Write `effective_rank(x)` for features (N, D) that may lie in a plane or on a line, so that some shares are 0.
 #
@@ -685,10 +685,11 @@ print(f"chance is {1 / count:.1%}")
 # - Is `improved` more uniform than `original`, and of higher rank? That is what its term asks for. But it differs in two
 #   more things, the curriculum and the Laplacian, and each is a single training run.
 # - Do the intervals of two encoders overlap widely? Then this test cannot tell the two apart.
-# - Where does the untrained encoder stand? If it finds more scenes than a trained one, do not be too surprised: two
-#   quarters of a scene share their colours, and random weights probably keep much of colour. The task is of our own making, and generated
-#   scenes are not the photographs that the others were trained on. What features are worth for classes is for
-#   [notebook 08](08_linear_probe_and_fine_tuning.ipynb), with the same untrained baseline.
+# - Where does the untrained encoder stand? If it finds more scenes than a trained one, do not be too
+#   surprised: two quarters of a scene share their colours, and random weights probably keep much of colour.
+#   The task is of our own making, and generated scenes are not what the other two were trained on. What
+#   features are worth for classes is for [notebook 08](08_linear_probe_and_fine_tuning.ipynb), with the same
+#   untrained baseline.
 #
 # ### The other half: alignment
 #
@@ -722,8 +723,10 @@ with torch.no_grad():
     cost_of_tokens(original.to(session.device), facts)
 
 # %% [markdown]
-# Collapsed tokens cost the reconstruction dearly, so the MAE loss itself keeps pictures apart, without any help: this
-# encoder was trained with λ = 0. Its row in the table agrees, with an effective rank far above 1.
+# Compare the last two lines with the first, and with 1, which is what predicting nothing costs under
+# `norm_pix` (notebook 04). Collapsed tokens cost the reconstruction dearly, so the MAE loss itself keeps
+# pictures apart, without any help: this encoder was trained with λ = 0. Its row in the table agrees, with an
+# effective rank far above 1.
 #
 # That is no full acquittal. Zhang, Wang and Wang (2022) argue that an MAE can suffer from a milder form, **dimensional
 # collapse**: too few directions in use. And one thing is protected by nothing. The decoder reads the tokens one by one, so
@@ -741,10 +744,11 @@ for name in encoders:
           f"found again {found[0]:.0%} → {found[1]:.0%}")
 
 # %% [markdown]
-# A long way, for `original`: much of its value was one arrow that all its features share. Subtracting this arrow teaches
-# nobody anything about pictures, and the share of scenes found again hardly moves. So a part of what the term achieves, a
-# subtraction achieves too. It may help a classifier that measures distances; a linear probe standardises the
-# features anyway.
+# How far does `original` fall, whose training never asked for spread, and how far `improved`? What disappears
+# by subtraction was one arrow that all features share. Taking it away teaches nobody anything about pictures:
+# compare the shares found again, before and after. So a part of what the term achieves, a subtraction
+# achieves too. It may help a classifier that measures distances; a linear probe standardises the features
+# anyway.
 #
 # ## What the claim would need
 #
