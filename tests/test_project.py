@@ -49,8 +49,8 @@ IMPORT_NAMES = {
 # tomli is on Python 3.10 with pytest, which needs it there; lightly is timed where it is installed;
 # build is notebooks/build.py; nbformat is what jupytext is made on.
 ALSO_IN_TESTS = {"tomli", "lightly", "benchmarks", "build", "nbformat"}
-# The parts of mae_lib that only the notebooks use may import what the course needs. Neither they nor
-# those behind the evidence are counted as part of the package that a reader has to understand.
+# The parts of mae_lib that only the notebooks use may import what the course needs. Neither they
+# nor those behind the evidence are counted as part of what a reader has to understand.
 NOTEBOOK_PARTS = {"course.py", "widgets", "exercises"}
 EVIDENCE_PARTS = {"claims.py", "experiments.py", "ship.py"}
 

@@ -108,6 +108,7 @@ middle = tuple(row * columns + column for row in (rows // 2 - 1, rows // 2)
                for column in (columns // 2 - 1, columns // 2))
 explorer.set(kind="by hand", flipped=middle)
 print("middle ", explorer.frame.text.split("PSNR ")[1])
+_ = explorer.set(kind="random", flipped=())  # where ratio and seed have something to say
 
 # %% [markdown]
 # Careful: these are *other pixels* than before, and the middle of this photograph is full of detail. Compare the model with its
