@@ -5,4 +5,11 @@ augment; hardware, optim, checkpoints, config, history, pretrain; results, evalu
 compute, experiments.
 """
 
+import os
+
+# How long a thread of GNU OpenMP, which torch runs on, stays awake waiting for the others. With the
+# usual 300,000 turns, training beside other work is many times slower: a waiting thread holds the
+# core that the one it waits for needs. Read when torch is loaded, so set before.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
 __version__ = "0.1.0"

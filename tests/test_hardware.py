@@ -206,3 +206,13 @@ def test_describe_is_a_record_that_json_can_hold():
     assert record["python"] == platform.python_version()
     assert record["torch"] == torch.__version__
     assert "CPU" in record["device"] and f"{torch.get_num_threads()} thread" in record["device"]
+
+
+@pytest.mark.parametrize("set_by_user, expected", [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_waiting_threads_soon_leave_their_core_to_others(set_by_user, expected):
+    """The setting must be there before torch is loaded, and is the user's where there is one."""
+    code = ("import sys, os, mae_lib; "
+            "print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)")
+    env = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"} | set_by_user
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert found.stdout.split() == [expected, "False"]
