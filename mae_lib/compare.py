@@ -170,7 +170,7 @@ class Comparison:
             record = {
                 "id": key, "name": name, "recipe": self.recipe, "seed": seed,
                 "data": self.about_data(), "settings": settings, **hardware.describe(self.device),
-                "date": time.strftime("%Y-%m-%d"), "command": _command(),
+                "date": time.strftime("%Y-%m-%d"), "command": command(),
                 "measures": measure(folder),
             }
             self.results.add(record)
@@ -179,15 +179,16 @@ class Comparison:
         return record
 
 
-def _command() -> str:
-    """The command line, without folders of this machine."""
-    words = []
+def command() -> str:
+    """The command line, without folders of this machine and without what changes no result."""
+    words, silent = [], ("--out", "--results", "--figures", "--work", "--workers")
     for before, word in zip(sys.argv, sys.argv[1:], strict=False):
         if word.startswith("imagefolder:"):
             words.append(f"imagefolder:{Path(word).name}")
-        elif {before, word.partition("=")[0]}.isdisjoint(("--out", "--results", "--figures")):
+        elif {before, word.partition("=")[0]}.isdisjoint(silent):
             words.append(word)
-    return shlex.join(["python", "-m", "mae_lib.compare", *words])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None: a notebook, a script
+    return shlex.join(["python", "-m", spec.name if spec else "mae_lib.compare", *words])
 
 
 def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path]:

@@ -1,0 +1,119 @@
+"""Fine-tuning recipes, from careless to careful, on the same weights and the same photographs.
+
+The weights are those that come with the package. Each recipe adds a record to
+mae_lib/assets/fine_tuning.json, which notebook 08 reads; finished ones are skipped.
+
+  python -m benchmarks.fine_tuning --data imagefolder:PATH --size 64
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from mae_lib import cli, evaluate, hardware
+from mae_lib.checkpoints import ASSETS, checksum, load_shipped, save_checkpoint
+from mae_lib.compare import command
+from mae_lib.config import RECIPES, FineTuneConfig
+from mae_lib.data import ImageSet
+from mae_lib.optim import adamw
+from mae_lib.pretrain import add_data_arguments, data_from
+from mae_lib.results import Results
+
+CAREFUL = FineTuneConfig(**RECIPES["hour"].fine_tune)
+CARELESS = dict(warmup_epochs=0.0, layer_decay=1.0, label_smoothing=0.0, crop_scale=1.0)
+SHORT = dict(epochs=3, warmup_epochs=0.5)
+RUNS = {  # what each recipe changes of the careful one
+    "careless, 3 epochs": dict(CARELESS, epochs=3),
+    "careless, 15 epochs": CARELESS,
+    "careful, 3 epochs": SHORT,
+    "careful, 15 epochs": {},
+    "hot, 3 epochs": dict(CARELESS, epochs=3, lr=1e-2),
+    "from the probe, 3 epochs": dict(SHORT, lr=2e-4),
+}
+
+
+class Trial:
+    """What all recipes share: the weights, the photographs, and their linear probe."""
+
+    def __init__(self, data: ImageSet, device: torch.device):
+        self.data, self.model = data, load_shipped("original")[0].to(device)
+        self.precision = hardware.pick_precision(device)
+        self.views = None
+
+    def features(self) -> tuple:
+        """Of the training images, their mirror images and the test images."""
+        if self.views is None:
+            images = (self.data.train, self.data.train.flip(3), self.data.test)
+            self.views = [evaluate.extract_features(self.model, x) for x in images]
+        return self.views
+
+    def probe(self) -> dict:
+        train, mirrored, test = self.features()
+        labels, test_labels = self.data.train_labels, self.data.test_labels
+        found = evaluate.linear_probe(train, labels, test, test_labels, mirrored)
+        return {"lp": found.entry()}
+
+    def fine_tune(self, name: str, recipe: FineTuneConfig, seed: int, file: Path) -> dict:
+        if name.startswith("from the probe") and not file.exists():
+            self.start_at_the_probe(recipe, file)
+        found = evaluate.fine_tune(self.model, self.data, recipe, seed, self.precision, name, file)
+        file.unlink(missing_ok=True)
+        return {"ft": found.entry()}
+
+    def start_at_the_probe(self, recipe: FineTuneConfig, file: Path) -> None:
+        """A checkpoint of no epochs, whose head says what the probe says."""
+        train, mirrored, _ = self.features()
+        mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
+        x, labels = (torch.cat([train, mirrored]) - mean) / std, self.data.train_labels.repeat(2)
+        weights = evaluate.fit_logistic(x, labels, len(self.data.classes), 1e-3)
+        classifier = evaluate.Classifier(self.model, len(self.data.classes))
+        with torch.no_grad():
+            classifier.head.weight.copy_((weights[:-1] / std[:, None]).T)
+            classifier.head.bias.copy_(weights[-1] - (mean / std) @ weights[:-1])
+        optimizer = adamw(classifier, recipe.weight_decay, recipe.layer_decay)
+        scaler = torch.amp.GradScaler(enabled=self.precision == "fp16")
+        save_checkpoint(file, {"epoch": 0, "model": classifier.state_dict(),
+                               "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()})
+
+
+def main() -> None:
+    parser = cli.parser("python -m benchmarks.fine_tuning", __doc__)
+    add_data_arguments(parser)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
+    parser.add_argument("--recipes", nargs="+", default=list(RUNS), metavar="NAME",
+                        help=f"(all: {', '.join(RUNS)})")
+    parser.add_argument("--results", type=Path, default=ASSETS / "fine_tuning.json",
+                        metavar="FILE", help="(mae_lib/assets/fine_tuning.json)")
+    parser.add_argument("--work", type=Path, default=Path("runs/fine_tuning"), metavar="FOLDER",
+                        help="where unfinished runs are kept (runs/fine_tuning)")
+    arguments = parser.parse_args()
+    data, device = data_from(arguments), hardware.pick_device(arguments.device)
+    trial, results = Trial(data, device), Results(arguments.results)
+    weights = checksum(ASSETS / "original.safetensors")
+    about = {"name": data.name, "train": len(data.train), "test": len(data.test),
+             "classes": len(data.classes), "pixels": data.train.shape[-1]}
+
+    def add(name: str, seed: int | None, settings: dict, measure) -> None:
+        key = f"{name}-{seed}-{weights[:8]}"
+        if results.find(key) is None:
+            record = {"id": key, "name": name, "seed": seed, "weights": weights, "data": about,
+                      "settings": settings, **hardware.describe(device),
+                      "date": time.strftime("%Y-%m-%d"), "command": command(),
+                      "measures": measure()}
+            results.add(record)
+        found = results.find(key)["measures"]
+        print(name, seed, {k: round(entry["value"], 1) for k, entry in found.items()}, flush=True)
+
+    add("linear probe", None, {}, trial.probe)
+    for seed in arguments.seeds:
+        for name in arguments.recipes:
+            recipe = FineTuneConfig(**{**vars(CAREFUL), **RUNS[name]})
+            file = arguments.work / f"{name.replace(' ', '-')}-{seed}.pt"
+            add(name, seed, {**vars(recipe), "precision": trial.precision},
+                partial(trial.fine_tune, name, recipe, seed, file))
+
+
+if __name__ == "__main__":
+    cli.run(main)

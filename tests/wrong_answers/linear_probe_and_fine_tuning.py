@@ -1,0 +1,111 @@
+"""Plausible wrong answers to the exercises of notebook 08, and what the check must say."""
+
+
+def knn(near: str = "(b @ a.T).topk(k)", weight: str = "(s / 0.07).exp()", a: str = "",
+        b: str = "") -> str:
+    normal = "torch.nn.functional.normalize({}, dim=1)"
+    return (f"def knn(train, labels, test, k, classes):\n"
+            f"    a, b = {a or normal.format('train')}, {b or normal.format('test')}\n"
+            f"    s, ids = {near}\n    votes = torch.zeros(len(test), classes)\n"
+            f"    return votes.scatter_add(1, labels[ids], {weight}).argmax(dim=1)")
+
+
+def standardise(lines: str) -> str:
+    return f"def standardise(train, test):\n    {lines}"
+
+
+def wilson(lines: str, setup: str = "z = 1.96") -> str:
+    return (f"def wilson(right, n):\n    {setup}\n    p, s = right / n, 1 + z * z / n\n"
+            "    c = (p + z * z / (2 * n)) / s\n"
+            "    h = z / s * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5\n"
+            f"    {lines}")
+
+
+def paired(lines: str) -> str:
+    return ("def paired_interval(a, b):\n    d = 100 * (b.double() - a.double())\n"
+            f"    m, n = d.mean(), len(d)\n    {lines}\n    return m, m - h, m + h")
+
+
+OWN = "(x - x.mean({d})) / x.std({d}{k}) for x in (train, test)"
+WRONG = {
+    "knn": [
+        (knn(weight="torch.ones_like(s)"), "Every neighbour has one vote here"),
+        (knn(weight="s.exp()"), "The votes hardly differ"),
+        (knn(weight="s"), "divide the similarity by 0.07"),
+        (knn(near="(b @ a.T).topk(k, largest=False)"), "the k least similar images"),
+        (knn(near="(b @ a.T).topk(1)"), "Only the nearest neighbour votes"),
+        (knn(a="train", b="test"), "a dot product prefers long vectors"),
+        (knn(a="train"), "The training features are not normalised"),
+        (knn(b="test"), "The test features are not normalised"),
+        (knn(near="(-torch.cdist(test, train)).topk(k)", weight="torch.ones_like(s)"),
+         "near by distance"),
+        ("def knn(train, labels, test, k, classes): return torch.zeros(240, classes)",
+         "should have shape (240,), got (240, 6)"),
+        ("def knn(train, labels, test, k, classes): return labels * 0", "of 240 test images get"),
+    ],
+    "standardise": [
+        (standardise(f"return tuple({OWN.format(d=0, k='')})"),
+         "scaled by their own mean and deviation"),
+        (standardise("x = torch.cat([train, test]); x = (x - x.mean(0)) / x.std(0)\n"
+                     "    return x[:len(train)], x[len(train):]"),
+         "over training and test images together"),
+        (standardise("f = lambda x: (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)\n"
+                     "    return f(train), f(test)"), "Each image is scaled by itself"),
+        (standardise("m, v = train.mean(0), train.var(0); return (train - m) / v, (test - m) / v"),
+         "You divide by the variance"),
+        (standardise("m, s = train.mean(), train.std(); return (train - m) / s, (test - m) / s"),
+         "One mean and one deviation for the whole table"),
+        (standardise("s = train.std(0); return train / s, test / s"), "The mean is still there"),
+        (standardise("m = train.mean(0); return train - m, test - m"), "now divide by the dev"),
+        (standardise("m, s = train.mean(0), train.std(0); return (train - m) / s, (test - m) / s"),
+         "One feature is the same in all images"),
+        (standardise("return (train - train.mean(0)) / train.std(0)"), "Return two tensors"),
+    ],
+    "wilson": [
+        (wilson("return c - h, c + h"), "give them in percent"),
+        (wilson("return 100 * (c + h), 100 * (c - h)"), "The ends are swapped"),
+        (wilson("return 100 * c, 100 * h"), "That is the centre and the half width"),
+        (wilson("h = z * (p * (1 - p) / n) ** 0.5; return 100 * (p - h), 100 * (p + h)"),
+         "use Wilson's formula"),
+        (wilson("return 100 * (p - h), 100 * (p + h)"), "lies around p"),
+        (wilson("return 100 * s * (c - h), 100 * s * (c + h)"), "must be divided by 1 + z²/n"),
+        (wilson("h = z / s * (p * (1 - p) / n) ** 0.5; return 100 * (c - h), 100 * (c + h)"),
+         "Under the root z²/(4n²) is missing"),
+        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 1"), "With z = 1"),
+        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 1.645"), "you found"),
+    ],
+    "paired_interval": [
+        (paired("m = -m; h = 1.96 * d.std() / n ** 0.5"), "The sign is wrong"),
+        (paired("m = m / 100; h = 1.96 * d.std() / n ** 0.5"), "a difference of shares"),
+        (paired("h = 196 * (a.double().var() / n + b.double().var() / n).sqrt()"),
+         "for two different test sets"),
+        (paired("h = 1.96 * d.std()"), "how much single images scatter"),
+        (paired("h = d.std() / n ** 0.5"), "The factor 1.96 is missing"),
+        (paired("h = 1.96 * d.std() / n"), "You divide by n"),
+        (paired("e = d[d != 0]; h = 1.96 * e.std() / len(e) ** 0.5"),
+         "over the images on which the two differ"),
+        (paired("h = 0.98 * d.std() / n ** 0.5"), "half as wide"),
+        (paired("h = -1.96 * d.std() / n ** 0.5"), "The ends are swapped"),
+        ("def paired_interval(a, b): return (b - a).mean()", "Your code stopped with"),
+        ("def paired_interval(a, b): return 100 * (b.double() - a.double()).mean()",
+         "Return three numbers"),
+    ],
+    "layer_scales": [
+        ("def layer_scales(depth, decay): return [decay**i for i in range(depth + 2)]",
+         "The order is the other way round"),
+        ("def layer_scales(depth, decay): return [decay**(depth + 1 - i) for i in range(depth)]",
+         "needs 5 factors, got 3"),
+        ("def layer_scales(depth, decay): return [decay**(depth - i) for i in range(depth + 1)]",
+         "has 5 entries"),
+        ("def layer_scales(depth, decay):\n"
+         "    return [decay**(depth + 2 - i) for i in range(depth + 2)]", "one step too small"),
+        ("def layer_scales(depth, decay): return [decay**(depth - i) for i in range(depth + 2)]",
+         "one step too large"),
+        ("def layer_scales(depth, decay): return [decay] * (depth + 1) + [1.0]",
+         "Every layer below the head has the same factor"),
+        ("def layer_scales(depth, decay):\n"
+         "    s = (1 - decay) / (depth + 1)\n"
+         "    return [decay + s * i for i in range(depth + 2)]", "rise by equal steps"),
+        ("def layer_scales(depth, decay): return decay**depth", "Return a list of factors"),
+    ],
+}
