@@ -1,14 +1,16 @@
 # Needs GNU make, git and Python 3.10 or newer; everything else goes into .venv, once.
 #
-# .venv/.core, .venv/.course and .venv/.test say what is installed: the package, with what the
-# course needs, with what the tests need. A wider one counts as the narrower ones too. They are
-# written last, so that an interrupted installation is taken up again by the next `make`.
+# .venv/.core, .venv/.course, .venv/.site and .venv/.test say what is installed: the package, with
+# what the course needs, with what its web pages need, with what the tests need. A wider one counts
+# as the narrower ones too. They are written last, so that an interrupted installation is taken up
+# again by the next `make`.
 
 PYTHON ?=
 ARGS ?=
+BRANCH ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test lab notebooks lint constraints clean always
+.PHONY: help compare test lab notebooks site report colab lint constraints clean always
 
 help:  ## show this list
 	@echo "make TARGET [ARGS=\"...\"] [PYTHON=/path/to/python3]"; echo
@@ -22,12 +24,26 @@ compare: .venv/.core  ## train and evaluate original against improved MAE (ARGS=
 test: .venv/.test  ## ruff, pytest without the slow tests (ARGS="-k NAME"), notebooks by nbval
 	@sh -c "$$TEST_SCRIPT"
 
+# Photographs of more than 10 MB would not arrive through the upload button otherwise.
+UPLOADS := {"websocket_max_message_size": 200000000}
+
 lab: .venv/.course  ## open the course in JupyterLab (ARGS="--no-browser")
 	@first=$$(ls notebooks/*.ipynb 2>/dev/null | head -n 1); \
-	.venv/bin/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url="/lab/tree/$$first" $(ARGS)
+	.venv/bin/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url="/lab/tree/$$first" \
+	    --ServerApp.tornado_settings='$(UPLOADS)' $(ARGS)
 
 notebooks: .venv/.test  ## run notebooks/py/*.py and store their outputs (ARGS="01 05")
 	@.venv/bin/python notebooks/build.py $(ARGS)
+
+site: .venv/.site  ## the course as web pages that need no kernel, in build/site (ARGS="00 09")
+	@.venv/bin/python site/build_site.py $(ARGS)
+
+report: .venv/.test  ## README's tables and figures, and notebook 10, anew from the records
+	@.venv/bin/python -m mae_lib.report
+	@.venv/bin/python notebooks/build.py 10
+
+colab: .venv/.course  ## address and Colab badges into the notebooks (REPO=owner/name BRANCH=main)
+	@.venv/bin/python notebooks/colab.py --branch "$$BRANCH" $(if $(filter undefined,$(origin REPO)),,"$$REPO")
 
 lint: .venv/.test  ## ruff alone
 	@.venv/bin/python -m ruff check . $(ARGS)
@@ -35,7 +51,7 @@ lint: .venv/.test  ## ruff alone
 constraints:  ## choose the newest versions again for this Python, into constraints.txt
 	@sh -c "$$VENV_SCRIPT"
 	@.venv/bin/python -m pip install --disable-pip-version-check --quiet --dry-run \
-	    --ignore-installed --report .venv/report.json ".[course,test]"
+	    --ignore-installed --report .venv/report.json ".[course,site,test]"
 	@.venv/bin/python -c "$$PINS_SCRIPT"
 
 clean:  ## remove .venv, caches and build leftovers (runs/ and data stay)
@@ -48,12 +64,14 @@ STALE := $(if $(HERE),,always)
 
 EXTRAS.core   :=
 EXTRAS.course := [course]
-EXTRAS.test   := [course,test]
+EXTRAS.site   := [course,site]
+EXTRAS.test   := [course,site,test]
 MARKS.core    := .venv/.core
 MARKS.course  := .venv/.core .venv/.course
-MARKS.test    := .venv/.core .venv/.course .venv/.test
+MARKS.site    := .venv/.core .venv/.course .venv/.site
+MARKS.test    := .venv/.core .venv/.course .venv/.site .venv/.test
 
-.venv/.core .venv/.course .venv/.test: pyproject.toml constraints.txt $(STALE)
+.venv/.core .venv/.course .venv/.site .venv/.test: pyproject.toml constraints.txt $(STALE)
 	@sh -c "$$VENV_SCRIPT"
 	@EXTRAS='$(EXTRAS$(@F))' MARKS='$(MARKS$(@F))' sh -c "$$INSTALL_SCRIPT"
 
@@ -161,4 +179,4 @@ open("constraints.txt", "w", encoding="utf-8").write(chr(10).join(notes + lines)
 print(len(lines), "lines in constraints.txt")
 endef
 
-export PYTHON VENV_SCRIPT INSTALL_SCRIPT TEST_SCRIPT PINS_SCRIPT
+export PYTHON REPO BRANCH VENV_SCRIPT INSTALL_SCRIPT TEST_SCRIPT PINS_SCRIPT

@@ -92,10 +92,10 @@ class ParameterByParameter(TrainStep):
 def main() -> None:
     arguments = timing.settle(timing.parser("gains", __doc__))
     device = arguments.device
-    if arguments.contender:  # under glibc's usual memory policy
-        return timing.serve(timing.our_step(arguments), device)
-    if device.type == "cpu":
+    if device.type == "cpu" and arguments.contender != "usual":  # glibc's usual memory policy
         hardware.keep_freed_memory()
+    if arguments.contender:
+        return timing.serve(timing.our_step(arguments), device)
 
     def ours(kind=fastest_step, replace: tuple | None = None) -> timing.Contender:
         """A step of this kind, with `replace`, (owner, name, new), in force."""
@@ -124,6 +124,10 @@ def main() -> None:
         contenders["crops one image at a time"] = ours(replace=(steps, "crop", crop_one_by_one))
         contenders["AdamW parameter by parameter"] = ours(ParameterByParameter)
         contenders["glibc's usual memory policy"] = timing.Apart("gains", "usual")
+        spinning = timing.Apart("gains", "kept", GOMP_SPINCOUNT="300000")  # GNU OpenMP's default
+        contenders["threads that wait awake"] = spinning
+        contenders["as it is, beside a busy process"] = timing.crowded(ours())
+        contenders["threads that wait awake, beside a busy process"] = timing.crowded(spinning)
         if shutil.which("g++"):
             contenders["compiled"] = ours(timing.compiled)
     times = timing.in_turns(contenders, arguments)

@@ -1,4 +1,4 @@
-"""The tables of benchmarks/README.md, written from the files in benchmarks/results/.
+"""The tables of benchmarks/README.md, written from the files in mae_lib/assets/.
 
   python -m benchmarks.report
 """

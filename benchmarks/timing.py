@@ -6,6 +6,7 @@ The median of several rounds counts.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,12 +21,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mae_lib import cli, hardware
 from mae_lib.batches import batches
+from mae_lib.checkpoints import ASSETS
 from mae_lib.config import PretrainConfig
 from mae_lib.model import PRESETS, MaskedAutoencoder
 from mae_lib.results import student
 from mae_lib.step import TrainStep, fastest_step
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = ASSETS
 RATIO = 0.75
 Step = Callable[[], None]
 Contender = Callable[[int], float]  # the seconds of a step, over so many repeats
@@ -100,12 +102,15 @@ def here(step: Step, device: torch.device, context=nullcontext) -> Contender:
 
 
 class Apart:
-    """A contender in a process of its own, with its own memory policy; see `serve`."""
+    """A contender in a process of its own, with its own memory policy and `environment` variables.
 
-    def __init__(self, command: str, name: str):
+    See `serve`.
+    """
+
+    def __init__(self, command: str, name: str, **environment: str):
         words = [sys.executable, "-m", f"benchmarks.{command}", *sys.argv[1:], "--contender", name]
         self.process = subprocess.Popen(words, text=True, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
+                                        stdout=subprocess.PIPE, env={**os.environ, **environment})
 
     def __call__(self, repeats: int) -> float:
         """Seconds of a step; 0 repeats ask for the peak memory in MB instead."""
@@ -115,6 +120,20 @@ class Apart:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
+
+
+def crowded(measure: Contender) -> Contender:
+    """A contender beside a process that keeps one core busy. One step is enough to see it."""
+
+    def beside(_: int) -> float:
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            return measure(1)
+        finally:
+            other.kill()
+            other.wait()
+
+    return beside
 
 
 def serve(step: Step, device: torch.device) -> None:
@@ -184,7 +203,7 @@ def matrix_product_rate(device: torch.device, precision: str) -> float:
 
 
 def save(command: str, arguments: argparse.Namespace, **found) -> None:
-    """Put a measurement into results/COMMAND.json, in place of one of the same settings."""
+    """Put a measurement into mae_lib/assets/COMMAND.json, in place of one of the same settings."""
     about = {
         **hardware.describe(arguments.device), "precision": arguments.precision,
         "preset": arguments.preset, "batch_size": arguments.batch_size,

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,19 +21,11 @@ from mae_lib.model import PRESETS, MaskedAutoencoder
 ASSETS = Path(__file__).parent / "assets"
 
 
-def write_atomically(path: Path, write) -> None:
-    """Call `write(temporary_path)`, then put the file in place of `path` in one step.
-
-    Raises OSError with one sentence when the disk is full; the previous file is then intact.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def explaining_a_full_disk(path: Path):
+    """Raise OSError with one sentence where there is no room to write `path`."""
     try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield
     except (OSError, RuntimeError, SafetensorError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         words = ("No space left", "file write failed", "enforce fail")  # of torch and safetensors
@@ -44,6 +37,22 @@ def write_atomically(path: Path, write) -> None:
             f"free some space and run the same command again",
             str(path.parent),
         ) from None
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(temporary_path)`, then put the file in place of `path` in one step.
+
+    Raises OSError with one sentence when the disk is full; the previous file is then intact.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with explaining_a_full_disk(path):
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -75,5 +75,5 @@ def run(main: Callable[[], None]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit("\nStopped. Run the same command again to go on from here.")
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, MemoryError) as error:
         sys.exit(f"error: {error}")

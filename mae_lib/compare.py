@@ -69,6 +69,7 @@ class Comparison:
     device: torch.device
     fresh: bool = False  # do finished runs again
     recipe: str = ""
+    progress: bool = True
     choosing: bool = False  # measure by cross-validation on the training images, read no test image
 
     def config(self, variant: str, seed: int) -> PretrainConfig:
@@ -112,7 +113,8 @@ class Comparison:
 
         def measure(folder: Path) -> dict:
             try:
-                run = pretrain(data.unlabeled, data.train, cfg, folder, self.device, label)
+                run = pretrain(data.unlabeled, data.train, cfg, folder, self.device, label,
+                               self.progress)
             except NonFiniteLoss as error:
                 if not self.choosing:
                     raise
@@ -146,7 +148,7 @@ class Comparison:
         if recipe is None:
             return {}
         result = evaluate.fine_tune(model.to(self.device), self.data, recipe, cfg.seed,
-                                    cfg.precision, label, folder / "fine-tune.pt")
+                                    cfg.precision, label, folder / "fine-tune.pt", self.progress)
         return {"ft": result.entry()}
 
     def folder(self, name: str, seed: int | None) -> Path:

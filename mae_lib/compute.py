@@ -17,7 +17,7 @@ def multiply_adds(cfg: PretrainConfig, num_visible: int) -> int:
     Those of the model; losses have hardly any. Counted by torch on its "meta" device, where tensors
     have shapes but no values, so that nothing is computed.
     """
-    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
+    with torch.enable_grad(), torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
         model = cfg.build_model()
         images = torch.empty(2, 3, model.img_size, model.img_size)
         with FlopCounterMode(display=False) as counter:

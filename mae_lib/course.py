@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from IPython import get_ipython
 from IPython.display import display
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
@@ -58,8 +59,18 @@ def start(level: str | None = None) -> Session:
     torch.manual_seed(0)
     torch.set_printoptions(precision=3, sci_mode=False, linewidth=88)
     matplotlib.rcParams.update(plots.STYLE)
+    if get_ipython():
+        get_ipython().set_custom_exc((NameError,), _explain_missing_name)
     print(f"Ready on {device.type}, run level {level}: {LEVELS[level]}.")
     return Session(device, level)
+
+
+def _explain_missing_name(shell, kind, error, trace, tb_offset=None) -> None:
+    """Show a NameError as usual, and what it most often means in a notebook."""
+    if kind is NameError:  # and not one about a variable inside a function
+        error.args = (f"{error}: if a cell above makes it, that cell has not run since the kernel "
+                      f"started; in the menu Run or Runtime, run all cells above this one.",)
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
 def photograph(name: str, size: int = 224) -> Tensor:

@@ -172,6 +172,7 @@ class Classifier(nn.Module):
         return self.head(self.encoder.features(images))
 
 
+@hardware.explaining_full_memory
 def fine_tune(
     model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, seed: int = 0,
     precision: str = "fp32", label: str = "", checkpoint: Path | None = None, progress: bool = True,

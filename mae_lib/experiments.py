@@ -2,9 +2,10 @@
 
   python -m mae_lib.experiments --data imagefolder:PATH --scale gpu --workers 4
 
-First a recipe is tuned, one setting after another, by cross-validation on the training images. Then
-come the studies. Workers take the next run that nobody has taken; the same command given again,
-here or in a second terminal, goes on with what is left.
+First the original's recipe is searched, one setting after another, by cross-validation on the
+training images. Then come the studies; one of them searches the add-ons' settings in the same way,
+before test images judge what it found. Workers take the next run that nobody has taken; the same
+command given again, here or in a second terminal, goes on with what is left.
 """
 
 import os
@@ -22,14 +23,24 @@ from mae_lib.config import FineTuneConfig, variant_settings
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import Results
 
-# What is tuned, in this order, and the values tried; the first is where the search begins.
-AXES = {
-    "lr": ("0.0006", "0.0012", "0.0024", "0.0048"),
-    "batch_size": ("128", "64", "256"),
-    "norm_pix": ("yes", "no"),
-    "crop_scale": ("0.2", "0.08", "0.5"),
-    "decoder_depth": ("4", "2", "1"),
-}
+# What is searched, in this order: parts of a variant's name. The first is where the search begins.
+RECIPE_AXES = (
+    ("lr=0.0006", "lr=0.0012", "lr=0.0024", "lr=0.0048"),
+    ("decoder_depth=4", "decoder_depth=2", "decoder_depth=1"),
+    ("batch_size=128", "batch_size=64", "batch_size=256"),
+    ("norm_pix=yes", "norm_pix=no"),
+    ("crop_scale=0.2", "crop_scale=0.08", "crop_scale=0.5"),
+)
+# The same for the add-ons, upon the recipe found: strengths and forms that were not specified.
+ADD_ON_AXES = (
+    ("lambda_unif=0", "lambda_unif=0.03", "lambda_unif=0.1", "lambda_unif=0.3",
+     "lambda_unif=0.1+unif_t=5"),
+    ("lambda_freq=0", "lambda_freq=0.2", "lambda_freq=0.2+freq_form=energy"),
+    ("mask_ratio_sched=const",
+     "mask_ratio_sched=linear+mask_ratio_start=0.9+equal_compute=yes",
+     "mask_ratio_sched=linear+mask_ratio_start=0.5+equal_compute=yes"),
+)
+FOUND = "improved, as searched"  # stands for the variant that the second search finds
 FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
              "curriculum+uniformity", "laplacian+uniformity", "improved")
 
@@ -48,19 +59,18 @@ class Study:
 # In the order of running: what most depends on comes first.
 STUDIES = {
     "methods": Study("tuned", ("original", "improved"), fine_tune=True, baselines=True),
+    "reported": Study("specified", ("original", "improved"), fine_tune=True),
     "add-ons": Study("tuned", FACTORIAL[1:-1]),
-    "reported": Study("specified", ("original", "improved"), fine_tune=True, baselines=True),
+    "search": Study("tuned", (FOUND,)),
     "controls": Study("tuned", (
-        "shuffled", "curriculum+equal-compute", "improved+equal-compute", "raw-laplacian",
+        "curriculum+equal-compute", "improved+equal-compute", "shuffled", "raw-laplacian",
         "low-frequency")),
     "pairs": Study("tuned", (
         "original+batch_size=512", "uniformity+batch_size=512", "original+batch_size=64",
         "uniformity+batch_size=64")),
-    "forms": Study("tuned", (
-        "energy", "energy+lambda_freq=0.2", "laplacian+lambda_freq=0.2",
-        "uniformity+lambda_unif=0.03", "uniformity+lambda_unif=0.1", "uniformity+unif_t=5.0",
-        "curriculum+mask_ratio_start=0.9+equal-compute")),
     "add-ons as specified": Study("specified", FACTORIAL[1:-1]),
+    "shapes": Study("tuned", (
+        "original+img_size=224+patch_size=16", "original+img_size=64+patch_size=8")),
 }
 
 
@@ -109,51 +119,54 @@ class Laboratory:
     def __init__(self, template: Comparison, tuning_limit: int | None = None):
         self.template, self.tuning_limit = template, tuning_limit
 
-    def _comparison(self, recipe: str, base: dict, **changes) -> Comparison:
-        base = {**self.template.base, **base}
+    def _comparison(self, recipe: str, start: str, **changes) -> Comparison:
+        base = variant_settings(start or "original", self.template.base)
         found = replace(self.template, base=base, recipe=recipe, **changes)
         return replace(found, out=found.out / f"{recipe}-{len(found.data.unlabeled)}")
 
+    def attempt(self, jobs: list[Job]) -> list[Job]:
+        """Does the jobs that no other process is doing; returns the others."""
+        left = []
+        for job in jobs:
+            with claim(job.comparison.folder(job.variant or "baselines", job.seed)) as mine:
+                if mine:
+                    job.records()
+                else:
+                    left.append(job)
+        return left
+
     def run(self, jobs: list[Job]) -> list[dict]:
         """The records of all jobs, once they are there, whichever process makes them."""
-        waiting = jobs
+        waiting = self.attempt(jobs)
         while waiting:
-            left = []
-            for job in waiting:
-                name = job.variant or "baselines"
-                with claim(job.comparison.folder(name, job.seed)) as mine:
-                    if mine:
-                        job.records()
-                    else:
-                        left.append(job)
-            if len(left) == len(waiting):
-                time.sleep(2)
-            waiting = left
+            time.sleep(2)
+            waiting = self.attempt(waiting)
         return [record for job in jobs for record in job.records()]
 
-    def tune(self) -> str:
-        """The best setting on every axis, by cross-validation of the original MAE: a variant."""
-        chosen = {axis: values[0] for axis, values in AXES.items()}
-        data = self.template.data
+    def search(self, kind: str, axes: tuple[tuple[str, ...], ...], start: str = "") -> str:
+        """The best part of every axis upon the variant `start`, as a variant.
+
+        Cross-validation on the training images decides, with one seed; no test image is read.
+        """
+        chosen, data = [values[0] for values in axes], self.template.data
         data = replace(data, unlabeled=data.unlabeled[: self.tuning_limit])
-        comparison = self._comparison("tuning", {}, data=data, fine_tune=None, choosing=True)
-        for axis, values in AXES.items():
-            jobs = [Job(comparison, _name({**chosen, axis: value}), 0) for value in values]
-            scores = [r["measures"]["lp_cv"]["value"] for r in self.run(jobs)]
-            chosen[axis] = values[scores.index(max(scores))]
-        return _name(chosen)
+        comparison = self._comparison(kind, start, data=data, fine_tune=None, choosing=True)
+        for i, values in enumerate(axes):
+            variants = ["+".join([*chosen[:i], value, *chosen[i + 1:]]) for value in values]
+            records = self.run([Job(comparison, variant, 0) for variant in variants])
+            scores = [record["measures"]["lp_cv"]["value"] for record in records]
+            chosen[i] = values[scores.index(max(scores))]
+        return "+".join(chosen)
 
     def jobs(self, study: Study) -> list[Job]:
-        """The runs of a study. Tunes the recipe first, where that is not done."""
-        base = variant_settings(self.tune()) if study.recipe == "tuned" else {}
+        """The runs of a study. Searches first, where that is not done and the study needs it."""
+        start = self.search("tuning", RECIPE_AXES) if study.recipe == "tuned" else ""
         changes = {} if study.fine_tune else {"fine_tune": None}
-        comparison = self._comparison(study.recipe, base, **changes)
-        variants = (*study.variants, None) if study.baselines else study.variants
-        return [Job(comparison, variant, seed) for seed in study.seeds for variant in variants]
-
-
-def _name(settings: dict[str, str]) -> str:
-    return "+".join(f"{name}={value}" for name, value in settings.items())
+        comparison = self._comparison(study.recipe, start, **changes)
+        variants = [self.search("searching", ADD_ON_AXES, start) if variant == FOUND else variant
+                    for variant in study.variants]
+        return [Job(comparison, variant, seed) for seed in study.seeds
+                for variant in (*variants, *[None] * study.baselines)]
 
 
 @contextmanager
@@ -233,8 +246,11 @@ def main() -> None:
     base = {**scale.base, "precision": hardware.pick_precision(device, arguments.precision)}
     template = Comparison(data, base, FineTuneConfig(**scale.fine_tune), out, results, device)
     laboratory = Laboratory(template, scale.tuning_limit)
-    jobs = [job for name in arguments.studies for job in laboratory.jobs(STUDIES[name])]
-    laboratory.run([job for job in jobs if job.seed in (arguments.seeds or (job.seed,))])
+    left = []
+    for name in arguments.studies:  # not waiting for a study's last runs before the next begins
+        jobs = laboratory.jobs(STUDIES[name])
+        left += laboratory.attempt([j for j in jobs if j.seed in (arguments.seeds or (j.seed,))])
+    laboratory.run(left)
     print(f"Done. Records: {results.path}")
 
 

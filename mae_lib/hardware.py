@@ -1,8 +1,10 @@
 """What the machine offers: device, precision, memory allocator, reproducible randomness."""
 
 import ctypes
+import functools
 import platform
 import time
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
@@ -103,6 +105,36 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def explaining_full_memory(function: Callable) -> Callable:
+    """`function`, but where the GPU or the machine has too little memory it ends in one sentence.
+
+    That is a MemoryError.
+    """
+
+    @functools.wraps(function)
+    def explained(*arguments, **named):
+        try:
+            return function(*arguments, **named)
+        except RuntimeError as error:
+            if not _tells_of_full_memory(error):
+                raise
+        # Not inside `except`: notebooks keep the last error, and it would keep what it came from,
+        # with every tensor that was alive there.
+        raise MemoryError(
+            "There is not enough memory: lower batch_size, or take a smaller preset or img_size; "
+            "what was saved is kept."
+        )
+
+    return explained
+
+
+def _tells_of_full_memory(error: BaseException | None) -> bool:
+    """Whether it does, or what happened before it: a broken CUDA graph is reported last."""
+    words = ("out of memory", "can't allocate memory")  # of a GPU; of a CPU
+    return error is not None and (
+        any(word in str(error) for word in words) or _tells_of_full_memory(error.__context__))
 
 
 def describe(device: torch.device) -> dict[str, str | int]:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mae_lib.checkpoints import write_atomically
+from mae_lib.checkpoints import explaining_a_full_disk, write_atomically
 
 
 class History:
@@ -24,7 +24,7 @@ class History:
     def add(self, records: list[dict]) -> None:
         self.records += records
         if self.path:
-            with open(self.path, "a") as file:
+            with explaining_a_full_disk(self.path), open(self.path, "a") as file:
                 file.writelines(json.dumps(record) + "\n" for record in records)
 
     def mean_loss(self, steps: int) -> float:

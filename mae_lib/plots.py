@@ -34,9 +34,10 @@ def new_figure(rows: int, cols: int, width: float, height: float) -> tuple[Figur
 
 
 @styled
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, **words: str) -> Path:
+    """Write a figure as PNG, with `words` kept in the file."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})  # no version, so that files compare
+    figure.savefig(path, metadata={"Software": None, **words})  # no version: files compare
     return Path(path)
 
 

@@ -77,6 +77,7 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     }
 
 
+@hardware.explaining_full_memory
 def pretrain(
     images: Tensor, validation_images: Tensor, cfg: PretrainConfig, out: Path | None = None,
     device: torch.device | None = None, label: str = "Original", progress: bool = True,
@@ -90,7 +91,7 @@ def pretrain(
     history.jsonl and ends with model.safetensors. `label` stands on the progress bars.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
-    other settings; NonFiniteLoss; OSError when the disk is full.
+    other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
     """
     cfg.check()
     if len(images) < cfg.batch_size:

@@ -117,18 +117,28 @@ def student(values: list[float]) -> Interval:
     return mean, mean - half, mean + half
 
 
+def values_of_pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[float, float]]:
+    """The measure of all pairs of records of the same seed that have it."""
+    return [tuple(record["measures"][measure]["value"] for record in pair)
+            for pair in _pairs(a, b, measure)]
+
+
 def difference(a: list[dict], b: list[dict], measure: str) -> Interval | None:
     """b − a, paired: by seed if several, else by test image (accuracies only)."""
-    pairs = [(x["measures"].get(measure), y["measures"].get(measure))
-             for x in a for y in b if x["seed"] == y["seed"]]
-    pairs = [(x, y) for x, y in pairs if x and y]
-    if len(pairs) > 1:
-        return student([y["value"] - x["value"] for x, y in pairs])
-    for x, y in pairs:
+    found = [y - x for x, y in values_of_pairs(a, b, measure)]
+    if len(found) > 1:
+        return student(found)
+    for pair in _pairs(a, b, measure):
+        x, y = (record["measures"][measure] for record in pair)
         if "correct" in x:
             return paired_difference(Accuracy.from_entry(x), Accuracy.from_entry(y))
-        return y["value"] - x["value"], math.nan, math.nan
+        return found[0], math.nan, math.nan
     return None
+
+
+def _pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[dict, dict]]:
+    return [(x, y) for x in a for y in b if x["seed"] == y["seed"]
+            and measure in x["measures"] and measure in y["measures"]]
 
 
 def grouped(records: list[dict]) -> dict[str, list[dict]]:
@@ -171,6 +181,13 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def search_list(records: list[dict]) -> str:
+    """The variants of a search and what decided between them, as text."""
+    lines = [f"{record['measures']['lp_cv']['value']:5.1f} %  {record['name']}"
+             for record in records]
+    return "\n".join(["LP@1, cross-validated on the training images", *lines])
+
+
 def _cell(value: Interval | None, digits: int) -> str:
     if value is None:
         return ""
@@ -188,10 +205,12 @@ def main() -> None:
         for record in Results(path).read():
             data = record["data"]
             title = (f"{data['name']}: {data['unlabeled']:,} unlabeled, {data['train']:,} train, "
-                     f"{data['test']:,} test images; {record['device']}")
+                     f"{data['test']:,} test images; {record['device']}; "
+                     f"recipe {record['recipe']}")
             sets.setdefault(title, []).append(record)
         for title, records in sets.items():
-            print(f"{title}\n\n{table(records)}\n")
+            searched = all("lp_cv" in r["measures"] for r in records)
+            print(f"{title}\n\n{(search_list if searched else table)(records)}\n")
 
 
 if __name__ == "__main__":

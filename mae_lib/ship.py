@@ -1,6 +1,8 @@
 """Put the weights of finished runs into the package, in half precision, each with a model card.
 
-  python -m mae_lib.ship RUNS    # RUNS: the --out of mae_lib.compare
+  python -m mae_lib.ship RUNS    # RUNS: the folder of a comparison, with original-seed0 in it
+
+A run belongs to the record that has the same curves.
 """
 
 import json
@@ -51,17 +53,20 @@ def main() -> None:
     parser = cli.parser("python -m mae_lib.ship", __doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS")
     runs = parser.parse_args().runs
-    records = {r["name"]: r for r in Results(ASSETS / "results.json").read() if r["seed"] == 0}
-    checksums, text = {}, ABOUT
+    records, checksums, text = Results(ASSETS / "results.json").read(), {}, ABOUT
     for name in NAMES:
-        model, facts = load_weights(runs / f"{name}-seed0" / "model.safetensors")
-        if name not in records or any(records[name]["settings"].get(k, v) != v
-                                      for k, v in facts.items() if k != "label"):
-            raise ValueError(f"assets/results.json has no record of the run in {runs}.")
+        folder = runs / f"{name}-seed0"
+        model, facts = load_weights(folder / "model.safetensors")
+        log = folder / "history.jsonl"
+        logged = map(json.loads, log.read_text("utf-8").splitlines() if log.exists() else ())
+        curves = [entry for entry in logged if entry["kind"] == "epoch"]
+        record = next((r for r in records if r["measures"].get("epochs") == curves), None)
+        if record is None:
+            raise ValueError(f"assets/results.json has no record of the run in {folder}.")
         path = ASSETS / f"{name}.safetensors"
         save_weights(path, model.to(torch.float16), **facts)
         checksums[name] = checksum(path)
-        text += card(name, records[name], path.stat().st_size)
+        text += card(name, record, path.stat().st_size)
     (ASSETS / "weights.json").write_text(json.dumps(checksums, indent=1) + "\n", "utf-8")
     (ASSETS / "README.md").write_text(text, "utf-8")
 

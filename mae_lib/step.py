@@ -4,6 +4,8 @@ All that is random in a step is drawn beforehand, from (seed, step) alone. The s
 computes, and never waits for the device, so that a GPU can record it and play it again.
 """
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -84,7 +86,9 @@ class TrainStep:
         self.model.load_state_dict(state["model"])
         # Groups hold settings, which are cfg's, and the learning rate, which lies on the device.
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        # A copy: the optimizer would go on to change the moments in `state` itself.
+        moments = copy.deepcopy(state["optimizer"]["state"])
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
 

@@ -7,6 +7,7 @@ there is no Chromium, of which the system's own is used.
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,9 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
 
@@ -46,6 +49,7 @@ SETTINGS = {
 # What JupyterLab says of itself, whatever is opened in it.
 HARMLESS = ()
 MOVES, BURST = 20, 30
+UPLOADS = re.search(r"^UPLOADS := (.+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1]
 
 
 # ---------------------------------------------------------------- JupyterLab, and a browser
@@ -73,7 +77,7 @@ class Lab:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser",
                    "--allow-root", "--IdentityProvider.token=", "--ServerApp.password=",
                    "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-                   f"--ServerApp.root_dir={folder}"]
+                   f"--ServerApp.root_dir={folder}", f"--ServerApp.tornado_settings={UPLOADS}"]
         places = {name: str(folder / "jupyter" / name) for name in (
             "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
             "JUPYTERLAB_WORKSPACES_DIR")}
@@ -396,3 +400,26 @@ def the_quiz_answers(page) -> None:
     assert not explanation.is_visible()
     option.locator("summary").click()
     assert explanation.is_visible() and explanation.inner_text().startswith("✓")
+
+
+def test_photographs_arrive_through_the_button(lab, open_notebook, tmp_path):
+    """One that is none, and one larger than the 10 MB that Jupyter's connection takes by itself."""
+    path = lab.folder / "notebooks" / "upload.ipynb"
+    code = "from mae_lib.widgets import reconstructions\nreconstructions.explorer()"
+    metadata = nbformat.read(PATHS[0], as_version=4).metadata
+    cells = [nbformat.v4.new_code_cell(code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    (tmp_path / "none.png").write_text("This is no picture.")
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png", compress_level=0)
+    assert (tmp_path / "large.png").stat().st_size > 11e6
+
+    page = (notebook := open_notebook(path)).page
+    assert not [output for output in notebook.run() if output["output_type"] == "error"]
+    sentences = {"none.png": "✗ This is not a picture", "large.png": "✓ Opened large.png."}
+    for name, said in sentences.items():
+        with page.expect_file_chooser() as chooser:
+            page.locator(".jupyter-button", has_text="your photograph").click()
+        chooser.value.set_files(tmp_path / name)
+        page.locator(".widget-html-content", has_text=said).wait_for(timeout=30_000)
+    assert not notebook.errors

@@ -59,3 +59,9 @@ def test_equal_compute_shortens_a_dear_curriculum_and_lengthens_a_cheap_one():
         "curriculum+equal-compute+mask_ratio_start=0.9"))
     assert compute.steps_per_epoch(cheap, 400) > 100
     assert compute.steps_per_epoch(PretrainConfig(**SMALL), 401) == 101
+
+
+def test_it_counts_where_gradients_are_off():
+    cfg = PretrainConfig(**SMALL)
+    with torch.no_grad():
+        assert compute.multiply_adds.__wrapped__(cfg, 16) == compute.multiply_adds(cfg, 16)

@@ -520,6 +520,19 @@ def test_download_failures(server, tmp_path):
         fetch(server, tmp_path / "file")
 
 
+def test_a_download_that_was_cut_is_not_taken_as_whole_and_goes_on(server, tmp_path):
+    """Also where no checksum is known."""
+    path, server.cuts = tmp_path / "file", 99
+    with pytest.raises(ConnectionError) as caught:
+        download(server.url, path, None, progress=False, attempts=2)
+    one_sentence(caught, "Could not download", "run this again to go on")
+    assert [p.name for p in tmp_path.iterdir()] == ["file.part"]
+    server.cuts = 0
+    download(server.url, path, None, progress=False)
+    assert path.read_bytes() == server.content and server.asked[-1] == "bytes=75000-"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
 def test_stl10_is_downloaded_and_extracted(load, stl, server, tmp_path, monkeypatch):
     with tarfile.open(archive := tmp_path / "archive.tar.gz", "w:gz") as tar:
         tar.add(stl / "stl10_binary", "stl10_binary")

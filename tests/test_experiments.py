@@ -14,10 +14,12 @@ from mae_lib.results import Results
 TINY = X.Scale("for this test", dict(
     preset="tiny", img_size=16, patch_size=4, epochs=2, warmup_epochs=1, precision="fp32"),
     dict(epochs=1, warmup_epochs=0, batch_size=10), 24)
-AXES = {"lr": ("0.0006", "0.001"), "batch_size": ("10", "5")}
+RECIPE_AXES = (("lr=0.0006", "lr=0.001"), ("batch_size=10", "batch_size=5"))
+ADD_ON_AXES = (("lambda_unif=0", "lambda_unif=0.1+unif_t=5"),)
 STUDIES = {
     "methods": X.Study("tuned", ("original", "improved"), (0,), fine_tune=True, baselines=True),
     "controls": X.Study("tuned", ("shuffled", "curriculum+equal-compute"), (0, 1)),
+    "search": X.Study("tuned", (X.FOUND,), (0,)),
     "reported": X.Study("specified", ("original+batch_size=8",), (0,)),
 }
 
@@ -25,7 +27,8 @@ STUDIES = {
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setattr(X, "SCALES", {"cpu": TINY})
-    monkeypatch.setattr(X, "AXES", AXES)
+    monkeypatch.setattr(X, "RECIPE_AXES", RECIPE_AXES)
+    monkeypatch.setattr(X, "ADD_ON_AXES", ADD_ON_AXES)
     monkeypatch.setattr(X, "STUDIES", STUDIES)
 
 
@@ -57,6 +60,15 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
     records = run(folder, tmp_path, monkeypatch=monkeypatch)
     assert before < {r["id"] for r in records}
 
+    searching = [r for r in records if r["recipe"] == "searching"]
+    assert [r["name"] for r in searching] == list(ADD_ON_AXES[0])
+    found = max(searching, key=lambda r: r["measures"]["lp_cv"]["value"])
+    records = [r for r in records if r not in searching]
+    (judged,) = (r for r in records if r["name"] == found["name"])
+    assert judged["recipe"] == "tuned" and "lp" in judged["measures"]
+    assert judged["settings"]["lambda_unif"] == found["settings"]["lambda_unif"]
+    records.remove(judged)
+
     by_recipe = {}
     for record in records:
         by_recipe.setdefault(record["recipe"], []).append(record)
@@ -79,7 +91,8 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
     with monkeypatch.context() as m:  # nothing is done twice
         m.setattr(X.Comparison, "_fine_tune", None)
         m.setattr("mae_lib.compare.pretrain", None)
-        assert run(folder, tmp_path, monkeypatch=monkeypatch) == records
+        again = run(folder, tmp_path, monkeypatch=monkeypatch)
+    assert [r for r in again if r in records] == records and len(again) == len(records) + 3
 
 
 def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
@@ -129,10 +142,10 @@ def test_workers_share_the_runs_and_tell_of_them(folder, tmp_path):  # noqa: F81
 
 def test_every_variant_of_the_plan_is_a_valid_setting():
     for study in X.STUDIES.values():
-        for variant in study.variants:
+        for variant in set(study.variants) - {X.FOUND}:
             PretrainConfig(**variant_settings(variant)).check()
     names = [(s.recipe, v) for s in X.STUDIES.values() for v in s.variants]
     assert len(set(names)) == len(names)
-    for axis, values in X.AXES.items():
-        for value in values:
-            assert getattr(PretrainConfig(**variant_settings(f"{axis}={value}")), axis) is not None
+    for axis in (*X.RECIPE_AXES, *X.ADD_ON_AXES):
+        settings = [PretrainConfig(**variant_settings(part)) for part in axis]
+        assert len(set(settings)) == len(axis)

@@ -200,6 +200,31 @@ def test_glibc_accepts_what_it_is_asked():
     assert results == [1, 1]
 
 
+def more_than_there_is():
+    return torch.empty(2**55)
+
+
+def a_broken_recording():
+    """What a CUDA graph does that runs out of memory while it is recorded."""
+    try:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    except RuntimeError as error:
+        raise RuntimeError("CUDA error: operation failed during capture") from error
+
+
+@pytest.mark.parametrize("ask", [more_than_there_is, a_broken_recording])
+def test_full_memory_is_explained_and_what_filled_it_is_let_go(ask):
+    with pytest.raises(MemoryError, match="not enough memory: lower batch_size") as stopped:
+        hardware.explaining_full_memory(ask)()
+    assert stopped.value.__context__ is None  # which would keep every tensor that was alive
+
+
+def test_other_errors_are_not_taken_for_full_memory():
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        hardware.explaining_full_memory(torch.add)(torch.ones(2), torch.ones(3))
+    assert hardware.explaining_full_memory(torch.add)(1, other=2) == 3
+
+
 def test_describe_is_a_record_that_json_can_hold():
     record = hardware.describe(CPU)
     assert json.loads(json.dumps(record)) == record

@@ -4,6 +4,7 @@ That they run, and print what is stored, is nbval's part of `make test`.
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
@@ -227,14 +229,19 @@ def module_of(path):
     return path.stem.split("_", 1)[1]
 
 
-@every_notebook
-def test_checks_accept_the_solution_and_tell_that_the_stub_is_empty(path, capsys):
-    """Solutions and stubs run in the names that the notebook's import cell has."""
+def names_of_imports(path):
+    """Solutions and stubs run in the names that the notebook's import cells have."""
     imports = [c.source for c in cells(path, "code") if c.source.startswith(("import ", "from "))]
     names = {"display": lambda *_: None}
     for source in imports:
         lines = [n for n in ast.parse(source).body if isinstance(n, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(lines, []), path.stem, "exec"), names)
+    return names
+
+
+@every_notebook
+def test_checks_accept_the_solution_and_tell_that_the_stub_is_empty(path, capsys):
+    names = names_of_imports(path)
     for check, right, stub in cards_of(path):
         assert re.match(r"check\.\w+\(", check), check
         for answer, mark in ((stub, "○ Not attempted yet."), (right, "✓ ")):
@@ -244,6 +251,38 @@ def test_checks_accept_the_solution_and_tell_that_the_stub_is_empty(path, capsys
             exec(check, scope)
             said = capsys.readouterr().out
             assert said.startswith(mark), f"{check}: {said}"
+
+
+def with_nan(answer, made):
+    """The answer, or what it will return, with nan for every float; `made` counts them."""
+    if inspect.isfunction(answer):
+        call = lambda *args, **named: with_nan(answer(*args, **named), made)  # noqa: E731
+        return functools.wraps(answer)(call)
+    if isinstance(answer, tuple | list):
+        return type(answer)(with_nan(part, made) for part in answer)
+    is_tensor = isinstance(answer, torch.Tensor) and answer.is_floating_point()
+    if not is_tensor and not isinstance(answer, float):
+        return answer
+    made.append(1)
+    return torch.full_like(answer, float("nan")) if is_tensor else float("nan")
+
+
+@every_notebook
+def test_no_check_praises_a_nan_or_stops_at_it(path, capsys):
+    tried = 0
+    for check, right, _ in cards_of(path):
+        scope, made = names_of_imports(path), []
+        exec(right, scope)
+        for node in ast.walk(ast.parse(check)):
+            if isinstance(node, ast.Name) and node.id != "check":
+                scope[node.id] = with_nan(scope[node.id], made)
+        capsys.readouterr()
+        exec(check, scope)
+        said = capsys.readouterr().out
+        assert said.startswith("✗ " if made else "✓ ") and said.count("\n") == 1, said
+        assert "stopped with" not in said, said
+        tried += bool(made)
+    assert tried
 
 
 @every_notebook

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mae_lib import hardware, losses
+from mae_lib import hardware, history, losses
 from mae_lib import pretrain as P
 from mae_lib import step as S
 from mae_lib.augment import normalise
@@ -221,19 +221,45 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         train(out=tmp_path)
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    train(replace(TINY, epochs=2), out=tmp_path)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
+def after(calls, error, do=lambda *_, **__: None):
+    """A stand-in for `do` that raises `error` from call number `calls` on."""
+    count = iter(range(calls))
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def stand_in(*args, **kwargs):
+        if next(count, None) is None:
+            raise error
+        return do(*args, **kwargs)
 
-    monkeypatch.setattr(torch, "save", full)
-    state = tmp_path / "checkpoint.pt"
-    with pytest.raises(OSError, match="disk is full"):
-        P.save_checkpoint(state, {})
-    assert state.read_bytes() == before
+    return stand_in
+
+
+FULL_DISK = OSError(errno.ENOSPC, "No space left on device")
+FULL_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("where, name, error, kind, words", [
+    (torch, "save", FULL_DISK, OSError, "The disk is full: checkpoint.pt could not be written"),
+    (history, "open", FULL_DISK, OSError, "The disk is full: history.jsonl could not be written"),
+    (S.TrainStep, "compute", FULL_GPU, MemoryError, "not enough memory: lower batch_size"),
+])
+def test_a_full_disk_or_memory_is_explained_and_loses_nothing(
+    tmp_path, monkeypatch, where, name, error, kind, words
+):
+    whole = train()
+    monkeypatch.setattr(P, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(P, "LOG_SECONDS", 0)
+    with monkeypatch.context() as m, pytest.raises(kind, match=words) as stopped:
+        real = getattr(where, name, open)
+        m.setattr(where, name, after(5, error, real), raising=False)
+        train(out=tmp_path)
+    assert str(stopped.value).count(". ") == 0 and stopped.value.__suppress_context__ == (
+        kind is OSError)
     assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
+    assert P.load_checkpoint(tmp_path / "checkpoint.pt")["step"] >= 4
+    resumed = train(out=tmp_path)
+    assert same(whole.model, resumed.model)
+    assert [r["loss"] for r in resumed.history.records] == [
+        r["loss"] for r in whole.history.records]
 
 
 # ---------------------------------------------------------------- clear stops
@@ -337,7 +363,12 @@ def test_help_lists_every_setting_with_its_default():
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_errors_on_the_command_line_are_one_sentence():
-    found = command("--data", "imagefolder:nowhere", "--preset", "tiny")
+@pytest.mark.parametrize("words, said", [
+    (("--data", "imagefolder:nowhere"), "error: There is no folder"),
+    (("--device", "cuda"), "error: No CUDA GPU is available here: choose --device cpu"),
+])
+def test_errors_on_the_command_line_are_one_sentence(monkeypatch, words, said):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = command("--preset", "tiny", *words)
     assert found.returncode == 1 and "Traceback" not in found.stderr
-    assert found.stderr.startswith("error: ") and len(found.stderr.splitlines()) == 1
+    assert found.stderr.startswith(said) and len(found.stderr.splitlines()) == 1

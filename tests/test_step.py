@@ -68,7 +68,7 @@ def test_state_goes_on_where_it_was_saved():
     for step in range(3):
         first(pictures(seed=step), step, 1e-3, 0.5)
     second = TrainStep(CFG.build_model(), CFG)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.load_state_dict(first.state_dict())  # and shares nothing with it afterwards
     for step in range(3, 6):
         for train_step in (first, second):
             train_step(pictures(seed=step), step, 2e-3, 0.5)

@@ -143,6 +143,7 @@ class Player:
         self.explorer, self.control, self.values = explorer, control, list(values)
         fixed = explorer.values
         self.frames = [quietly(explorer.render, **{**fixed, control: v}) for v in self.values]
+        self.labels = [f"{v}" for v in self.values]  # beside the slider
         self.first, self.quality = first, quality
 
     def __repr__(self) -> str:
@@ -151,8 +152,7 @@ class Player:
 
     def html(self) -> str:
         return player_html([f.picture for f in self.frames], [f.text for f in self.frames],
-                           [f"{v}" for v in self.values], self.control.replace("_", " "),
-                           self.first, self.quality)
+                           self.labels, self.control.replace("_", " "), self.first, self.quality)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         some = np.linspace(0, len(self.values) - 1, min(6, len(self.values))).round().astype(int)

@@ -32,7 +32,7 @@ def recorded() -> dict[str, list[dict]]:
     """Records of original and improved, alike in everything else, one a seed: {name: records}.
 
     Of several such comparisons among the results that come with the package, the one with most
-    seeds, and the last of these.
+    seeds, and of these the one with the tuned recipe.
     """
     varied = {"seed", *(setting for changes in ADD_ONS.values() for setting in changes)}
     found: dict[str, dict[str, dict]] = {}
@@ -42,12 +42,16 @@ def recorded() -> dict[str, list[dict]]:
             key = json.dumps([record["data"], record["device"], same], sort_keys=True)
             by_name = found.setdefault(key, {name: {} for name in STYLES})
             by_name[record["name"]][record["seed"]] = record
-    best, seeds = None, []
+    pairs = []
     for by_name in found.values():
         both = sorted(by_name["original"].keys() & by_name["improved"].keys())
-        if both and len(both) >= len(seeds):
-            best, seeds = by_name, both
-    return {name: [best[name][seed] for seed in seeds] for name in STYLES}
+        pairs.append({name: [by_name[name][seed] for seed in both] for name in STYLES})
+
+    def rank(pair: dict[str, list[dict]]) -> tuple[int, bool]:
+        runs = pair["original"]
+        return len(runs), bool(runs) and runs[0]["recipe"] == "tuned"
+
+    return max(pairs, key=rank)
 
 
 def about_records() -> str:

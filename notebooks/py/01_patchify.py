@@ -15,12 +15,17 @@
 # has the whole idea. **Time:** 40 minutes.
 
 # %%
-# Setup. Run this first, on Colab, in JupyterLab or in VS Code; running it again does no harm.
+# Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
 import sys
+from importlib.util import find_spec
 
-REPO = ""  # written by `make colab REPO=owner/name`
-if "google.colab" in sys.modules and REPO:
+# Where Colab finds the course, written by `make colab REPO=owner/name`:
+REPO = ""
+if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
     get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+if not find_spec("mae_lib"):
+    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
+                       "repository and run this cell again; elsewhere, `make lab` installs it.")
 
 from mae_lib import course
 

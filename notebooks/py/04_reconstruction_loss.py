@@ -18,12 +18,17 @@
 # patches, a mask, an encoder and a decoder are. **Time:** 45 minutes.
 
 # %%
-# Setup. Run this first, on Colab, in JupyterLab or in VS Code; running it again does no harm.
+# Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
 import sys
+from importlib.util import find_spec
 
-REPO = ""  # written by `make colab REPO=owner/name`
-if "google.colab" in sys.modules and REPO:
+# Where Colab finds the course, written by `make colab REPO=owner/name`:
+REPO = ""
+if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
     get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+if not find_spec("mae_lib"):
+    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
+                       "repository and run this cell again; elsewhere, `make lab` installs it.")
 
 from mae_lib import course
 
@@ -196,7 +201,8 @@ show(figure, "Above, five photographs with three quarters of their patches grey.
 # Does it follow that visible patches teach the model nothing? They reach the loss by another way.
 
 # %%
-mae_loss(output.pred, images, output.mask, 6, norm_pix=False).backward()
+again = model(images, 0.75, noise=noise)  # a graph can be walked back only once
+mae_loss(again.pred, images, again.mask, 6, norm_pix=False).backward()
 first = model.patch_embed.proj.weight.grad
 print("the encoder's first matrix, which reads visible patches only, has a gradient:",
       first.norm().item() > 0)

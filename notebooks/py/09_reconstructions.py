@@ -17,12 +17,17 @@
 # error. To play, [00](00_start_here.ipynb) is enough. **Time:** 60 minutes.
 
 # %%
-# Setup. Run this first, on Colab, in JupyterLab or in VS Code; running it again does no harm.
+# Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
 import sys
+from importlib.util import find_spec
 
-REPO = ""  # written by `make colab REPO=owner/name`
-if "google.colab" in sys.modules and REPO:
+# Where Colab finds the course, written by `make colab REPO=owner/name`:
+REPO = ""
+if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
     get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+if not find_spec("mae_lib"):
+    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
+                       "repository and run this cell again; elsewhere, `make lab` installs it.")
 
 from mae_lib import course
 
@@ -49,7 +54,7 @@ from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.widgets import frames
+from mae_lib.widgets import frames, recorded_runs
 from mae_lib.widgets import reconstructions as widgets
 
 show(*widgets.title())
@@ -673,21 +678,16 @@ print(f"PSNR, mean of five photographs: {mean:+.2f} ± {(high - low) / 2:.2f} dB
 # **Do the intervals of the two overlap?** And where do the trivial references stand?
 
 # %%
-records = [r for r in results.Results(checkpoints.ASSETS / "results.json").read()
-           if r["name"] in ("original", "improved")]
-for data in dict.fromkeys(r["data"]["name"] for r in records):
-    group = results.grouped([r for r in records if r["data"]["name"] == data])
-    seeds = len(next(iter(group.values())))
-    print(f"{data}, {seeds} seed{'s' * (seeds > 1)}")
-    rows = {name: {m: results.summarise(runs, m) for m in ("psnr", "hf_error")}
-            for name, runs in group.items()}
-    references = next(iter(group.values()))[0]["measures"].get("references", {})
-    for name, measures in references.items():
-        rows[name] = {m: results.summarise([{"measures": measures}], m) for m in measures}
-    for name, measures in rows.items():
-        (a, low, high), (b, b_low, b_high) = measures["psnr"], measures["hf_error"]
-        print(f"  {name:15} PSNR {a:.2f} [{low:.2f}, {high:.2f}]   "
-              f"HF error {b:.4f} [{b_low:.4f}, {b_high:.4f}]")
+group = recorded_runs.recorded()
+print(recorded_runs.about_records())
+rows = {name: {m: results.summarise(runs, m) for m in ("psnr", "hf_error")}
+        for name, runs in group.items()}
+for name, measures in group["original"][0]["measures"]["references"].items():
+    rows[name] = {m: results.summarise([{"measures": measures}], m) for m in measures}
+for name, measures in rows.items():
+    (a, low, high), (b, b_low, b_high) = measures["psnr"], measures["hf_error"]
+    print(f"{name:15} PSNR {a:.2f} [{low:.2f}, {high:.2f}]   "
+          f"HF error {b:.4f} [{b_low:.4f}, {b_high:.4f}]")
 
 # %% [markdown]
 # Read it as a judge. Where the HF error of a filling that has learned nothing is as low as the models', a lower HF error is no evidence of a
@@ -861,8 +861,8 @@ print("weights in the explorer:", ", ".join(explorer.controls["weights"].options
 #   compare decibels, and that their pictures have other pixels.
 # - A photograph that you can explain, and no model can know: whose cup is it?
 #
-# A file of more than 10 MB does not arrive through the button: the connection between browser and kernel drops it without a word. Upload it with
-# Jupyter's own file browser, and type its path. A hundred megapixels are no problem for a JPEG, which can be decoded at an eighth of its size.
+# A file of more than 10 MB arrives through the button only where Jupyter was started by `make lab`. Elsewhere the connection between browser and
+# kernel drops it without a word, and the explorer stays deaf until its cell is run again. Upload such a file with Jupyter's own file browser, and type its path. A hundred megapixels are no problem for a JPEG, which can be decoded at an eighth of its size.
 #
 # ## Quiz
 #

@@ -1,0 +1,235 @@
+"""What the records say, for readers: the README's tables and the pictures in figures/evidence.
+
+  python -m mae_lib.report    # writes them anew; a test fails when one does not fit the records
+"""
+
+import hashlib
+import json
+import math
+import textwrap
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mae_lib import cli
+from mae_lib.claims import (
+    ADD_ON_SETS,
+    FAILS,
+    HOLDS,
+    LEDGER,
+    OPEN,
+    RECIPES,
+    REPORTED,
+    Evidence,
+    Judgement,
+    name_of,
+)
+from mae_lib.config import ADD_ONS
+from mae_lib.plots import COLOURS, GREY, accuracy_bars, curves, new_figure, save, styled
+from mae_lib.results import MEASURES, summarise, table
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "figures" / "evidence"
+VERDICTS = {HOLDS: COLOURS[2], FAILS: COLOURS[1], OPEN: GREY}
+ADD_ONS_PICTURE = (
+    "![All combinations of the add-ons: the accuracy of each, a dot for each seed; and what each "
+    "add-on adds on average, with its interval](figures/evidence/add_ons.png)")
+BASELINES = ("chance", "raw pixels", "random init", "from scratch")
+
+
+def judgements(evidence: Evidence) -> list[Judgement]:
+    return [claim.judge(evidence) for claim in LEDGER]
+
+
+# ---------------------------------------------------------------- words
+
+
+def about(evidence: Evidence) -> str:
+    """On what the experiments were made, in a sentence."""
+    found = evidence.runs("original", "tuned") or evidence.runs("original", "specified")
+    if not found:
+        return "No experiment has been recorded yet."
+    data, settings, seeds = evidence.data, found[0]["settings"], len(found)
+    return (f"{data['unlabeled']:,} photographs of {data['pixels']} pixels without labels "
+            f"({data['name']}), {data['train']:,} with labels of {data['classes']} classes and "
+            f"{data['test']:,} to test; {settings['epochs']} epochs, {seeds} "
+            f"seed{'s'[: seeds > 1]}, {found[0]['device']}, {settings['precision']}.")
+
+
+def about_prices(evidence: Evidence) -> str:
+    """On what times were measured, in a sentence."""
+    if not evidence.prices:
+        return "No time of a step has been recorded yet."
+    latest = evidence.prices[-1]
+    return (f"Times of a step: {latest['device']}, {latest['precision']}, model "
+            f"`{latest['preset']}`, batch {latest['batch_size']}.")
+
+
+def headline(evidence: Evidence) -> str:
+    """The main result, in a sentence."""
+    reported = REPORTED["improved"]["lp"] - REPORTED["original"]["lp"]
+    found = evidence.effect("lp", "tuned")
+    if found is None:
+        return "The three add-ons together have not been measured yet."
+    value, low, high = found
+    claim = next(c for c in LEDGER if "as good as ten epochs" in c.text)
+    return (f"The three add-ons together change linear-probe accuracy by **{value:+.1f} points** "
+            f"(95 % interval {low:+.1f} to {high:+.1f}); reported were {reported:+.1f}. The claim "
+            f"of a gain that large: **{claim.judge(evidence).verdict}**.")
+
+
+def ledger_table(evidence: Evidence) -> str:
+    """Every claim with its verdict, as Markdown."""
+    lines = ["| | claim | measured, with 95 % interval | verdict |", "|---|---|---|---|"]
+    topic = ""
+    for found in judgements(evidence):
+        claim = found.claim
+        first = "" if claim.topic == topic else claim.topic
+        topic = claim.topic
+        lines.append(f"| {first} | {claim.text} | {found.measured()} | {found.verdict} |")
+    return "\n".join(lines)
+
+
+def methods_table(evidence: Evidence) -> str:
+    """Baselines, original and improved under each recipe, as plain text."""
+    baselines = [r for name in BASELINES for r in evidence.runs(name, "tuned")]
+    parts = []
+    for recipe, words in RECIPES.items():
+        runs = evidence.runs("original", recipe) + evidence.runs("improved", recipe)
+        if runs:
+            parts.append(f"{recipe}: {words}\n\n{table(baselines + runs)}")
+    return "\n\n\n".join(parts) or "not measured yet"
+
+
+def blocks(evidence: Evidence) -> dict[str, str]:
+    """What stands in the README between <!-- NAME --> and <!-- end of NAME -->."""
+    return {
+        "headline": f"{headline(evidence)}\n\n{about(evidence)} {about_prices(evidence)}",
+        "claims": ledger_table(evidence),
+        "methods": f"```\n{methods_table(evidence)}\n```",
+        "add-ons": ADD_ONS_PICTURE if add_ons(evidence) else "",
+    }
+
+
+def filled(text: str, evidence: Evidence) -> str:
+    """A page with its blocks written anew. Raises ValueError if a mark is missing."""
+    for name, block in blocks(evidence).items():
+        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        if text.count(first) != 1 or text.count(last) != 1:
+            raise ValueError(f"The page must have {first.strip()} and {last} once each.")
+        before, _, rest = text.partition(first)
+        text = before + first + block + "\n" * bool(block) + last + rest.partition(last)[2]
+    return text
+
+
+# ---------------------------------------------------------------- pictures
+
+
+@styled
+def ledger(found: list[Judgement], height: float = 0.42) -> Figure:
+    """A row for each claim: what was claimed, what was measured, the verdict.
+
+    Each row has a scale of its own, with no effect at the thin line. Shaded is what was claimed.
+    """
+    figure, axes = new_figure(len(found), 1, 11, height * len(found) + 0.5)
+    topic = ""
+    for judgement, (axis,) in zip(found, axes, strict=True):
+        claim, colour = judgement.claim, VERDICTS[judgement.verdict]
+        words = {"transform": axis.transAxes, "va": "center", "fontsize": 9}
+        if claim.topic != topic:
+            topic = claim.topic
+            axis.text(0.0, 0.5, topic, weight="bold", **words)
+        axis.text(0.12, 0.5, "\n".join(textwrap.wrap(claim.text, 58)), **words)
+        axis.text(0.74, 0.5, judgement.measured(), **words)
+        axis.text(1.0, 0.5, judgement.verdict, ha="right", color=colour, weight="bold", **words)
+        strip(axis.inset_axes([0.52, 0.0, 0.2, 1.0]), judgement)
+        axis.axis("off")
+    figure.suptitle("shaded: what was claimed; dot and line: what was measured, with its 95 % "
+                    "interval; thin line: no effect", fontsize=9, weight="normal")
+    return figure
+
+
+def strip(axis, judgement: Judgement) -> None:
+    """Draw one claim on an axis: its bound shaded, the effect with its interval."""
+    claim, bound = judgement.claim, bound_of(judgement.claim)
+    value, low, high = judgement.effect or (math.nan,) * 3
+    marks = [v for v in (0.0, bound, value, low, high) if v == v]
+    span = (max(marks) - min(marks)) or 1.0
+    left, right = min(marks) - 0.25 * span, max(marks) + 0.25 * span
+    shaded = (bound, right) if claim.better > 0 else (left, bound)
+    axis.axvspan(*shaded, color=COLOURS[5], alpha=0.3, linewidth=0)
+    axis.axvline(0, color="black", linewidth=0.8)
+    if judgement.effect:
+        axis.hlines(0, low, high, color=VERDICTS[judgement.verdict], linewidth=3)
+        axis.plot(value, 0, "o", color=VERDICTS[judgement.verdict])
+    axis.set(xlim=(left, right), ylim=(-1, 1), xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def bound_of(claim) -> float:
+    """The end of what is claimed that lies nearest to no effect."""
+    return claim.low if claim.better > 0 else claim.high
+
+
+@styled
+def add_ons(evidence: Evidence, recipe: str = "tuned", measure: str = "lp") -> Figure | None:
+    """All combinations of the add-ons, and what each adds on average; None without records."""
+    names = [name for name in map(name_of, ADD_ON_SETS) if evidence.runs(name, recipe)]
+    if not names:
+        return None
+    figure, ((left, right),) = new_figure(1, 2, 11, 3.6)
+    title, digits = MEASURES[measure]
+    for y, name in enumerate(reversed(names)):
+        values = [r["measures"][measure]["value"] for r in evidence.runs(name, recipe)]
+        left.plot(values, [y] * len(values), "o", color=COLOURS[0], alpha=0.5, markersize=5)
+        left.plot(sum(values) / len(values), y, "|", color="black", markersize=14)
+    left.set_yticks(range(len(names)), list(reversed(names)))
+    left.set(title="each dot a seed, the line their mean", xlabel=title)
+    effects = [evidence.main_effect(measure, recipe, name) for name in reversed(ADD_ONS)]
+    for y, effect in enumerate(effects):
+        if effect:
+            value, low, high = effect
+            right.hlines(y, low, high, color=COLOURS[0], linewidth=3)
+            right.plot(value, y, "o", color=COLOURS[0])
+            right.annotate(f"{value:+.{digits}f}", (value, y), (0, 8), textcoords="offset points",
+                           ha="center", fontsize=9)
+    right.axvline(0, color="black", linewidth=0.8)
+    right.set_yticks(range(len(effects)), list(reversed(ADD_ONS)))
+    right.set(title="with − without, in all combinations", xlabel=f"{title}, difference",
+              ylim=(-0.6, len(effects) - 0.3))
+    return figure
+
+
+def pictures(evidence: Evidence) -> dict[str, Figure]:
+    """The figures of the evidence by file name, those for which there are records."""
+    found = {"ledger": ledger(judgements(evidence)), "add_ons": add_ons(evidence)}
+    methods = {name: evidence.runs(name, "tuned") for name in ("original", "improved")}
+    if all(methods.values()):
+        title = about(evidence).split(";")[0]
+        histories = {n: runs[0]["measures"]["epochs"] for n, runs in methods.items()}
+        found["curves"] = curves(histories, f"{title}; the first seed")
+        groups = {n: evidence.runs(n, "tuned") for n in BASELINES} | methods
+        rows = [(name, {MEASURES[m][0]: value for m in ("lp", "ft", "knn")
+                        if (value := summarise(runs, m))}) for name, runs in groups.items()]
+        found["accuracy"] = accuracy_bars(rows, title)
+    return {name: figure for name, figure in found.items() if figure}
+
+
+def digest(evidence: Evidence) -> str:
+    """What the pictures were drawn from; each file holds it."""
+    text = json.dumps([evidence.records, evidence.prices, blocks(evidence)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def main() -> None:
+    cli.parser("python -m mae_lib.report", __doc__).parse_args()
+    evidence, page = Evidence(), ROOT / "README.md"
+    page.write_text(filled(page.read_text("utf-8"), evidence), "utf-8")
+    print(f"README.md: {', '.join(blocks(evidence))}")
+    for name, figure in pictures(evidence).items():
+        save(figure, FIGURES / f"{name}.png", Description=digest(evidence))
+        print(f"figures/evidence/{name}.png")
+
+
+if __name__ == "__main__":
+    cli.run(main)

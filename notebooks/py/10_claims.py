@@ -1,0 +1,659 @@
+# %% [markdown]
+# # 10 · Claims: what holds, what does not, what nobody can tell
+#
+# In nine notebooks you built a masked autoencoder and three add-ons to it. They came with claims: so many points more,
+# so much sharper, for so little time. Here every claim gets what it deserves: a bound, a test, an interval, a verdict.
+#
+# **You will be able to**
+#
+# - find contradictions in a table of results before anybody runs anything;
+# - turn a claim into a bound and a test, and give one of three verdicts by a rule fixed beforehand;
+# - read an ablation with all combinations, and the controls beside it;
+# - say what evidence would change a verdict, and what it would cost;
+# - add a run of your own to the ledger.
+#
+# **Before you start:** notebook [08](08_linear_probe_and_fine_tuning.ipynb), intervals and pairs. **Time:** 45 minutes.
+
+# %%
+# Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import sys
+from importlib.util import find_spec
+
+# Where Colab finds the course, written by `make colab REPO=owner/name`:
+REPO = ""
+if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
+    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+if not find_spec("mae_lib"):
+    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
+                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+
+from mae_lib import course
+
+session = course.start()
+
+# %%
+import math
+import tempfile
+from pathlib import Path
+
+import torch
+
+from mae_lib import claims, report, results
+from mae_lib.claims import LEDGER, REPORTED, Evidence
+from mae_lib.compare import Comparison
+from mae_lib.config import ADD_ONS, PretrainConfig, variant_settings
+from mae_lib.course import show
+from mae_lib.data import load_data
+from mae_lib.exercises import claims as check
+from mae_lib.plots import COLOURS, GREY, new_figure
+from mae_lib.widgets import claims as widgets
+from mae_lib.widgets.recorded_runs import price_of_steps
+
+show(*widgets.title())
+
+# %% [markdown]
+# This is the end of the story, and you see it first: the **ledger**. A row is a claim. Shaded is what was claimed, the dot with its
+# line is what was measured, and on the right stands the verdict. Nothing in this picture was typed: it is drawn from the records that come with
+# the package, and if they change, so does the picture. By the end of this notebook you can defend or attack each row.
+#
+# ## What was claimed
+#
+# The method that this course is about was reported with one table: STL-10, ten epochs, one run each.
+
+# %%
+for name, found in REPORTED.items():
+    print(f"{name:9} LP@1 {found['lp']:.2f} %   FT@1 {found['ft']:.2f} %   "
+          f"HF error {found['hf_error']:.5f}   pretraining {found['seconds']} s")
+
+# %% [markdown]
+# Around it stood sentences. Here is all of it, cut into single claims:
+
+# %%
+topic = ""
+for i, claim in enumerate(LEDGER, 1):
+    if claim.topic != topic:
+        topic = claim.topic
+        print(topic)
+    print(f"  {i:2}. {claim.text}")
+
+# %% [markdown]
+# **Predict first.** Take a pencil and give each claim your verdict: holds, does not hold, cannot tell. You know the method well by
+# now. Then compare, one by one. (Which kinds of claim did you trust too much?)
+
+# %%
+explorer = widgets.claim_explorer()
+explorer
+
+# %%
+print("the verdicts:", widgets.counted(report.judgements(widgets.evidence())))
+
+
+# %% [markdown]
+# ## First, only read
+#
+# Some claims fall without any experiment, because they contradict each other, or the table that they stand beside. That costs minutes, and
+# most readers never do it. "33 % less high-frequency error", says a sentence; the table has two numbers.
+#
+# ### ✏️ Exercise 1 · By how many per cent?  (★☆☆ · 3 minutes)
+#
+# Write `relative_change(before, after)`, in per cent, negative where something falls.
+#
+# <details><summary>Hint 1</summary>
+#
+# It is the difference relative to what was there **before**.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# From 50 to 25 it is −50.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def relative_change(before, after):
+#     return 100 * (after - before) / before
+# ```
+# </details>
+
+# %%
+def relative_change(before, after):
+    ...  # your code
+
+
+# %%
+check.relative_change(relative_change)
+
+# %% [markdown]
+# Now read the table again, and the three sentences about costs: the curriculum costs nothing and makes early epochs 3 to 5 % faster,
+# the Laplacian loss costs about 5 %, the uniformity loss about 2 %, and all together about 2 %.
+
+# %%
+original, improved = REPORTED["original"], REPORTED["improved"]
+for key, words in (("hf_error", "high-frequency error"), ("seconds", "pretraining time")):
+    change = 100 * (improved[key] / original[key] - 1)
+    print(f"{words}, from the table: {change:+.1f} %")
+print(f"the sum of the three costs that were claimed: {0 + 5 + 2:+} %")
+for name, found in REPORTED.items():
+    print(f"{name}: fine-tuned − linear probe {found['ft'] - found['lp']:+.1f} points")
+
+# %% [markdown]
+# Three contradictions in a table of eight numbers. The fall in high-frequency error is a quarter of what the sentence says. The costs do not
+# add up. And fine-tuning, which contains the probe (notebook 08), ends below it for both methods: the sign of a recipe that is not right.
+#
+# "Training converges to a lower loss", says another sentence, and there is a curve to prove it. **Predict:** is it fair to compare these two?
+
+# %%
+show(*widgets.reported_losses())
+
+# %% [markdown]
+# Twice no. In the first five epochs one model hides half of the picture and the other three quarters: the tasks are not equally hard
+# (notebook 02). And the improved curve is another **sum**: it contains the weighted uniformity loss, which is negative, and the Laplacian loss. How
+# much does that alone move it? At 300 random points on the sphere the uniformity loss is as low as it gets:
+
+# %%
+from mae_lib.losses import uniformity_loss
+
+points = torch.randn(300, 1, 192, generator=torch.Generator().manual_seed(0))
+lowest = uniformity_loss(points).item()
+print(f"uniformity loss of random directions: {lowest:.1f}; times 0.01: {0.01 * lowest:+.3f}")
+gap = improved["loss"][-1] - original["loss"][-1]
+print(f"reported difference at epoch 10: {gap:+.3f}")
+
+# %% [markdown]
+# The whole difference at the end is smaller than what a term of the sum can contribute by itself. Such a curve shows nothing at all about
+# convergence. What would: the reconstruction loss alone, on fixed images with fixed masks.
+#
+# And one more claim that a reader can settle: learning rates and mask ratios were printed for every epoch. Our schedules must give them.
+
+# %%
+by_text = {claim.text: claim.judge(widgets.evidence()) for claim in LEDGER}
+schedule = by_text["learning rate and mask ratio end each epoch as printed"]
+print(f"largest deviation over ten epochs: {schedule.measured()} → {schedule.verdict}")
+
+
+# %% [markdown]
+# So we train by the schedules that were used there. Whatever differs in our results, it is not that.
+#
+# ## From a claim to a test
+#
+# "Adds 2 to 5 points" is no claim yet. A claim says what is measured, on what, compared with what, and **how little would refute it**. We write
+# each as a bound: *at least 2 points*, *at most 5 % of a step*. Then the 95 % interval of the measured effect decides, and the rule is
+# fixed before anything is measured:
+#
+# | | a gain of at least $c$ is claimed |
+# |---|---|
+# | does not hold | the whole interval lies below $c$ |
+# | holds | it reaches $c$, and all of it is a gain: its low end is above 0 |
+# | cannot tell | it reaches $c$, but no effect lies inside, too |
+#
+# The rule is generous: an effect of half the claimed size with a wide interval may still pass. A reader who wants more can demand
+# that the whole interval lies above $c$. What matters is that it is not chosen afterwards.
+#
+# ### ✏️ Exercise 2 · The judge  (★★☆ · 5 minutes)
+#
+# Write `judge(low, high, claimed)` for the claim of a gain of at least `claimed` > 0, measured with the interval from `low` to `high`. Return
+# `"holds"`, `"does not hold"` or `"cannot tell"`.
+#
+# <details><summary>Hint 1</summary>
+#
+# Begin with what is refuted: only the high end matters for that.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Of what is left, the low end decides.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def judge(low, high, claimed):
+#     if high < claimed:
+#         return "does not hold"
+#     if low > 0:
+#         return "holds"
+#     return "cannot tell"
+# ```
+# </details>
+
+# %%
+def judge(low, high, claimed):
+    ...  # your code
+
+
+# %%
+check.judge(judge)
+
+# %% [markdown]
+# The explorer has the rule for gains, falls and costs. **Predict first:** an effect of 1.5 where 2 was claimed. How narrow must the interval be to
+# refute the claim? And how wide before nothing can be told?
+
+# %%
+verdicts = widgets.verdict_explorer()
+verdicts
+
+# %%
+for half in (0.4, 1.0, 2.0):
+    print(verdicts.set(effect=1.5, half=half, kind="a gain of 2 or more").frame.text)
+
+# %% [markdown]
+# The same effect, three verdicts. **Cannot tell** is not a polite *no*: it says that the experiment was too small for the question. And
+# *does not hold* needs evidence as much as *holds* does.
+#
+# ## The evidence
+#
+# Every run of the experiments is a record: its settings, its curves, its measures, and which test images it had right. Which are there?
+
+# %%
+evidence = widgets.evidence()
+print(report.about(evidence))
+for recipe, words in claims.RECIPES.items():
+    groups = results.grouped([r for r in evidence.records if r["recipe"] == recipe])
+    print(f"\n{recipe} ({words})")
+    for name, runs in groups.items():
+        seeds = ", ".join(str(r["seed"]) for r in runs if r["seed"] is not None)
+        print(f"  {name:42} {'seeds ' + seeds if seeds else ''}".rstrip())
+
+# %% [markdown]
+# Two recipes, because a gain over a weak baseline is easily had. **specified** follows the specification to the letter. **tuned** first gave the
+# *original* every chance: learning rate, batch size, decoder and more were chosen for it by cross-validation on training images. An
+# add-on that helps only where the baseline was badly tuned helps nobody.
+#
+# The size of these experiments is stated in the first line. They are smaller than the reported ones, and on other photographs. What does that
+# allow? To refute that a gain comes *with the method, whatever the data*; not to say what happened in that one run on STL-10.
+
+# %%
+print(report.methods_table(evidence))
+
+
+# %% [markdown]
+# Before any verdict, the reading of notebook 08: are the baselines there, is fine-tuning above the probe and above training from scratch, and
+# how far is the original above random weights? Only then the question of which method is ahead.
+
+# %%
+def pairs_of(measure, recipe="tuned"):
+    """Original and improved, seed by seed."""
+    a, b = (evidence.runs(name, recipe) for name in ("original", "improved"))
+    return results.values_of_pairs(a, b, measure)
+
+
+figure, axes = new_figure(1, 4, 11, 3)
+for axis, (key, (title, _)) in zip(axes[0], list(widgets.EFFECTS.items())[:4], strict=True):
+    for a, b in pairs_of(key):
+        axis.plot([0, 1], [a, b], "o-", color=COLOURS[2] if b > a else COLOURS[1])
+    axis.set_xticks([0, 1], ["original", "improved"])
+    axis.set(xlim=(-0.4, 1.4), title=title)
+show(figure, "Four small pictures, for linear probe, fine-tuning, neighbours and PSNR. In each a "
+             "line for every seed leads from the original to the improved one: green where it "
+             "rises, orange where it falls.")
+
+# %%
+for key, (title, digits) in widgets.EFFECTS.items():
+    for recipe in claims.RECIPES:
+        effect = evidence.effect(key, recipe)
+        if effect:
+            mean, low, high = effect
+            print(f"{title:9} {recipe:10} improved − original {mean:+.{digits}f} "
+                  f"[{low:+.{digits}f}, {high:+.{digits}f}]")
+
+
+# %% [markdown]
+# ## The ledger, topic by topic
+#
+# Now the verdicts, with the test that stands behind each. Read the line "test" before the number.
+
+# %%
+def topics(*names):
+    for claim in LEDGER:
+        if claim.topic in names:
+            found = claim.judge(evidence)
+            print(f"{found.verdict.upper()}: {claim.topic}: {claim.text}\n"
+                  f"    test: {claim.test}\n    measured: {found.measured()}\n")
+
+
+topics("accuracy")
+
+# %% [markdown]
+# Look at the two first lines together. The same add-ons, judged on the recipe to the letter and on a tuned baseline. And mind the last line: it is
+# about a *fault* that was reported, fine-tuning below the probe, so "does not hold" is good news: with a recipe that is given time the fault is gone.
+
+# %%
+topics("reconstruction")
+
+# %% [markdown]
+# Here a claim can hold and mean little. A fall of the HF error is a gain only if painting less blurred is what lowers it. So the trivial
+# references belong beside it:
+
+# %%
+runs = evidence.runs("original", "tuned") + evidence.runs("improved", "tuned")
+for r in runs[:1]:
+    for name, measures in r["measures"]["references"].items():
+        print(f"{name:15} PSNR {measures['psnr']['value']:.2f} dB   "
+              f"HF error {measures['hf_error']['value']:.4f}")
+for name, group in results.grouped(runs).items():
+    psnr, hf = (results.summarise(group, key)[0] for key in ("psnr", "hf_error"))
+    print(f"{name:15} PSNR {psnr:.2f} dB   HF error {hf:.4f}")
+
+# %% [markdown]
+# Compare the models' HF error with that of a filling that has learned nothing. If a flat colour scores as well as a model that paints edges,
+# then this measure does not measure sharpness, and no verdict about it says that one picture is better than another.
+
+# %%
+print(report.about_prices(evidence), "\n")
+topics("curriculum", "Laplacian", "cost")
+
+# %% [markdown]
+# Costs are a matter of counting and timing. Times are those of one machine: a GPU with a large batch may give others, and the command
+# `python -m benchmarks.add_on_prices` tells. Counts are the same on all machines. A low mask ratio leaves more patches to the encoder. **Predict:** how does a step's price run through ten epochs?
+
+# %%
+figure, ((axis,),) = new_figure(1, 1, 8, 2.8)
+total = {}
+for name, colour in zip(("original", "curriculum"), COLOURS, strict=False):
+    cfg = PretrainConfig(**variant_settings(name))
+    price = price_of_steps(cfg, claims.ITERS) / cfg.batch_size / 1e9
+    total[name] = price.sum()
+    axis.plot(torch.arange(len(price)) / claims.ITERS, price, color=colour, label=name)
+axis.set(xlabel="epoch", ylabel="10⁹ multiply-adds per image", ylim=(0, None))
+axis.legend()
+show(figure, "The price of a step: constant for the original; with the curriculum it begins higher "
+             "and comes down in small stairs to the same level by epoch five.")
+print(f"all ten epochs: {100 * (total['curriculum'] / total['original'] - 1):+.1f} %")
+
+# %% [markdown]
+# The early epochs cannot be faster: they do more. This verdict needed no GPU and no data set, only a count, and it will not change.
+
+# %%
+topics("uniformity", "schedule")
+
+# %% [markdown]
+# Two of these lines belong together. Does the uniformity loss *spread the features*? That is what it is made for. Does it *prevent a collapse*? Only if
+# there is one without it: look at the effective rank of the original. A remedy can work as designed and still cure nobody.
+#
+# ## Who did it? All combinations
+#
+# Three add-ons came together. If the sum gains or loses, which of them did it? Comparing each alone with the original uses one pair
+# a seed. Training **all eight combinations** ($2^3$) gives four pairs for each add-on, one in each company of the other two, and shows
+# whether they help or hinder each other.
+
+# %%
+figure = report.add_ons(evidence)
+if figure:
+    show(figure, "Left: the linear-probe accuracy of every combination of add-ons, a dot for each "
+                 "seed. Right: what each add-on adds on average, with its 95 % interval around "
+                 "or beside zero.")
+
+
+# %% [markdown]
+# The average over all its pairs is an add-on's **main effect**. Each run is used in all three of them: eight combinations do the work of
+# three separate comparisons with four times as many runs.
+#
+# ### ✏️ Exercise 3 · Main effects  (★★☆ · 6 minutes)
+#
+# `lp` is a tensor of shape (2, 2, 2): `lp[c, l, u]` is the accuracy without (0) or with (1) curriculum, Laplacian and uniformity. Write
+# `main_effects(lp)`: the three effects, in this order.
+#
+# <details><summary>Hint 1</summary>
+#
+# An effect is the mean of the four with it, minus the mean of the four without.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `lp[1]` are the four with the curriculum, `lp[:, 1]` the four with the Laplacian, `lp[..., 1]` those with uniformity.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def main_effects(lp):
+#     return (lp[1].mean() - lp[0].mean(),
+#             lp[:, 1].mean() - lp[:, 0].mean(),
+#             lp[..., 1].mean() - lp[..., 0].mean())
+# ```
+# </details>
+
+# %%
+def main_effects(lp):
+    ...  # your code
+
+
+# %%
+check.main_effects(main_effects)
+
+# %% [markdown]
+# The explorer shows the pairs behind each effect: a line for each, green if the add-on helped. **Predict first:** for which measure does
+# the uniformity loss help in every single pair?
+
+# %%
+add_ons = widgets.add_on_explorer()
+add_ons
+
+# %%
+for name in ADD_ONS:
+    print(add_ons.set(add_on=name, measure="lp").frame.text)
+print(add_ons.set(add_on="uniformity", measure="knn").frame.text)
+
+# %% [markdown]
+# ## Controls: what was it really?
+#
+# A gain is not yet an explanation. A curriculum changes three things at once: the *order* of the ratios, *which* ratios there are, and how much is *computed*.
+# A control changes one of them alone.
+#
+# | control | what it keeps | what it takes away |
+# |---|---|---|
+# | `shuffled` | the same ratios, the same compute | the order, from easy to hard |
+# | `curriculum+equal-compute` | the ramp | the extra compute: fewer steps |
+# | `raw-laplacian` | the loss | the composite: it reads predictions on visible patches (notebook 05) |
+# | `low-frequency` | a second look at the target | the high frequencies: the target is blurred |
+
+# %%
+controls = {"shuffled": "curriculum", "curriculum+equal-compute": "curriculum",
+            "improved+equal-compute": "improved", "raw-laplacian": "laplacian",
+            "low-frequency": "original"}
+for name, other in controls.items():
+    effect = evidence.effect("lp", "tuned", name, other)
+    words = "not measured"
+    if effect:
+        mean, low, high = effect
+        words = f"{mean:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if low == low else "")
+    print(f"LP, {name:26} − {other:11} {words}")
+
+# %% [markdown]
+# If `shuffled` does as well as the ramp, then it was not the curriculum but the easier tasks in it. If `equal-compute` loses what the ramp had
+# gained, then it was the compute. A control that was not run is a hole in the argument; "not measured" says so.
+#
+# ## Can it be improved?
+#
+# The add-ons were specified with certain strengths. Perhaps others do better? We searched: several weights, temperatures and forms, one
+# axis after another. The judge of the search was cross-validation on *training* images. Only the winner was shown the test set.
+
+# %%
+searching = [r for r in results.Results(claims.ASSETS / "results.json").read()
+             if r.get("recipe") == "searching" and r["data"] == evidence.data]
+print(results.search_list(searching))
+winners = [r for r in evidence.records if r["name"] in {s["name"] for s in searching}]
+for name in results.grouped(winners):
+    effect = evidence.effect("lp", "tuned", name)
+    print(f"\njudged on the test set: {name}\n  LP − original {effect[0]:+.1f} points", end="")
+    print(f" [{effect[1]:+.1f}, {effect[2]:+.1f}]" if effect[1] == effect[1] else "")
+if not winners:
+    print("no setting found by the search has been judged on the test set yet")
+
+
+# %% [markdown]
+# The first list is what a search sees, and its best line flatters itself: it is the best *because* it was lucky, too (notebook 08, "what a peek
+# costs"). The last line is the honest number. Always expect it to be smaller.
+#
+# ## What would change our mind?
+#
+# For each verdict one should be able to say which result would turn it over. For "cannot tell" that is a question of size: how many seeds would it take?
+#
+# ### ✏️ Exercise 4 · How many seeds?  (★★★ · 8 minutes)
+#
+# Paired differences scatter from seed to seed with the deviation `sd`. Write `seeds_needed(sd, effect)`: the smallest number of seeds $n \ge 2$ for
+# which half the interval, $t_{n-1} \cdot \text{sd} / \sqrt n$, is smaller than `effect`. `results.T[n - 1]` is $t$ for $n$ seeds; beyond the end of that list take 2.
+#
+# <details><summary>Hint 1</summary>
+#
+# Try n = 2, 3, 4, … until the condition holds.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `t = results.T[n - 1] if n <= len(results.T) else 2`
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def seeds_needed(sd, effect):
+#     n = 2
+#     while True:
+#         t = results.T[n - 1] if n <= len(results.T) else 2
+#         if t * sd / n ** 0.5 < effect:
+#             return n
+#         n += 1
+# ```
+# </details>
+
+# %%
+def seeds_needed(sd, effect):
+    ...  # your code
+
+
+# %%
+check.seeds_needed(seeds_needed)
+
+# %% [markdown]
+# How much do our own pairs scatter? With it, one can plan before training: the curve says what so many seeds could tell.
+
+# %%
+differences = [b - a for a, b in pairs_of("lp")]
+sd = float(torch.tensor(differences).std()) if len(differences) > 1 else math.nan
+figure, ((axis,),) = new_figure(1, 1, 8, 2.8)
+for spread, colour, style in ((0.3, GREY, ":"), (1.0, GREY, "--"), (sd, COLOURS[0], "o-")):
+    halves = [results.T[n - 1] * spread / math.sqrt(n) for n in range(2, 11)]
+    label = f"deviation {spread:.1f}" + (", as measured" if spread == sd else "")
+    axis.plot(range(2, 11), halves, style, color=colour, label=label)
+axis.axhline(1, color="black", linewidth=0.8)
+axis.set(yscale="log", xlabel="seeds", ylabel="half the interval, points")
+axis.legend()
+show(figure, "Half the interval against the number of seeds, falling steeply at first: for small "
+             "and for large scatter between seeds, and for the scatter of our own pairs.")
+
+# %% [markdown]
+# Where a curve crosses the black line, a gain of one point can be told from none. The step from two seeds to three is the best bargain in
+# experimental science.
+#
+# More seeds sharpen the answer to *our* question. Another question needs other experiments:
+#
+# - **On STL-10, at 224 pixels, with 100,000 images?** `python -m mae_lib.experiments --data stl10 --scale gpu` does all of this there, on one GPU.
+# - **After 400 epochs?** Nothing here speaks about long training. A curriculum over five epochs might matter less, a uniformity loss more.
+# - **For larger models?** Unknown. Ours has fewer than five million parameters.
+#
+# ## A run of your own in the ledger
+#
+# The ledger reads any folder of records. `Comparison` writes them: here at a toy size on generated scenes; at the larger levels with more.
+
+# %%
+folder = Path(tempfile.mkdtemp())
+sizes = session.choose(smoke=(96, 60, 60), quick=(4000, 2000, 2000), full=(40000, 5000, 5000))
+settings = {"preset": "tiny", "epochs": session.choose(smoke=2, quick=10, full=50),
+            "warmup_epochs": 1, "lr": 2e-3, "precision": "fp32"}
+mine = Comparison(load_data("scenes", counts=sizes, progress=False), settings, None, folder,
+                  results.Results(folder / "results.json"), session.device, recipe="tuned",
+                  progress=session.level != "smoke")
+for seed in (0, 1):
+    for name in ("original", "improved"):
+        record = mine.variant(name, seed)
+        print(f"{record['name']}, seed {record['seed']}: {', '.join(list(record['measures'])[:4])}")
+
+# %%
+own, nothing = Evidence(folder), Evidence(Path(tempfile.mkdtemp()))
+measured = [claim.judge(own) for claim in LEDGER
+            if claim.judge(own).effect and not claim.judge(nothing).effect]
+show(report.ledger(measured, height=0.6), "The rows of the ledger that the learner's own four runs "
+     "can say something about, with very wide intervals.")
+print(f"{len(own.records)} records can speak about {len(measured)} of {len(LEDGER)} claims:")
+for judgement in measured:
+    print("-", judgement.claim.topic + ":", judgement.claim.text)
+
+# %% [markdown]
+# Two seeds of a toy, and the intervals say how little that is. To add real evidence, give `python -m mae_lib.experiments` your photographs and a night, then
+# `python -m mae_lib.report`. If your records contradict ours, so much the better: that is how a ledger is meant to be used.
+#
+# ## Quiz
+#
+# **1. A claim says "+2 points". You measure +1.2 with the interval [+0.7, +1.7]. What do you write?**
+#
+# <details><summary>It holds: there is a gain beyond doubt</summary>
+#
+# ✗ There is a gain, but not the claimed one. All of the interval lies below 2.
+# </details>
+# <details><summary>It does not hold: there is a gain, of 0.7 to 1.7 points</summary>
+#
+# ✓ And say it in this order. A smaller gain than claimed is still worth knowing.
+# </details>
+# <details><summary>Cannot tell: 1.2 and 2 are close to each other</summary>
+#
+# ✗ The interval decides, not the eye. It excludes 2.
+# </details>
+#
+# **2. An add-on gains 1.5 points upon the untuned recipe, and 0.1 [−0.4, +0.6] upon the tuned one. Does it help?**
+#
+# <details><summary>Yes: the specified recipe is the one that counts</summary>
+#
+# ✗ For that recipe yes. But anyone can have the same points, and more, by tuning.
+# </details>
+# <details><summary>No: the first result must have been an accident</summary>
+#
+# ✗ It may be quite real: a term that mends a bad learning rate, say.
+# </details>
+# <details><summary>It makes up for a weak recipe; beyond that nothing larger than 0.6 points is to be expected</summary>
+#
+# ✓ Both results are true, and the second is the one to build on.
+# </details>
+#
+# **3. The curriculum gains half a point, and so does the same set of ratios in random order. What follows?**
+#
+# <details><summary>The curriculum works, and its control confirms it</summary>
+#
+# ✗ The control takes the curriculum away and the gain stays. So it is not from the order.
+# </details>
+# <details><summary>The gain comes from the ratios or the extra compute, not from their order</summary>
+#
+# ✓ And equal compute tells which of these two.
+# </details>
+# <details><summary>Nothing, since both are half a point</summary>
+#
+# ✗ That both are the same is exactly what one learns.
+# </details>
+#
+# **4. Of twenty true "no effects", tested at 95 %, how many will seem to have one?**
+#
+# <details><summary>None, if the experiments are careful</summary>
+#
+# ✗ 95 % intervals miss the truth in one case of twenty, by construction.
+# </details>
+# <details><summary>One, on average</summary>
+#
+# ✓ Count the rows of the ledger. A single surprising verdict among twenty deserves a second experiment, not a headline.
+# </details>
+# <details><summary>Nineteen, as 95 % are found</summary>
+#
+# ✗ It is the other way round: 95 % of the intervals contain the truth.
+# </details>
+#
+# ## What you take along
+#
+# - Read first: claims contradict each other, and their own tables, more often than one thinks.
+# - A claim is a bound, a test and an interval, and the rule of the verdict is fixed beforehand.
+# - Tune the baseline at least as well as the method.
+# - All combinations, in pairs, give each add-on's effect for little money; controls say what it came from.
+# - "Cannot tell" has a price tag: so many seeds.
+# - What was chosen by a score is judged by another.
+#
+# This was the last notebook. Go back to [00](00_start_here.ipynb) and look at the first picture again: you know now what every pixel of it is worth.
+#
+# **Further reading**
+#
+# - Fisher (1935). *The Design of Experiments.* All combinations at once, and why.
+# - Lipton & Steinhardt (2019). *Troubling trends in machine learning scholarship.* Queue. Claims that outrun their evidence.
+# - Melis, Dyer & Blunsom (2018). *On the state of the art of evaluation in neural language models.* ICLR. A well-tuned baseline beats its successors.
+# - Musgrave, Belongie & Lim (2020). *A metric learning reality check.* ECCV. The same, for features of images.
+# - Agarwal et al. (2021). *Deep reinforcement learning at the edge of the statistical precipice.* NeurIPS. Intervals from a handful of runs.
+# - Pineau et al. (2021). *Improving reproducibility in machine learning research.* JMLR. A checklist, and what it changed.

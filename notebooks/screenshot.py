@@ -1,0 +1,40 @@
+"""Take the README's picture: the first explorer of notebook 00, alive in JupyterLab.
+
+  python notebooks/screenshot.py
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+import test_browser as t  # noqa: E402  JupyterLab and a browser, as the tests use them
+
+
+def main() -> None:
+    if not t.CHROMIUM:
+        sys.exit("There is no Chromium on this machine; install it from the system's packages.")
+    with tempfile.TemporaryDirectory() as folder, t.sync_api.sync_playwright() as playwright:
+        lab = t.Lab(Path(folder) / "root")
+        chromium = playwright.chromium.launch(executable_path=t.CHROMIUM, args=t.FLAGS)
+        try:
+            notebook = t.Notebook(lab, chromium, "00_start_here")
+            notebook.page.set_viewport_size({"width": 1280, "height": 800})
+            notebook.run()
+            explorer = notebook.explorers()[0]
+            explorer.watch()
+            explorer.focus()
+            explorer.root.evaluate("root => root.closest('.jp-Cell').scrollIntoView()")
+            notebook.page.keyboard.press("ArrowRight")
+            explorer.settle()
+            notebook.page.screenshot(path=ROOT / "figures/course.png")
+            notebook.close()
+        finally:
+            chromium.close()
+            lab.stop()
+
+
+if __name__ == "__main__":
+    main()

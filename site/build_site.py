@@ -1,0 +1,100 @@
+"""The course as web pages that need no kernel and no network: `make site`.
+
+  python site/build_site.py            # every lesson, into build/site
+  python site/build_site.py 00 09      # some
+
+What a page is made of is in pages.py, what moves on it in players.py, its frame in page.html.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+os.environ.update(CUDA_VISIBLE_DEVICES="", MAE_LIB_LEVEL="smoke")
+
+import jinja2
+import matplotlib
+from pages import ROOT, Page, becomes_a_page, convert
+
+HERE = Path(__file__).resolve().parent
+HOME, TEACHERS = "README.md", "notebooks/README.md"
+# Where a system has no font for formulas, this one, which comes with matplotlib, serves.
+MATH_FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSerif.ttf"
+
+
+def collect(numbers: list[str], with_players: bool) -> tuple[list[Page], list[Page], str]:
+    """Lessons, all pages, and the colours of code."""
+    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    lessons = [Page(f"notebooks/{p.name}") for p in paths if not numbers or p.name[:2] in numbers]
+    pages = [Page(HOME), *lessons, Page(TEACHERS)]
+    known, css = {page.source for page in pages}, ""
+    for page in pages:  # grows by what they link to
+        css = convert(page, known, with_players)
+        new = sorted(filter(becomes_a_page, page.links - known))
+        known.update(new)
+        pages += map(Page, new)
+    return lessons, pages, css
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def make_room(out: Path) -> None:
+    """Remove an earlier site, and nothing else."""
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / "search.js").is_file():
+            sys.exit(f"{out} holds something else than an earlier site. Choose another folder.")
+        shutil.rmtree(out)
+
+
+def build(out: Path, numbers: list[str] | None = None, with_players: bool = True) -> list[Page]:
+    lessons, pages, css = collect(numbers or [], with_players)
+    make_room(out)
+    loader = jinja2.FileSystemLoader(HERE)
+    template = jinja2.Environment(loader=loader, autoescape=True).get_template("page.html")
+    teachers = next(page for page in pages if page.source == TEACHERS)
+    way = [pages[0], *lessons]
+    for page in pages:
+        i = way.index(page) if page in way else -1
+        write(out / page.target, template.render(
+            page=page, lessons=lessons, home=pages[0], teachers=teachers,
+            before=way[i - 1] if i > 0 else None,
+            after=way[i + 1] if 0 <= i < len(way) - 1 else None))
+        for path, content in page.pictures.items():
+            write(out / path, content)
+        for path in page.links:
+            if not becomes_a_page(path):
+                write(out / path, (ROOT / path).read_bytes())
+    index = [[page.target, page.title, *section] for page in pages for section in page.sections
+             if not page.source.endswith(".py")]
+    write(out / "search.js", f"window.sections = {json.dumps(index, ensure_ascii=False)};\n")
+    write(out / "site.css", (HERE / "site.css").read_text("utf-8") + css)
+    write(out / "site.js", (HERE / "site.js").read_text("utf-8"))
+    write(out / MATH_FONT.name, MATH_FONT.read_bytes())
+    return pages
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", help="which lessons (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("build/site"),
+                        help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    pages = build(arguments.out, arguments.numbers)
+    size = sum(p.stat().st_size for p in arguments.out.rglob("*") if p.is_file()) / 1e6
+    print(f"{len(pages)} pages, {size:.0f} MB, in {time.perf_counter() - start:.0f} s. To look at "
+          f"them, open {arguments.out / 'index.html'} in a browser,\n"
+          f"or serve them: {os.path.relpath(sys.executable)} -m http.server "
+          f"--bind 127.0.0.1 --directory {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Which controls of the explorers still move on the pages, where there is no kernel.
+
+Their frames are computed when the site is built, and take the place of the explorer's stills.
+An explorer that is not listed keeps its stills.
+"""
+
+import importlib
+
+import ipywidgets
+import nbformat
+
+from mae_lib.widgets import Explorer
+from mae_lib.widgets.frames import Player
+
+# Notebook: (explorer in its module of mae_lib.widgets, control, and where not all that the control
+# has: its values; and how the other controls stand, where not as in the notebook).
+PLAYERS = {
+    "00_start_here": [("explorer", "mask_ratio")],
+    "01_patchify": [("explorer", "patch_size")],
+    "02_curriculum_masking": [("explorer", "mask_ratio"), ("schedule_explorer", "ramp_epochs")],
+    "03_asymmetric_autoencoder": [("attention_explorer", "block"), ("flow_explorer", "mask_ratio")],
+    "04_reconstruction_loss": [("norm_pix_explorer", "view"), ("prediction_explorer", "units")],
+    "05_laplacian_loss": [
+        ("frequency_explorer", "cutoff", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 112]),
+        ("weight_explorer", "weight"),
+    ],
+    "06_uniformity_loss": [
+        ("explorer", "step", [0, 1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 60, 80, 100, 120]),
+        ("force_explorer", "spread"),
+    ],
+    "07_pretraining": [("schedule_explorer", "epochs"), ("curve_explorer", "against")],
+    "08_linear_probe_and_fine_tuning": [
+        ("neighbours_explorer", "features"),
+        ("peeking_explorer", "settings"),
+        ("interval_explorer", "test_images"),
+        ("seeds_explorer", "shared"),
+    ],
+    "09_reconstructions": [("explorer", "kind", ["random", "block", "grid"])],
+    "10_claims": [
+        ("claim_explorer", "claim", None, {"show": "with the measurement"}),
+        ("verdict_explorer", "half"),
+        ("add_on_explorer", "measure", None, {"add_on": "uniformity"}),
+    ],
+}
+
+
+def positions(control: ipywidgets.Widget) -> list:
+    """Every value of a slider or a choice."""
+    if hasattr(control, "options"):
+        return [o[1] if isinstance(o, tuple) else o for o in control.options]
+    steps = round((control.max - control.min) / control.step)
+    return [round(control.min + i * control.step, 10) for i in range(steps + 1)]
+
+
+def player_of(explorer: Explorer, name: str, values: list | None = None) -> str:
+    """The explorer with one control that moves, as HTML; it begins where the control stands."""
+    control, said = explorer.controls[name], name.replace("_", " ")
+    values = values or positions(control)
+    player = Player(explorer, name, values, first=values.index(control.value))
+    words = {o[1]: o[0] for o in getattr(control, "options", ()) if isinstance(o, tuple)}
+    player.labels = [words.get(v, label) for v, label in zip(values, player.labels, strict=True)]
+    others = ", ".join(other.replace("_", " ") for other in explorer.controls if other != name)
+    return (f'{player.html()}\n<p class="player-note">Here <strong>{said}</strong> moves, with '
+            f"pictures computed beforehand. In the notebook also: {others}.</p>")
+
+
+def add_players(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Put players where the notebook shows the explorers of its list.
+
+    An explorer is found by what it says of itself when it is new. Raises LookupError where no
+    output of the notebook says that.
+    """
+    module = importlib.import_module(f"mae_lib.widgets.{name.split('_', 1)[1]}")
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
+    for function, control, *more in PLAYERS.get(name, []):
+        values, settings = (*more, None, None)[:2]
+        explorer = getattr(module, function)()
+        found = [o for o in outputs if o.data.get("text/plain") == repr(explorer)]
+        if not found:
+            raise LookupError(f"{name} nowhere shows {function}() as it is at first. "
+                              f"Run `make notebooks`, or mend site/players.py.")
+        explorer.set(**settings or {})
+        for output in found:
+            output.data = {"text/html": player_of(explorer, control, values)}

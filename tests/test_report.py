@@ -1,0 +1,116 @@
+"""The README and the figures of the evidence say what the records say, and how they are made."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_claims import record
+
+from mae_lib import claims, report
+from mae_lib.claims import Evidence
+
+ROOT = Path(__file__).resolve().parent.parent
+CURVE = [{"epoch": e, "val_loss": 1 / e, "val_psnr": 15.0 + e, "effective_rank": 60.0}
+         for e in (1, 2)]
+
+
+def run(name, seed, recipe="tuned", **values):
+    found = record(name, seed, recipe, CURVE, **values)
+    found["measures"] |= {"references": {"masked mean": {}}, "seconds": 1.0,
+                          "images_per_second": 9.0}
+    return found | {"settings": {"epochs": 2, "precision": "fp32"}, "device": "abacus", "data": {
+        "name": "photographs", "unlabeled": 1200, "train": 50, "test": 80, "classes": 5,
+        "pixels": 64}}
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    records = [run(claims.name_of(names), seed, lp=50 + len(names) + seed, ft=60 + seed,
+                   knn=40 + seed, psnr=18.0, hf_error=0.2)
+               for names in claims.ADD_ON_SETS for seed in (0, 1, 2)]
+    records += [run("random init", 0, lp=41.0)]
+    del records[-1]["measures"]["epochs"]
+    (tmp_path / "results.json").write_text(json.dumps(records))
+    return Evidence(tmp_path)
+
+
+# ---------------------------------------------------------------- what is committed
+
+
+def test_the_readme_says_what_the_records_say():
+    page = (ROOT / "README.md").read_text("utf-8")
+    assert page == report.filled(page, Evidence()), "run make report"
+
+
+def test_the_pictures_were_drawn_from_the_records():
+    evidence = Evidence()
+    drawn = {path.stem for path in report.FIGURES.glob("*.png")}
+    assert drawn == set(report.pictures(evidence)), "run make report"
+    for name in drawn:
+        with Image.open(report.FIGURES / f"{name}.png") as picture:
+            assert picture.text["Description"] == report.digest(evidence), "run make report"
+
+
+# ---------------------------------------------------------------- how it is made
+
+
+def test_the_headline_has_the_interval_and_the_verdict(evidence):
+    text = report.headline(evidence)
+    assert "**+3.0 points** (95 % interval +3.0 to +3.0)" in text
+    assert "reported were +4.2" in text and text.endswith("**holds**.")
+    about = report.about(evidence)
+    assert "1,200 photographs of 64 pixels" in about and "3 seeds, abacus" in about
+
+
+def test_the_ledger_has_a_row_for_every_claim(evidence):
+    rows = report.ledger_table(evidence).splitlines()[2:]
+    assert len(rows) == len(claims.LEDGER)
+    for row, claim in zip(rows, claims.LEDGER, strict=True):
+        assert claim.text in row and row.count("|") == 5
+    assert "+3.0 [+3.0, +3.0] points | holds |" in rows[1]
+
+
+def test_without_records_it_says_so(tmp_path):
+    nothing = Evidence(tmp_path)
+    assert "not been measured" in report.headline(nothing)
+    assert "No experiment" in report.about(nothing)
+    assert report.methods_table(nothing) == "not measured yet"
+    assert set(report.pictures(nothing)) == {"ledger"}
+
+
+def test_a_page_gets_its_blocks_and_keeps_the_rest(evidence):
+    page = "".join(f"before {name}\n<!-- {name} -->\nSTALE\n<!-- end of {name} -->\n"
+                   for name in report.blocks(evidence))
+    filled = report.filled(page, evidence)
+    assert "STALE" not in filled and filled.count("before") == len(report.blocks(evidence))
+    assert report.filled(filled, evidence) == filled
+    with pytest.raises(ValueError, match=r"must have <!-- claims --> and .* once each"):
+        report.filled(page.replace("<!-- claims -->", ""), evidence)
+
+
+def test_every_picture_is_drawn(evidence, tmp_path):
+    found = report.pictures(evidence)
+    assert set(found) == {"ledger", "add_ons", "curves", "accuracy"}
+    left, right = found["add_ons"].axes
+    assert [t.get_text() for t in left.get_yticklabels()][-1] == "original"
+    assert len(left.get_yticklabels()) == 8
+    assert [t.get_text() for t in right.texts] == ["+1.0"] * 3
+    words = {t.get_text() for axis in found["ledger"].axes for t in axis.texts}
+    assert {"holds", "does not hold", "cannot tell", "+3.0 [+3.0, +3.0] points"} <= words
+    path = report.save(found["ledger"], tmp_path / "ledger.png", Description="seen")
+    with Image.open(path) as picture:
+        assert picture.text == {"Description": "seen"} and min(picture.size) > 300
+
+
+def test_the_command_writes_page_and_pictures(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "README.md"
+    page.write_text((ROOT / "README.md").read_text("utf-8").replace("does not hold", "?"))
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr("sys.argv", ["report"])
+    report.main()
+    assert page.read_text("utf-8") == (ROOT / "README.md").read_text("utf-8")
+    told = re.findall(r"figures/evidence/(\w+)\.png", capsys.readouterr().out)
+    assert told and {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(told)
