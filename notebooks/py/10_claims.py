@@ -147,7 +147,7 @@ show(*widgets.reported_losses())
 # %% [markdown]
 # Twice no. In the first five epochs one model hides half of the picture and the other three quarters: the tasks are not equally hard
 # (notebook 02). And the improved curve is another **sum**: it contains the weighted uniformity loss, which is negative, and the Laplacian loss. How
-# much does that alone move it? At 300 random points on the sphere the uniformity loss is as low as it gets:
+# much does that alone move it? For 300 random points on the sphere the uniformity loss is about as low as it gets:
 
 # %%
 from mae_lib.losses import uniformity_loss
