@@ -8,8 +8,8 @@ compute, experiments.
 import os
 
 # How long a thread of GNU OpenMP, which torch runs on, stays awake waiting for the others. With the
-# usual 300,000 turns, training beside other work is many times slower: a waiting thread holds the
-# core that the one it waits for needs. Read when torch is loaded, so set before.
+# usual 300,000 turns, training beside other work is slower: a waiting thread holds the core that
+# the one it waits for needs. Read when torch is loaded, so set before.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"
