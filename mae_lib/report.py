@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import math
 import textwrap
 from pathlib import Path
 
@@ -20,13 +19,14 @@ from mae_lib.claims import (
     OPEN,
     RECIPES,
     REPORTED,
+    TUNED,
     Evidence,
     Judgement,
     name_of,
 )
 from mae_lib.config import ADD_ONS
-from mae_lib.plots import COLOURS, GREY, accuracy_bars, curves, new_figure, save, styled
-from mae_lib.results import MEASURES, summarise, table
+from mae_lib.plots import COLOURS, GREY, new_figure, save, styled
+from mae_lib.results import MEASURES, table
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "figures" / "evidence"
@@ -72,7 +72,7 @@ def headline(evidence: Evidence) -> str:
     if found is None:
         return "The three add-ons together have not been measured yet."
     value, low, high = found
-    claim = next(c for c in LEDGER if "as good as ten epochs" in c.text)
+    claim = next(claim for claim in LEDGER if claim.test == TUNED)
     return (f"The three add-ons together change linear-probe accuracy by **{value:+.1f} points** "
             f"(95 % interval {low:+.1f} to {high:+.1f}); reported were {reported:+.1f}. The claim "
             f"of a gain that large: **{claim.judge(evidence).verdict}**.")
@@ -107,7 +107,7 @@ def blocks(evidence: Evidence) -> dict[str, str]:
         "headline": f"{headline(evidence)}\n\n{about(evidence)} {about_prices(evidence)}",
         "claims": ledger_table(evidence),
         "methods": f"```\n{methods_table(evidence)}\n```",
-        "add-ons": ADD_ONS_PICTURE if add_ons(evidence) else "",
+        "add-ons": ADD_ONS_PICTURE if evidence.runs("original", "tuned") else "",
     }
 
 
@@ -151,15 +151,12 @@ def ledger(found: list[Judgement], height: float = 0.42) -> Figure:
 
 def strip(axis, judgement: Judgement) -> None:
     """Draw one claim on an axis: its bound shaded, the effect with its interval."""
-    claim, bound = judgement.claim, bound_of(judgement.claim)
-    value, low, high = judgement.effect or (math.nan,) * 3
-    marks = [v for v in (0.0, bound, value, low, high) if v == v]
-    span = (max(marks) - min(marks)) or 1.0
-    left, right = min(marks) - 0.25 * span, max(marks) + 0.25 * span
-    shaded = (bound, right) if claim.better > 0 else (left, bound)
+    bound, (left, right) = bound_of(judgement.claim), span_of(judgement)
+    shaded = (bound, right) if judgement.claim.better > 0 else (left, bound)
     axis.axvspan(*shaded, color=COLOURS[5], alpha=0.3, linewidth=0)
     axis.axvline(0, color="black", linewidth=0.8)
     if judgement.effect:
+        value, low, high = judgement.effect
         axis.hlines(0, low, high, color=VERDICTS[judgement.verdict], linewidth=3)
         axis.plot(value, 0, "o", color=VERDICTS[judgement.verdict])
     axis.set(xlim=(left, right), ylim=(-1, 1), xticks=[], yticks=[])
@@ -169,6 +166,14 @@ def strip(axis, judgement: Judgement) -> None:
 def bound_of(claim) -> float:
     """The end of what is claimed that lies nearest to no effect."""
     return claim.low if claim.better > 0 else claim.high
+
+
+def span_of(judgement: Judgement) -> tuple[float, float]:
+    """The ends of an axis on which the claim, its measurement and no effect have room."""
+    marks = [0.0, bound_of(judgement.claim), *(judgement.effect or ())]
+    marks = [mark for mark in marks if mark == mark]
+    span = (max(marks) - min(marks)) or 1.0
+    return min(marks) - 0.25 * span, max(marks) + 0.25 * span
 
 
 @styled
@@ -203,15 +208,6 @@ def add_ons(evidence: Evidence, recipe: str = "tuned", measure: str = "lp") -> F
 def pictures(evidence: Evidence) -> dict[str, Figure]:
     """The figures of the evidence by file name, those for which there are records."""
     found = {"ledger": ledger(judgements(evidence)), "add_ons": add_ons(evidence)}
-    methods = {name: evidence.runs(name, "tuned") for name in ("original", "improved")}
-    if all(methods.values()):
-        title = about(evidence).split(";")[0]
-        histories = {n: runs[0]["measures"]["epochs"] for n, runs in methods.items()}
-        found["curves"] = curves(histories, f"{title}; the first seed")
-        groups = {n: evidence.runs(n, "tuned") for n in BASELINES} | methods
-        rows = [(name, {MEASURES[m][0]: value for m in ("lp", "ft", "knn")
-                        if (value := summarise(runs, m))}) for name, runs in groups.items()]
-        found["accuracy"] = accuracy_bars(rows, title)
     return {name: figure for name, figure in found.items() if figure}
 
 

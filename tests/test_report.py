@@ -92,7 +92,7 @@ def test_a_page_gets_its_blocks_and_keeps_the_rest(evidence):
 
 def test_every_picture_is_drawn(evidence, tmp_path):
     found = report.pictures(evidence)
-    assert set(found) == {"ledger", "add_ons", "curves", "accuracy"}
+    assert set(found) == {"ledger", "add_ons"}
     left, right = found["add_ons"].axes
     assert [t.get_text() for t in left.get_yticklabels()][-1] == "original"
     assert len(left.get_yticklabels()) == 8

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mae_lib.claims import LEDGER, REPORTED, Claim, Evidence, Judgement
 from mae_lib.config import ADD_ONS
 from mae_lib.plots import COLOURS, new_figure, styled
-from mae_lib.report import VERDICTS, bound_of, judgements, ledger
+from mae_lib.report import VERDICTS, bound_of, judgements, ledger, span_of
 from mae_lib.results import MEASURES, student
 from mae_lib.widgets import Explorer, Frame
 from mae_lib.widgets.recorded_runs import pixels
@@ -56,17 +56,9 @@ def draw_claim(sheet: Sheet, found: Judgement, top: int, shown: bool, ends: tupl
         sheet.dot(place(value), top + 50, 6, colour)
 
 
-def span_of(found: Judgement) -> tuple[float, float]:
-    """An axis on which the claim, its measurement and no effect have room."""
-    marks = [0.0, bound_of(found.claim), *(found.effect or ())]
-    marks = [mark for mark in marks if mark == mark]
-    span = (max(marks) - min(marks)) or 1.0
-    return min(marks) - 0.25 * span, max(marks) + 0.25 * span
-
-
-def render_claim(claim: int = 0, show: str = SHOW[0]) -> Frame:
-    """One claim of the ledger: what was claimed, how it is tested, what came out."""
-    found = LEDGER[claim].judge(evidence())
+def render_claim(claim: int = 1, show: str = SHOW[0]) -> Frame:
+    """One claim of the ledger, counted from 1: what was claimed, its test, what came out."""
+    found = LEDGER[claim - 1].judge(evidence())
     shown = show == SHOW[1]
     sheet = Sheet(760, 240)
     sheet.text(30, 10, f"{found.claim.topic}: {found.claim.text}", "lt", size=14)
@@ -82,11 +74,11 @@ def render_claim(claim: int = 0, show: str = SHOW[0]) -> Frame:
 
 
 def claim_explorer() -> Explorer:
-    names = [(f"{i + 1}. {c.topic}: {c.text[:48]}", i) for i, c in enumerate(LEDGER)]
-    claim = ipywidgets.Dropdown(options=names, value=0, description="claim")
+    names = [(f"{i}. {c.topic}: {c.text[:48]}", i) for i, c in enumerate(LEDGER, 1)]
+    claim = ipywidgets.Dropdown(options=names, value=1, description="claim")
     show = ipywidgets.ToggleButtons(options=SHOW, description="show")
-    stills = [{"claim": 0, "show": SHOW[0]}, {"claim": 0, "show": SHOW[1]},
-              {"claim": 10, "show": SHOW[1]}, {"claim": 15, "show": SHOW[1]}]
+    stills = [{"claim": 1, "show": SHOW[0]}, {"claim": 1, "show": SHOW[1]},
+              {"claim": 11, "show": SHOW[1]}, {"claim": 16, "show": SHOW[1]}]
     return Explorer(render_claim, stills, claim=claim, show=show)
 
 

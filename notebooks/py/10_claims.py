@@ -294,9 +294,10 @@ for axis, (key, (title, _)) in zip(axes[0], list(widgets.EFFECTS.items())[:4], s
         axis.plot([0, 1], [a, b], "o-", color=COLOURS[2] if b > a else COLOURS[1])
     axis.set_xticks([0, 1], ["original", "improved"])
     axis.set(xlim=(-0.4, 1.4), title=title)
-show(figure, "Four small pictures, for linear probe, fine-tuning, neighbours and PSNR. In each a "
-             "line for every seed leads from the original to the improved one: green where it "
-             "rises, orange where it falls.")
+if pairs_of("lp"):
+    show(figure, "Four small pictures, for linear probe, fine-tuning, neighbours and PSNR. In each "
+                 "a line for every seed leads from the original to the improved one: green where "
+                 "it rises, orange where it falls.")
 
 # %%
 for key, (title, digits) in widgets.EFFECTS.items():
@@ -536,17 +537,19 @@ check.seeds_needed(seeds_needed)
 
 # %%
 differences = [b - a for a, b in pairs_of("lp")]
-sd = float(torch.tensor(differences).std()) if len(differences) > 1 else math.nan
+spreads = {"deviation 0.3": (0.3, GREY, ":"), "deviation 1.0": (1.0, GREY, "--")}
+if len(differences) > 1:
+    sd = float(torch.tensor(differences).std())
+    spreads[f"deviation {sd:.1f}, as measured"] = sd, COLOURS[0], "o-"
 figure, ((axis,),) = new_figure(1, 1, 8, 2.8)
-for spread, colour, style in ((0.3, GREY, ":"), (1.0, GREY, "--"), (sd, COLOURS[0], "o-")):
+for label, (spread, colour, style) in spreads.items():
     halves = [results.T[n - 1] * spread / math.sqrt(n) for n in range(2, 11)]
-    label = f"deviation {spread:.1f}" + (", as measured" if spread == sd else "")
     axis.plot(range(2, 11), halves, style, color=colour, label=label)
 axis.axhline(1, color="black", linewidth=0.8)
 axis.set(yscale="log", xlabel="seeds", ylabel="half the interval, points")
 axis.legend()
 show(figure, "Half the interval against the number of seeds, falling steeply at first: for small "
-             "and for large scatter between seeds, and for the scatter of our own pairs.")
+             "and for large scatter between seeds, and for that of our own pairs once measured.")
 
 # %% [markdown]
 # Where a curve crosses the black line, a gain of one point can be told from none. The step from two seeds to three is the best bargain in
