@@ -5,8 +5,9 @@
 
 import copy
 import shutil
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partialmethod
 from unittest import mock
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms import functional as TF
 
 from benchmarks import timing
-from mae_lib import cli, hardware, losses
+from mae_lib import cli, hardware, losses, model
 from mae_lib import step as steps
 from mae_lib.augment import normalise
 from mae_lib.masking import take_patches
@@ -41,14 +42,22 @@ def embed_all(self: MaskedAutoencoder, patches: Tensor, ids_keep: Tensor) -> Ten
     return self.norm(x)
 
 
+def gather_patches(x: Tensor, ids: Tensor) -> Tensor:
+    return x.gather(1, ids[:, :, None].expand(-1, -1, x.shape[2]))
+
+
 def products_and_softmax(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
+    return (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1) @ v
 
 
-def fused_attention(
-    self: Attention, x: Tensor, ids: Tensor | None = None, dtype: torch.dtype | None = None
+def attention(
+    self: Attention, x: Tensor, ids: Tensor | None = None,
+    attend: Callable = F.scaled_dot_product_attention, dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Attention by torch's fused kernels, at `dtype` or the precision of the products around it."""
+    """Attention by torch's fused kernels, at `dtype` or the precision of the products around it.
+
+    `attend` stands for another way to compute it.
+    """
     b, n, d = x.shape
     qkv = self.qkv(x)
     q, k, v = qkv.to(dtype or qkv.dtype).reshape(b, n, 3, self.num_heads, -1).unbind(2)
@@ -56,12 +65,8 @@ def fused_attention(
         q = take_patches(q.flatten(2), ids).unflatten(2, q.shape[2:])
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
     with torch.autocast(x.device.type, enabled=False):
-        x = F.scaled_dot_product_attention(q, k, v).to(qkv.dtype)
+        x = attend(q, k, v).to(qkv.dtype)
     return self.proj(x.transpose(1, 2).reshape(b, -1, d))
-
-
-def fused_attention_in_float32(self: Attention, x: Tensor, ids: Tensor | None = None) -> Tensor:
-    return fused_attention(self, x, ids, torch.float32)
 
 
 def normalise_in_passes(patches: Tensor) -> Tensor:
@@ -97,39 +102,50 @@ def main() -> None:
     if arguments.contender:
         return timing.serve(timing.our_step(arguments), device)
 
-    def ours(kind=fastest_step, replace: tuple | None = None) -> timing.Contender:
-        """A step of this kind, with `replace`, (owner, name, new), in force."""
-        context = partial(mock.patch.object, *replace) if replace else nullcontext
+    def ours(*replaced: tuple, kind=fastest_step) -> timing.Contender:
+        """A step of this kind, with (owner, name, new) `replaced` in it."""
+
+        @contextmanager
+        def context() -> Iterator[None]:
+            with ExitStack() as stack:
+                for owner_name_new in replaced:
+                    stack.enter_context(mock.patch.object(*owner_name_new))
+                yield
+
         return timing.here(timing.our_step(arguments, kind), device, context)
 
     contenders = {
         "as it is": ours(),
-        "every patch predicted": ours(replace=(MaskedAutoencoder, "decode", decode_all)),
+        "every patch predicted": ours((MaskedAutoencoder, "decode", decode_all)),
         "every patch embedded, by a convolution":
-            ours(replace=(MaskedAutoencoder, "_encode", embed_all)),
+            ours((MaskedAutoencoder, "_encode", embed_all)),
+        "patches picked value by value": ours((model, "take_patches", gather_patches),
+                                              (losses, "take_patches", gather_patches)),
         "patches normalised in several passes":
-            ours(replace=(losses, "normalise_patches", normalise_in_passes)),
+            ours((losses, "normalise_patches", normalise_in_passes)),
     }
     if device.type == "cpu" and arguments.precision == "bf16":  # ours is products and softmax
-        contenders["fused attention"] = ours(replace=(Attention, "forward", fused_attention))
-        contenders["fused attention in float32"] = ours(
-            replace=(Attention, "forward", fused_attention_in_float32))
+        for name, changes in {
+            "attention's values not together": {"attend": products_and_softmax},
+            "fused attention": {}, "fused attention in float32": {"dtype": torch.float32},
+        }.items():
+            contenders[name] = ours((Attention, "forward", partialmethod(attention, **changes)))
     else:
         contenders["attention as products and softmax"] = ours(
-            replace=(F, "scaled_dot_product_attention", products_and_softmax))
+            (F, "scaled_dot_product_attention", products_and_softmax))
     if device.type == "cuda":
-        contenders["every kernel launched from Python"] = ours(TrainStep)
-        contenders["compiled and recorded"] = ours(timing.compiled)
+        contenders["every kernel launched from Python"] = ours(kind=TrainStep)
+        contenders["compiled and recorded"] = ours(kind=timing.compiled)
     else:
-        contenders["crops one image at a time"] = ours(replace=(steps, "crop", crop_one_by_one))
-        contenders["AdamW parameter by parameter"] = ours(ParameterByParameter)
+        contenders["crops one image at a time"] = ours((steps, "crop", crop_one_by_one))
+        contenders["AdamW parameter by parameter"] = ours(kind=ParameterByParameter)
         contenders["glibc's usual memory policy"] = timing.Apart("gains", "usual")
         spinning = timing.Apart("gains", "kept", GOMP_SPINCOUNT="300000")  # GNU OpenMP's default
         contenders["threads that wait awake"] = spinning
         contenders["as it is, beside a busy process"] = timing.crowded(ours())
         contenders["threads that wait awake, beside a busy process"] = timing.crowded(spinning)
         if shutil.which("g++"):
-            contenders["compiled"] = ours(timing.compiled)
+            contenders["compiled"] = ours(kind=timing.compiled)
     times = timing.in_turns(contenders, arguments)
     rows = [{"name": name, **timing.speed(found, arguments.batch_size),
              "seconds_ratio": timing.ratio_of(found, times["as it is"])}

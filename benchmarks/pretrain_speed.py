@@ -112,12 +112,12 @@ def measure(names: list[str], arguments: argparse.Namespace) -> list[dict]:
         plain = "ours" if name == COMPILED else name
         work = timing.multiply_adds(step_of(plain, few), 4)
         row = {"name": name, **timing.speed(times[name], arguments.batch_size),
-               "ours_is_faster_by": timing.ratio_of(times[name], times["ours"]),
+               **timing.ratio_with_interval("ours_is_faster_by", times[name], times["ours"]),
                "multiply_adds": work, "peak_memory_mb": memory[name]}
         row["share_of_matrix_rate"] = row["images_per_second"] * work / rate
         end = timing.speed(times[name + END], arguments.batch_size)
-        row |= {"end_to_end": end["images_per_second"], "ours_is_faster_by_end_to_end":
-                timing.ratio_of(times[name + END], times["ours" + END])}
+        row |= {"end_to_end": end["images_per_second"], **timing.ratio_with_interval(
+            "ours_is_faster_by_end_to_end", times[name + END], times["ours" + END])}
         rows.append(row)
     return rows
 

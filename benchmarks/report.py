@@ -33,19 +33,28 @@ def more(ratio: float, digits: int) -> str:
     return f"{100 * (ratio - 1):+.{digits}f} %"
 
 
+def half_interval(row: dict, name: str, digits: int, factor: float = 1.0) -> str:
+    """" ± half the 95 % interval" of the row's ratio, `factor` times; empty where there is none."""
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    return f" ± {factor * (high - low) / 2:.{digits}f}" if low else ""
+
+
 def more_with_interval(row: dict) -> str:
-    """The extra time, with half its 95 % interval where there is one."""
-    low, high = (row.get(f"seconds_ratio_{end}") for end in ("low", "high"))
-    half = f" ± {50 * (high - low):.1f}" if low else ""
+    half = half_interval(row, "seconds_ratio", 1, 100)
     return more(row["seconds_ratio"], 1).replace(" %", f"{half} %")
+
+
+def times_faster(row: dict, name: str) -> str:
+    half = half_interval(row, name, 2) if row["name"] != "ours" else ""
+    return f"{row[name]:.2f}{half}×"
 
 
 def pretrain_speed(m: dict) -> str:
     titles = ["", "step, images/s", "ours is", "end to end, images/s", "ours is",
               "multiply-adds per image", "share of matrix-product rate", "peak memory"]
     return table(titles, [[
-        r["name"], f"{r['images_per_second']:,.0f}", f"{r['ours_is_faster_by']:.2f}×",
-        f"{r['end_to_end']:,.0f}", f"{r['ours_is_faster_by_end_to_end']:.2f}×",
+        r["name"], f"{r['images_per_second']:,.0f}", times_faster(r, "ours_is_faster_by"),
+        f"{r['end_to_end']:,.0f}", times_faster(r, "ours_is_faster_by_end_to_end"),
         f"{r['multiply_adds'] / 1e6:,.0f} M", f"{r['share_of_matrix_rate']:.0%}",
         f"{r['peak_memory_mb']:,.0f} MB",
     ] for r in m["rows"]])

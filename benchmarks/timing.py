@@ -177,12 +177,14 @@ def ratio_of(slow: list[float], fast: list[float]) -> float:
     return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
 
 
-def ratio_with_interval(slow: list[float], fast: list[float]) -> dict[str, float]:
-    """`ratio_of`, and where there are several rounds the 95 % interval of their mean."""
-    found = {"seconds_ratio": ratio_of(slow, fast)}
+def ratio_with_interval(name: str, slow: list[float], fast: list[float]) -> dict[str, float]:
+    """`ratio_of` under `name`, and where there are several rounds the 95 % interval of their mean,
+    under `name`_low and `name`_high.
+    """
+    found = {name: ratio_of(slow, fast)}
     if len(slow) > 1:
         _, low, high = student([s / f for s, f in zip(slow, fast, strict=True)])
-        found |= {"seconds_ratio_low": low, "seconds_ratio_high": high}
+        found |= {f"{name}_low": low, f"{name}_high": high}
     return found
 
 

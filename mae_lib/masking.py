@@ -73,8 +73,12 @@ def random_masking(
 
 
 def take_patches(x: Tensor, ids: Tensor) -> Tensor:
-    """Pick patches `ids` (B, K) of x (B, L, D): (B, K, D)."""
-    return x.gather(1, ids[:, :, None].expand(-1, -1, x.shape[2]))
+    """Pick patches `ids` (B, K), each from 0 to L − 1, of x (B, L, D): (B, K, D)."""
+    b, length, _ = x.shape
+    first = torch.arange(0, b * length, length, device=x.device)  # of each image, in the batch
+    # Copies patch by patch: many times faster than gather, which picks every value by itself.
+    taken = x.flatten(0, 1).index_select(0, (first[:, None] + ids).flatten())
+    return taken.unflatten(0, ids.shape)
 
 
 def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
