@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mae_lib import cli, evaluate, hardware
-from mae_lib.checkpoints import ASSETS, checksum, load_shipped, save_checkpoint
+from mae_lib.checkpoints import ASSETS, checksum, load_shipped
 from mae_lib.compare import command
 from mae_lib.config import RECIPES, FineTuneConfig
 from mae_lib.data import ImageSet
-from mae_lib.optim import adamw
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import Results
 
@@ -56,26 +56,20 @@ class Trial:
         return {"lp": found.entry()}
 
     def fine_tune(self, name: str, recipe: FineTuneConfig, seed: int, file: Path) -> dict:
-        if name.startswith("from the probe") and not file.exists():
-            self.start_at_the_probe(recipe, file)
-        found = evaluate.fine_tune(self.model, self.data, recipe, seed, self.precision, name, file)
+        head = self.head() if name.startswith("from the probe") else None
+        found = evaluate.fine_tune(self.model, self.data, recipe, seed, self.precision, name, file,
+                                   head=head)
         file.unlink(missing_ok=True)
         return {"ft": found.entry()}
 
-    def start_at_the_probe(self, recipe: FineTuneConfig, file: Path) -> None:
-        """A checkpoint of no epochs, whose head says what the probe says."""
+    def head(self) -> Tensor:
+        """A head (D + 1, classes) that says what the probe says."""
         train, mirrored, _ = self.features()
         mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
         x, labels = (torch.cat([train, mirrored]) - mean) / std, self.data.train_labels.repeat(2)
         weights = evaluate.fit_logistic(x, labels, len(self.data.classes), 1e-3)
-        classifier = evaluate.Classifier(self.model, len(self.data.classes))
-        with torch.no_grad():
-            classifier.head.weight.copy_((weights[:-1] / std[:, None]).T)
-            classifier.head.bias.copy_(weights[-1] - (mean / std) @ weights[:-1])
-        optimizer = adamw(classifier, recipe.weight_decay, recipe.layer_decay)
-        scaler = torch.amp.GradScaler(enabled=self.precision == "fp16")
-        save_checkpoint(file, {"epoch": 0, "model": classifier.state_dict(),
-                               "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()})
+        slopes = weights[:-1] / std[:, None]
+        return torch.cat([slopes, (weights[-1] - mean @ slopes)[None]])
 
 
 def main() -> None:

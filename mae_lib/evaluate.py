@@ -176,24 +176,35 @@ class Classifier(nn.Module):
 def fine_tune(
     model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, seed: int = 0,
     precision: str = "fp32", label: str = "", checkpoint: Path | None = None, progress: bool = True,
+    head: Tensor | None = None,
 ) -> Accuracy:
     """Train encoder and a new head on the labelled images, then read the test set: FT@1.
 
     `model` is left as it was. With `checkpoint`, a file, an interrupted run goes on from its last
-    epoch. The same call on a randomly initialised model is the from-scratch baseline.
+    epoch. The same call on a randomly initialised model is the from-scratch baseline. The head
+    starts at random, or at `head` (D + 1, classes), the bias last.
+
+    Raises ValueError if `checkpoint` is of a run with other settings.
     """
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = Classifier(model, len(data.classes)).to(device)
+    if head is not None:
+        with torch.no_grad():
+            classifier.head.weight.copy_(head[:-1].T)
+            classifier.head.bias.copy_(head[-1])
     optimizer = adamw(classifier, cfg.weight_decay, cfg.layer_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     cast = hardware.autocast(device, precision)
     labels = data.train_labels.to(device)
     iters = -(-len(labels) // cfg.batch_size)
+    settings = {**vars(cfg), "seed": seed, "precision": precision, "images": len(labels)}
     done = 0
     if checkpoint and checkpoint.exists():
         state = load_checkpoint(checkpoint)
+        if state["settings"] != settings:
+            raise ValueError(f"{checkpoint} holds a run with other settings; delete it first.")
         classifier.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
@@ -222,7 +233,7 @@ def fine_tune(
             if i % 10 == 0 or i == iters - 1:
                 bar.set_postfix_str(f"lr={lr:.2e}, loss={loss.item():.4f}")
         if checkpoint:
-            state = {"epoch": epoch + 1, "model": classifier.state_dict(),
+            state = {"settings": settings, "epoch": epoch + 1, "model": classifier.state_dict(),
                      "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
             save_checkpoint(checkpoint, state)
     classifier.eval()

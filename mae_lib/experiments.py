@@ -8,11 +8,12 @@ before test images judge what it found. Workers take the next run that nobody ha
 command given again, here or in a second terminal, goes on with what is left.
 """
 
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +22,15 @@ from mae_lib import cli, hardware
 from mae_lib.compare import Comparison
 from mae_lib.config import FineTuneConfig, variant_settings
 from mae_lib.pretrain import add_data_arguments, data_from
-from mae_lib.results import Results
+from mae_lib.results import Accuracy, Results, paired_difference
 
 # What is searched, in this order: parts of a variant's name. The first is where the search begins.
 RECIPE_AXES = (
-    ("lr=0.0006", "lr=0.0012", "lr=0.0024", "lr=0.0048"),
-    ("decoder_depth=4", "decoder_depth=2", "decoder_depth=1"),
-    ("batch_size=128", "batch_size=64", "batch_size=256"),
+    ("decoder_depth=1", "decoder_depth=4"),
+    ("lr=0.0012", "lr=0.0006", "lr=0.0024"),
+    ("batch_size=128", "batch_size=64"),
     ("norm_pix=yes", "norm_pix=no"),
-    ("crop_scale=0.2", "crop_scale=0.08", "crop_scale=0.5"),
+    ("crop_scale=0.2", "crop_scale=0.08"),
 )
 # The same for the add-ons, upon the recipe found: strengths and forms that were not specified.
 ADD_ON_AXES = (
@@ -87,9 +88,9 @@ class Scale:
 
 SMALL, BRIEF = dict(preset="specified", img_size=64, patch_size=8), dict(epochs=15, warmup_epochs=2)
 SCALES = {
-    "cpu": Scale("64-pixel images in patches of 8, 12,000 of them", SMALL, BRIEF, 12_000, 12_000),
+    "cpu": Scale("64-pixel images in patches of 8, 24,000 of them", SMALL, BRIEF, 24_000, 24_000),
     "long": Scale("the same with all images, and the recipe tuned for cpu", SMALL,
-                  dict(epochs=30, warmup_epochs=3), None, 12_000),
+                  dict(epochs=30, warmup_epochs=3), None, 24_000),
     "gpu": Scale("the specified shape, epochs of 100,000 images whatever there are",
                  dict(preset="specified", images_per_epoch=100_000), {}),
 }
@@ -108,6 +109,28 @@ class Job:
         if self.variant is None:
             return self.comparison.baselines(self.seed)
         return [self.comparison.variant(self.variant, self.seed)]
+
+
+def best_probe(records: list[dict]) -> int:
+    """The place of the record with the highest probe."""
+    scores = [record["measures"]["lp_cv"]["value"] for record in records]
+    return scores.index(max(scores))
+
+
+def lowest_loss_of_the_best(records: list[dict]) -> int:
+    """The place of the record with the lowest validation loss, of those whose probe cannot be told
+    from the highest one: where probes only differ by chance, the model that has learned more.
+    """
+    best = Accuracy.from_entry(records[best_probe(records)]["measures"]["lp_cv"])
+
+    def loss(i: int) -> float:
+        measures = records[i]["measures"]
+        if "failed" in measures:
+            return math.inf
+        _, low, _ = paired_difference(Accuracy.from_entry(measures["lp_cv"]), best)
+        return math.inf if low > 0 else measures["epochs"][-1]["val_loss"]
+
+    return min(range(len(records)), key=loss)
 
 
 class Laboratory:
@@ -143,24 +166,28 @@ class Laboratory:
             waiting = self.attempt(waiting)
         return [record for job in jobs for record in job.records()]
 
-    def search(self, kind: str, axes: tuple[tuple[str, ...], ...], start: str = "") -> str:
+    def search(
+        self, kind: str, axes: tuple[tuple[str, ...], ...], start: str = "",
+        choose: Callable[[list[dict]], int] = best_probe,
+    ) -> str:
         """The best part of every axis upon the variant `start`, as a variant.
 
-        Cross-validation on the training images decides, with one seed; no test image is read.
+        `choose` tells the place of the best of some records. They are of one seed, with the linear
+        probe cross-validated on the training images; no test image is read.
         """
         chosen, data = [values[0] for values in axes], self.template.data
         data = replace(data, unlabeled=data.unlabeled[: self.tuning_limit])
         comparison = self._comparison(kind, start, data=data, fine_tune=None, choosing=True)
         for i, values in enumerate(axes):
             variants = ["+".join([*chosen[:i], value, *chosen[i + 1:]]) for value in values]
-            records = self.run([Job(comparison, variant, 0) for variant in variants])
-            scores = [record["measures"]["lp_cv"]["value"] for record in records]
-            chosen[i] = values[scores.index(max(scores))]
+            chosen[i] = values[choose(self.run([Job(comparison, v, 0) for v in variants]))]
         return "+".join(chosen)
 
     def jobs(self, study: Study) -> list[Job]:
         """The runs of a study. Searches first, where that is not done and the study needs it."""
-        start = self.search("tuning", RECIPE_AXES) if study.recipe == "tuned" else ""
+        start = ""
+        if study.recipe == "tuned":
+            start = self.search("tuning", RECIPE_AXES, choose=lowest_loss_of_the_best)
         changes = {} if study.fine_tune else {"fine_tune": None}
         comparison = self._comparison(study.recipe, start, **changes)
         variants = [self.search("searching", ADD_ON_AXES, start) if variant == FOUND else variant

@@ -210,6 +210,23 @@ def test_interrupted_fine_tuning_goes_on_where_it_was(tmp_path, monkeypatch):
     assert torch.equal(found.correct, whole.correct)
 
 
+def test_fine_tuning_does_not_go_on_with_other_settings(tmp_path):
+    m, data, file = model(), coloured(20), tmp_path / "ft.pt"
+    E.fine_tune(m, data, replace(FAST, epochs=1), checkpoint=file, progress=False)
+    for cfg, seed in ((replace(FAST, epochs=1, layer_decay=0.5), 0), (replace(FAST, epochs=1), 1)):
+        with pytest.raises(ValueError, match="holds a run with other settings; delete it"):
+            E.fine_tune(m, data, cfg, seed, checkpoint=file, progress=False)
+
+
+def test_fine_tuning_starts_at_the_head_it_is_given():
+    m, data = model(), coloured(40)
+    head = torch.randn(m.embed_dim + 1, len(data.classes))
+    still = replace(FAST, epochs=1, lr=1e-12, warmup_epochs=0)
+    found = E.fine_tune(m, data, still, progress=False, head=head)
+    logits = E.extract_features(m, data.test) @ head[:-1] + head[-1]
+    assert torch.equal(found.correct, logits.argmax(dim=1) == data.test_labels)
+
+
 def test_the_seed_matters():
     m, data = model(), coloured(30)
     fast = replace(FAST, epochs=2, lr=1e-4)

@@ -4,12 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from test_compare import folder  # noqa: F401  a small image folder
 
 from mae_lib import experiments as X
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.pretrain import NonFiniteLoss
-from mae_lib.results import Results
+from mae_lib.results import Accuracy, Results
 
 TINY = X.Scale("for this test", dict(
     preset="tiny", img_size=16, patch_size=4, epochs=2, warmup_epochs=1, precision="fp32"),
@@ -76,7 +77,10 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
     assert len(tuning) == 3 and len({r["name"] for r in tuning}) == 3
     assert all(set(r["measures"]) == {"lp_cv", "seconds", "images_per_second", "epochs"}
                for r in tuning), "tuning read the test set"
-    best = max(tuning, key=lambda r: r["measures"]["lp_cv"]["value"])["settings"]
+    rates = tuning[:2]  # the first axis; then another batch size with the better rate
+    better = rates[X.lowest_loss_of_the_best(rates)]["settings"]["lr"]
+    batches = [next(r for r in rates if r["settings"]["lr"] == better), tuning[2]]
+    best = batches[X.lowest_loss_of_the_best(batches)]["settings"]
     tuned = {r["name"]: r for r in by_recipe["tuned"] if "epochs" in r["measures"]}
     assert set(tuned) == {"original", "improved", "shuffled", "curriculum+equal-compute"}
     for record in tuned.values():
@@ -93,6 +97,21 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
         m.setattr("mae_lib.compare.pretrain", None)
         again = run(folder, tmp_path, monkeypatch=monkeypatch)
     assert [r for r in again if r in records] == records and len(again) == len(records) + 3
+
+
+@pytest.mark.parametrize("right, losses, place", [
+    ((500, 700), (0.1, 0.2), 1),  # the probe tells
+    ((690, 700), (0.1, 0.2), 0),  # it cannot: the loss does
+    ((690, 700), (0.2, 0.1), 1),
+    ((690, 400, 700), (0.2, 0.1, 0.3), 0),  # the lowest loss of all is of a bad probe
+])
+def test_where_probes_differ_by_chance_the_lowest_loss_is_chosen(right, losses, place):
+    records = []
+    for i, (n, loss) in enumerate(zip(right, losses, strict=True)):
+        order = torch.randperm(1000, generator=torch.Generator().manual_seed(i))
+        records.append({"measures": {"lp_cv": Accuracy(order < n).entry(),
+                                     "epochs": [{"val_loss": 9}, {"val_loss": loss}]}})
+    assert X.lowest_loss_of_the_best(records) == place
 
 
 def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
