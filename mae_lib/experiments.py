@@ -29,8 +29,7 @@ RECIPE_AXES = (
     ("decoder_depth=1", "decoder_depth=4"),
     ("lr=0.0012", "lr=0.0006", "lr=0.0024"),
     ("batch_size=128", "batch_size=64"),
-    ("norm_pix=yes", "norm_pix=no"),
-    ("crop_scale=0.2", "crop_scale=0.08"),
+    ("norm_pix=yes+crop_scale=0.2", "norm_pix=yes+crop_scale=0.08", "norm_pix=no+crop_scale=0.2"),
 )
 # The same for the add-ons, upon the recipe found: strengths and forms that were not specified.
 ADD_ON_AXES = (

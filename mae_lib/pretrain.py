@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from mae_lib import cli, distributed, hardware
 from mae_lib.augment import denormalise, resize
 from mae_lib.batches import batches, on_device
-from mae_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
+from mae_lib.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from mae_lib.compute import steps_per_epoch
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.data import ImageSet, load_data
@@ -88,8 +88,7 @@ def pretrain(
     and end with the weights that one process would, but for rounding. Each is given all images.
 
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
-    history.jsonl and ends with model.safetensors. A run that has ended there with the same settings
-    is read instead of repeated. `label` stands on the progress bars.
+    history.jsonl and ends with model.safetensors. `label` stands on the progress bars.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
@@ -104,8 +103,6 @@ def pretrain(
         hardware.keep_freed_memory()
     checkpoint = Path(out) / "checkpoint.pt" if out else None
     first = distributed.is_first()  # the process that writes and shows
-    if out and not checkpoint.exists() and (run := _finished(Path(out), cfg, images, device)):
-        return run
     cfg, state = _resume(checkpoint, cfg, len(images), device)
     model = cfg.build_model().to(device)
     train_step = fastest_step(model, cfg)
@@ -160,8 +157,7 @@ def pretrain(
         saved = time.perf_counter()
     model.eval()
     if out and first:
-        about = {"label": label, "images": len(images), **dataclasses.asdict(cfg)}
-        save_weights(Path(out) / "model.safetensors", model, **about)
+        save_weights(Path(out) / "model.safetensors", model, label=label, **dataclasses.asdict(cfg))
     return Run(model, history, seconds, step * cfg.batch_size / max(seconds, 1e-9))
 
 
@@ -182,25 +178,6 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
                 )
         records.append({"kind": "step", "step": step, "lr": lr, "mask_ratio": mask_ratio, **record})
     return records
-
-
-def _finished(
-    out: Path, cfg: PretrainConfig, images: Tensor, device: torch.device
-) -> Run | None:
-    """The run that ended in this folder, if it had these settings and as many images."""
-    path = out / "model.safetensors"
-    if not path.exists():
-        return None
-    model, facts = load_weights(path)
-    wanted = {**dataclasses.asdict(cfg), "images": len(images)}
-    if cfg.precision == "auto":
-        wanted["precision"] = facts.get("precision")
-    steps = cfg.epochs * steps_per_epoch(cfg, len(images))
-    history = History(out / "history.jsonl", steps)
-    if any(facts.get(k) != v for k, v in wanted.items()) or len(history.epochs()) < cfg.epochs:
-        return None
-    seconds = history.epochs()[-1]["seconds"]
-    return Run(model.to(device), history, seconds, steps * cfg.batch_size / max(seconds, 1e-9))
 
 
 def _resume(

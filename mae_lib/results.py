@@ -183,9 +183,11 @@ def table(records: list[dict]) -> str:
 
 def search_list(records: list[dict]) -> str:
     """The variants of a search and what decided between them, as text."""
-    lines = [f"{record['measures']['lp_cv']['value']:5.1f} %  {record['name']}"
-             for record in records]
-    return "\n".join(["LP@1, cross-validated on the training images", *lines])
+    lines = ["LP@1, cross-validated on the training images; validation loss"]
+    for name, found in ((r["name"], r["measures"]) for r in records):
+        loss = found["epochs"][-1]["val_loss"] if "epochs" in found else math.nan
+        lines.append(f"{found['lp_cv']['value']:5.1f} %  {loss:.3f}  {name}")
+    return "\n".join(lines)
 
 
 def _cell(value: Interval | None, digits: int) -> str:

@@ -190,32 +190,6 @@ def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     assert same(first.model, train(out=tmp_path).model)
 
 
-def test_a_finished_run_is_read_when_its_checkpoint_was_cleared_away(tmp_path, monkeypatch):
-    first = train(out=tmp_path)
-    (tmp_path / "checkpoint.pt").unlink()
-    with monkeypatch.context() as m:
-        m.setattr(P, "fastest_step", None)  # nothing is trained
-        again = train(replace(TINY, precision="auto"), out=tmp_path)
-    assert same(first.model, again.model) and not again.model.training
-    assert first.history.records == again.history.records
-    assert again.images_per_second == pytest.approx(first.images_per_second)
-
-
-@pytest.mark.parametrize("change", [{"lr": 2e-3}, {"seed": 1}, {"epochs": 4}, "images", "history"])
-def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(change, tmp_path):
-    first, cfg, images = train(out=tmp_path), TINY, None
-    (tmp_path / "checkpoint.pt").unlink()
-    if change == "images":
-        images = pictures(21)
-    elif change == "history":
-        (tmp_path / "history.jsonl").unlink()
-    else:
-        cfg = replace(TINY, **change)
-    again = train(cfg, tmp_path, images)
-    assert len(again.history.epochs()) == cfg.epochs
-    assert same(again.model, first.model) == (change == "history")
-
-
 
 def test_a_folder_with_another_run_is_refused(tmp_path):
     train(replace(TINY, epochs=2), out=tmp_path)

@@ -34,7 +34,6 @@ from mae_lib import course
 session = course.start()
 
 # %%
-import json
 import math
 from dataclasses import replace
 
@@ -545,6 +544,8 @@ print(f"random init  linear probe {untaught:.2f} % (our records: other photograp
 # `python -m benchmarks.probe_protocols`.) **Predict first:** what moves the score most, the block, mirror images, or more numbers for a picture?
 
 # %%
+import json
+
 rows = json.loads((ASSETS / "probe_protocols.json").read_text("utf-8"))["rows"]
 plain = Accuracy.from_entry(rows[0]["lp_cv"])
 print(f"{plain.percent:.1f} %       {rows[0]['name']}: {rows[0]['features']} numbers")
