@@ -118,13 +118,16 @@ def best_probe(records: list[dict]) -> int:
 
 def lowest_loss_of_the_best(records: list[dict]) -> int:
     """The place of the record with the lowest validation loss, of those whose probe cannot be told
-    from the highest one: where probes only differ by chance, the model that has learned more.
+    from the highest one: where probes only differ by chance, the model that has learned more. With
+    and without norm_pix the loss has different units: there the highest probe decides.
     """
-    best = Accuracy.from_entry(records[best_probe(records)]["measures"]["lp_cv"])
+    highest = records[best_probe(records)]
+    best = Accuracy.from_entry(highest["measures"]["lp_cv"])
 
     def loss(i: int) -> float:
         measures = records[i]["measures"]
-        if "failed" in measures:
+        same_unit = records[i]["settings"]["norm_pix"] == highest["settings"]["norm_pix"]
+        if "failed" in measures or not same_unit:
             return math.inf
         _, low, _ = paired_difference(Accuracy.from_entry(measures["lp_cv"]), best)
         return math.inf if low > 0 else measures["epochs"][-1]["val_loss"]

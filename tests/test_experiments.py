@@ -109,9 +109,13 @@ def test_where_probes_differ_by_chance_the_lowest_loss_is_chosen(right, losses, 
     records = []
     for i, (n, loss) in enumerate(zip(right, losses, strict=True)):
         order = torch.randperm(1000, generator=torch.Generator().manual_seed(i))
-        records.append({"measures": {"lp_cv": Accuracy(order < n).entry(),
+        records.append({"settings": {"norm_pix": True},
+                        "measures": {"lp_cv": Accuracy(order < n).entry(),
                                      "epochs": [{"val_loss": 9}, {"val_loss": loss}]}})
     assert X.lowest_loss_of_the_best(records) == place
+    for record in records[:-1]:  # a loss in another unit: the last has the highest probe
+        record["settings"] = {"norm_pix": False}
+    assert X.lowest_loss_of_the_best(records) == len(records) - 1
 
 
 def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
