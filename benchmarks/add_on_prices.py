@@ -58,11 +58,12 @@ def main() -> None:
     constant = work[num_visible_patches(length, cfg.mask_ratio)]
     curriculum = np.mean([work[num_visible_patches(length, r)] for r in ratios])
     known = [*RATIOS[1:], cfg.mask_ratio]
-    cost = [row["seconds_ratio"] for row in rows if row["name"] in {f"ratio {r}" for r in known}]
-    seconds = np.mean(np.interp(ratios, known, [*cost, 1.0]))
+    rounds = zip(*(times[f"ratio {r}"] for r in RATIOS[1:]), base, strict=True)
+    seconds = [float(np.interp(ratios, known, found).mean()) for found in rounds]
     timing.save("add_on_prices", arguments, rows=rows, curriculum={
         "lengths": len({num_visible_patches(length, r) for r in ratios}),
-        "multiply_adds_ratio": curriculum / constant, "seconds_ratio": float(seconds),
+        "multiply_adds_ratio": curriculum / constant,
+        **timing.ratio_with_interval("seconds_ratio", seconds, base),
     })
     print("Written. The tables: python -m benchmarks.report")
 

@@ -21,7 +21,7 @@ from mae_lib.data import ImageSet
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import Results
 
-CAREFUL = FineTuneConfig(**RECIPES["hour"].fine_tune)
+CAREFUL = FineTuneConfig(**RECIPES["tuned"].fine_tune)
 CARELESS = dict(warmup_epochs=0.0, layer_decay=1.0, label_smoothing=0.0, crop_scale=1.0)
 SHORT = dict(epochs=3, warmup_epochs=0.5)
 RUNS = {  # what each recipe changes of the careful one

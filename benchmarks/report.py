@@ -66,7 +66,7 @@ def add_on_prices(m: dict) -> str:
              more(r["multiply_adds"] / base, 1)] for r in m["rows"]]
     c = m["curriculum"]
     rows.append([f"curriculum, ten epochs ({c['lengths']} sequence lengths)", "",
-                 more(c["seconds_ratio"], 1), more(c["multiply_adds_ratio"], 1)])
+                 more_with_interval(c), more(c["multiply_adds_ratio"], 1)])
     return table(["", "images/s", "time", "multiply-adds"], rows)
 
 

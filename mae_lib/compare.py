@@ -20,7 +20,7 @@ from torch import Tensor
 from mae_lib import cli, evaluate, hardware, plots
 from mae_lib.checkpoints import load_weights
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
-from mae_lib.data import ImageSet
+from mae_lib.data import ImageSet, spread
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.pretrain import NonFiniteLoss, add_data_arguments, data_from, pretrain
 from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
@@ -45,16 +45,13 @@ def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
     """The linear probe on training images, each judged by a probe that never saw it."""
     features, mirrored = (evaluate.extract_features(model, x)
                           for x in (data.train, data.train.flip(3)))
-    accuracy = evaluate.cross_validated_probe(features, data.train_labels, mirrored)
-    return {"lp_cv": accuracy.entry()}
+    return {"lp_cv": evaluate.cross_validated_probe(features, data.train_labels, mirrored).entry()}
 
 
 def _mean_entries(values: dict[str, Tensor]) -> dict:
-    entries = {}
-    for name, value in values.items():
-        mean, low, high = mean_interval(value)
-        entries[name] = {"value": mean, "low": low, "high": high, "images": len(value)}
-    return entries
+    keys = ("value", "low", "high")
+    return {name: dict(zip(keys, mean_interval(value), strict=True), images=len(value))
+            for name, value in values.items()}
 
 
 @dataclasses.dataclass
@@ -123,7 +120,7 @@ class Comparison:
                            "epochs": run.history.epochs()}
             if self.choosing:
                 return {**cross_validated_measure(run.model, data), **pretraining}
-            images = data.test[:RECONSTRUCTION_IMAGES]
+            images = spread(data.test, RECONSTRUCTION_IMAGES)
             quality = evaluate.reconstruction_quality(run.model, images, cfg.norm_pix)
             quality = {method: _mean_entries(values) for method, values in quality.items()}
             return {
@@ -208,10 +205,11 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
     for name, record in pretrained.items():
         path = comparison.folder(name, record["seed"]) / "model.safetensors"
         if path.exists():
-            models[name] = load_weights(path)[0], record["settings"]["norm_pix"]
+            model, facts = load_weights(path)
+            if facts.items() <= (record["settings"] | {"label": facts["label"]}).items():
+                models[name] = model, facts["norm_pix"]  # not of a later run with other settings
     if models:
-        spread = torch.linspace(0, len(data.test) - 1, 5).long()
-        figure = plots.reconstructions(models, data.test[spread], 0.75, title)
+        figure = plots.reconstructions(models, spread(data.test, 5), 0.75, title)
         paths.append(plots.save(figure, folder / "compare_reconstructions.png"))
     return paths
 

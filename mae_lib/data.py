@@ -13,6 +13,7 @@ from glob import escape, glob
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import datasets
@@ -45,6 +46,12 @@ class ImageSet:
     def __repr__(self) -> str:
         counts = f"{len(self.unlabeled)} unlabeled, {len(self.train)} train, {len(self.test)} test"
         return f"ImageSet({self.name}: {counts}, {len(self.classes)} classes)"
+
+
+def spread(images: Tensor, count: int) -> Tensor:
+    """`count` images (N, …) from all over a set, which may be sorted by class; all if fewer."""
+    count = min(count, len(images))
+    return images[torch.arange(count) * len(images) // max(count, 1)]
 
 
 def load_data(

@@ -223,9 +223,8 @@ def fine_tune(
             x = random_resized_crop(batch, model.img_size, generator, (cfg.crop_scale, 1.0))
             with cast:
                 logits = classifier(x)
-            loss = F.cross_entropy(
-                logits.float(), labels[ids.to(device)], label_smoothing=cfg.label_smoothing
-            )
+            loss = F.cross_entropy(logits.float(), labels[ids.to(device)],
+                                   label_smoothing=cfg.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.step(optimizer)

@@ -19,11 +19,12 @@ def composite(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
 def masked_psnr(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
     """Peak signal-to-noise ratio on masked pixels, in dB, (B,): −10·log₁₀ of the squared error.
 
-    Predictions are clipped to [0, 1], as any screen does. Images without a masked pixel give inf.
+    Predictions are clipped to [0, 1], as any screen does. 100 dB is the highest value: of equal
+    images, or where no pixel is masked.
     """
     error = (pred_img.clamp(0, 1) - tgt_img).square().mean(dim=1, keepdim=True) * mask_img
     mse = error.sum(dim=(1, 2, 3)) / mask_img.sum(dim=(1, 2, 3)).clamp(min=1)
-    return -10 * mse.log10()
+    return -10 * mse.clamp(min=1e-10).log10()
 
 
 def masked_hf_error(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:

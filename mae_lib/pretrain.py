@@ -20,10 +20,10 @@ from mae_lib.batches import batches, on_device
 from mae_lib.checkpoints import load_checkpoint, save_checkpoint, save_weights
 from mae_lib.compute import steps_per_epoch
 from mae_lib.config import PretrainConfig, variant_settings
-from mae_lib.data import ImageSet, load_data
+from mae_lib.data import ImageSet, load_data, spread
 from mae_lib.hardware import Purpose
 from mae_lib.history import History
-from mae_lib.losses import mae_loss, predicted_images
+from mae_lib.losses import mae_loss, predicted_images, uniformity_loss
 from mae_lib.masking import training_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import MaskedAutoencoder
@@ -51,7 +51,7 @@ class Run:
 
 @torch.no_grad()
 def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast) -> dict:
-    """The reconstruction loss, masked PSNR (dB) and effective rank of features on fixed images.
+    """Reconstruction loss, masked PSNR (dB), effective rank and uniformity on fixed images (≥ 2).
 
     Masks are fixed too, at ratio 0.75 whatever the curriculum does, and for every seed and variant:
     only so can losses be compared between runs and epochs.
@@ -70,10 +70,12 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
         pred = predicted_images(output.pred, x, model.patch_size, cfg.norm_pix)
         mask = patch_mask_to_pixels(output.mask, model.patch_size)
         psnr.append(masked_psnr(denormalise(pred), denormalise(x), mask).cpu())
+    features = torch.cat(features)
     return {
         "val_loss": loss / len(images),
         "val_psnr": float(torch.cat(psnr).mean()),
-        "effective_rank": effective_rank(torch.cat(features)),
+        "effective_rank": effective_rank(features),
+        "uniformity": float(uniformity_loss(features[:, None])),
     }
 
 
@@ -82,7 +84,7 @@ def pretrain(
     images: Tensor, validation_images: Tensor, cfg: PretrainConfig, out: Path | None = None,
     device: torch.device | None = None, label: str = "Original", progress: bool = True,
 ) -> Run:
-    """Pretrain on `images`, uint8 (N, 3, H, W), and validate on others, every epoch.
+    """Pretrain on `images`, uint8 (N, 3, H, W), and validate on some of the others, every epoch.
 
     Under torchrun, after `distributed.join`, the processes share every batch of `cfg.batch_size`,
     and end with the weights that one process would, but for rounding. Each is given all images.
@@ -95,9 +97,8 @@ def pretrain(
     """
     cfg.check()
     if len(images) < cfg.batch_size:
-        raise ValueError(
-            f"{len(images)} images do not fill one batch of {cfg.batch_size}; lower batch_size."
-        )
+        raise ValueError(f"{len(images)} images do not fill one batch of {cfg.batch_size}; lower "
+                         "batch_size.")
     device = device or hardware.pick_device()
     if device.type == "cpu":
         hardware.keep_freed_memory()
@@ -111,7 +112,7 @@ def pretrain(
         train_step.load_state_dict(state)
         step, seconds = state["step"], state["seconds"]
     history = History(Path(out) / "history.jsonl" if out and first else None, step)
-    validation_images = validation_images[:VALIDATION_IMAGES]
+    validation_images = spread(validation_images, VALIDATION_IMAGES)
     iters = steps_per_epoch(cfg, len(images))
     feed = batches(on_device(images, device), cfg.batch_size, cfg.seed, step, device)
 
@@ -174,8 +175,7 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
                 raise NonFiniteLoss(
                     f"The {long_name} loss became {value} at step {step}; the checkpoint from "
                     f"before is kept. Try a lower learning rate than {cfg.lr:g}, a longer warm-up, "
-                    f"or --precision fp32."
-                )
+                    "or --precision fp32.")
         records.append({"kind": "step", "step": step, "lr": lr, "mask_ratio": mask_ratio, **record})
     return records
 
@@ -194,10 +194,8 @@ def _resume(
     changed = [f"{k} {theirs.get(k)} → {v}" for k, v in ours.items() if theirs.get(k) != v]
     changed += [f"images {state['images']} → {images}"] * (state["images"] != images)
     if changed:
-        raise ValueError(
-            f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
-            f"choose another folder, or delete that one."
-        )
+        raise ValueError(f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
+                         "choose another folder, or delete that one.")
     return PretrainConfig(**ours), state
 
 

@@ -50,9 +50,11 @@ def about(evidence: Evidence) -> str:
     if not found:
         return "No experiment has been recorded yet."
     data, settings, seeds = evidence.data, found[0]["settings"], len(found)
+    patch = settings["patch_size"]
     return (f"{data['unlabeled']:,} photographs of {data['pixels']} pixels without labels "
             f"({data['name']}), {data['train']:,} with labels of {data['classes']} classes and "
-            f"{data['test']:,} to test; {settings['epochs']} epochs, {seeds} "
+            f"{data['test']:,} to test; {f'patches of {patch} pixels, ' * bool(patch)}"
+            f"{settings['epochs']} epochs, {seeds} "
             f"seed{'s'[: seeds > 1]}, {found[0]['device']}, {settings['precision']}.")
 
 
@@ -72,10 +74,11 @@ def headline(evidence: Evidence) -> str:
     if found is None:
         return "The three add-ons together have not been measured yet."
     value, low, high = found
+    interval = f"95 % interval {low:+.1f} to {high:+.1f}" if low == low else "one seed: no interval"
     claim = next(claim for claim in LEDGER if claim.test == TUNED)
     return (f"The three add-ons together change linear-probe accuracy by **{value:+.1f} points** "
-            f"(95 % interval {low:+.1f} to {high:+.1f}); reported were {reported:+.1f}. The claim "
-            f"of a gain that large: **{claim.judge(evidence).verdict}**.")
+            f"({interval}); reported were {reported:+.1f}. The claim of a gain that large: "
+            f"**{claim.judge(evidence).verdict}**.")
 
 
 def ledger_table(evidence: Evidence) -> str:
@@ -213,7 +216,9 @@ def pictures(evidence: Evidence) -> dict[str, Figure]:
 
 def digest(evidence: Evidence) -> str:
     """What the pictures were drawn from; each file holds it."""
-    text = json.dumps([evidence.records, evidence.prices, blocks(evidence)], sort_keys=True)
+    bounds = [(claim.low, claim.high, claim.better) for claim in LEDGER]
+    drawn = [evidence.records, evidence.prices, blocks(evidence), bounds]
+    text = json.dumps(drawn, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -17,7 +17,8 @@ from mae_lib.checkpoints import write_atomically
 MEASURES = {"lp": ("LP@1 %", 1), "ft": ("FT@1 %", 1), "knn": ("kNN %", 1),
             "psnr": ("PSNR dB", 2), "hf_error": ("HF error", 4)}
 Z = 1.959964  # 97.5 % quantile of the normal distribution
-T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of Student's t
+T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179,
+     2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093)  # the same of Student's t, for n values
 Interval = tuple[float, float, float]  # mean, low, high; low and high are nan where unknown
 
 
@@ -102,10 +103,9 @@ class Results:
 def summarise(records: list[dict], measure: str) -> Interval | None:
     """Mean and 95 % interval of a measure: over seeds if several, else over test images."""
     found = [r["measures"][measure] for r in records if measure in r["measures"]]
-    if len(found) <= 1:
-        triples = ((f["value"], f.get("low", math.nan), f.get("high", math.nan)) for f in found)
-        return next(triples, None)
-    return student([entry["value"] for entry in found])
+    if len(found) > 1:
+        return student([entry["value"] for entry in found])
+    return next((tuple(f.get(k, math.nan) for k in ("value", "low", "high")) for f in found), None)
 
 
 def student(values: list[float]) -> Interval:

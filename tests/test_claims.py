@@ -25,7 +25,8 @@ def judged(effect, **bounds):
     ((1.5, 0.5, 2.5), HOLDS),
     ((1.0, -1.0, 3.0), OPEN),  # nothing to a great deal
     ((-1.0, -2.0, 0.5), FAILS),
-    ((2.5, NAN, NAN), HOLDS),  # known exactly
+    ((2.5, 2.5, 2.5), HOLDS),  # known exactly
+    ((2.5, NAN, NAN), OPEN),  # a single run
     (None, OPEN),
 ])
 def test_a_gain_of_two_points(effect, verdict):
@@ -42,7 +43,8 @@ def test_a_fall_by_eight_per_cent(effect, verdict):
 
 @pytest.mark.parametrize("effect, verdict", [
     ((1.0, 0.5, 1.5), HOLDS), ((-3.0, -4.0, -2.0), HOLDS), ((2.0, 1.0, 3.0), OPEN),
-    ((9.0, 8.0, 10.0), FAILS), ((0.0, NAN, NAN), HOLDS), ((10.9, NAN, NAN), FAILS),
+    ((9.0, 8.0, 10.0), FAILS), ((0.0, 0.0, 0.0), HOLDS), ((10.9, 10.9, 10.9), FAILS),
+    ((-3.0, NAN, NAN), OPEN),
 ])
 def test_a_cost_of_two_per_cent_at_most(effect, verdict):
     assert judged(effect, high=2, better=0).verdict == verdict
@@ -50,7 +52,8 @@ def test_a_cost_of_two_per_cent_at_most(effect, verdict):
 
 def test_the_effect_is_told_with_its_interval():
     assert judged((1.234, 0.5, 2.0), low=2).measured() == "+1.2 [+0.5, +2.0] points"
-    assert judged((1.234, NAN, NAN), low=2).measured() == "+1.2 points"
+    for end in (NAN, 1.234):  # a single run; known exactly
+        assert judged((1.234, end, end), low=2).measured() == "+1.2 points"
     assert judged(None, low=2).measured() == "not measured"
 
 
@@ -71,7 +74,7 @@ def evidence(tmp_path):
     records += [record("improved", 7, lp=99)]  # without a partner: no pair
     records += [record("original", 0, "tuned", [{"effective_rank": 60.0}], lp=50, ft=58)]
     # What belongs to no recipe, or to other data, is no evidence.
-    records += [record("original", 1, "hour", lp=99), record("original", 2, "tuning", lp=99)]
+    records += [record("original", 1, "quick", lp=99), record("original", 2, "tuning", lp=99)]
     records += [record("original", 1, lp=99) | {"data": {"name": "others"}}]
     (tmp_path / "results.json").write_text(json.dumps(records))
     rows = [{"name": "+ both", "seconds_ratio": 1.1, "seconds_ratio_low": 1.05,
@@ -93,6 +96,22 @@ def test_effects_are_paired_by_seed(evidence):
     assert evidence.effect("lp", "tuned") is None
 
 
+def test_one_seed_gives_no_interval_even_where_test_images_would(tmp_path):
+    pair = [record(name, 1, lp=lp) for name, lp in (("original", 40), ("improved", 45))]
+    for r in pair:
+        r["measures"]["lp"] |= {"correct": "AAAA", "images": 24, "chosen": ""}
+    (tmp_path / "results.json").write_text(json.dumps(pair))
+    value, low, high = Evidence(tmp_path).effect("lp", "specified")
+    assert value == 5 and low != low and high != high
+
+
+def test_two_records_for_one_seed_are_not_mixed(tmp_path):
+    records = [record("original", 1), record("original", 1) | {"id": "with another batch size"}]
+    (tmp_path / "results.json").write_text(json.dumps(records))
+    with pytest.raises(ValueError, match="several records of 'original', recipe 'specified'"):
+        Evidence(tmp_path).runs("original", "specified")
+
+
 def test_a_main_effect_is_the_mean_of_all_pairs_that_differ_in_the_add_on_alone(tmp_path):
     effects, records = {"curriculum": 1.0, "laplacian": -2.0, "uniformity": 4.0}, []
     for add_ons in itertools.product((0, 1), repeat=3):
@@ -109,6 +128,9 @@ def test_a_main_effect_is_the_mean_of_all_pairs_that_differ_in_the_add_on_alone(
         mean = effect + 0.1
         assert evidence.main_effect("lp", "tuned", name) == pytest.approx(
             (mean, mean - half, mean + half), rel=1e-3)
+    incomplete = [r for r in records if r["name"] != "laplacian" or r["seed"]]
+    (tmp_path / "results.json").write_text(json.dumps(incomplete))
+    assert len(Evidence(tmp_path).pairs("lp", "tuned", "uniformity")) == 4  # of the other seed
     assert evidence.main_effect("lp", "specified", "laplacian") is None
     assert evidence.main_effect("ft", "tuned", "laplacian") is None
 

@@ -84,6 +84,29 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
     assert len(records) == 10 and "over 2 seeds" in text
 
 
+def test_pictures_show_no_weights_of_a_run_with_other_settings(
+    folder, tmp_path, monkeypatch, capsys
+):
+    """Its weights replaced the first run's in the folder; the first record is still found."""
+    shown = []
+    monkeypatch.setattr(C.plots, "reconstructions", lambda models, *_: (
+        shown.append(sorted(models)), C.plots.new_figure(1, 1, 4, 3)[0])[1])
+    for lr in ("0.001", "0.002", "0.001"):
+        run(folder, tmp_path, "--lr", lr, "--variants", "original", monkeypatch=monkeypatch,
+            capsys=capsys)
+    assert shown == [["original"], ["original"]]
+
+
+def test_psnr_is_of_test_images_of_all_classes(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(C, "RECONSTRUCTION_IMAGES", 2)
+    seen, quality = [], C.evaluate.reconstruction_quality
+    monkeypatch.setattr(C.evaluate, "reconstruction_quality", lambda model, images, norm_pix: (
+        seen.append(images), quality(model, images, norm_pix))[1])
+    run(folder, tmp_path, "--variants", "original", monkeypatch=monkeypatch, capsys=capsys)
+    dark, light = seen[0].float().mean(dim=(1, 2, 3))
+    assert len(seen[0]) == 2 and dark < 128 < light
+
+
 def test_an_interrupted_comparison_goes_on(folder, tmp_path, monkeypatch, capsys):
     out, measure, calls = tmp_path / "run", C.encoder_measures, []
 
@@ -141,7 +164,7 @@ def test_two_processes_add_without_losing_records(tmp_path):
     assert {r["id"] for r in R.Results(path).read()} == {f"{n}{i}" for n in "ab" for i in range(20)}
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 10])
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 12, 20])
 def test_intervals_over_seeds_are_students(n):
     values = np.random.default_rng(n).normal(50, 3, n)
     found = R.summarise([record("a", i, lp=v) for i, v in enumerate(values)], "lp")

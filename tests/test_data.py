@@ -27,7 +27,7 @@ from torchvision import datasets
 from mae_lib import data as data_module
 from mae_lib import scenes
 from mae_lib.cache import default_cache, download, map_file, open_or_build
-from mae_lib.data import load_data
+from mae_lib.data import load_data, spread
 
 
 @pytest.fixture
@@ -598,3 +598,11 @@ def test_cifar10_is_downloaded_and_repaired(load, cifar, server, tmp_path, monke
     assert len(load("cifar10", root=tmp_path / "r").train) == 15
     (tmp_path / "r" / datasets.CIFAR10.base_folder / "test_batch").write_bytes(b"damage")
     assert len(load("cifar10", root=tmp_path / "r", cache=tmp_path / "cache2").test) == 3
+
+
+@pytest.mark.parametrize("count, places", [
+    (3, [0, 3, 6]), (10, range(10)), (99, range(10)), (0, [])])
+def test_a_part_of_a_set_is_spread_over_all_of_it(count, places):
+    """Image folders are sorted by class: the first images would be all of one."""
+    assert spread(torch.arange(10), count).tolist() == list(places)
+    assert spread(torch.arange(0), count).tolist() == []

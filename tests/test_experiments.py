@@ -8,7 +8,10 @@ import torch
 from test_compare import folder  # noqa: F401  a small image folder
 
 from mae_lib import experiments as X
-from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.checkpoints import ASSETS
+from mae_lib.compare import Comparison
+from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
+from mae_lib.data import load_data
 from mae_lib.pretrain import NonFiniteLoss
 from mae_lib.results import Accuracy, Results
 
@@ -152,15 +155,16 @@ def test_only_one_process_works_in_a_folder(tmp_path):
 
 
 def test_workers_share_the_runs_and_tell_of_them(folder, tmp_path):  # noqa: F811
-    """In processes of their own, so with the real studies; --help's list is enough to see both."""
+    """In processes of their own, so with the real studies, for which there are too few images."""
     words = ["-m", "mae_lib.experiments", "--data", f"imagefolder:{folder}", "--size", "32",
-             "--studies", "reported", "--workers", "2", "--out", str(tmp_path), "--device", "tpu"]
+             "--studies", "reported", "--workers", "2", "--out", str(tmp_path)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 1
     assert "2 workers; 0 records so far" in done.stdout
     assert "A worker stopped with an error: see the end of" in done.stderr
     for i in (1, 2):
-        assert "error: Unknown device 'tpu'" in (tmp_path / f"worker-{i}.log").read_text()
+        log = (tmp_path / f"worker-{i}.log").read_text()
+        assert "error: 24 images do not fill one batch of 64" in log
 
 
 def test_every_variant_of_the_plan_is_a_valid_setting():
@@ -172,3 +176,21 @@ def test_every_variant_of_the_plan_is_a_valid_setting():
     for axis in (*X.RECIPE_AXES, *X.ADD_ON_AXES):
         settings = [PretrainConfig(**variant_settings(part)) for part in axis]
         assert len(set(settings)) == len(axis)
+
+
+def test_the_tuned_recipe_is_the_winner_of_the_recorded_search(tmp_path, monkeypatch):
+    """`make compare --recipe tuned` trains with what the committed records chose."""
+    limit, records = X.SCALES["cpu"].tuning_limit, Results(ASSETS / "results.json").read()
+    found = {r["name"]: r for r in records
+             if r["recipe"] == "tuning" and r["data"]["unlabeled"] == limit}
+    monkeypatch.setattr(X.Laboratory, "run",
+                        lambda self, jobs: [found[job.variant] for job in jobs])
+    data = load_data("scenes", counts=(2, 2, 2), cache=tmp_path, progress=False)
+    template = Comparison(data, {}, None, tmp_path, Results(tmp_path / "results.json"),
+                          torch.device("cpu"))
+    winner = X.Laboratory(template).search("tuning", X.RECIPE_AXES, "", X.lowest_loss_of_the_best)
+
+    tuned, scale = RECIPES["tuned"], X.SCALES["cpu"]
+    chosen = PretrainConfig(**variant_settings(winner, scale.base))
+    assert PretrainConfig(**tuned.pretrain) == chosen
+    assert FineTuneConfig(**tuned.fine_tune) == FineTuneConfig(**scale.fine_tune)

@@ -84,6 +84,16 @@ def test_validation_is_the_same_for_every_seed_variant_and_epoch(monkeypatch):
     assert all(args == (0.75,) and torch.equal(noise, used[0][1]) for args, noise in used)
 
 
+def test_validation_sees_images_from_all_over_the_set(monkeypatch):
+    """They may be sorted by class; the first ones would be of a single class."""
+    monkeypatch.setattr(P, "VALIDATION_IMAGES", 4)
+    seen, validate = [], P.validate
+    monkeypatch.setattr(P, "validate", lambda model, images, *rest: (
+        seen.append(images), validate(model, images, *rest))[1])
+    train()
+    assert all(torch.equal(images, pictures(8, seed=1)[::2]) for images in seen) and seen
+
+
 def test_validation_loss_is_the_mean_over_images():
     model, images = TINY.build_model(), pictures(70, 16)
     cast = hardware.autocast(CPU, "fp32")
@@ -94,6 +104,10 @@ def test_validation_loss_is_the_mean_over_images():
     assert found["val_loss"] == pytest.approx(
         losses.mae_loss(output.pred, x, output.mask, 4, True).item(), rel=1e-5
     )
+    z = torch.nn.functional.normalize(model.features(x), dim=1).detach().double()
+    kernel = [float((-2 * (a - b).square().sum()).exp())
+              for i, a in enumerate(z) for j, b in enumerate(z) if i != j]
+    assert found["uniformity"] == pytest.approx(np.log(np.mean(kernel)), rel=1e-4)
 
 
 def test_history_has_every_step_and_epoch(tmp_path):

@@ -20,14 +20,15 @@ def run(name, seed, recipe="tuned", **values):
     found = record(name, seed, recipe, CURVE, **values)
     found["measures"] |= {"references": {"masked mean": {}}, "seconds": 1.0,
                           "images_per_second": 9.0}
-    return found | {"settings": {"epochs": 2, "precision": "fp32"}, "device": "abacus", "data": {
+    return found | {"settings": {"epochs": 2, "precision": "fp32", "patch_size": 8}, "device": "abacus", "data": {
         "name": "photographs", "unlabeled": 1200, "train": 50, "test": 80, "classes": 5,
         "pixels": 64}}
 
 
 @pytest.fixture
 def evidence(tmp_path):
-    records = [run(claims.name_of(names), seed, lp=50 + len(names) + seed, ft=60 + seed,
+    gains = (1.0, 1.0, 1.3)  # of an add-on, by seed
+    records = [run(claims.name_of(names), seed, lp=50 + gains[seed] * len(names), ft=60 + seed,
                    knn=40 + seed, psnr=18.0, hf_error=0.2)
                for names in claims.ADD_ON_SETS for seed in (0, 1, 2)]
     records += [run("random init", 0, lp=41.0)]
@@ -58,10 +59,10 @@ def test_the_pictures_were_drawn_from_the_records():
 
 def test_the_headline_has_the_interval_and_the_verdict(evidence):
     text = report.headline(evidence)
-    assert "**+3.0 points** (95 % interval +3.0 to +3.0)" in text
+    assert "**+3.3 points** (95 % interval +2.0 to +4.6)" in text
     assert "reported were +4.2" in text and text.endswith("**holds**.")
     about = report.about(evidence)
-    assert "1,200 photographs of 64 pixels" in about and "3 seeds, abacus" in about
+    assert "1,200 photographs of 64 pixels" in about and "patches of 8" in about and "3 seeds, abacus" in about
 
 
 def test_the_ledger_has_a_row_for_every_claim(evidence):
@@ -69,7 +70,7 @@ def test_the_ledger_has_a_row_for_every_claim(evidence):
     assert len(rows) == len(claims.LEDGER)
     for row, claim in zip(rows, claims.LEDGER, strict=True):
         assert claim.text in row and row.count("|") == 5
-    assert "+3.0 [+3.0, +3.0] points | holds |" in rows[1]
+    assert "+3.3 [+2.0, +4.6] points | holds |" in rows[1]
 
 
 def test_without_records_it_says_so(tmp_path):
@@ -96,9 +97,9 @@ def test_every_picture_is_drawn(evidence, tmp_path):
     left, right = found["add_ons"].axes
     assert [t.get_text() for t in left.get_yticklabels()][-1] == "original"
     assert len(left.get_yticklabels()) == 8
-    assert [t.get_text() for t in right.texts] == ["+1.0"] * 3
+    assert [t.get_text() for t in right.texts] == ["+1.1"] * 3
     words = {t.get_text() for axis in found["ledger"].axes for t in axis.texts}
-    assert {"holds", "does not hold", "cannot tell", "+3.0 [+3.0, +3.0] points"} <= words
+    assert {"holds", "does not hold", "cannot tell", "+3.3 [+2.0, +4.6] points"} <= words
     path = report.save(found["ledger"], tmp_path / "ledger.png", Description="seen")
     with Image.open(path) as picture:
         assert picture.text == {"Description": "seen"} and min(picture.size) > 300
