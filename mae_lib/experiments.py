@@ -55,7 +55,7 @@ class Study:
     variants: tuple[str, ...]
     seeds: tuple[int, ...] = (1, 2, 3)
     fine_tune: bool = False
-    baselines: bool = False
+    baselines: bool = False  # of the first seed
 
 
 # In the order of running: what most depends on comes first.
@@ -199,7 +199,7 @@ class Laboratory:
         variants = [self.search("searching", ADD_ON_AXES, start) if variant == FOUND else variant
                     for variant in study.variants]
         return [Job(comparison, variant, seed) for seed in study.seeds
-                for variant in (*variants, *[None] * study.baselines)]
+                for variant in (*variants, *[None] * (study.baselines and seed == study.seeds[0]))]
 
 
 @contextmanager

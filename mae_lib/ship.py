@@ -1,8 +1,8 @@
 """Put the weights of finished runs into the package, in half precision, each with a model card.
 
-  python -m mae_lib.ship RUNS    # RUNS: the folder of a comparison, with original-seed0 in it
+  python -m mae_lib.ship RUNS    # RUNS: the folder of a comparison, with original-seed1 in it
 
-A run belongs to the record that has the same curves.
+Of several seeds the first is taken. A run belongs to the record that has the same curves.
 """
 
 import json
@@ -55,7 +55,9 @@ def main() -> None:
     runs = parser.parse_args().runs
     records, checksums, text = Results(ASSETS / "results.json").read(), {}, ABOUT
     for name in NAMES:
-        folder = runs / f"{name}-seed0"
+        folder = min(runs.glob(f"{name}-seed*"), default=None)  # the first seed
+        if folder is None:
+            raise ValueError(f"{runs} has no folder {name}-seed…: name the folder of a comparison.")
         model, facts = load_weights(folder / "model.safetensors")
         log = folder / "history.jsonl"
         logged = map(json.loads, log.read_text("utf-8").splitlines() if log.exists() else ())

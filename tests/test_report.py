@@ -20,9 +20,9 @@ def run(name, seed, recipe="tuned", **values):
     found = record(name, seed, recipe, CURVE, **values)
     found["measures"] |= {"references": {"masked mean": {}}, "seconds": 1.0,
                           "images_per_second": 9.0}
-    return found | {"settings": {"epochs": 2, "precision": "fp32", "patch_size": 8}, "device": "abacus", "data": {
+    return found | {"settings": {"epochs": 2, "precision": "fp32", "patch_size": 8}, "data": {
         "name": "photographs", "unlabeled": 1200, "train": 50, "test": 80, "classes": 5,
-        "pixels": 64}}
+        "pixels": 64}, "device": "abacus"}
 
 
 @pytest.fixture
@@ -62,7 +62,8 @@ def test_the_headline_has_the_interval_and_the_verdict(evidence):
     assert "**+3.3 points** (95 % interval +2.0 to +4.6)" in text
     assert "reported were +4.2" in text and text.endswith("**holds**.")
     about = report.about(evidence)
-    assert "1,200 photographs of 64 pixels" in about and "patches of 8" in about and "3 seeds, abacus" in about
+    for words in ("1,200 photographs of 64 pixels", "patches of 8", "3 seeds, abacus"):
+        assert words in about
 
 
 def test_the_ledger_has_a_row_for_every_claim(evidence):

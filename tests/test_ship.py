@@ -69,7 +69,8 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     shutil.copy(checkpoints.ASSETS / "results.json", assets)
     for name in ship.NAMES:
         model, facts = checkpoints.load_shipped(name)
-        folder = runs / f"{name}-seed0"
+        folder = runs / f"{name}-seed1"
+        (runs / f"{name}-seed2").mkdir(parents=True)
         checkpoints.save_weights(folder / "model.safetensors", model, **facts)
         History(folder / "history.jsonl", 0).add(record_of(name)["measures"]["epochs"])
     monkeypatch.setattr(ship, "ASSETS", assets)
@@ -77,7 +78,11 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     ship.main()
     assert json.loads((assets / "weights.json").read_text()).keys() == set(ship.NAMES)
     assert (assets / "README.md").read_text("utf-8") == CARDS
-    history = runs / "improved-seed0" / "history.jsonl"
+    history = runs / "improved-seed1" / "history.jsonl"
     history.write_text(history.read_text().replace('"val_loss": 0.6', '"val_loss": 0.5'))
     with pytest.raises(ValueError, match=r"results.json has no record of the run"):
+        ship.main()
+    shutil.rmtree(history.parent)
+    shutil.rmtree(runs / "improved-seed2")
+    with pytest.raises(ValueError, match="has no folder improved-seed…: name the folder"):
         ship.main()

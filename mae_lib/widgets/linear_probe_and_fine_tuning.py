@@ -168,7 +168,7 @@ def render_intervals(accuracy: float = 50.0, difference: float = 0.3, differ: in
     needed = f"about {math.ceil(float(f'{needed:.2g}')):,}" if d else "no number is enough"
     text = (f"{100 * d:.1f} points on {test_images:,} images: ± {100 * unpaired:.1f} unpaired, "
             f"{verdict(d, unpaired)}; ± {100 * paired:.1f} paired, {verdict(d, paired)}. "
-            f"Needed: {needed}.")
+            f"The paired one is as wide as the difference at: {needed}.")
     return sheet.frame(text)
 
 

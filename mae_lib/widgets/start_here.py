@@ -94,7 +94,7 @@ def title() -> tuple[Figure, str]:
         axis.set_ylabel(text, fontsize=12)
     return figure, ("Photographs of a cup of coffee, a woman in uniform, a rocket at dusk and a "
                     "cat; below, the same with three quarters of their patches grey; below, the "
-                    "grey places painted by the model: blurred, but in the right colours.")
+                    "grey places painted by the model: blurred, in roughly the right colours.")
 
 
 # ---------------------------------------------------------------- the idea in one drawing

@@ -205,7 +205,7 @@ show(figure, "Left, a mosaic of evenly grey squares, as bright as the photograph
 
 # %% [markdown]
 # Nothing was predicted, and yet a grey mosaic of the photograph appears. The help gives the brightness of every
-# hidden patch. It gives no colours, and no edges or shapes within a patch: what you saw of those was the model's own
+# hidden patch. (Contrast, the second number, plays no part here: times zero it is nothing.) It gives no colours, and no edges or shapes within a patch: what you saw of those was the model's own
 # work. Now the same in decibels, averaged over our five photographs. **Expect** one column that hardly changes.
 
 # %%

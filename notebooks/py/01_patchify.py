@@ -77,7 +77,7 @@ print(f"pairs:  {pixels**2:,} or {patches_16**2:,}: {(pixels / patches_16) ** 2:
 
 # %%
 def patchify_slowly(image, p):
-    """(3, H, W) → a list of patches, each a vector of p·p·3 values."""
+    """(3, H, W) → its patches, (L, p·p·3)."""
     tokens = []
     for top in range(0, image.shape[1], p):
         for left in range(0, image.shape[2], p):
@@ -122,7 +122,8 @@ for patch_size in (32, 16, 8):
 # %% [markdown]
 # Four times the tokens, a quarter of the values in each, **sixteen** times the pairs. At 4×4 pixels a
 # patch holds an edge at most; at 56×56 a patch is a picture of its own, and guessing a hidden one from its
-# neighbours becomes hopeless. MAE uses 16×16 for photographs of 224×224; for those of 96×96 we shall use 8×8.
+# neighbours becomes hopeless. MAE uses 16×16 for photographs of 224×224; the weights that come with this course
+# use 8×8, for 64×64.
 
 # %% [markdown]
 # ### ✏️ Exercise 1 · Count tokens  (★☆☆ · 3 minutes)
@@ -241,10 +242,10 @@ show(figure, "Left, the cat. Right, the same values read in another order: a cat
 
 
 # %% [markdown]
-# The colours are gone and every patch is a small mess, yet the cat can still be made out, and this is what
-# makes the bug last: loss curves look fine, and people blame the model. A grey image would not show it
-# at all, as its three channels are equal. So test with what is **asymmetric**: another value in every
-# channel, every row and every column.
+# The colours are gone, as three neighbours of one channel are now read as the red, green and blue of one pixel.
+# And every patch is a small mess, yet the cat can still be made out, and this is what makes the bug last: loss
+# curves look fine, and people blame the model. A test picture with one flat grey in each patch would not show it
+# at all. So test with what is **asymmetric**: another value in every channel, every row and every column.
 
 # %%
 def survives(cut, join):
@@ -355,7 +356,8 @@ figure, axes = new_figure(1, 2, 9, 3.6)
 axes[0, 0].imshow(embedding, aspect="auto", cmap="cividis")
 axes[0, 0].set(title="position embedding", xlabel="value", ylabel="patch")
 picture = axes[0, 1].imshow(similarity.reshape(14, 14), cmap="cividis")
-axes[0, 1].set(title="similarity to row 4, column 9", xlabel="column", ylabel="row")
+axes[0, 1].set(title="similarity to row 4, column 9", xlabel="column", ylabel="row",
+               xticks=range(0, 14, 2), yticks=range(0, 14, 2))
 for axis in axes[0]:
     axis.grid(visible=False)
 figure.colorbar(picture)

@@ -304,13 +304,15 @@ show(figure, "Left, patches of fur in random order, the last quarter grey. Middl
 
 # %% [markdown]
 # It shuffles the shuffled once more. Nothing would stop you from training this way: every token would stand
-# at a stranger's place, and all you would notice is a loss that stays high. Test with an order that is
-# not its own inverse, as our six patches: two swapped patches come back either way.
+# at a stranger's place, and all you would notice is a loss somewhat higher than it could be (notebook 03 measures
+# such a fault). Test with an order that is not its own inverse, as our six patches: two swapped patches come back
+# either way.
 #
 # ## How many stay?
 #
-# The specification that the package follows says `int(196·(1−ratio))`. At 0.75 this is 49. `int` cuts off what is
-# after the decimal point. **Predict:** of 100 patches we hide 90 %. How many stay?
+# The package follows a written **specification** of an original MAE, and of one improved by three additions. With it
+# came a log and a table of *reported* results, one run of each, which this course tests (notebook 10 quotes them). It
+# says `int(196·(1−ratio))`. At 0.75 this is 49. `int` cuts off what is after the decimal point. **Predict:** of 100 patches we hide 90 %. How many stay?
 
 # %%
 for length, ratio in ((196, 0.75), (196, 0.6), (144, 0.75), (100, 0.75), (100, 0.9), (20, 0.9)):
@@ -458,8 +460,8 @@ print("step 1563 drawn again, the same:", torch.equal(step_noise(1563), step_noi
 # %% [markdown]
 # ## Aside: blocks and grids
 #
-# Who says that the noise must be random? Any numbers give an order. Numbers that fall towards the middle hide a
-# **block**; those that favour every second row and column keep a **grid**. **Which of the three is easiest
+# Who says that the noise must be random? Any numbers give an order. Numbers that rise towards the middle hide a
+# **block**; those that are smallest in every second row and column keep a **grid**. **Which of the three is easiest
 # for the rule that spreads neighbours, which hardest?**
 
 # %%
@@ -725,7 +727,7 @@ print(f"for the price of 10 epochs of curriculum, 0.75 gets {10 * (1 + extra(ram
 # ### ✏️ Exercise 4 · What the encoder sees  (★★★ · 7 minutes)
 #
 # Write `mean_visible(cfg, epochs, iters, length)`: how many of `length` patches are visible at a step, on average over
-# all steps of all epochs under `cfg`'s schedule. No step sees half a patch.
+# all steps of all epochs, with the ratio of `schedule_mask_ratio` at every step (not held). No step sees half a patch.
 # The price of a schedule depends on this number, as the cell after the check will show.
 #
 # <details><summary>Hint 1</summary>
@@ -815,11 +817,11 @@ show(figure, "Two curves from one model that never changes: under the curriculum
              "lower and rises for five epochs to meet the other curve, which is level.")
 
 # %% [markdown]
-# How large is this effect beside what was reported? In epoch 1, which ends at ratio 0.55, the improved method's training
-# loss was 0.6655; the original's, at 0.75, was 0.7210.
+# How large is this effect beside what was reported? In its first epoch, which ends at ratio 0.55, the improved method's
+# training loss was 0.6655; the original's, at 0.75, was 0.7210.
 
 # %%
-print(f"reported in epoch 1: {1 - 0.6655 / 0.7210:.0%} lower")
+print(f"reported in the first epoch: {1 - 0.6655 / 0.7210:.0%} lower")
 print(f"our frozen model, from the ratio alone: {1 - by_ratio[0.55] / by_ratio[0.75]:.0%} lower")
 
 # %% [markdown]

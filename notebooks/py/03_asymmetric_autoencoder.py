@@ -73,6 +73,8 @@ show(*widgets.title())
 #
 # $$o_i = \sum_j a_{ij}\, v_j, \qquad a_{ij} = \operatorname{softmax}_j\!\left(\frac{q_i \cdot k_j}{\sqrt d}\right).$$
 #
+# Here $d$ is how many values a query or a key has.
+#
 # We take the queries, keys and values of a real model: the trained weights that come with this course. In their
 # first block, one linear layer makes all three, for all heads at once.
 
@@ -156,8 +158,8 @@ print(f"largest difference from the loop: {(attend(q, k, v) - slow).abs().max():
 # ## Several heads
 #
 # One softmax can look in one way only. So the 192 values are dealt out to six *heads* of 32, each attends on its
-# own, and a last matrix, `proj`, joins what they found. PyTorch has a fused function that never stores the N×N
-# matrix; the library's `Attention` calls it. Expect all three to agree.
+# own, and a last matrix, `proj`, joins what they found. PyTorch has a fused function that need not store the N×N
+# matrix; the library's `Attention` calls it here. Expect all three to agree.
 
 # %%
 q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (1, heads, N, d)
@@ -276,8 +278,8 @@ check.pre_norm_block(pre_norm_block)
 
 # %% [markdown]
 # The library's `Block` is these two lines. Only what a layer reads is normalised, so the sums lead straight from the first
-# block to the last, and gradients straight back; such blocks train well without tricks (Xiong et al. 2020). The
-# first block of the trained model, taken apart:
+# block to the last, and gradients straight back; such blocks train stably even without the warm-up of the learning rate
+# that blocks with the norm after the sum need (Xiong et al. 2020). The first block of the trained model, taken apart:
 
 # %%
 block = trained.blocks[0]
@@ -389,7 +391,7 @@ stage("with mask tokens", slow, 2, 196, 128)
 # <details><summary>Hint 2</summary>
 #
 # `joined.gather(1, index)` reads along the tokens. It wants an index for every value, (B, L, D): give `ids_restore` a last
-# axis and expand it. The library's `take_patches(joined, ids)` does that.
+# axis and expand it. The library's `take_patches(joined, ids)` gives the same.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -623,7 +625,7 @@ for name, network, everything in rows:
 # ### Aside: a larger model, and seconds
 #
 # The paper's model is far larger: ViT-Large, whose decoder is small beside its encoder. A model on the `meta`
-# device has shapes and no numbers, so that we can count it without having its memory.
+# device has shapes and no numbers, so that we can count it without needing the memory that it would fill.
 
 # %%
 with torch.device("meta"):
@@ -640,6 +642,9 @@ print(f"all tokens in the encoder: {(full + decoding) / (short + decoding):.1f} 
 # %% [markdown]
 # There the claim holds: 3.2 by our count, and He et al. report 3.3 (their table 1c); details of what is counted may differ. A
 # number that is right for one model does not carry over to another.
+#
+# Cost is not the only reason to keep mask tokens out of the encoder. One that met them in every training picture never
+# meets them later, on whole pictures; He et al. report clearly worse features for it (the same table).
 #
 # Multiply-adds are not seconds. A rough check of time, in turns and on whatever machine you have; this is the one cell whose
 # output differs from run to run.
@@ -875,4 +880,4 @@ with tempfile.TemporaryDirectory() as folder:
 # - Vaswani, Shazeer, Parmar et al. (2017). *Attention is all you need.* NeurIPS. Attention, heads and blocks.
 # - Xiong, Yang, He et al. (2020). *On layer normalization in the Transformer architecture.* ICML. Why the norm comes first.
 # - Raghu, Unterthiner, Kornblith, Zhang & Dosovitskiy (2021). *Do vision transformers see like convolutional neural networks?* NeurIPS. How far each layer looks.
-# - Xie, Zhang, Cao et al. (2022). *SimMIM: a simple framework for masked image modeling.* CVPR. The symmetric choice: mask tokens in the encoder.
+# - Xie, Zhang, Cao et al. (2022). *SimMIM: a simple framework for masked image modeling.* CVPR. The other choice: mask tokens in the encoder, and one linear layer as decoder.

@@ -4,7 +4,7 @@
 # The model has painted every patch, and now one number has to say how well. Two choices hide in that number:
 # which patches count, and in which units. The first explains the noise in the second picture below. The
 # second explains how a prediction without light and shade becomes the cup in the third picture, by nothing
-# but multiplying and adding. So who painted the cup?
+# but multiplying, adding, and putting the visible patches back. So who painted the cup?
 #
 # **You will be able to**
 #
@@ -237,7 +237,7 @@ ratios = [r / 20 for r in range(2, 19)]
 curves = {}
 for ratio in ratios:
     _, m, _ = random_mask_ids(noise, num_visible_patches(64, ratio))  # (B, L)
-    copier = target * (1 - m[:, :, None])  # 0 is the average colour of normalised images
+    copier = target * (1 - m[:, :, None])  # 0 is ImageNet's average colour
     for name, candidate in (("copier", copier), ("guesser", guesser)):
         for patches_counted, counted in (("hidden", m), ("all", torch.ones_like(m))):
             loss = mae_loss(candidate, images, counted, 6, norm_pix=False)
@@ -519,7 +519,7 @@ show(draw_rows({"mended units": mended, "and visible": whole, "photograph": trut
 
 # %% [markdown]
 # The units bring back light and shade, the visible pixels replace the noise. And something like a cup of
-# coffee has appeared, although all we did was to multiply and add.
+# coffee has appeared, although all we did to the prediction was to multiply and add.
 #
 # **Predict**, then move: which photograph suffers most from the wrong units? What happens if you do not know
 # the hidden patches' means and deviations, and take those of the average visible patch?
@@ -709,7 +709,7 @@ print("the loss fell to less than a tenth:", loss_curve[-1] < loss_curve[0] / 10
 bad_curve, bad_on_hidden, bad_preds = fit(lambda mask: 1 - mask, steps // 2)
 show(draw_curve(bad_curve, bad_on_hidden, "one batch, the loss on visible patches by mistake"),
      "The training loss falls steeply on a logarithmic axis. The dashed line, the error on hidden "
-     "patches, stays level at about 2, where it began.")
+     "patches, dips at first, then stays level at about 2, where it began.")
 print("lower than the right loss after as many steps:", bad_curve[-1] < loss_curve[steps // 2])
 print("the loss fell to less than a tenth:", bad_curve[-1] < bad_curve[0] / 10)
 print("error on hidden patches above 1 all the time:", min(bad_on_hidden) > 1)

@@ -180,13 +180,13 @@ for (name, power), colour in zip(spectra.items(), COLOURS, strict=False):
 axes[0, 0].loglog(f, 3e6 / f**2.0, "--", color="black", label="1 / f²")
 axes[0, 0].set(xlabel="frequency, cycles per picture", ylabel="mean power")
 axes[0, 0].legend(ncols=2)
-show(figure, "Five nearly straight lines on logarithmic axes, falling from left to right, a little "
+show(figure, "Five nearly straight lines on logarithmic axes, falling from left to right, all "
              "steeper than the dashed line of 1 over f squared.")
 
 # %% [markdown]
 # Five pictures of different things, one law: straight lines on logarithmic axes. Over many natural scenes the
-# power falls about as $1/f^2$, the strength as $1/f$ (Field 1987); our five, soft portraits among them, fall
-# somewhat faster. Fast waves are weak in every photograph, so a model that leaves them out pays little.
+# power falls about as $1/f^2$, the strength as $1/f$ (Field 1987); our five fall faster, as the
+# printed exponents say. Fast waves are weak in every photograph, so a model that leaves them out pays little.
 #
 # The idea of the Laplacian term: filter prediction and target so that fast waves become strong, and compare
 # the results.
@@ -205,7 +205,7 @@ print("shifted rows give the same:", fast.tolist() == slow)
 
 # %% [markdown]
 # Zero where the row is flat, and also on the climb: a steady change is no change of change. Where the climb
-# begins and ends there is a 1, and at the jump a pair of spikes, −4 and +4. No loop was needed: three
+# begins there is a 1, where it ends a −1, and at the jump a pair of spikes, −4 and +4. No loop was needed: three
 # shifted views of the row, added.
 #
 # In an image we add the second differences along rows and along columns. That is the **Laplacian**, with
@@ -330,7 +330,7 @@ show(figure, "Left, the cat. Right, its Laplacian: white over large areas, with 
 #
 # ## Its answer to each frequency
 #
-# Give a linear filter a wave, and the same wave comes out, stronger or weaker. How much is its **gain**. For
+# Give a linear filter a wave, and the same wave comes out, stronger or weaker. How many times stronger is called its **gain**. For
 # this kernel, at frequencies $f_x, f_y$ in cycles per pixel,
 #
 # $$\text{gain} = 4 - 2\cos 2\pi f_x - 2\cos 2\pi f_y ,$$
@@ -389,7 +389,8 @@ print(f"its Laplacian: {share_above(losses.laplacian(cat[None])[0], 28):.0%}")
 
 # %% [markdown]
 # What was a detail to the squared error is nearly all that this filter sees. It is nearly blind to the rest:
-# brightness, shading and slow colour are invisible to it. So it can stand beside $L_\text{MAE}$, but not in its place.
+# brightness, shading and slow colour are invisible to it. So it can stand beside the reconstruction
+# loss, $L_\text{MAE}$ from here on, but not in its place.
 #
 # ## From the filter to a loss
 #
@@ -420,8 +421,8 @@ for ratio in (0.5, 0.75):
 # %% [markdown]
 # ### ✏️ Exercise 3 · A masked mean  (★★☆ · 5 minutes)
 #
-# Write `masked_l1(error, mask)`: the mean of the absolute values of `error` (B, C, H, W) over masked values. `mask` is
-# (B, 1, H, W), 1 = masked, with another number of masked pixels in each image. With nothing masked, return 0.
+# Write `masked_l1(error, mask)`: one mean of the absolute values of `error` (B, C, H, W) over all masked values of the
+# batch together. `mask` is (B, 1, H, W), 1 = masked; images may differ in how much is masked. With nothing masked, return 0.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -703,13 +704,14 @@ show(figure, "Grace Hopper, and the sign of both gradients: in MAE's, red and bl
 
 # %% [markdown]
 # At the specified λ the term is a small correction. And it speaks of other things: MAE pushes areas
-# up or down, the Laplacian term pushes single pixels against their neighbours. (Pale: the three channels disagree.
+# up or down, the Laplacian term pushes single pixels against their neighbours. (Red: the gradient is positive, so
+# training pushes down; blue: up. Pale: the three channels disagree.
 # White: a visible patch, which neither pushes.)
 #
 # ## What does a lower number prove?
 #
 # The masked **HF error** of the reported results is this very loss, in pixels from 0 to 1. We measure it, with the
-# masked PSNR (higher is better), for both shipped models, "improved" trained with the term, and for references
+# masked PSNR (higher is better), for both shipped models, "improved" trained with this term and the two other additions, and for references
 # that have learned nothing: the mean colour, a bilinear fill, the target blurred, and each patch's true mean (one grey,
 # as `norm_pix` takes one mean for all channels), which is what `predicted_images` makes of a model that outputs zeros. The last one is the target itself, perfectly sharp, moved
 # by two pixels. **Which has the lowest HF error?** Write down an order first.

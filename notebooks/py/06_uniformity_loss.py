@@ -283,8 +283,8 @@ print(f"all equal      B = 64: {abs(collapsed):.3f}")
 # $$\sum_{i \neq j} z_i \cdot z_j = \Big\lVert \sum_i z_i \Big\rVert^2 - B \ge -B
 # \quad\Rightarrow\quad \text{mean of } \lVert z_i - z_j \rVert^2 \le 2 + \frac{2}{B-1} = \frac{2B}{B-1}.$$
 #
-# Equality needs all distances to be the same: a simplex. Mind that the limit depends on $B$: the losses of batches
-# of 2 and of 64 cannot be compared.
+# Equality needs all distances to be the same: a simplex. Mind that the limit depends on $B$: how near to it a loss
+# is must be judged by the limit of its own batch size.
 #
 # Next, 64 **random** points in 192 dimensions. **Predict:** nearer to 0 or nearer to the limit of −4.06?
 
@@ -324,7 +324,7 @@ print(explorer.frame.text)
 # a tetrahedron. In general $B$ points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
 #
 # The 2 in the formula is a choice, often called $t$: $e^{-t \lVert z_i - z_j \rVert^2}$. **Predict:** with a small
-# $t$, 0.5, do twelve points on a circle end more evenly or less evenly than with 2?
+# $t$, 0.5, do twelve points on a circle stand more evenly after 120 steps, or less evenly, than with 2?
 
 # %%
 for t in (0.5, 2, 8):
@@ -332,10 +332,11 @@ for t in (0.5, 2, 8):
     print(explorer.frame.text)
 
 # %% [markdown]
-# Less evenly: with $t = 0.5$ two of them nearly sit on top of each other. A small $t$ lets every point feel all
-# others about equally. It asks for **global** balance and is content when the points' sum is zero, which two
-# clumps at opposite ends achieve as well. A large $t$ feels only the nearest, so it cares for **local** order
-# (with 8 the points are nearly, but not quite, at rest after 120 steps). $t = 2$ stands between.
+# Less evenly: with $t = 0.5$ two of them still nearly sit on top of each other. They are not at rest: even spacing is
+# the lowest for every $t$ (Cohn and Kumar 2007), but with a small $t$ there is next to nothing to gain from it, and the
+# points need thousands of steps. A small $t$ lets every point feel all others about equally: it settles the **global**
+# balance, a sum of zero, and hardly cares for neighbours. A large $t$ feels only the nearest, so it cares for **local**
+# order (with 8 the points are nearly, but not quite, at rest after 120 steps). $t = 2$ stands between.
 #
 # ## Where does it push, and how hard?
 #
@@ -440,7 +441,7 @@ check.uniformity(uniformity)
 # %% [markdown]
 # ## Trap 2: half precision
 #
-# Training on a GPU often runs in `bfloat16`, numbers with about three decimal digits. Distances are computed as
+# Training on a GPU often runs in `bfloat16`, numbers with two to three decimal digits. Distances are computed as
 # 2 minus something close to 2. **What becomes of the distance of two near points?**
 
 # %%
@@ -521,8 +522,8 @@ print(inspect.getsource(distributed.gather))
 
 # %% [markdown]
 # 1 would be the same direction. The package therefore collects the features of all processes before the loss,
-# **with gradient**: plain `all_gather` of PyTorch cuts it, so that each process can push its own points only,
-# and after averaging over $N$ processes the term is $N$ times too weak. `tests/test_distributed.py` trains
+# **with gradient**: plain `all_gather` of PyTorch cuts it; even if each process puts its own rows back, it pushes only
+# those, and after averaging over $N$ processes the term is $N$ times too weak. `tests/test_distributed.py` trains
 # with one process and with two and compares the weights.
 #
 # ## How many directions are in use?
@@ -689,7 +690,8 @@ print(f"chance is {1 / count:.1%}")
 #
 # - Is `improved` more uniform than `original`, and of higher rank? That is what its term asks for. But it differs in two
 #   more things, the curriculum and the Laplacian, and each is a single training run.
-# - Do the intervals of two encoders overlap widely? Then this test cannot tell the two apart.
+# - Do the intervals of two encoders overlap? That alone settles nothing, since all saw the same scenes: one would
+#   count the scenes that only one of them finds ([notebook 08](08_linear_probe_and_fine_tuning.ipynb)).
 # - Where does the untrained encoder stand? If it finds more scenes than a trained one, do not be too
 #   surprised: two quarters of a scene share their colours, and random weights probably keep much of colour.
 #   The task is of our own making, and generated scenes are not what the other two were trained on. What

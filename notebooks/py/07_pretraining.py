@@ -52,6 +52,7 @@ from mae_lib import compute, hardware, losses, optim
 from mae_lib.augment import crop, denormalise, normalise, random_crops
 from mae_lib.batches import batch_indices
 from mae_lib.checkpoints import load_checkpoint
+from mae_lib.claims import REPORTED
 from mae_lib.compute import steps_per_epoch
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.course import show
@@ -477,7 +478,8 @@ for axis, peak in zip(axes[0], (1e-3, 8e-3), strict=True):
     axis.set(title=f"peak learning rate {peak:g}", xlabel="step", ylim=(-0.15, 0.1),
              ylabel="loss without − with warm-up")
 show(figure, "The loss without warm-up minus that with it. At the low peak it begins far below "
-             "zero and stays below. At the high one it crosses zero and stays above.")
+             "zero and stays below. At the high one it crosses zero, falls below once more, then stays "
+             "above.")
 for peak, worse in later.items():
     print(f"peak {peak:g}: worse without warm-up in the last epoch: {bool(worse > 0)}")
 
@@ -558,6 +560,7 @@ for variant in ("original", "improved"):
 # layer, read again backwards, and its gradient written and read.
 
 # %%
+seconds = REPORTED["original"]["seconds"]
 per_image = compute.multiply_adds(specified, 49)  # forward and backward, 49 visible patches
 kept = recorded_runs.bytes_kept(specified) / 2  # counted in float32; half precision takes half
 by_products, by_memory = 65e12 / (2 * per_image), 320e9 / (5 * kept)
@@ -566,7 +569,7 @@ print(f"ceilings: {by_products:,.0f} images/s by products, {by_memory:,.0f} imag
 for share in (1 / 2, 1 / 5):
     rate = share * min(by_products, by_memory)
     print(f"at {share:.0%} of the lower one: ten epochs of 100,000 in {1e6 / rate / 60:.0f} min")
-print(f"the run in the specification's log: {10 * 1563 * 64 / 2290:,.0f} images/s")
+print(f"the run in the specification's log: {10 * 1563 * 64 / seconds:,.0f} images/s")
 
 # %% [markdown]
 # **This is an estimate, not a measurement.** The products are counted, the five journeys are a rule of thumb, and

@@ -193,8 +193,8 @@ def grid_mask(rows, columns, step):
 check.grid_mask(grid_mask)
 
 # %% [markdown]
-# The package's version works at any ratio: it lets a square of four fill in the order of a newspaper's dots. At 75 % it is the same
-# mask. And the model takes each of them, also one of your own making, *as noise*: zeros sort before ones.
+# The package's version works at any ratio: it hides the patches of every square of four one after the other, in an order that keeps
+# what stays evenly spread (Bayer's matrix, known from dithering). At 75 % it is the same mask. And the model takes each of them, also one of your own making, *as noise*: zeros sort before ones.
 
 # %%
 library = widgets.make_mask("grid", (8, 8), 0.75, seed=0)  # (1, 64)
@@ -403,7 +403,8 @@ for axis, (name, lines) in zip(axes[0], by_distance.items(), strict=True):
 axes[0, 0].legend()
 show(figure, "Two panels with PSNR over the distance to the nearest visible patch, for the model "
              "and for the bilinear fill. All lines fall. Those of grid, random and block masks "
-             "lie close together in both panels, and the fill's are lower and steeper.")
+             "lie close together for the model; the fill's are lower and steeper, and for blocks "
+             "the lowest.")
 
 # %%
 print("beside a visible patch, all kinds are within   with distance, blocks lose")
@@ -513,7 +514,8 @@ loaded = pickle.loads(pickled)  # never do this with a file from somebody else
 
 # %% [markdown]
 # It could as well have read your files. `torch.load` refuses such things since version 2.6, unless it is told `weights_only=False`, which
-# many answers on the web still recommend. This package never unpickles: five files, and what it says to each.
+# many answers on the web still recommend. This package never runs what a pickle asks for: it reads safetensors, or tensors and plain values with
+# `weights_only=True`. Five files, and what it says to each.
 
 # %%
 def attempt(name, load, data):
@@ -675,7 +677,8 @@ print(f"PSNR, mean of five photographs: {mean:+.2f} ± {(high - low) / 2:.2f} dB
 # weights is not yet a difference between two methods.
 #
 # The records that come with the package hold the same measures on many test images that neither model had seen, each with its 95 % interval.
-# **Do the intervals of the two overlap?** And where do the trivial references stand?
+# **How large is the difference beside the intervals?** (They are two separate ones: for PSNR no values of single pictures are kept, so
+# nothing can be paired here.) And where do the trivial references stand?
 
 # %%
 group = recorded_runs.recorded()
@@ -691,7 +694,8 @@ for name, measures in rows.items():
 
 # %% [markdown]
 # Read it as a judge. Where the HF error of a filling that has learned nothing is as low as the models', a lower HF error is no evidence of a
-# better picture: blur is rewarded (notebook 05). Where intervals overlap widely, little is at stake either way. And intervals over test
+# better picture: blur is rewarded (notebook 05). Overlap does not prove equality (notebook 08), but a
+# difference far smaller than either interval is a small one. And intervals over test
 # images know nothing of the next training run. [Notebook 10](10_claims.ipynb) gives the verdict.
 #
 # ## Your own photograph
@@ -791,7 +795,7 @@ for axis, (name, image) in zip(axes[0], pictures.items(), strict=True):
     axis.imshow(image.permute(1, 2, 0))
     axis.set_title(name, fontsize=9)
     axis.axis("off")
-show(figure, "The cat six times: in dull colours from the printer's file, without colour from 16 "
+show(figure, "The cat six times: in its colours from the printer's file, without colour from 16 "
              "bits, the animation's first frame, upright, smaller on white, and as one colour.")
 
 
@@ -915,7 +919,7 @@ print("weights in the explorer:", ", ".join(explorer.controls["weights"].options
 #
 # <details><summary>Yes, eye and number agree</summary>
 #
-# ✗ The eye knew which was which, and the number is within its noise: these are not two independent witnesses.
+# ✗ The eye knew which was which, and overlapping intervals settle the number neither way: these are not two independent witnesses.
 # </details>
 # <details><summary>It cannot be told from this; measure the paired difference, blind, on more</summary>
 #
