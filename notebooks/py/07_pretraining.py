@@ -478,8 +478,8 @@ for axis, peak in zip(axes[0], (1e-3, 8e-3), strict=True):
     axis.set(title=f"peak learning rate {peak:g}", xlabel="step", ylim=(-0.15, 0.1),
              ylabel="loss without − with warm-up")
 show(figure, "The loss without warm-up minus that with it. At the low peak it begins far below "
-             "zero and stays below. At the high one it crosses zero, falls below once more, then stays "
-             "above.")
+             "zero and stays below. At the high one it crosses zero, falls below once more, "
+             "then stays above.")
 for peak, worse in later.items():
     print(f"peak {peak:g}: worse without warm-up in the last epoch: {bool(worse > 0)}")
 

@@ -1023,7 +1023,8 @@ for name, recipe in recipes.items() if epochs else ():
     found = evaluate.fine_tune(model, data, recipe, label=name,
                                precision=hardware.pick_precision(session.device))
     mean, low, high = results.paired_difference(here["original"]["lp"], found)
-    print(f"{name:20} FT {found.percent:.1f} %, FT − LP {mean:+.1f} ± {(high - low) / 2:.1f} points")
+    gap = f"{mean:+.1f} ± {(high - low) / 2:.1f} points"
+    print(f"{name:20} FT {found.percent:.1f} %, FT − LP {gap}")
 print("run here:" if epochs else "smoke level: read the records above.", data.name)
 
 # %% [markdown]
