@@ -1,8 +1,8 @@
 """mae_lib: a small, readable masked autoencoder, and everything around it.
 
 Read the modules in this order: patches, masking, model, losses, metrics; scenes, cache, data,
-augment; hardware, optim, checkpoints, config, history, pretrain; results, evaluate, plots, compare;
-compute, experiments.
+augment; hardware, cli, optim, checkpoints, config, history, batches, distributed, step, pretrain;
+results, evaluate, plots, compare; compute, experiments, claims, report, ship.
 """
 
 import os

@@ -21,8 +21,9 @@ ABOUT = """# Weights that come with the package
 `mae_lib.checkpoints.load_shipped("original")` reads and verifies them. Encoder and decoder, half
 precision, safetensors. Written by `python -m mae_lib.ship`; the numbers are from `results.json`.
 
-The images they were trained on are not part of this project. They came from ImageNet, whose terms
-allow research and teaching but not passing images on: use the weights in that spirit.
+The images they were trained on are not part of this project. They came from Tiny ImageNet, a subset
+of ImageNet, whose terms allow non-commercial research and teaching but not passing images on: use
+the weights for that alone. The MIT licence is for the code.
 """
 
 
