@@ -26,7 +26,7 @@ def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tenso
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W), or floats in [0, 1], to about zero mean and unit deviation."""
-    x = images.float() / 255 if images.dtype == torch.uint8 else images
+    x = images if images.is_floating_point() else images.float() / 255
     mean, std = _statistics(x.device, x.dtype)
     return (x - mean) / std
 

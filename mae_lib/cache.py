@@ -52,9 +52,9 @@ def open_or_build(folder: Path, build: Callable[[Callable], dict], needed_bytes:
     if folder.exists():
         try:
             return _open(folder, verify)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError) as error:
             print(f"The cache {folder.name} is damaged ({error}): it is built again.")
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     _build(folder, build, needed_bytes)
     return _open(folder, verify)
 
@@ -172,11 +172,12 @@ def fetch(source, root: Path, needed_bytes: int, progress: bool) -> Path:
         return folder
     root.mkdir(parents=True, exist_ok=True)
     check_disk(root, needed_bytes)
-    if not archive.exists():
+    if not check_integrity(archive, source.tgz_md5):
         download(source.url, archive, source.tgz_md5, progress)
     # Extracted elsewhere first: an interrupted extraction must not look complete.
     with TemporaryDirectory(dir=root) as temporary, tarfile.open(archive) as tar:
-        tar.extractall(temporary, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 has it
+        tar.extractall(temporary)
         os.rename(Path(temporary) / folder.name, folder)
     archive.unlink()  # the extracted files replace it
     return folder

@@ -69,10 +69,9 @@ def load_checkpoint(path: Path) -> dict:
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise ValueError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}): it is damaged, "
-            f"or holds more than tensors. If a run of yours wrote it, delete it to start over."
-        ) from None
+        raise ValueError(f"{path} is not a readable checkpoint ({type(error).__name__}): it is "
+                         "damaged, or holds more than tensors. If a run of yours wrote it, delete "
+                         "it to start over.") from None
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, not a checkpoint.")
     return state
@@ -136,11 +135,12 @@ def load_official(path: Path) -> MaskedAutoencoder:
     with torch.serialization.safe_globals([argparse.Namespace]):  # the official code's settings
         state = load_checkpoint(path)
     state = state.get("model", state)
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError(f"{path} is no checkpoint of the official code: those hold their weights "
+                         "alone, or under 'model'.")
     if "patch_embed.proj.weight" in state and "decoder_pred.weight" not in state:
-        raise ValueError(
-            f"{path} holds an encoder without its decoder, which would reconstruct noise; use the "
-            f"mae_visualize_* checkpoint, which has both."
-        )
+        raise ValueError(f"{path} holds an encoder without its decoder, which would reconstruct "
+                         "noise; use the mae_visualize_* checkpoint, which has both.")
     for name in PRESETS:
         with torch.device("meta"):  # sizes without memory
             shapes = MaskedAutoencoder.from_preset(name).state_dict()

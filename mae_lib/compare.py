@@ -22,7 +22,7 @@ from mae_lib.checkpoints import load_weights
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data import ImageSet, spread
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.pretrain import NonFiniteLoss, add_data_arguments, data_from, pretrain
+from mae_lib.pretrain import NonFiniteLoss, Run, add_data_arguments, data_from, pretrain
 from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
 
 RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
@@ -110,8 +110,7 @@ class Comparison:
 
         def measure(folder: Path) -> dict:
             try:
-                run = pretrain(data.unlabeled, data.train, cfg, folder, self.device, label,
-                               self.progress)
+                run = self.pretrain(cfg, folder, label)
             except NonFiniteLoss as error:
                 if not self.choosing:
                     raise
@@ -130,6 +129,10 @@ class Comparison:
             }
 
         return self._run(variant, seed, self._settings(cfg), measure)
+
+    def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
+        return pretrain(self.data.unlabeled, self.data.train, cfg, folder, self.device, label,
+                        self.progress)
 
     def _settings(self, cfg: PretrainConfig) -> dict:
         return {**vars(cfg), "fine_tune": vars(self.fine_tune) if self.fine_tune else None,

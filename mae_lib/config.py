@@ -61,21 +61,20 @@ class PretrainConfig:
     def build_model(self) -> MaskedAutoencoder:
         """A freshly initialised model: the same seed gives the same weights."""
         names = ("img_size", "patch_size", "decoder_depth")
-        sizes = {name: getattr(self, name) for name in names if getattr(self, name)}
+        sizes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(self.seed, Purpose.WEIGHTS).initial_seed())
             return MaskedAutoencoder.from_preset(self.preset, **sizes)
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, if a value is out of range."""
-        for name in ("epochs", "batch_size", "lr", "mask_ratio_holds", "images_per_epoch"):
+        for name in ("epochs", "batch_size", "lr", "mask_ratio_holds", "images_per_epoch",
+                     "img_size", "patch_size", "decoder_depth", "unif_t"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
         if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(
-                f"warmup_epochs must be at least 0 and below epochs ({self.epochs}), "
-                f"got {self.warmup_epochs}."
-            )
+            raise ValueError(f"warmup_epochs must be at least 0 and below epochs ({self.epochs}), "
+                             f"got {self.warmup_epochs}.")
         if not 0 < self.crop_scale <= 1:
             raise ValueError(f"crop_scale must be above 0 and at most 1, got {self.crop_scale}.")
         if self.freq_form not in FREQUENCY_FORMS:
@@ -123,10 +122,8 @@ def variant_settings(variant: str, base: dict | None = None) -> dict:
             except ValueError:
                 raise ValueError(f"{text!r} is no value for {name}.") from None
         else:
-            raise ValueError(
-                f"Unknown variant {variant!r}; use any of {', '.join(known)}, "
-                f"or a setting such as lr=0.001, joined by '+'."
-            )
+            raise ValueError(f"Unknown variant {variant!r}; use any of {', '.join(known)}, "
+                             "or a setting such as lr=0.001, joined by '+'.")
     return {**named, **(base or {}), **explicit}
 
 

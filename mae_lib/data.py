@@ -205,6 +205,8 @@ def centre_square(image: Image.Image, size: int) -> np.ndarray:
     """The centre of an opened image, uint8 (3, size, size) in RGB, turned upright."""
     image.draft(None, (2 * size, 2 * size))  # spares the JPEG decoder unneeded detail
     image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of an unknown range")
     if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 255 rather than scale
         grey = np.asarray(image).clip(0, 65535) / 257
         image = Image.fromarray(grey.round().astype(np.uint8))
@@ -258,9 +260,9 @@ def stl10(root: Path, *, verify: bool = False, progress: bool = True) -> ImageSe
     for file, md5 in source.train_list + source.test_list:
         path = folder / file
         split, kind = path.stem.split("_")
-        shape = (STL_COUNTS[split], *((3, 96, 96) if kind == "X" else ()))
+        shape = torch.Size((STL_COUNTS[split], *((3, 96, 96) if kind == "X" else ())))
         length = path.stat().st_size if path.exists() else 0
-        check(length == np.prod(shape), f"{path} has {length} bytes, not {np.prod(shape)}")
+        check(length == shape.numel(), f"{path} has {length} bytes, not {shape.numel()}")
         check(not verify or datasets.utils.check_integrity(path, md5), f"{path} has a bad checksum")
         tensor = map_file(path, np.uint8, shape)
         if kind == "X":

@@ -6,6 +6,7 @@ In a single process every function here does nothing, so that the training code 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -26,7 +27,8 @@ def join(device: torch.device) -> torch.device:
             raise ValueError(f"This machine has {gpus} GPUs: use --nproc-per-node {gpus} at most.")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(days=1))  # the first may have to download
     return device
 
 

@@ -9,20 +9,20 @@ command given again, here or in a second terminal, goes on with what is left.
 """
 
 import math
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mae_lib import cli, hardware
+from mae_lib.checkpoints import load_weights
 from mae_lib.compare import Comparison
-from mae_lib.config import FineTuneConfig, variant_settings
-from mae_lib.pretrain import NonFiniteLoss, add_data_arguments, data_from
+from mae_lib.compute import steps_per_epoch
+from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
+from mae_lib.history import History
+from mae_lib.pretrain import NonFiniteLoss, Run, add_data_arguments, data_from
 from mae_lib.results import Accuracy, Results, paired_difference
+from mae_lib.workers import claim, start_workers
 
 # What is searched, in this order: parts of a variant's name. The first is where the search begins.
 RECIPE_AXES = (
@@ -60,7 +60,7 @@ class Study:
 
 # In the order of running: what most depends on comes first.
 STUDIES = {
-    "methods": Study("tuned", ("original", "improved"), fine_tune=True, baselines=True),
+    "methods": Study("tuned", ("original", "improved"), baselines=True),
     "reported": Study("specified", ("original", "improved")),
     "add-ons": Study("tuned", FACTORIAL[1:-1]),
     "search": Study("tuned", (FOUND,)),
@@ -93,6 +93,25 @@ SCALES = {
     "gpu": Scale("the specified shape, epochs of 100,000 images whatever there are",
                  dict(preset="specified", images_per_epoch=100_000), {}),
 }
+
+
+class Runs(Comparison):
+    """A comparison that measures the weights of a finished run anew instead of training again.
+
+    So another measure or another recipe of fine-tuning costs no pretraining.
+    """
+
+    def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
+        iters = steps_per_epoch(cfg, len(self.data.unlabeled))
+        weights = folder / "model.safetensors"
+        if weights.exists() and not (folder / "checkpoint.pt").exists():
+            model, facts = load_weights(weights)
+            epochs = (history := History(folder / "history.jsonl", cfg.epochs * iters)).epochs()
+            if facts == {"label": label, **vars(cfg)} and len(epochs) == cfg.epochs:
+                seconds = epochs[-1]["seconds"]
+                speed = cfg.epochs * iters * cfg.batch_size / seconds
+                return Run(model.to(self.device), history, seconds, speed)
+        return super().pretrain(cfg, folder, label)
 
 
 @dataclass(frozen=True)
@@ -194,66 +213,12 @@ class Laboratory:
         start = ""
         if study.recipe == "tuned":
             start = self.search("tuning", RECIPE_AXES, choose=lowest_loss_of_the_best)
-        changes = {} if study.fine_tune else {"fine_tune": None}
-        comparison = self._comparison(study.recipe, start, **changes)
+        whole = self._comparison(study.recipe, start)  # baselines are fine-tuned, too
+        comparison = whole if study.fine_tune else replace(whole, fine_tune=None)
         variants = [self.search("searching", ADD_ON_AXES, start) if variant == FOUND else variant
                     for variant in study.variants]
-        return [Job(comparison, variant, seed) for seed in study.seeds
-                for variant in (*variants, *[None] * (study.baselines and seed == study.seeds[0]))]
-
-
-@contextmanager
-def claim(folder: Path) -> Iterator[bool]:
-    """Whether this process alone may work in the folder, until the block or the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # Windows: one process at a time
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
-def start_workers(count: int, precision: str, results: Results, out: Path) -> None:
-    """Run this command `count` times at once, each with its share of the cores; tell of records.
-
-    Each writes what it shows to worker-N.log in `out`. Raises ValueError if one fails.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    threads = str(max(1, (os.cpu_count() or 1) // count))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    words = [sys.executable, "-m", "mae_lib.experiments", *sys.argv[1:]]
-    words += ["--workers", "1", "--precision", precision]
-    logs, workers = [out / f"worker-{i + 1}.log" for i in range(count)], []
-    for path in logs:
-        with open(path, "a") as log:
-            workers.append(subprocess.Popen(words, stdout=log, stderr=log, env=environment))
-    start, told = time.perf_counter(), {record["id"] for record in results.read()}
-    print(f"{count} workers; {len(told)} records so far. Progress: {out}/worker-*.log", flush=True)
-    while True:
-        finished = all(worker.poll() is not None for worker in workers)
-        for record in results.read():
-            if record["id"] not in told:
-                told.add(record["id"])
-                print(f"{(time.perf_counter() - start) / 60:5.0f} min  {_told(record)}", flush=True)
-        if finished:
-            break
-        time.sleep(2)
-    failed = [str(log) for log, worker in zip(logs, workers, strict=True) if worker.returncode]
-    if failed:
-        raise ValueError(f"A worker stopped with an error: see the end of {', '.join(failed)}.")
-
-
-def _told(record: dict) -> str:
-    titles = {"lp_cv": "LP, cross-validated", "lp": "LP", "ft": "FT", "knn": "kNN"}
-    found = {title: record["measures"].get(m) for m, title in titles.items()}
-    scores = ", ".join(f"{title} {entry['value']:.1f}" for title, entry in found.items() if entry)
-    return f"{record['recipe']}: {record['name']}, seed {record['seed']}: {scores}"
+        baselines = [Job(whole, None, study.seeds[0])] * study.baselines
+        return [Job(comparison, v, seed) for seed in study.seeds for v in variants] + baselines
 
 
 def main() -> None:
@@ -279,7 +244,7 @@ def main() -> None:
     if arguments.workers > 1:
         return start_workers(arguments.workers, precision, results, out)
     base = {**scale.base, "precision": precision}
-    template = Comparison(data, base, FineTuneConfig(**scale.fine_tune), out, results, device)
+    template = Runs(data, base, FineTuneConfig(**scale.fine_tune), out, results, device)
     laboratory = Laboratory(template, scale.tuning_limit)
     left = []
     for name in arguments.studies:  # not waiting for a study's last runs before the next begins

@@ -38,11 +38,9 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"Unknown device {name!r}; use auto, cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "No CUDA GPU is available here: choose --device cpu, or in Colab select "
-            "Runtime → Change runtime type → T4 GPU."
-        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"No CUDA GPU is available here as {name!r}: choose --device cpu, or in "
+                         "Colab select Runtime → Change runtime type → T4 GPU.")
     return device
 
 
@@ -132,7 +130,7 @@ def explaining_full_memory(function: Callable) -> Callable:
 
 def _tells_of_full_memory(error: BaseException | None) -> bool:
     """Whether it does, or what happened before it: a broken CUDA graph is reported last."""
-    words = ("out of memory", "can't allocate memory")  # of a GPU; of a CPU
+    words = ("out of memory", "can't allocate memory", "not enough memory")  # a GPU; Linux; Windows
     return error is not None and (
         any(word in str(error) for word in words) or _tells_of_full_memory(error.__context__))
 

@@ -13,10 +13,8 @@ SCHEDULES = ("const", "linear", "cosine", "shuffled")
 def check_mask_ratio(mask_ratio: float) -> None:
     """Raise ValueError unless `mask_ratio` is a number in [0, 1)."""
     if not 0 <= mask_ratio < 1:
-        raise ValueError(
-            f"mask_ratio must be at least 0 and below 1 (the share of patches hidden), "
-            f"got {mask_ratio}."
-        )
+        raise ValueError("mask_ratio must be at least 0 and below 1 (the share of patches hidden), "
+                         f"got {mask_ratio}.")
 
 
 def num_visible_patches(num_patches: int, mask_ratio: float) -> int:
@@ -29,10 +27,9 @@ def num_visible_patches(num_patches: int, mask_ratio: float) -> int:
     check_mask_ratio(mask_ratio)
     visible = int(num_patches * (1 - mask_ratio))
     if visible < 1:
-        raise ValueError(
-            f"mask_ratio {mask_ratio} leaves none of {num_patches} patches visible; "
-            f"the largest possible is {1 - 1 / num_patches:.4f}."
-        )
+        largest = int(1e4 * (1 - 1 / num_patches)) / 1e4  # rounded down, so that it is possible
+        raise ValueError(f"mask_ratio {mask_ratio} leaves none of {num_patches} patches visible; "
+                         f"the largest possible is {largest:.4f}.")
     return visible
 
 
@@ -124,5 +121,5 @@ def training_mask_ratio(step: int, iters: int, cfg) -> float:
         holds = cfg.mask_ratio_holds
         order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, Purpose.RATIOS))
         epoch, part = divmod(int(order[epoch * holds + i * holds // iters]), holds)
-        i = part * iters // holds
+        i = -(-part * iters // holds)
     return schedule_mask_ratio(epoch, hold(i, iters, cfg.mask_ratio_holds), iters, cfg)

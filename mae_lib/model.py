@@ -273,12 +273,9 @@ class MaskedAutoencoder(nn.Module):
     def _check_images(self, images: Tensor) -> None:
         expected = (3, self.img_size, self.img_size)
         if images.ndim != 4 or images.shape[1:] != expected:
-            raise ValueError(
-                f"This model takes images of shape (B, {', '.join(map(str, expected))}), "
-                f"got {tuple(images.shape)}."
-            )
+            shape = ", ".join(map(str, ("B", *expected)))
+            raise ValueError(f"This model takes images of shape ({shape}), got "
+                             f"{tuple(images.shape)}.")
         if not images.is_floating_point():
-            raise ValueError(
-                f"This model takes normalised float images, got {images.dtype}; "
-                f"pass uint8 images through mae_lib.augment.normalise first."
-            )
+            raise ValueError(f"This model takes normalised float images, got {images.dtype}; "
+                             "pass uint8 images through mae_lib.augment.normalise first.")

@@ -24,7 +24,7 @@ from mae_lib.data import ImageSet, load_data, spread
 from mae_lib.hardware import Purpose
 from mae_lib.history import History
 from mae_lib.losses import mae_loss, predicted_images, uniformity_loss
-from mae_lib.masking import training_mask_ratio
+from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.optim import schedule_learning_rate
@@ -71,6 +71,9 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
         mask = patch_mask_to_pixels(output.mask, model.patch_size)
         psnr.append(masked_psnr(denormalise(pred), denormalise(x), mask).cpu())
     features = torch.cat(features)
+    if not features.isfinite().all():
+        raise NonFiniteLoss("The features became nan or infinite. Try a lower learning rate than "
+                            f"{cfg.lr:g}, a longer warm-up, or --precision fp32.")
     return {
         "val_loss": loss / len(images),
         "val_psnr": float(torch.cat(psnr).mean()),
@@ -106,6 +109,7 @@ def pretrain(
     first = distributed.is_first()  # the process that writes and shows
     cfg, state = _resume(checkpoint, cfg, len(images), device)
     model = cfg.build_model().to(device)
+    num_visible_patches(model.num_patches, max(cfg.mask_ratio, cfg.mask_ratio_start))  # or an error
     train_step = fastest_step(model, cfg)
     step, seconds = 0, 0.0
     if state:

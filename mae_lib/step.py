@@ -139,7 +139,8 @@ class RecordedStep(TrainStep):
 
     def _record(self, num_visible: int) -> None:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.memory, stream=self.stream):
+        # "thread_local": another thread may pin the next batch's memory meanwhile.
+        with torch.cuda.graph(graph, self.memory, self.stream, "thread_local"):
             terms = super().compute(*self.inputs, num_visible)
         self.recordings[num_visible] = graph, terms
 

@@ -57,7 +57,7 @@ def paired_text(notebook: nbformat.NotebookNode) -> str:
     """The notebook as it should stand in notebooks/py/."""
     bare = nbformat.from_dict({**notebook, "metadata": {}})
     text = jupytext.writes(bare, fmt="py:percent")
-    return text.split("# ---\n")[-1].lstrip("\n") if text.startswith("# ---") else text
+    return text.split("# ---\n", 2)[2].lstrip("\n") if text.startswith("# ---\n") else text
 
 
 def build(source: Path) -> None:

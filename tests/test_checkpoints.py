@@ -439,6 +439,15 @@ def test_encoder_only_official_checkpoint_is_explained(tmp_path, small_presets):
         load_official(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize("content", [
+    {"state_dict": {"a": torch.ones(2)}, "epoch": 3}, {"model": [1]}, {"model": 5},
+])
+def test_another_kind_of_checkpoint_is_explained(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth is no checkpoint of the official code"):
+        load_official(tmp_path / "a.pth")
+
+
 def test_official_checkpoint_of_unknown_sizes_is_explained(tmp_path, small_presets):
     torch.save({"model": official_state(4, 4, 16, 7, 8, 1)}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match="no preset has; the presets are deep, small, fine"):

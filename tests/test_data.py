@@ -264,6 +264,24 @@ def test_second_time_decodes_nothing(load, folder, monkeypatch):
         os.utime(moved / "unlabeled/0.png", (1, 1))
 
 
+def test_a_cache_that_cannot_be_read_just_now_is_kept(load, folder, tmp_path, monkeypatch):
+    name = f"imagefolder:{folder}"
+    load(name, size=16)
+    file, before = entry(tmp_path) / "train.bin", (entry(tmp_path) / "train.bin").stat().st_mtime_ns
+    with monkeypatch.context() as m, pytest.raises(OSError, match="Too many open files"):
+        m.setattr("mae_lib.cache._open", lambda *_: (_ for _ in ()).throw(
+            OSError(errno.EMFILE, "Too many open files")))
+        load(name, size=16)
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_picture_of_floating_point_numbers_is_no_photograph(load, folder, capsys):
+    Image.fromarray(np.random.rand(20, 20).astype(np.float32)).save(folder / "unlabeled/f.tiff")
+    data = load(f"imagefolder:{folder}", size=16)
+    assert any("f.tiff" in name for name in data.skipped)
+    assert "f.tiff" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("harm", ["flip", "flip_silently", "cut", "remove", "meta", "meta_list"])
 def test_damage_is_found_and_repaired(load, folder, tmp_path, capsys, harm):
     name = f"imagefolder:{folder}"
@@ -544,6 +562,10 @@ def test_stl10_is_downloaded_and_extracted(load, stl, server, tmp_path, monkeypa
     assert [p.name for p in (tmp_path / "cache" / "downloads").iterdir()] == ["stl10_binary"]
     load("stl10")
     assert len(server.asked) == 2
+    (tmp_path / "cut").mkdir()  # an archive that something else had left unfinished
+    (tmp_path / "cut" / datasets.STL10.filename).write_bytes(server.content[:5])
+    check_stl(load("stl10", root=tmp_path / "cut"), tmp_path / "cut")
+    assert len(server.asked) == 3
     monkeypatch.setattr(datasets.STL10, "tgz_md5", "0" * 32)
     with pytest.raises(ValueError) as caught:
         load("stl10", root=tmp_path / "other")

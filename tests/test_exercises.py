@@ -55,6 +55,7 @@ def twice(function):
         (lambda x: x, "✗ Twice 3 is 6.\n"),
         (lambda x: None, "○ Not attempted yet.\n"),
         (lambda x: ..., "○ Not attempted yet.\n"),
+        (lambda x: print(end=""), "✗ Your function returns nothing: is a return missing"),
         (None, "○ Not attempted yet.\n"),
         (..., "○ Not attempted yet.\n"),
         (lambda: 6, "✗ Your code stopped with TypeError: "),
@@ -65,6 +66,20 @@ def twice(function):
 def test_a_check_says_one_line_and_never_raises(answer, said, capsys):
     twice(answer)
     assert capsys.readouterr().out.startswith(said)
+
+
+@exercises.exercise("well done")
+def pair(function):
+    exercises.several(exercises.call(function), 2, "Return two numbers.")
+
+
+@pytest.mark.parametrize("found, mark", [
+    ((1, 2), "✓"), ([1, 2], "✓"), (torch.ones(2), "✓"), ((1, 2, 3), "✗ Return two numbers."),
+    (5.0, "✗ Return two numbers."),
+])
+def test_several_numbers_may_come_in_any_container(found, mark, capsys):
+    pair(lambda: found)
+    assert capsys.readouterr().out.startswith(mark)
 
 
 def test_a_check_names_the_line_of_the_cell(capsys):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -100,6 +101,19 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
         m.setattr("mae_lib.compare.pretrain", None)
         again = run(folder, tmp_path, monkeypatch=monkeypatch)
     assert [r for r in again if r in records] == records and len(again) == len(records) + 3
+
+    recipe = {**TINY.fine_tune, "epochs": 2}
+    with monkeypatch.context() as m:  # another recipe of fine-tuning needs no new weights
+        m.setattr(X, "SCALES", {"cpu": replace(TINY, fine_tune=recipe)})
+        m.setattr("mae_lib.compare.pretrain", None)
+        more = run(folder, tmp_path, "--studies", "methods", monkeypatch=monkeypatch)
+    new = {r["name"]: r for r in more if r not in again}
+    assert set(new) == {"original", "improved", "from scratch"}
+    for name in ("original", "improved"):
+        assert new[name]["settings"]["fine_tune"]["epochs"] == 2
+        old, now = tuned[name]["measures"], new[name]["measures"]
+        assert all(now[m] == old[m] for m in ("lp", "knn", "psnr", "seconds", "epochs"))
+        assert now["images_per_second"] == pytest.approx(old["images_per_second"], rel=1e-6)
 
 
 @pytest.mark.parametrize("right, losses, place", [

@@ -30,6 +30,7 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert hardware.pick_device() == hardware.pick_device("auto") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert hardware.pick_device().type == "cuda"
     assert hardware.pick_device("cuda:1") == torch.device("cuda", 1)
 
@@ -40,10 +41,10 @@ def test_unknown_device_is_explained(name):
         hardware.pick_device(name)
 
 
-@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
-def test_missing_gpu_is_explained(monkeypatch, name):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="No CUDA GPU is available here: choose --device cpu"):
+@pytest.mark.parametrize("name, count", [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_missing_gpu_is_explained(monkeypatch, name, count):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ValueError, match=f"No CUDA GPU is available here as '{name}': choose --d"):
         hardware.pick_device(name)
 
 

@@ -256,6 +256,21 @@ def test_training_uses_the_schedule_held(sched):
         assert training_mask_ratio(step, iters, cfg) == expected
 
 
+@pytest.mark.parametrize("iters", [12, 63, 375, 1563])
+def test_shuffling_has_each_of_the_ramps_ratios_also_where_parts_are_unequal(iters):
+    ramp, shuffled = ([training_mask_ratio(step, iters, PretrainConfig(mask_ratio_sched=sched))
+                       for step in range(10 * iters)] for sched in ("linear", "shuffled"))
+    assert set(shuffled) == set(ramp)
+    assert np.mean(shuffled) == pytest.approx(np.mean(ramp), abs=5e-4)
+
+
+@pytest.mark.parametrize("length", [9, 16, 64, 144, 196])
+def test_the_largest_ratio_that_the_message_names_is_possible(length):
+    with pytest.raises(ValueError, match="leaves none of") as caught:
+        num_visible_patches(length, 0.9999)
+    assert num_visible_patches(length, float(str(caught.value).split()[-1].rstrip("."))) == 1
+
+
 def test_shuffling_keeps_the_ratios_and_changes_their_order():
     iters, found = 12, {}
     for sched, seed in (("linear", 0), ("shuffled", 0), ("shuffled", 1)):

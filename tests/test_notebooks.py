@@ -52,6 +52,13 @@ def test_every_notebook_has_its_pair():
     assert len(set(numbers)) == len(numbers)
 
 
+def test_a_rule_in_a_notebook_takes_nothing_away():
+    texts = ["# One", "above\n\n---\n\nbelow"]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_markdown_cell, texts)))
+    text = build.paired_text(notebook)
+    assert "# # One" in text and "# above" in text and "# below" in text
+
+
 @every_notebook
 def test_the_pair_says_the_same(path):
     stored = (FOLDER / "py" / f"{path.stem}.py").read_text("utf-8")

@@ -280,6 +280,17 @@ def test_a_full_disk_or_memory_is_explained_and_loses_nothing(
 # ---------------------------------------------------------------- clear stops
 
 
+def test_weights_that_explode_in_the_last_update_end_in_the_same_sentence():
+    with pytest.raises(P.NonFiniteLoss, match=r"became nan.* Try a lower learning rate"):
+        train(replace(TINY, epochs=1, warmup_epochs=0, lr=1e30), images=pictures(8))
+
+
+def test_a_ramp_that_will_leave_nothing_visible_is_refused_at_the_start(monkeypatch):
+    monkeypatch.setattr(P, "fastest_step", None)  # not even begun
+    with pytest.raises(ValueError, match="leaves none of 16 patches visible"):
+        train(replace(TINY, mask_ratio=0.99))
+
+
 @pytest.mark.parametrize(
     "term, name", [("freq", "Laplacian"), ("unif", "uniformity"), ("mae", "reconstruction")]
 )

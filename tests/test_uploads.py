@@ -256,8 +256,42 @@ def test_own_weights_are_opened_and_shown(explorer, model, tmp_path):
     assert explorer.patches.grid == (4, 4) and len(explorer.patches.children) == 16
     assert "zeros, helped" not in explorer.frame.text  # without norm_pix there is no help
     explorer.source.value = str(path)  # typed once more
-    assert explorer.status.value == "✓ Opened own run."
+    assert explorer.status.value == "✓ Opened own run." and explorer.source.value == ""
     explorer.set(weights="original")
+
+
+def test_weights_opened_again_are_the_new_ones(explorer, model, tmp_path):
+    path = tmp_path / "again" / "model.safetensors"
+    save_weights(path, model, norm_pix=False)
+    explorer.open(path)
+    first = explorer.frame.picture
+    torch.manual_seed(1)
+    save_weights(path, MaskedAutoencoder(**TINY), norm_pix=False)
+    assert explorer.open(path) == "✓ Opened own again."
+    assert not np.array_equal(explorer.frame.picture, first)
+    explorer.set(weights="original")
+
+
+def test_a_mask_made_by_hand_stays_while_weights_are_compared(explorer):
+    explorer.set(weights="original", kind="by hand")
+    explorer.patches.value = (3, 9)
+    for change in (dict(weights="improved"), dict(seed=5), dict(mask_ratio=0.5)):
+        explorer.set(**change)
+        assert explorer.patches.value == (3, 9) and "2 of 64 patches hidden" in explorer.frame.text
+    explorer.set(kind="random")
+    assert explorer.patches.value == ()
+    explorer.patches.value = (3,)
+    explorer.set(seed=6)  # clicks were about another mask
+    assert explorer.patches.value == ()
+    explorer.set(weights="original")
+
+
+def test_the_highest_ratio_leaves_one_of_sixteen_patches(explorer, model, tmp_path):
+    path = tmp_path / "few" / "model.safetensors"
+    save_weights(path, model, norm_pix=False)
+    explorer.open(path)
+    assert "15 of 16 patches hidden" in explorer.set(mask_ratio=0.95).frame.text
+    explorer.set(weights="original", mask_ratio=0.75)
 
 
 def test_weights_are_found_one_level_up(model, tmp_path, monkeypatch):
@@ -277,13 +311,16 @@ class Hostile:
     ("model.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00garbage!", "damaged"),
     ("model.pth", pickle.dumps(Hostile(), protocol=2), "not a readable checkpoint"),
     ("model.pth", b"garbage", "not a readable checkpoint"),
+    ("checkpoint.pt", b"", "the state of a training: open the model.safetensors"),
+    ("~nobody-of-that-name/x.jpg", None, "home"),
     ("photo.jpg", b"garbage", "This is not a picture"),
 ])
 def test_a_damaged_or_hostile_file_is_explained_and_runs_nothing(
     explorer, name, content, words, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / name).write_bytes(content)
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
     before = explorer.values
     said = explorer.open(name)
     assert said.startswith("✗ ") and words in said and "\n" not in said

@@ -34,7 +34,8 @@ def exercise(praise: str) -> Callable:
                     given(answer)
                 test(*answers)
             except NotAttempted:
-                print("○ Not attempted yet.")
+                print("✗ Your function returns nothing: is a return missing, perhaps in one branch?"
+                      if any(map(_has_a_body, answers)) else "○ Not attempted yet.")
             except Mistake as mistake:
                 print(f"✗ {mistake}")
             except Exception as error:
@@ -45,6 +46,12 @@ def exercise(praise: str) -> Callable:
         return check
 
     return decorate
+
+
+def _has_a_body(function) -> bool:
+    """Whether it is a function that does more than an empty one does."""
+    code = getattr(function, "__code__", None)
+    return bool(code) and code.co_code[::2] != (lambda: None).__code__.co_code[::2]
 
 
 def given(answer):
@@ -64,6 +71,16 @@ def require(condition: bool, explanation: str) -> None:
     """Raise Mistake with the explanation unless the condition holds."""
     if not condition:
         raise Mistake(explanation)
+
+
+def several(found, count: int, explanation: str) -> tuple:
+    """The `count` things that an answer returned, in a tuple, a list or a tensor, or Mistake."""
+    try:
+        found = tuple(found)
+    except TypeError:  # it is a single thing
+        found = ()
+    require(len(found) == count, explanation)
+    return found
 
 
 def require_tensor(x, shape: tuple[int, ...], name: str = "The result") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from mae_lib.claims import FAILS, HOLDS, OPEN
-from mae_lib.exercises import call, exercise, require
+from mae_lib.exercises import call, exercise, require, several
 from mae_lib.results import T
 
 
@@ -44,6 +44,9 @@ def judge(answer: Callable) -> None:
         (-0.2, 1.0, 2.5, FAILS, "Whether there is a gain or not, it is not as large as claimed"),
         (0.1, 9.0, 2.5, HOLDS, "The interval is wide, but all of it is a gain and it reaches the "
                                "claim"),
+        (0.2, 0.8, 0.5, HOLDS, "This claim is a smaller one, and the interval reaches it"),
+        (0.5, 2.5, 2.5, HOLDS, "The interval just reaches the claim"),
+        (0.0, 3.0, 2.5, OPEN, "No effect, 0, lies in the interval, at its end"),
     )
     for low, high, claimed, right, why in cases:
         found = call(answer, low, high, claimed)
@@ -58,14 +61,10 @@ def judge(answer: Callable) -> None:
 @exercise("Right: each effect uses all eight numbers, four with and four without.")
 def main_effects(answer: Callable) -> None:
     lp = torch.tensor([[[50.0, 51.0], [48.5, 50.5]], [[50.5, 52.5], [49.0, 53.0]]])
-    found = call(answer, lp)
+    found = several(call(answer, lp), 3, "Return three numbers: of the curriculum, the Laplacian "
+                                         "loss and the uniformity loss.")
+    found = [float(v) for v in found]
     right = [float(lp.select(i, 1).mean() - lp.select(i, 0).mean()) for i in range(3)]
-    try:
-        found = [float(v) for v in found]
-    except TypeError:
-        found = []
-    require(len(found) == 3, "Return three numbers: of the curriculum, the Laplacian loss and the "
-                             "uniformity loss.")
 
     def like(other: list[float]) -> bool:
         return all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(found, other, strict=True))
@@ -89,7 +88,7 @@ def main_effects(answer: Callable) -> None:
 
 @exercise("Right: t falls and √n rises, so the interval shrinks fast at first.")
 def seeds_needed(answer: Callable) -> None:
-    for sd, effect in ((1.1, 1.0), (0.5, 1.0), (0.3, 2.0), (1.0, 0.8)):
+    for sd, effect in ((1.1, 1.0), (0.5, 1.0), (0.3, 2.0), (1.0, 0.8), (2.5, 1.0)):
         found = call(answer, sd, effect)
         require(isinstance(found, int),
                 f"Return a whole number of seeds, got {type(found).__name__}.")

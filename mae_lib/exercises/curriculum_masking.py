@@ -6,17 +6,15 @@ import torch
 
 from mae_lib import masking
 from mae_lib.config import PretrainConfig
-from mae_lib.exercises import call, close, exercise, require, require_tensor
+from mae_lib.exercises import call, close, exercise, require, require_tensor, several
 
 
 @exercise("Right: each image has its own random mask, and ids_restore knows the way back.")
 def random_mask(answer: Callable) -> None:
     noise = torch.rand(3, 196, generator=torch.Generator().manual_seed(0))
     for num_visible in (49, 98):
-        found = call(answer, noise, num_visible)
-        require(isinstance(found, tuple) and len(found) == 3,
-                "Return three tensors: ids_keep, mask, ids_restore.")
-        keep, mask, restore = found
+        keep, mask, restore = several(call(answer, noise, num_visible), 3,
+                                      "Return three tensors: ids_keep, mask, ids_restore.")
         expected_keep, expected_mask, expected_restore = masking.random_mask_ids(noise, num_visible)
         shuffle = noise.argsort(dim=1)
         require_tensor(mask, noise.shape, "mask")
@@ -140,8 +138,8 @@ def mean_visible(answer: Callable) -> None:
         require(not near(counts.sum().item()),
                 "You return the sum over all steps: divide it by their number.")
         require(not near(length * (1 - sum(ratios) / len(ratios))),
-                "You rounded nothing, but no step sees half a patch: count the visible patches of "
-                "each step first, then take the mean.")
+                "You rounded nothing, or to the nearest number. No step sees half a patch: cut off "
+                "at each step, as num_visible_patches does, then take the mean.")
         require(not near(masking.num_visible_patches(length, cfg.mask_ratio)),
                 f"{found:g} is what the last epochs see; the ramp before them sees more.")
         require(not near(counts[: 5 * iters].mean().item()),

@@ -16,7 +16,7 @@ def _low_pass(image: Tensor, keep: Tensor) -> Tensor:
 @exercise("Right: slow waves pass, fast ones do not, and the mean brightness stays.")
 def low_pass(answer: Callable) -> None:
     torch.manual_seed(0)
-    image, cutoff = torch.rand(32, 32), 6
+    image, cutoff = torch.rand(32, 32) - 0.4, 6
     f = torch.fft.fftfreq(32) * 32
     radius = (f[:, None] ** 2 + f**2).sqrt()
     expected = _low_pass(image, radius <= cutoff)
@@ -44,6 +44,8 @@ def _explain_low_pass(found: Tensor, image: Tensor, radius: Tensor, cutoff: floa
             "the number of pixels it counts in cycles per picture, as the cut-off does.")
     require(not close(found, image - expected, 1e-3),
             "This is what a low-pass removes: you kept the frequencies above the cut-off.")
+    require(not close(found, expected.abs(), 1e-3),
+            "What is below 0 became positive: take .real at the end, not .abs().")
     require(not close(found, expected - image.mean(), 1e-3),
             "The mean brightness is gone: it is the wave of frequency 0, and must pass.")
     require(not close(found, _low_pass(image, radius < cutoff), 1e-3),
@@ -137,6 +139,7 @@ def masked_l1(answer: Callable) -> None:
             "With one channel it is wrong: take the number of channels from error.shape.")
     nothing = torch.as_tensor(call(answer, error, 0 * mask))
     require(bool(nothing.isfinite()), "With nothing masked it gives nan: clamp the count to 1.")
+    require(float(nothing) == 0, f"With nothing masked it should be 0, not {float(nothing):.4f}.")
 
 
 @exercise("Right: the truth where it is visible, the prediction where it is hidden.")

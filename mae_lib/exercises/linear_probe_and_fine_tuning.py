@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_lib.exercises import call, close, exercise, require, require_tensor
+from mae_lib.exercises import call, close, exercise, require, require_tensor, several
 from mae_lib.results import Accuracy, Z, paired_difference
 
 
@@ -73,9 +73,8 @@ def standardise(answer: Callable) -> None:
     scale = torch.tensor([0.1, 1.0, 20.0, 3.0])
     train = torch.randn(50, 4, generator=generator) * scale + 5
     test = torch.randn(30, 4, generator=generator) * scale * 1.7 + 9
-    found = call(answer, train, test)
-    require(isinstance(found, tuple | list) and len(found) == 2,
-            "Return two tensors: the training and the test features.")
+    found = several(call(answer, train, test), 2,
+                    "Return two tensors: the training and the test features.")
     for x, like, name in zip(found, (train, test), ("train", "test"), strict=True):
         require_tensor(x, like.shape, f"The {name} features")
     (a, b), mean = found, train.mean(dim=0)
@@ -124,10 +123,8 @@ def _wilson(p: float, n: int, z: float = Z) -> tuple[float, float]:
 @exercise("Right: the interval stays inside 0 to 100 %, and is not empty even at 0 %.")
 def wilson(answer: Callable) -> None:
     for right, n in ((41, 100), (0, 10), (10, 10), (3328, 8000)):
-        found = call(answer, right, n)
-        require(isinstance(found, tuple | list) and len(found) == 2,
-                "Return two numbers, the low and the high end.")
-        _explain_wilson(*map(float, found), right, n)
+        ends = several(call(answer, right, n), 2, "Return two numbers, the low and the high end.")
+        _explain_wilson(*map(float, ends), right, n)
 
 
 def _explain_wilson(low: float, high: float, right: int, n: int) -> None:
@@ -172,9 +169,8 @@ def paired_interval(answer: Callable) -> None:
     a = torch.rand(400, generator=generator) < 0.5
     b = torch.where(torch.rand(400, generator=generator) < 0.12, ~a, a)
     b[:20] = True
-    found = call(answer, a, b)
-    require(isinstance(found, tuple | list) and len(found) == 3,
-            "Return three numbers: the difference, the low and the high end.")
+    found = several(call(answer, a, b), 3,
+                    "Return three numbers: the difference, the low and the high end.")
     mean, low, high = map(float, found)
     right, right_low, right_high = paired_difference(Accuracy(a), Accuracy(b))
     half, right_half = (high - low) / 2, (right_high - right_low) / 2
@@ -215,7 +211,7 @@ def paired_interval(answer: Callable) -> None:
 def layer_scales(answer: Callable) -> None:
     for depth, decay in ((3, 0.5), (8, 0.75)):
         found = call(answer, depth, decay)
-        require(isinstance(found, list | tuple | Tensor),
+        require(hasattr(found, "__len__"),
                 f"Return a list of factors, got {type(found).__name__}.")
         found = [float(v) for v in found]
         right = [decay ** (depth + 1 - layer) for layer in range(depth + 2)]

@@ -5,16 +5,15 @@ from collections.abc import Callable
 import torch
 
 from mae_lib import patches
-from mae_lib.exercises import call, close, exercise, require, require_tensor
+from mae_lib.exercises import call, close, exercise, require, require_tensor, several
 
 
 @exercise("Right: halving the side of a patch gives four times the tokens, each a quarter as long.")
 def token_count(answer: Callable) -> None:
     for size, patch in ((224, 16), (96, 8), (64, 16), (224, 14)):
-        found = call(answer, size, patch)
-        require(isinstance(found, tuple) and len(found) == 2,
-                "Return two numbers: how many tokens, and how many values each has.")
-        tokens, values = found
+        tokens, values = several(
+            call(answer, size, patch), 2,
+            "Return two numbers: how many tokens, and how many values each has.")
         n = (size // patch) ** 2
         require(tokens != size // patch,
                 f"{tokens} is the number of patches in one row; an image has as many rows as that.")

@@ -136,7 +136,7 @@ def snapshot(answer: Callable) -> None:
 
 @exercise("Right: together the processes see exactly the batch that one process would.")
 def share_of_batch(answer: Callable) -> None:
-    order = torch.randperm(96, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(120, generator=torch.Generator().manual_seed(0))
     size, step, world = 24, 2, 4
     found = [call(answer, order, step, size, rank, world) for rank in range(world)]
     batch = order[step * size : (step + 1) * size]
@@ -149,7 +149,7 @@ def share_of_batch(answer: Callable) -> None:
             "All processes get the same images: use rank.")
     together = torch.cat(found)
     per_rank = torch.cat([order[rank::world][step * 6 : (step + 1) * 6] for rank in range(world)])
-    block = torch.cat([order[rank * 24 :][step * 6 : (step + 1) * 6] for rank in range(world)])
+    block = torch.cat([order[rank * 30 :][step * 6 : (step + 1) * 6] for rank in range(world)])
     require(not torch.equal(together, block),
             "You give each process a quarter of the data set: then the images of a step are "
             "others than one process would take. Cut the batch, not the data set.")

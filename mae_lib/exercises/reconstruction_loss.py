@@ -133,7 +133,8 @@ def hidden_psnr(answer: Callable) -> None:
     target = torch.rand(3, 3, 6, 6, generator=generator)
     pred = target + 0.4 * torch.randn(target.shape, generator=generator)
     mask = torch.ones(3, 1, 6, 6)
-    mask[:, :, :2] = 0
+    for image, rows in enumerate((2, 4, 1)):
+        mask[image, :, :rows] = 0
     found = call(answer, pred, target, mask)
     clipped = pred.clamp(0, 1)
     square = (clipped - target).square()  # (B, 3, H, W)
@@ -159,6 +160,10 @@ def hidden_psnr(answer: Callable) -> None:
     require(not like(3 * mse),
             "You divide by the hidden pixels, but each has three values: the error is three "
             "times too large.")
+    per_image = (square * mask).sum(dim=(1, 2, 3))
+    require(not any(like(per_image / count) for count in (mask.sum(), 3 * mask.sum())),
+            "You divide by the hidden values of the whole batch: each image has its own number of "
+            "them.")
     raw = ((pred - target).square() * mask).mean(dim=(1, 2, 3)) / mask.mean(dim=(1, 2, 3))
     require(not like(raw), "Clip the prediction to [0, 1] first: no screen can show more.")
     right = masked_psnr(pred, target, mask)

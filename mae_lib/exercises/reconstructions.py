@@ -55,6 +55,11 @@ def changes(mask: Tensor) -> int:
     return int((mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum())
 
 
+def changes_along(mask: Tensor) -> int:
+    """The same, reading row by row."""
+    return int((mask.flatten().diff() != 0).sum())
+
+
 @exercise("Right: whole blocks disappear, and exactly as many patches as were asked for.")
 def block_mask(answer: Callable) -> None:
     rows, columns = 8, 10
@@ -78,6 +83,8 @@ def block_mask(answer: Callable) -> None:
     many = [found[31, seed] for seed in range(4)]
     require(not all(close(many[0], other) for other in many[1:]),
             "Every seed gives the same mask: draw the blocks' places at random.")
+    require(not all(changes_along(mask) <= 2 for mask in many),
+            "The hidden patches are one run from row to row: hide whole rectangles.")
     random = 2 * (31 / 80) * (49 / 80) * (7 * 10 + 8 * 9)  # expected of scattered patches
     require(sum(map(changes, many)) / 4 < 0.75 * random,
             "The number is right, but the patches are scattered: hide whole rectangles.")

@@ -64,7 +64,8 @@ def make_mask(
     mask = torch.zeros(1, length)
     if kind != "by hand":
         noise = mask_noise(kind, grid, seed)
-        _, mask, _ = random_mask_ids(noise, num_visible_patches(length, mask_ratio))
+        visible = num_visible_patches(length, min(mask_ratio, 1 - 1 / length))
+        _, mask, _ = random_mask_ids(noise, visible)
     for patch in flipped:
         if patch < length:
             mask[0, patch] = 1 - mask[0, patch]

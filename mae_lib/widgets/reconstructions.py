@@ -182,8 +182,11 @@ class ReconstructionExplorer(Explorer):
                               self.caption]
 
     def _draw(self, change=None) -> None:
-        mask_moved = change and change["owner"] in [self.controls[k] for k in
-                                                    ("kind", "mask_ratio", "seed", "weights")]
+        by_hand = self.controls["kind"].value == "by hand"  # which ratio and seed leave alone
+        moves = ("kind",) if by_hand else ("kind", "mask_ratio", "seed")
+        mask_moved = change and (
+            change["owner"] in [self.controls[k] for k in moves]
+            or sources.weights(self.controls["weights"].value).model.grid != self.patches.grid)
         if mask_moved and self.patches.value:  # clicks were about another mask
             self.patches.value = ()  # which draws
             return
@@ -221,13 +224,15 @@ class ReconstructionExplorer(Explorer):
                 return self._choose("weights", sources.add_weights(source, progress))
             path = sources.find(source)
             return self._choose("photograph", sources.add_photograph(path.name, path.read_bytes()))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: no such user's home
             return f"✗ {error}"
 
     def _choose(self, control: str, name: str) -> str:
         control = self.controls[control]
         if name not in control.options:
             control.options = (*control.options, name)
+        if control.value == name:  # another file under this name: no change of value draws it
+            self._draw()
         control.value = name
         return f"✓ Opened {name}."
 
@@ -245,6 +250,7 @@ class ReconstructionExplorer(Explorer):
         if source := change["new"].strip():
             self._say(f"Opening {source} …")
             self._say(self.open(source, progress=False))
+            self.source.value = ""  # so that the same can be typed again
 
 
 def explorer(photograph: str = "astronaut") -> ReconstructionExplorer:

@@ -80,6 +80,9 @@ def add_weights(source: str | Path, progress: bool = True) -> str:
         _weights[name] = Weights(model, {"norm_pix": False})
         return name
     path = find(source)
+    if path.name == "checkpoint.pt":
+        raise ValueError("checkpoint.pt is the state of a training: open the model.safetensors "
+                         "that it leaves when it ends.")
     if path.suffix == ".safetensors":
         model, facts = load_weights(path)
     else:

@@ -52,6 +52,9 @@ WRONG = {
         (judge("if low > 0 and high >= claimed: return 'holds'",
                "if low > 0 or high < 0: return 'does not hold'", "return 'cannot tell'"),
          "Whether there is a gain or not"),
+        (judge("claimed = 2.5", *RULE), "This claim is a smaller one"),
+        (judge(RULE[0].replace("<", "<="), *RULE[1:]), "just reaches the claim"),
+        (judge(RULE[0], RULE[1].replace(">", ">="), RULE[2]), "lies in the interval, at its end"),
         (judge("return 'true'"), "There is no verdict 'true'"),
         (judge("return low > 0"), "Return one of the words"),
     ],
@@ -73,6 +76,8 @@ WRONG = {
         (seeds("t(n) * sd", result="min(n, 99)").replace("        n += 1", "        n += 1\n"
                                                          "        if n > 98: break"),
          "Is the root missing?"),
+        (seeds("t(n) * sd / n ** 0.5").replace(" if n <= len(T) else 2.0", ""),
+         "stopped with IndexError"),
         (seeds("t(n) * sd / n ** 0.5", result="n - 1"), "One too few"),
         (seeds("t(n) * sd / n ** 0.5", result="n + 1"), "One more than needed"),
         (seeds("t(n) * sd / n ** 0.5", result="float(n)"), "Return a whole number"),

@@ -73,7 +73,7 @@ WRONG = {
     "mean_visible": [
         (MEAN.format("sum(counts) / len(counts) / length"), "is a share of the patches"),
         (MEAN.format("sum(counts)"), "You return the sum over all steps"),
-        (MEAN.format("length * (1 - sum(ratios) / len(ratios))"), "no step sees half a patch"),
+        (MEAN.format("length * (1 - sum(ratios) / len(ratios))"), "No step sees half a patch"),
         (MEAN.format("masking.num_visible_patches(length, cfg.mask_ratio)"),
          "is what the last epochs see"),
         (MEAN.format("sum(counts[:250]) / 250"), "the epochs after it count too"),

@@ -16,6 +16,7 @@ WRONG = {
         (low_pass("(f[:, None] / n)**2 + (f / n)**2 <= cutoff**2"), "Nothing was removed"),
         (low_pass("f[:, None]**2 + f**2 > cutoff**2"), "what a low-pass removes"),
         (low_pass(DISC, "torch.fft.ifft2(torch.fft.fft2(image) * keep)"), "take .real at the end"),
+        (low_pass(DISC, "torch.fft.ifft2(torch.fft.fft2(image) * keep).abs()"), "not .abs()"),
         (low_pass("f[:, None]**2 + f**2 < cutoff**2"), "compare with <=, not with <"),
         (low_pass("(f[:, None].abs() <= cutoff) & (f.abs() <= cutoff)"), "a disc"),
         (low_pass("torch.arange(n)[:, None]**2 + torch.arange(n)**2 <= cutoff**2"),
@@ -72,6 +73,10 @@ WRONG = {
          "With one channel it is wrong"),
         ("def masked_l1(error, mask):\n"
          "    return (error.abs() * mask).sum() / (mask.sum() * error.shape[1])", "gives nan"),
+        ("def masked_l1(error, mask):\n"
+         "    if not mask.any(): return torch.tensor(5.0)\n"
+         "    return (error.abs() * mask).sum() / (mask.sum() * error.shape[1])",
+         "should be 0, not 5.0000"),
         ("def masked_l1(error, mask): return error.abs() * mask",
          "should have shape (), got (2, 3, 4, 4)"),
     ],

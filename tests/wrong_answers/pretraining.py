@@ -70,6 +70,7 @@ WRONG = {
          "dealt out like cards"),
         (SHARE.format("order[rank * len(order) // world :][step * each : (step + 1) * each]"),
          "Cut the batch, not the data set"),
+        (SHARE.format("order.chunk(world)[step].chunk(world)[rank]"), "should have shape (6,)"),
         (SHARE.format("order[(step + 1) * batch_size + rank * each :][:each]"),
          "yours have others"),
         (SHARE.format("batch[(world - 1 - rank) * each : (world - rank) * each]"),

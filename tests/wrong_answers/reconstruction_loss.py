@@ -83,6 +83,11 @@ WRONG = {
         (PSNR + ERROR + "hidden = mask.sum(dim=(1, 2, 3))\n"
                         "    return -10 * ((error * mask).sum(dim=(1, 2, 3)) / hidden).log10()",
          "each has three values"),
+        (PSNR + ERROR + "return -10 * ((error * mask).sum((1, 2, 3)) / mask.sum()).log10()",
+         "of the whole batch"),
+        (PSNR + ERROR + "hidden = 3 * mask[0].sum()\n"
+                        "    return -10 * ((error * mask).sum((1, 2, 3)) / hidden).log10()",
+         "Expected"),
         (PSNR + ERROR + HIDDEN + "return 10 * ((error * mask).sum((1, 2, 3)) / hidden).log10()",
          "The sign is wrong"),
         (PSNR + ERROR + HIDDEN + "return -10 * ((error * mask).sum((1, 2, 3)) / hidden).log()",

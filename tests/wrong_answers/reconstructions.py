@@ -67,6 +67,8 @@ WRONG = {
          "        top, left = draw(0, rows - height + 1), draw(0, columns - width + 1)\n"
          "        mask[top : top + height, left : left + width] = 1\n    return mask",
          "go on with further blocks"),
+        (BLOCK + "    start = draw(0, rows * columns - n + 1)\n"
+         "    mask.view(-1)[start : start + n] = 1\n    return mask", "one run from row to row"),
         (BLOCK + "    return mask.flatten()", "should have shape (8, 10), got (80,)"),
     ],
     "nearest_visible": [

@@ -1,0 +1,65 @@
+"""Processes that share the runs of the experiments: each takes one that nobody has taken."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mae_lib.results import Results
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[bool]:
+    """Whether this process alone may work in the folder, until the block or the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # Windows: one process at a time
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def start_workers(count: int, precision: str, results: Results, out: Path) -> None:
+    """Run this command `count` times at once, each with its share of the cores; tell of records.
+
+    Each writes what it shows to worker-N.log in `out`. Raises ValueError if one fails.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    words = [sys.executable, "-m", "mae_lib.experiments", *sys.argv[1:]]
+    words += ["--workers", "1", "--precision", precision]
+    logs, workers = [out / f"worker-{i + 1}.log" for i in range(count)], []
+    for path in logs:
+        with open(path, "a") as log:
+            workers.append(subprocess.Popen(words, stdout=log, stderr=log, env=environment))
+    start, told = time.perf_counter(), {record["id"] for record in results.read()}
+    print(f"{count} workers; {len(told)} records so far. Progress: {out}/worker-*.log", flush=True)
+    while True:
+        finished = all(worker.poll() is not None for worker in workers)
+        for record in results.read():
+            if record["id"] not in told:
+                told.add(record["id"])
+                print(f"{(time.perf_counter() - start) / 60:5.0f} min  {_told(record)}", flush=True)
+        if finished:
+            break
+        time.sleep(2)
+    failed = [str(log) for log, worker in zip(logs, workers, strict=True) if worker.returncode]
+    if failed:
+        raise ValueError(f"A worker stopped with an error: see the end of {', '.join(failed)}.")
+
+
+def _told(record: dict) -> str:
+    titles = {"lp_cv": "LP, cross-validated", "lp": "LP", "ft": "FT", "knn": "kNN"}
+    found = {title: record["measures"].get(m) for m, title in titles.items()}
+    scores = ", ".join(f"{title} {entry['value']:.1f}" for title, entry in found.items() if entry)
+    return f"{record['recipe']}: {record['name']}, seed {record['seed']}: {scores}"
