@@ -171,6 +171,7 @@ NOISE = Image.effect_noise((200, 200), 60).convert("RGB")
     (saved(NOISE, "WEBP", lossless=True)[:9000], "cut off or damaged"),
     (saved(NOISE, "TIFF")[:9000], ""),
     (claims_to_be_huge(), "million pixels"),
+    (saved(NOISE, "EPS"), "This is not a picture"),
     (b"%PDF-1.7\n" + bytes(range(256)) * 9, "This is not a picture"),
     (b"\x00\x00\x00\x18ftypheic" + bytes(200), "export a phone's HEIC as JPEG"),
 ])

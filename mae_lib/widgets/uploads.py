@@ -11,6 +11,8 @@ from torch import Tensor
 from mae_lib.data import centre_square
 
 MAX_PIXELS = 50_000_000  # to decode: 150 MB in RGB
+# No others: for some, such as EPS, Pillow starts another program.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 
 def decode_upload(content: bytes, size: int) -> Tensor:
@@ -23,7 +25,7 @@ def decode_upload(content: bytes, size: int) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures: they are judged here
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at an eighth
                 pixels = image.width * image.height
                 if pixels <= MAX_PIXELS:
