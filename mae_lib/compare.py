@@ -68,6 +68,7 @@ class Comparison:
     recipe: str = ""
     progress: bool = True
     choosing: bool = False  # measure by cross-validation on the training images, read no test image
+    scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune, no layer_decay
 
     def config(self, variant: str, seed: int) -> PretrainConfig:
         return PretrainConfig(**variant_settings(variant, {**self.base, "seed": seed}))
@@ -86,7 +87,7 @@ class Comparison:
         views = (data.train, data.train.flip(3), data.test)
         sizes = {k: getattr(cfg, k) for k in ("preset", "img_size", "patch_size", "precision")}
         # Layers that all start at random have no reason to learn at different rates.
-        recipe = dataclasses.replace(self.fine_tune, layer_decay=1.0)
+        recipe = self.scratch or dataclasses.replace(self.fine_tune, layer_decay=1.0)
 
         def scratch(folder: Path) -> dict:
             return self._fine_tune(cfg, cfg.build_model(), recipe, "Scratch", folder)

@@ -3,96 +3,42 @@
   python -m mae_lib.experiments --data imagefolder:PATH --scale gpu --workers 4
 
 First the original's recipe is searched, one setting after another, by cross-validation on the
-training images. Then come the studies; one of them searches the add-ons' settings in the same way,
-before test images judge what it found. Workers take the next run that nobody has taken; the same
-command given again, here or in a second terminal, goes on with what is left.
+training images, and that of its fine-tuning, on a fifth of them. Then come the studies; one of
+them searches the add-ons' settings in the same way, before test images judge what it found. What
+is searched and studied stands in plan.py. Workers take the next run that nobody has taken; the
+same command given again, here or in a second terminal, goes on with what is left.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from mae_lib import cli, hardware
+import torch
+
+from mae_lib import cli, evaluate, hardware
 from mae_lib.checkpoints import load_weights
 from mae_lib.compare import Comparison
 from mae_lib.compute import steps_per_epoch
 from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
+from mae_lib.data import ImageSet
+from mae_lib.hardware import Purpose
 from mae_lib.history import History
+from mae_lib.plan import (
+    ADD_ON_AXES,
+    FINE_TUNE_AXES,
+    FOUND,
+    RECIPE_AXES,
+    SCALES,
+    SCRATCH_AXES,
+    STUDIES,
+    Study,
+)
 from mae_lib.pretrain import NonFiniteLoss, Run, add_data_arguments, data_from
 from mae_lib.results import Accuracy, Results, paired_difference
 from mae_lib.workers import claim, start_workers
-
-# What is searched, in this order: parts of a variant's name. The first is where the search begins.
-RECIPE_AXES = (
-    ("decoder_depth=1", "decoder_depth=4"),
-    ("lr=0.0012", "lr=0.0006", "lr=0.0024"),
-    ("batch_size=128", "batch_size=64"),
-    ("norm_pix=yes+crop_scale=0.2", "norm_pix=yes+crop_scale=0.08", "norm_pix=no+crop_scale=0.2"),
-)
-# The same for the add-ons, upon the recipe found: strengths and forms that were not specified.
-ADD_ON_AXES = (
-    ("lambda_unif=0", "lambda_unif=0.03", "lambda_unif=0.1", "lambda_unif=0.3",
-     "lambda_unif=0.1+unif_t=5"),
-    ("lambda_freq=0", "lambda_freq=0.2", "lambda_freq=0.2+freq_form=energy"),
-    ("mask_ratio_sched=const",
-     "mask_ratio_sched=linear+mask_ratio_start=0.9+equal_compute=yes",
-     "mask_ratio_sched=linear+mask_ratio_start=0.5+equal_compute=yes"),
-)
-FOUND = "improved, as searched"  # stands for the variant that the second search finds
-FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
-             "curriculum+uniformity", "laplacian+uniformity", "improved")
-
-
-@dataclass(frozen=True)
-class Study:
-    """Variants of a recipe, each with several seeds: others than the one that chose settings, whose
-    winner was also lucky.
-    """
-
-    recipe: str  # "specified" or "tuned"
-    variants: tuple[str, ...]
-    seeds: tuple[int, ...] = (1, 2, 3)
-    fine_tune: bool = False
-    baselines: bool = False  # of the first seed
-
-
-# In the order of running: what most depends on comes first.
-STUDIES = {
-    "methods": Study("tuned", ("original", "improved"), baselines=True),
-    "reported": Study("specified", ("original", "improved")),
-    "add-ons": Study("tuned", FACTORIAL[1:-1]),
-    "search": Study("tuned", (FOUND,)),
-    "controls": Study("tuned", (
-        "curriculum+equal-compute", "improved+equal-compute", "shuffled", "raw-laplacian",
-        "low-frequency")),
-    "pairs": Study("tuned", ("original+batch_size=512", "uniformity+batch_size=512")),
-    "add-ons as specified": Study("specified", FACTORIAL[1:-1]),
-    "shapes": Study("tuned", (
-        "original+img_size=224+patch_size=16", "original+img_size=64+patch_size=8")),
-}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large the runs are."""
-
-    about: str
-    base: dict  # settings of all runs
-    fine_tune: dict
-    limit: int | None = None  # unlabeled images; None: all
-    tuning_limit: int | None = None  # unlabeled images of the runs that tune
-
-
-SMALL, BRIEF = dict(preset="specified", img_size=64, patch_size=8), dict(epochs=15, warmup_epochs=2)
-SCALES = {
-    "cpu": Scale("64-pixel images in patches of 8, 24,000 of them", SMALL, BRIEF, 24_000, 24_000),
-    "long": Scale("the same with all images, and the recipe tuned for cpu", SMALL,
-                  dict(epochs=30, warmup_epochs=3), None, 24_000),
-    "gpu": Scale("the specified shape, epochs of 100,000 images whatever there are",
-                 dict(preset="specified", images_per_epoch=100_000), {}),
-}
 
 
 class Runs(Comparison):
@@ -114,6 +60,40 @@ class Runs(Comparison):
         return super().pretrain(cfg, folder, label)
 
 
+@dataclass
+class FineTunings(Runs):
+    """Recipes of fine-tuning in the place of variants, such as "lr=0.006+layer_decay=0.75"."""
+
+    weights: str = ""  # of the variant of the first search; none: random weights
+
+    def variant(self, variant: str, seed: int) -> dict:
+        """Fine-tune on four fifths of the training images, judge on the fifth."""
+        changes = {name: float(text) for name, text in
+                   (part.split("=") for part in variant.split("+"))}
+        recipe, cfg = replace(self.fine_tune, **changes), self.config("original", seed)
+
+        def measure(folder: Path) -> dict:
+            model = cfg.build_model()
+            if self.weights:
+                source = folder.parent.parent / f"tuning-{len(self.data.unlabeled)}"
+                source /= f"{self.weights}-seed{seed}"
+                model = self.pretrain(cfg, source, self.weights.capitalize()).model
+            accuracy = evaluate.fine_tune(model.to(self.device), held_out(self.data), recipe, seed,
+                                          cfg.precision, variant, folder / "fine-tune.pt")
+            return {"ft_held_out": accuracy.entry()}
+
+        settings = {**self._settings(cfg), "fine_tune": vars(recipe), "weights": self.weights}
+        return self._run(variant, seed, settings, measure)
+
+
+def held_out(data: ImageSet) -> ImageSet:
+    """The training images alone, a fifth of them in the place of the test images."""
+    n = len(data.train)
+    held = torch.randperm(n, generator=hardware.generator(Purpose.FOLDS)) % 5 == 0
+    return replace(data, train=data.train[~held], train_labels=data.train_labels[~held],
+                   test=data.train[held], test_labels=data.train_labels[held])
+
+
 @dataclass(frozen=True)
 class Job:
     """One run; without a variant, the baselines."""
@@ -133,9 +113,9 @@ class Job:
             return []
 
 
-def best_probe(records: list[dict]) -> int:
-    """The place of the record with the highest probe."""
-    scores = [record["measures"]["lp_cv"]["value"] for record in records]
+def best_probe(records: list[dict], measure: str = "lp_cv") -> int:
+    """The place of the record with the highest probe, or another measure."""
+    scores = [record["measures"][measure]["value"] for record in records]
     return scores.index(max(scores))
 
 
@@ -200,9 +180,23 @@ class Laboratory:
         `choose` tells the place of the best of some records. They are of seed 0, which no study
         has, with the linear probe cross-validated on the training images; no test image is read.
         """
-        chosen, data = [values[0] for values in axes], self.template.data
+        return self._best(self._choosing(kind, start, fine_tune=None), axes, choose)
+
+    def fine_tuning(
+        self, kind: str, axes: tuple[tuple[str, ...], ...], start: str, weights: str
+    ) -> FineTuneConfig:
+        """The best recipe for `weights`, a variant of the first search, or for random ones."""
+        comparison = FineTunings(**vars(self._choosing(kind, start)), weights=weights)
+        best = self._best(comparison, axes, partial(best_probe, measure="ft_held_out"))
+        return FineTuneConfig(**comparison.variant(best, 0)["settings"]["fine_tune"])
+
+    def _choosing(self, kind: str, start: str, **changes) -> Comparison:
+        data = self.template.data
         data = replace(data, unlabeled=data.unlabeled[: self.tuning_limit])
-        comparison = self._comparison(kind, start, data=data, fine_tune=None, choosing=True)
+        return self._comparison(kind, start, data=data, choosing=True, **changes)
+
+    def _best(self, comparison: Comparison, axes: tuple, choose: Callable) -> str:
+        chosen = [values[0] for values in axes]
         for i, values in enumerate(axes):
             variants = ["+".join([*chosen[:i], value, *chosen[i + 1:]]) for value in values]
             chosen[i] = values[choose(self.run([Job(comparison, v, 0) for v in variants]))]
@@ -213,7 +207,12 @@ class Laboratory:
         start = ""
         if study.recipe == "tuned":
             start = self.search("tuning", RECIPE_AXES, choose=lowest_loss_of_the_best)
-        whole = self._comparison(study.recipe, start)  # baselines are fine-tuned, too
+        recipes = {}
+        if start and (study.fine_tune or study.baselines):  # baselines are fine-tuned, too
+            tune = self.fine_tuning
+            recipes["fine_tune"] = tune("fine-tuning", FINE_TUNE_AXES, start, start)
+            recipes["scratch"] = tune("fine-tuning from scratch", SCRATCH_AXES, start, "")
+        whole = self._comparison(study.recipe, start, **recipes)
         comparison = whole if study.fine_tune else replace(whole, fine_tune=None)
         variants = [self.search("searching", ADD_ON_AXES, start) if variant == FOUND else variant
                     for variant in study.variants]

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import math
 import textwrap
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def methods_table(evidence: Evidence) -> str:
         if runs:
             parts.append(f"{recipe}: {words}\n\n{table(baselines + runs)}")
     return "\n\n\n".join(parts) or "not measured yet"
+
+
+def search_list(records: list[dict]) -> str:
+    """The variants of a search and what decided between them, as text; no test image took part."""
+    first = records[0]["measures"]
+    if "ft_held_out" in first:
+        lines = ["FT@1 on a fifth of the training images, held out"]
+        return "\n".join(lines + [f"{r['measures']['ft_held_out']['value']:5.1f} %  {r['name']}"
+                                  for r in records])
+    lines = ["LP@1, cross-validated on the training images; validation loss"]
+    for name, found in ((r["name"], r["measures"]) for r in records):
+        loss = found["epochs"][-1]["val_loss"] if "epochs" in found else math.nan
+        lines.append(f"{found['lp_cv']['value']:5.1f} %  {loss:.3f}  {name}")
+    return "\n".join(lines)
 
 
 def blocks(evidence: Evidence) -> dict[str, str]:

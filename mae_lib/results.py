@@ -181,15 +181,6 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def search_list(records: list[dict]) -> str:
-    """The variants of a search and what decided between them, as text."""
-    lines = ["LP@1, cross-validated on the training images; validation loss"]
-    for name, found in ((r["name"], r["measures"]) for r in records):
-        loss = found["epochs"][-1]["val_loss"] if "epochs" in found else math.nan
-        lines.append(f"{found['lp_cv']['value']:5.1f} %  {loss:.3f}  {name}")
-    return "\n".join(lines)
-
-
 def _cell(value: Interval | None, digits: int) -> str:
     if value is None:
         return ""
@@ -198,6 +189,8 @@ def _cell(value: Interval | None, digits: int) -> str:
 
 
 def main() -> None:
+    from mae_lib.report import search_list  # which reads records by this module
+
     parser = cli.parser("python -m mae_lib.results", "Print the tables of results files.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     for path in parser.parse_args().files:
@@ -211,7 +204,7 @@ def main() -> None:
                      f"recipe {record['recipe']}")
             sets.setdefault(title, []).append(record)
         for title, records in sets.items():
-            searched = all("lp_cv" in r["measures"] for r in records)
+            searched = all(r["settings"].get("choosing") for r in records)
             print(f"{title}\n\n{(search_list if searched else table)(records)}\n")
 
 

@@ -9,6 +9,7 @@ import torch
 from test_compare import folder  # noqa: F401  a small image folder
 
 from mae_lib import experiments as X
+from mae_lib import plan
 from mae_lib.checkpoints import ASSETS
 from mae_lib.compare import Comparison
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
@@ -16,11 +17,13 @@ from mae_lib.data import load_data
 from mae_lib.pretrain import NonFiniteLoss
 from mae_lib.results import Accuracy, Results
 
-TINY = X.Scale("for this test", dict(
+TINY = plan.Scale("for this test", dict(
     preset="tiny", img_size=16, patch_size=4, epochs=2, warmup_epochs=1, precision="fp32"),
     dict(epochs=1, warmup_epochs=0, batch_size=10), 24)
 RECIPE_AXES = (("lr=0.0006", "lr=0.001"), ("batch_size=10", "batch_size=5"))
 ADD_ON_AXES = (("lambda_unif=0", "lambda_unif=0.1+unif_t=5"),)
+FINE_TUNE_AXES = (("lr=0.001", "lr=0.01"), ("layer_decay=0.75", "layer_decay=0.9"))
+SCRATCH_AXES = (("layer_decay=1",), ("lr=0.001", "lr=0.01"))
 STUDIES = {
     "methods": X.Study("tuned", ("original", "improved"), (0,), fine_tune=True, baselines=True),
     "controls": X.Study("tuned", ("shuffled", "curriculum+equal-compute"), (0, 1)),
@@ -34,12 +37,14 @@ def tiny(monkeypatch):
     monkeypatch.setattr(X, "SCALES", {"cpu": TINY})
     monkeypatch.setattr(X, "RECIPE_AXES", RECIPE_AXES)
     monkeypatch.setattr(X, "ADD_ON_AXES", ADD_ON_AXES)
+    monkeypatch.setattr(X, "FINE_TUNE_AXES", FINE_TUNE_AXES)
+    monkeypatch.setattr(X, "SCRATCH_AXES", SCRATCH_AXES)
     monkeypatch.setattr(X, "STUDIES", STUDIES)
 
 
 def run(folder, out, *words, monkeypatch):  # noqa: F811
     words = ["experiments", "--data", f"imagefolder:{folder}", "--size", "32", "--out", str(out),
-             *words]
+             "--precision", "fp32", *words]
     with monkeypatch.context() as m:
         m.setattr(sys, "argv", words)
         X.main()
@@ -91,6 +96,14 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
         assert record["settings"]["lr"] == best["lr"]
         assert record["settings"]["batch_size"] == best["batch_size"]
     assert "ft" in tuned["improved"]["measures"] and "ft" not in tuned["shuffled"]["measures"]
+    for kind, name in (("fine-tuning", "original"), ("fine-tuning from scratch", "from scratch")):
+        tried = by_recipe[kind]
+        assert all(set(r["measures"]) == {"ft_held_out"} for r in tried), "read the test set"
+        assert tried[0]["measures"]["ft_held_out"]["images"] == 4  # of 20
+        found = max(tried, key=lambda r: r["measures"]["ft_held_out"]["value"])
+        (final,) = (r for r in by_recipe["tuned"] if r["name"] == name)
+        assert final["settings"]["fine_tune"] == found["settings"]["fine_tune"]
+    assert {r["settings"]["fine_tune"]["layer_decay"] for r in by_recipe[kind]} == {1}
     assert {"chance", "raw pixels", "random init", "from scratch"} <= {
         r["name"] for r in by_recipe["tuned"]}
     (reported,) = by_recipe["specified"]
@@ -107,7 +120,7 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
         m.setattr(X, "SCALES", {"cpu": replace(TINY, fine_tune=recipe)})
         m.setattr("mae_lib.compare.pretrain", None)
         more = run(folder, tmp_path, "--studies", "methods", monkeypatch=monkeypatch)
-    new = {r["name"]: r for r in more if r not in again}
+    new = {r["name"]: r for r in more if r not in again and r["recipe"] == "tuned"}
     assert set(new) == {"original", "improved", "from scratch"}
     for name in ("original", "improved"):
         assert new[name]["settings"]["fine_tune"]["epochs"] == 2

@@ -273,7 +273,7 @@ tuning, searching = ([r for r in records if r["recipe"] == kind]
                      for kind in ("tuning", "searching"))
 for images in dict.fromkeys(r["data"]["unlabeled"] for r in tuning):
     print(f"{images:,} photographs, one seed")
-    print(results.search_list([r for r in tuning if r["data"]["unlabeled"] == images]) + "\n")
+    print(report.search_list([r for r in tuning if r["data"]["unlabeled"] == images]) + "\n")
 
 # %% [markdown]
 # (Test images took no part: these are scores of training images, each judged by a probe that had not seen it. With one seed a
@@ -504,7 +504,7 @@ for name, other in controls.items():
 
 # %%
 if searching:
-    print(results.search_list(searching))
+    print(report.search_list(searching))
 winners = [r for r in evidence.records if r["name"] in {s["name"] for s in searching}]
 for name in results.grouped(winners):
     effect = evidence.effect("lp", "tuned", name)
