@@ -11,7 +11,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 
 def join(device: torch.device) -> torch.device:
@@ -70,8 +69,18 @@ def average(x: Tensor) -> Tensor:
 
 
 def gather(x: Tensor) -> Tensor:
-    """The rows of all processes, (B, …) → (processes · B, …), with gradient to each."""
-    return x if world_size() == 1 else torch.cat(all_gather(x.contiguous()))
+    """The rows of all processes, (B, …) → (processes · B, …).
+
+    A gradient reaches this process's own rows alone. It is made as many times larger as there are
+    processes, since DistributedDataParallel will average over them.
+    """
+    count = world_size()
+    if count == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(count)]
+    dist.all_gather(parts, x.detach().contiguous())
+    parts[dist.get_rank()] = x + (count - 1) * (x - x.detach())  # the value is x
+    return torch.cat(parts)
 
 
 @contextmanager

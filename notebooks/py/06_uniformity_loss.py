@@ -522,8 +522,9 @@ print(inspect.getsource(distributed.gather))
 
 # %% [markdown]
 # 1 would be the same direction. The package therefore collects the features of all processes before the loss,
-# **with gradient**: plain `all_gather` of PyTorch cuts it; even if each process puts its own rows back, it pushes only
-# those, and after averaging over $N$ processes the term is $N$ times too weak. `tests/test_distributed.py` trains
+# **with gradient**. Plain `all_gather` of PyTorch cuts it, so each process puts its own rows back. It pushes only
+# those, and after averaging over $N$ processes the term would be $N$ times too weak: hence the factor, which changes
+# the gradient and not the value. `tests/test_distributed.py` trains
 # with one process and with two and compares the weights.
 #
 # ## How many directions are in use?

@@ -1,0 +1,79 @@
+"""What the experiments are: settings that are searched, studies, and how large the runs are."""
+
+from dataclasses import dataclass
+
+# What is searched, in this order: parts of a variant's name. The first is where the search begins.
+RECIPE_AXES = (
+    ("decoder_depth=1", "decoder_depth=4"),
+    ("lr=0.0012", "lr=0.0006", "lr=0.0024"),
+    ("batch_size=128", "batch_size=64"),
+    ("norm_pix=yes+crop_scale=0.2", "norm_pix=yes+crop_scale=0.08", "norm_pix=no+crop_scale=0.2"),
+)
+# The same for the add-ons, upon the recipe found: strengths and forms that were not specified.
+ADD_ON_AXES = (
+    ("lambda_unif=0", "lambda_unif=0.03", "lambda_unif=0.1", "lambda_unif=0.3",
+     "lambda_unif=0.1+unif_t=5"),
+    ("lambda_freq=0", "lambda_freq=0.2", "lambda_freq=0.2+freq_form=energy"),
+    ("mask_ratio_sched=const",
+     "mask_ratio_sched=linear+mask_ratio_start=0.9+equal_compute=yes",
+     "mask_ratio_sched=linear+mask_ratio_start=0.5+equal_compute=yes"),
+)
+# Recipes of fine-tuning for the weights that the first search found, and for random weights.
+FINE_TUNE_AXES = (
+    ("lr=0.006", "lr=0.003", "lr=0.012"),
+    ("layer_decay=0.75", "layer_decay=0.9"),
+)
+SCRATCH_AXES = (("layer_decay=1",), ("lr=0.001", "lr=0.003"))
+FOUND = "improved, as searched"  # stands for the variant that the second search finds
+FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
+             "curriculum+uniformity", "laplacian+uniformity", "improved")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variants of a recipe, each with several seeds: others than the one that chose settings, whose
+    winner was also lucky.
+    """
+
+    recipe: str  # "specified" or "tuned"
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...] = (1, 2, 3)
+    fine_tune: bool = False
+    baselines: bool = False  # of the first seed
+
+
+# In the order of running: what most depends on comes first.
+STUDIES = {
+    "methods": Study("tuned", ("original", "improved"), baselines=True),
+    "reported": Study("specified", ("original", "improved")),
+    "add-ons": Study("tuned", FACTORIAL[1:-1]),
+    "search": Study("tuned", (FOUND,)),
+    "controls": Study("tuned", (
+        "curriculum+equal-compute", "improved+equal-compute", "shuffled", "raw-laplacian",
+        "low-frequency")),
+    "pairs": Study("tuned", ("original+batch_size=512", "uniformity+batch_size=512")),
+    "add-ons as specified": Study("specified", FACTORIAL[1:-1]),
+    "shapes": Study("tuned", (
+        "original+img_size=224+patch_size=16", "original+img_size=64+patch_size=8")),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the runs are."""
+
+    about: str
+    base: dict  # settings of all runs
+    fine_tune: dict
+    limit: int | None = None  # unlabeled images; None: all
+    tuning_limit: int | None = None  # unlabeled images of the runs that tune
+
+
+SMALL, BRIEF = dict(preset="specified", img_size=64, patch_size=8), dict(epochs=15, warmup_epochs=2)
+SCALES = {
+    "cpu": Scale("64-pixel images in patches of 8, 24,000 of them", SMALL, BRIEF, 24_000, 24_000),
+    "long": Scale("the same with all images, and the recipe tuned for cpu", SMALL,
+                  dict(epochs=30, warmup_epochs=3), None, 24_000),
+    "gpu": Scale("the specified shape, epochs of 100,000 images whatever there are",
+                 dict(preset="specified", images_per_epoch=100_000), {}),
+}
