@@ -394,18 +394,19 @@ def test_names_and_shapes_are_the_official_ones(preset, sizes):
 
 
 @pytest.fixture
-def small_presets(monkeypatch):
+def small_presets():
     """Two small presets with a class token, in place of ViT-B and the others."""
     presets = {
         "deep": dict(SMALL, depth=3, class_token=True),
         "small": dict(SMALL, class_token=True),
         "fine": dict(SMALL, patch_size=2, class_token=True),
     }
-    for name in list(PRESETS):
-        monkeypatch.delitem(PRESETS, name)
-    for name, preset in presets.items():
-        monkeypatch.setitem(PRESETS, name, preset)
-    return presets
+    before = dict(PRESETS)
+    PRESETS.clear()
+    PRESETS.update(presets)
+    yield presets
+    PRESETS.clear()
+    PRESETS.update(before)  # in their order, too
 
 
 def official_state(*sizes: int) -> dict[str, torch.Tensor]:

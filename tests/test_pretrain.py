@@ -391,7 +391,7 @@ def test_help_lists_every_setting_with_its_default():
 
 @pytest.mark.parametrize("words, said", [
     (("--data", "imagefolder:nowhere"), "error: There is no folder"),
-    (("--device", "cuda"), "error: No CUDA GPU is available here: choose --device cpu"),
+    (("--device", "cuda"), "error: No CUDA GPU is available here as 'cuda': choose --device cpu"),
 ])
 def test_errors_on_the_command_line_are_one_sentence(monkeypatch, words, said):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -338,7 +338,7 @@ topics("accuracy")
 
 # %% [markdown]
 # Look at the two first lines together. The same add-ons, judged on the specified recipe and on a tuned baseline. And mind the last line: it is
-# about a *fault* that was reported, fine-tuning below the probe, so "does not hold" is good news: with a recipe that is given time the fault is gone.
+# about a *fault* that was reported, fine-tuning below the probe. There "does not hold" is the good news.
 
 # %%
 topics("reconstruction")
