@@ -125,7 +125,7 @@ def blocks(evidence: Evidence) -> dict[str, str]:
         "headline": f"{headline(evidence)}\n\n{about(evidence)} {about_prices(evidence)}",
         "claims": ledger_table(evidence),
         "methods": f"```\n{methods_table(evidence)}\n```",
-        "add-ons": ADD_ONS_PICTURE if evidence.runs("original", "tuned") else "",
+        "add-ons": ADD_ONS_PICTURE if evidence.main_effect("lp", "tuned", "curriculum") else "",
     }
 
 
@@ -196,9 +196,10 @@ def span_of(judgement: Judgement) -> tuple[float, float]:
 
 @styled
 def add_ons(evidence: Evidence, recipe: str = "tuned", measure: str = "lp") -> Figure | None:
-    """All combinations of the add-ons, and what each adds on average; None without records."""
+    """All combinations of the add-ons, and what each adds on average; None if no seed has all."""
     names = [name for name in map(name_of, ADD_ON_SETS) if evidence.runs(name, recipe)]
-    if not names:
+    effects = [evidence.main_effect(measure, recipe, name) for name in reversed(ADD_ONS)]
+    if not any(effects):
         return None
     figure, ((left, right),) = new_figure(1, 2, 11, 3.6)
     title, digits = MEASURES[measure]
@@ -208,7 +209,6 @@ def add_ons(evidence: Evidence, recipe: str = "tuned", measure: str = "lp") -> F
         left.plot(sum(values) / len(values), y, "|", color="black", markersize=14)
     left.set_yticks(range(len(names)), list(reversed(names)))
     left.set(title="each dot a seed, the line their mean", xlabel=title)
-    effects = [evidence.main_effect(measure, recipe, name) for name in reversed(ADD_ONS)]
     for y, effect in enumerate(effects):
         if effect:
             value, low, high = effect

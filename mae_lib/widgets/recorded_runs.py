@@ -31,8 +31,8 @@ def pixels(figure: Figure) -> np.ndarray:
 def recorded() -> dict[str, list[dict]]:
     """Records of original and improved, alike in everything else, one a seed: {name: records}.
 
-    Of several such comparisons among the results that come with the package, the one with most
-    seeds, and of these the one with the tuned recipe.
+    Of several such comparisons among the results that come with the package, one with fine-tuning;
+    of these the one with most seeds, and then the one with the tuned recipe.
     """
     varied = {"seed", *(setting for changes in ADD_ONS.values() for setting in changes)}
     found: dict[str, dict[str, dict]] = {}
@@ -47,9 +47,10 @@ def recorded() -> dict[str, list[dict]]:
         both = sorted(by_name["original"].keys() & by_name["improved"].keys())
         pairs.append({name: [by_name[name][seed] for seed in both] for name in STYLES})
 
-    def rank(pair: dict[str, list[dict]]) -> tuple[int, bool]:
+    def rank(pair: dict[str, list[dict]]) -> tuple[bool, int, bool]:
         runs = pair["original"]
-        return len(runs), bool(runs) and runs[0]["recipe"] == "tuned"
+        whole = bool(runs) and all("ft" in run["measures"] for run in runs)
+        return whole, len(runs), bool(runs) and runs[0]["recipe"] == "tuned"
 
     return max(pairs, key=rank)
 
