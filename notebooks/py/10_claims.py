@@ -299,14 +299,15 @@ def pairs_of(measure, recipe="tuned"):
     return results.values_of_pairs(a, b, measure)
 
 
-figure, axes = new_figure(1, 4, 11, 3)
-for axis, (key, (title, _)) in zip(axes[0], list(widgets.EFFECTS.items())[:4], strict=True):
+measured = [(key, title) for key, (title, _) in list(widgets.EFFECTS.items())[:4] if pairs_of(key)]
+figure, axes = new_figure(1, max(1, len(measured)), 11, 3)
+for axis, (key, title) in zip(axes[0], measured, strict=False):
     for a, b in pairs_of(key):
         axis.plot([0, 1], [a, b], "o-", color=COLOURS[2] if b > a else COLOURS[1])
     axis.set_xticks([0, 1], ["original", "improved"])
     axis.set(xlim=(-0.4, 1.4), title=title)
 if pairs_of("lp"):
-    show(figure, "Four small pictures, for linear probe, fine-tuning, neighbours and PSNR. In each "
+    show(figure, "Small pictures, one for each accuracy that was measured and for PSNR. In each "
                  "a line for every seed leads from the original to the improved one: green where "
                  "it rises, orange where it falls.")
 
