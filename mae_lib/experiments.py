@@ -77,7 +77,8 @@ class FineTunings(Runs):
             if self.weights:
                 source = folder.parent.parent / f"tuning-{len(self.data.unlabeled)}"
                 source /= f"{self.weights}-seed{seed}"
-                model = self.pretrain(cfg, source, self.weights.capitalize()).model
+                with claim(source, wait=True):  # the other recipes need the same weights
+                    model = self.pretrain(cfg, source, self.weights.capitalize()).model
             accuracy = evaluate.fine_tune(model.to(self.device), held_out(self.data), recipe, seed,
                                           cfg.precision, variant, folder / "fine-tune.pt")
             return {"ft_held_out": accuracy.entry()}

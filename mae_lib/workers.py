@@ -12,14 +12,17 @@ from mae_lib.results import Results
 
 
 @contextmanager
-def claim(folder: Path) -> Iterator[bool]:
-    """Whether this process alone may work in the folder, until the block or the process ends."""
+def claim(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process alone may work in the folder, until the block or the process ends.
+
+    With `wait` it is, as soon as no other process works there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         try:
             import fcntl
 
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except ImportError:
             pass  # Windows: one process at a time
         except BlockingIOError:

@@ -169,15 +169,22 @@ def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
 
 def test_only_one_process_works_in_a_folder(tmp_path):
     pytest.importorskip("fcntl")
-    code = ("import sys, pathlib; from mae_lib.experiments import claim\n"
+    code = ("import sys, pathlib; from mae_lib.workers import claim\n"
+            "print('asks', flush=True)\n"
             "with claim(pathlib.Path(sys.argv[1])) as mine: print(mine)")
     ask = [sys.executable, "-c", code, str(tmp_path / "run")]
 
     def other() -> str:
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()[1]
 
     with X.claim(tmp_path / "run") as mine:
         assert mine and other() == "False"
+        patient = [*ask[:2], code.replace("[1])", "[1]), wait=True"), ask[-1]]
+        waiting = subprocess.Popen(patient, stdout=subprocess.PIPE, text=True)
+        assert waiting.stdout.readline() == "asks\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(1)
+    assert waiting.communicate()[0] == "True\n"
     assert other() == "True"
 
 
