@@ -144,8 +144,11 @@ def _masked_laplacian(difference: Tensor, mask_img: Tensor) -> tuple[Tensor, Ten
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    """Images (B, C, H, W) after a Gaussian blur of σ pixels, mirrored at the borders."""
-    radius = int(3 * sigma)
+    """Images (B, C, H, W) after a Gaussian blur of σ pixels, mirrored at the borders.
+
+    The Gaussian ends at 3 σ, or where the mirror image does.
+    """
+    radius = min(int(3 * sigma), min(images.shape[-2:]) - 1)
     offset = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     gaussian = torch.softmax(-offset.square() / (2 * sigma**2), dim=0)
     channels = images.shape[1]

@@ -1,5 +1,6 @@
 """Every figure, in one style. Functions return the figure; `save` writes it."""
 
+import copy
 from pathlib import Path
 
 import matplotlib
@@ -102,7 +103,7 @@ def reconstructions(
     target = denormalise(x).clamp(0, 1)
     figure, axes = new_figure(len(x), 2 + len(models), 2.1 * (2 + len(models)), 2.15 * len(x) + 0.5)
     for k, (label, (model, norm_pix)) in enumerate(models.items()):
-        output = model.cpu().eval()(x, mask_ratio, noise=noise)
+        output = copy.deepcopy(model).cpu().eval()(x, mask_ratio, noise=noise)
         mask = patch_mask_to_pixels(output.mask, model.patch_size)
         pred = denormalise(predicted_images(output.pred, x, model.patch_size, norm_pix)).clamp(0, 1)
         filled, psnr = composite(pred, target, mask), masked_psnr(pred, target, mask)
@@ -123,5 +124,4 @@ def _show(axis, image: Tensor) -> None:
     axis.imshow(image.permute(1, 2, 0).numpy())
     axis.set(xticks=[], yticks=[])
     axis.grid(visible=False)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    axis.spines[:].set_visible(False)

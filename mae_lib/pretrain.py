@@ -107,7 +107,8 @@ def pretrain(
         hardware.keep_freed_memory()
     checkpoint = Path(out) / "checkpoint.pt" if out else None
     first = distributed.is_first()  # the process that writes and shows
-    cfg, state = _resume(checkpoint, cfg, len(images), device)
+    seen = f"{len(images)} (checksum {int(spread(images, VALIDATION_IMAGES).sum())})"
+    cfg, state = _resume(checkpoint, cfg, seen, device)
     model = cfg.build_model().to(device)
     num_visible_patches(model.num_patches, max(cfg.mask_ratio, cfg.mask_ratio_start))  # or an error
     train_step = fastest_step(model, cfg)
@@ -120,11 +121,12 @@ def pretrain(
     iters = steps_per_epoch(cfg, len(images))
     feed = batches(on_device(images, device), cfg.batch_size, cfg.seed, step, device)
 
-    def save() -> None:
+    def save() -> float:
         if checkpoint and first:
-            about = {"config": dataclasses.asdict(cfg), "images": len(images)}
+            about = {"config": dataclasses.asdict(cfg), "images": seen}
             state = {**about, "step": step, "seconds": seconds, **train_step.state_dict()}
             save_checkpoint(checkpoint, state)
+        return time.perf_counter()
 
     saved = time.perf_counter()
     while step < cfg.epochs * iters:
@@ -148,8 +150,7 @@ def pretrain(
             bar.update(len(records))
             # At an epoch's end the checkpoint waits for the validation, which belongs to it.
             if i < iters and time.perf_counter() - saved > CHECKPOINT_SECONDS:
-                save()
-                saved = time.perf_counter()
+                saved = save()
         bar.close()
         if first:
             model.eval()
@@ -158,8 +159,7 @@ def pretrain(
                 "mask_ratio": mask_ratio, "loss": history.mean_loss(iters), "seconds": seconds,
                 **validate(model, validation_images, cfg, train_step.cast),
             }])
-        save()
-        saved = time.perf_counter()
+        saved = save()
     model.eval()
     if out and first:
         save_weights(Path(out) / "model.safetensors", model, label=label, **dataclasses.asdict(cfg))
@@ -185,7 +185,7 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
 
 
 def _resume(
-    path: Path | None, cfg: PretrainConfig, images: int, device: torch.device
+    path: Path | None, cfg: PretrainConfig, images: str, device: torch.device
 ) -> tuple[PretrainConfig, dict | None]:
     """The settings with a definite precision, and the checkpoint at `path`, if any."""
     if path is None or not path.exists():

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mae_lib import compare as C
 from mae_lib import results as R
+from mae_lib.model import MaskedAutoencoder
 
 BASELINES = ["chance", "raw pixels", "random init", "from scratch"]
 NAMES = ["original", "improved", *BASELINES]  # in the order of running
@@ -95,6 +96,17 @@ def test_pictures_show_no_weights_of_a_run_with_other_settings(
         run(folder, tmp_path, "--lr", lr, "--variants", "original", monkeypatch=monkeypatch,
             capsys=capsys)
     assert shown == [["original"], ["original"]]
+
+
+def test_drawing_leaves_a_model_as_it_was():
+    """A learner may go on training it: in training mode, and on its device."""
+    model = MaskedAutoencoder.from_preset("tiny", img_size=32, patch_size=8).train()
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    figure = C.plots.reconstructions({"Mine": (model, True)}, images, 0.75, "A title")
+    assert model.training and len(figure.axes) == 6
+    if torch.cuda.is_available():
+        C.plots.reconstructions({"Mine": (model.cuda(), True)}, images, 0.75, "A title")
+        assert {p.device.type for p in model.parameters()} == {"cuda"}
 
 
 def test_psnr_is_of_test_images_of_all_classes(folder, tmp_path, monkeypatch, capsys):

@@ -492,6 +492,13 @@ def test_gaussian_blur_is_scipys():
     torch.testing.assert_close(gaussian_blur(images, 2.0), torch.from_numpy(expected))
 
 
+def test_a_blur_wider_than_the_image_leaves_next_to_its_mean():
+    images = torch.rand(2, 3, 16, 12, dtype=torch.float64)
+    blurred = gaussian_blur(images, 1000.0)
+    assert blurred.shape == images.shape and blurred.std((2, 3)).max() < 0.05
+    assert (blurred.mean((2, 3)) - images.mean((2, 3))).abs().max() < 0.05
+
+
 def energy_by_loop(pred, target, p):
     """Of each patch: |log of the ratio of mean absolute Laplacians|, 0.1 added to each."""
     distances = []

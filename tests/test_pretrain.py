@@ -213,8 +213,12 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
 
 def test_a_folder_with_a_run_on_other_images_is_refused(tmp_path):
     train(replace(TINY, epochs=2), out=tmp_path)
-    with pytest.raises(ValueError, match=r"other settings \(images 20 → 30\)"):
+    with pytest.raises(ValueError, match=r"other settings \(images 20 .* → 30 .*\)"):
         train(replace(TINY, epochs=2), tmp_path, pictures(30))
+    others = pictures(20).flip(3)
+    others[-1, 0, 0, 0] ^= 1
+    with pytest.raises(ValueError, match=r"other settings \(images 20 .* → 20 .*\)"):
+        train(replace(TINY, epochs=2), tmp_path, others)
 
 
 def test_every_epoch_is_validated_even_if_killed_at_its_end(tmp_path, monkeypatch):
