@@ -77,8 +77,9 @@ def headline(evidence: Evidence) -> str:
     value, low, high = found
     interval = f"95 % interval {low:+.1f} to {high:+.1f}" if low == low else "one seed: no interval"
     claim = next(claim for claim in LEDGER if claim.test == TUNED)
-    return (f"The three add-ons together change linear-probe accuracy by **{value:+.1f} points** "
-            f"({interval}); reported were {reported:+.1f}. The claim of a gain that large: "
+    return (f"On {evidence.data['unlabeled']:,} photographs, the three add-ons together change "
+            f"linear-probe accuracy by **{value:+.1f} points** ({interval}); reported were "
+            f"{reported:+.1f}. The claim of a gain that large: "
             f"**{claim.judge(evidence).verdict}**.")
 
 
@@ -122,7 +123,8 @@ def search_list(records: list[dict]) -> str:
 def blocks(evidence: Evidence) -> dict[str, str]:
     """What stands in the README between <!-- NAME --> and <!-- end of NAME -->."""
     return {
-        "headline": f"{headline(evidence)}\n\n{about(evidence)} {about_prices(evidence)}",
+        "headline": headline(evidence),
+        "conditions": f"{about(evidence)} {about_prices(evidence)}",
         "claims": ledger_table(evidence),
         "methods": f"```\n{methods_table(evidence)}\n```",
         "add-ons": ADD_ONS_PICTURE if evidence.main_effect("lp", "tuned", "curriculum") else "",
