@@ -20,7 +20,7 @@ ADD_ON_AXES = (
 )
 # Recipes of fine-tuning for the weights that the first search found, and for random weights.
 FINE_TUNE_AXES = (
-    ("lr=0.006", "lr=0.003", "lr=0.012"),
+    ("lr=0.006", "lr=0.003", "lr=0.012", "lr=0.024"),
     ("layer_decay=0.75", "layer_decay=0.9"),
 )
 SCRATCH_AXES = (("layer_decay=1",), ("lr=0.001", "lr=0.003"))

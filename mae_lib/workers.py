@@ -62,7 +62,8 @@ def start_workers(count: int, precision: str, results: Results, out: Path) -> No
 
 
 def _told(record: dict) -> str:
-    titles = {"lp_cv": "LP, cross-validated", "lp": "LP", "ft": "FT", "knn": "kNN"}
+    titles = {"lp_cv": "LP, cross-validated", "ft_held_out": "FT, held out", "lp": "LP",
+              "ft": "FT", "knn": "kNN"}
     found = {title: record["measures"].get(m) for m, title in titles.items()}
     scores = ", ".join(f"{title} {entry['value']:.1f}" for title, entry in found.items() if entry)
     return f"{record['recipe']}: {record['name']}, seed {record['seed']}: {scores}"

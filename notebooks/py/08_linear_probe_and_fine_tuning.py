@@ -136,7 +136,7 @@ with torch.no_grad():
     same = torch.equal(model.train().features(x)[0], library)
     print("2. training mode changes nothing:", same)
     model.eval()
-    with_class = MaskedAutoencoder.from_preset("tiny", img_size=size, class_token=True)
+    with_class = MaskedAutoencoder(**{**model.config, "class_token": True}).eval()
     tokens = with_class.encode(x.cpu())  # (1, 1 + L, D)
     alone = tokens[:, 1:].mean(dim=1)
     print(f"3. {tokens.shape[1]} tokens for {with_class.num_patches} patches; the library leaves "

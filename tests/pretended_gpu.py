@@ -1,0 +1,162 @@
+"""A GPU where there is none: its tensors are computed on the CPU, but kept apart from the CPU's.
+
+Inside `with pretended_gpu():` torch says that there is a T4, tensors can be moved to it, and what a
+real one refuses is refused: tensors of both devices in one operation, or one of its own as an
+array. So code that forgot to move something fails here too. Speed, half precision and recorded
+steps are not pretended.
+"""
+
+import contextlib
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+_on_gpu = WeakTensorKeyDictionary()
+
+
+def is_on_gpu(x) -> bool:
+    return isinstance(x, Tensor) and x in _on_gpu
+
+
+def _is_gpu(device) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+def _marked(found, gpu: bool):
+    """`found`, whose tensors now count as being on the GPU or on the CPU."""
+    for x in tree_leaves(found):
+        if isinstance(x, Tensor):
+            if gpu:
+                _on_gpu[x] = True
+            else:
+                _on_gpu.pop(x, None)
+    return found
+
+
+class Generator(torch.Generator):
+    def __new__(cls, device="cpu"):
+        made = super().__new__(cls, device="cpu")
+        made.place = GPU if _is_gpu(device) else CPU
+        return made
+
+    @property
+    def device(self):
+        return self.place
+
+
+class PretendedGpu(TorchFunctionMode):
+    """Sees every function of torch that is called, and on which device its tensors should be."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        name = func.__name__
+        if func == Tensor.device.__get__:
+            return GPU if is_on_gpu(args[0]) else CPU
+        if func == Tensor.is_cuda.__get__:
+            return is_on_gpu(args[0])
+        if name in ("numpy", "__array__") and is_on_gpu(args[0]):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to "
+                            "copy the tensor to host memory first.")
+        if func in (Tensor.cpu, Tensor.cuda):
+            return self._moved(args[0], args[0], func is Tensor.cuda)
+        if func is Tensor.to:
+            return self._to(*args, **kwargs)
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        gpu = any(map(is_on_gpu, tensors))
+        elsewhere = any(x.dim() and not is_on_gpu(x) for x in tensors)  # a number may be
+        if gpu and elsewhere and not self._may_meet(name, args):
+            raise RuntimeError("Expected all tensors to be on the same device, but found at least "
+                               f"two devices, cuda:0 and cpu! ({name})")
+        if kwargs.get("device") is not None:
+            gpu, kwargs["device"] = _is_gpu(kwargs["device"]), CPU
+        generator = kwargs.get("generator")
+        if generator is not None and (generator.device.type == "cuda") != gpu:
+            raise RuntimeError("Expected a generator on the device of the result.")
+        found = func(*args, **kwargs)
+        if func == Tensor.data.__set__:
+            _marked(args[0], is_on_gpu(args[1]))
+        return _marked(found, True) if gpu else found
+
+    @staticmethod
+    def _may_meet(name: str, args: tuple) -> bool:
+        if name == "__getitem__":  # indices may lie on the CPU
+            return is_on_gpu(args[0])
+        return name in ("copy_", "__setitem__", "__set__", "_has_compatible_shallow_copy_type")
+
+    def _to(self, x, *args, **kwargs):
+        gpu, args = is_on_gpu(x), list(args)
+        if args and isinstance(args[0], Tensor):
+            gpu, args[0] = is_on_gpu(args[0]), args[0].dtype
+        elif args and isinstance(args[0], str | torch.device):
+            gpu, args[0] = _is_gpu(args[0]), CPU
+        if kwargs.get("device") is not None:
+            gpu, kwargs["device"] = _is_gpu(kwargs["device"]), CPU
+        return self._moved(x, x.to(*args, **kwargs), gpu)
+
+    @staticmethod
+    def _moved(x: Tensor, found: Tensor, gpu: bool) -> Tensor:
+        if found is x and is_on_gpu(x) != gpu:
+            found = x.clone()
+        return _marked(found, gpu)
+
+
+@contextlib.contextmanager
+def pretended_gpu(capability: tuple[int, int] = (7, 5)):
+    """There is a GPU of this compute capability; a T4's by default."""
+    new = torch.nn.Parameter.__new__
+
+    def parameter(cls, data=None, requires_grad=True):
+        return _marked(new(cls, data, requires_grad), is_on_gpu(data))
+
+    answers = {
+        "is_available": True, "device_count": 1, "get_device_capability": capability,
+        "get_device_name": "pretended GPU", "mem_get_info": (15 * 2**30, 16 * 2**30),
+        "synchronize": None, "empty_cache": None,
+    }
+    with contextlib.ExitStack() as stack:
+        for name, answer in answers.items():
+            stack.enter_context(mock.patch.object(torch.cuda, name, lambda *_, a=answer: a))
+        for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
+            if hasattr(torch.optim.Optimizer, name):  # asks the driver
+                stack.enter_context(mock.patch.object(torch.optim.Optimizer, name, lambda _: None))
+        stack.enter_context(mock.patch.object(torch, "Generator", Generator))
+        stack.enter_context(mock.patch.object(torch.nn.Parameter, "__new__", parameter))
+        from mae_lib import step
+
+        stack.enter_context(mock.patch.object(step, "RecordedStep", step.TrainStep))
+        stack.enter_context(PretendedGpu())
+        yield
+
+
+def rehearse() -> contextlib.ExitStack:
+    """For a notebook: a pretended GPU, scenes in the place of downloads, and all of it small."""
+    from dataclasses import replace
+
+    from mae_lib import course, data
+    from mae_lib.model import PRESETS
+
+    load, choose = data.load_data, course.Session.choose
+
+    def load_data(name, *, counts=None, **options):
+        if name in ("stl10", "cifar10"):
+            size = {"stl10": 96, "cifar10": 32}[name]
+            made = load("scenes", size=size, counts=(130, 100, 100), progress=False)
+            return replace(made, name=name, classes=data.STL_CLASSES)
+        counts = tuple(count if count <= 1000 else 100 for count in counts or (100,) * 3)
+        return load(name, counts=counts, **options)
+
+    def fewer(session, **by_level):
+        chosen = choose(session, **by_level)
+        return min(chosen, 6) if isinstance(chosen, int) and chosen != 64 else chosen
+
+    data.load_data, course.Session.choose = load_data, fewer
+    PRESETS["specified"].update(embed_dim=24, depth=2, num_heads=2, decoder_embed_dim=16,
+                                decoder_depth=1, decoder_num_heads=2)
+    stack = contextlib.ExitStack()
+    stack.enter_context(pretended_gpu())
+    return stack

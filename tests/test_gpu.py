@@ -1,0 +1,101 @@
+"""What learners do on a GPU, on a pretended one: nothing is left on the wrong device."""
+
+import copy
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from nbclient import NotebookClient
+from pretended_gpu import GPU, pretended_gpu
+from test_compare import SMALL as SMALL_RUN
+from test_compare import folder  # noqa: F401
+
+from mae_lib import compare, evaluate, hardware
+from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
+from mae_lib.data import load_data
+from mae_lib.pretrain import pretrain
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+SMALL = dict(preset="tiny", img_size=32, patch_size=8, epochs=2, warmup_epochs=1, batch_size=8,
+             lr=1e-3)
+
+
+@pytest.fixture
+def gpu():
+    with pretended_gpu():
+        yield GPU
+
+
+def test_what_a_gpu_refuses_is_refused(gpu):
+    x = torch.ones(2, 3, device=gpu)
+    assert x.device == gpu and (2 * x + 1)[0].sum().device == gpu and x.cpu().device.type == "cpu"
+    assert (x * torch.tensor(2.0)).device == gpu  # a number may lie on the CPU
+    assert x[torch.tensor([0])].device == gpu  # indices too
+    for wrong in (lambda: x + torch.ones(3), lambda: torch.cat([x, torch.ones(1, 3)]),
+                  lambda: torch.equal(x, torch.ones(2, 3)), lambda: torch.ones(2)[x.long()]):
+        with pytest.raises(RuntimeError, match="same device"):
+            wrong()
+    with pytest.raises(TypeError, match=r"Use Tensor.cpu\(\)"):
+        x.numpy()
+    with pytest.raises(RuntimeError, match="generator"):
+        torch.rand(2, generator=torch.Generator(), device=gpu)
+
+
+def test_a_model_moves_with_its_gradients_and_copies(gpu):
+    model = torch.nn.Linear(3, 2).to(gpu)
+    model(torch.ones(1, 3, device=gpu)).sum().backward()
+    assert {p.device for p in model.parameters()} == {p.grad.device for p in model.parameters()}
+    assert next(copy.deepcopy(model).parameters()).device == gpu
+    assert next(model.cpu().parameters()).device.type == "cpu"
+    with pytest.raises(RuntimeError, match="same device"):
+        model(torch.ones(1, 3, device=gpu))
+
+
+@pytest.mark.parametrize("variant", ["original", "improved", "raw-laplacian", "low-frequency"])
+def test_pretraining_and_every_judge_say_what_they_say_on_a_cpu(variant, tmp_path):
+    data = load_data("scenes", size=32, counts=(24, 40, 40), cache=tmp_path, progress=False)
+    recipe = FineTuneConfig(epochs=2, warmup_epochs=1, batch_size=16)
+
+    def everything(precision):
+        device = hardware.pick_device()
+        cfg = PretrainConfig(**variant_settings(variant, {**SMALL, "precision": precision}))
+        run = pretrain(data.unlabeled, data.train, cfg, device=device, progress=False)
+        assert {p.device.type for p in run.model.parameters()} == {device.type}
+        quality = evaluate.reconstruction_quality(run.model, data.test, cfg.norm_pix)
+        precision = hardware.pick_precision(device, precision)
+        tuned = evaluate.fine_tune(run.model, data, recipe, 0, precision, progress=False)
+        return [run.history.epochs()[-1]["val_loss"], quality["model"]["psnr"],
+                evaluate.extract_features(run.model, data.test), tuned.correct]
+
+    with pretended_gpu():
+        there = everything("auto")
+    for a, b in zip(there, everything("fp32"), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_the_main_job_runs_there(folder, tmp_path, monkeypatch, capsys, gpu):  # noqa: F811
+    words = f"--data imagefolder:{folder} --out {tmp_path} {SMALL_RUN} --precision auto".split()
+    monkeypatch.setattr(sys, "argv", ["compare", *words])
+    compare.main()
+    assert "pretended GPU" in (tmp_path / "results.json").read_text()
+    assert "fp16" in (tmp_path / "results.json").read_text()
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("path", [
+    path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if "session.device" in path.read_text()
+], ids=lambda path: path.stem)
+def test_notebooks_run_at_the_level_of_a_t4(path, tmp_path, monkeypatch):
+    """With little data. What they print there is another matter."""
+    notebook = nbformat.read(path, as_version=4)
+    first = f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
+    first += "import pretended_gpu; rehearsal = pretended_gpu.rehearse()"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
+    monkeypatch.delenv("MAE_LIB_LEVEL", raising=False)
+    here = {"metadata": {"path": str(tmp_path)}}  # where it keeps its runs
+    NotebookClient(notebook, timeout=300, resources=here).execute()
+    said = [output.text for cell in notebook.cells if cell.cell_type == "code"
+            for output in cell.outputs if output.get("name") == "stdout"]
+    assert said[0].startswith("Ready on cuda, run level quick")
