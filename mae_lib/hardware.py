@@ -116,7 +116,7 @@ def explaining_full_memory(function: Callable) -> Callable:
         try:
             return function(*arguments, **named)
         except RuntimeError as error:
-            if not _tells_of_full_memory(error):
+            if not tells_of_full_memory(error):
                 raise
         # Not inside `except`: notebooks keep the last error, and it would keep what it came from,
         # with every tensor that was alive there.
@@ -128,11 +128,11 @@ def explaining_full_memory(function: Callable) -> Callable:
     return explained
 
 
-def _tells_of_full_memory(error: BaseException | None) -> bool:
+def tells_of_full_memory(error: BaseException | None) -> bool:
     """Whether it does, or what happened before it: a broken CUDA graph is reported last."""
     words = ("out of memory", "can't allocate memory", "not enough memory")  # a GPU; Linux; Windows
     return error is not None and (
-        any(word in str(error) for word in words) or _tells_of_full_memory(error.__context__))
+        any(word in str(error) for word in words) or tells_of_full_memory(error.__context__))
 
 
 def describe(device: torch.device) -> dict[str, str | int]:

@@ -5,6 +5,7 @@ computes, and never waits for the device, so that a GPU can record it and play i
 """
 
 import copy
+import math
 
 import torch
 from torch import Tensor
@@ -121,9 +122,8 @@ class RecordedStep(TrainStep):
             mine.copy_(x)
         if num_visible not in self.recordings:
             done = self.plain_steps[num_visible] = self.plain_steps.get(num_visible, 0) + 1
-            if done <= self.PLAIN_STEPS:
+            if done <= self.PLAIN_STEPS or not self._record(num_visible):
                 return self._on_side_stream(num_visible)
-            self._record(num_visible)
         graph, terms = self.recordings[num_visible]
         graph.replay()
         return {name: term.clone() for name, term in terms.items()}
@@ -137,12 +137,23 @@ class RecordedStep(TrainStep):
         main.wait_stream(self.stream)
         return terms
 
-    def _record(self, num_visible: int) -> None:
-        graph = torch.cuda.CUDAGraph()
-        # "thread_local": another thread may pin the next batch's memory meanwhile.
-        with torch.cuda.graph(graph, self.memory, self.stream, "thread_local"):
-            terms = super().compute(*self.inputs, num_visible)
+    def _record(self, num_visible: int) -> bool:
+        """Whether a recording could be made; where not, plain steps do the same more slowly."""
+        graph, scaler = torch.cuda.CUDAGraph(), copy.deepcopy(self.scaler)
+        try:
+            # "thread_local": another thread may pin the next batch's memory meanwhile.
+            with torch.cuda.graph(graph, self.memory, self.stream, "thread_local"):
+                terms = super().compute(*self.inputs, num_visible)
+        except RuntimeError as error:
+            if hardware.tells_of_full_memory(error):
+                raise
+            print(f"This GPU cannot record steps ({error}): training goes on without, more slowly.")
+            self.PLAIN_STEPS, self.scaler = math.inf, scaler
+            for name in ("grad_scale", "found_inf"):  # what a step that broke off has left
+                vars(self.optimizer).pop(name, None)
+            return False
         self.recordings[num_visible] = graph, terms
+        return True
 
 
 def fastest_step(model: MaskedAutoencoder, cfg: PretrainConfig) -> TrainStep:

@@ -105,6 +105,10 @@ class PretendedGpu(TorchFunctionMode):
         return _marked(found, gpu)
 
 
+def _no_graph(*_):
+    raise RuntimeError("a pretended GPU has no graphs")
+
+
 @contextlib.contextmanager
 def pretended_gpu(capability: tuple[int, int] = (7, 5)):
     """There is a GPU of this compute capability; a T4's by default."""
@@ -126,9 +130,10 @@ def pretended_gpu(capability: tuple[int, int] = (7, 5)):
                 stack.enter_context(mock.patch.object(torch.optim.Optimizer, name, lambda _: None))
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch.object(torch.nn.Parameter, "__new__", parameter))
-        from mae_lib import step
-
-        stack.enter_context(mock.patch.object(step, "RecordedStep", step.TrainStep))
+        for name in ("Stream", "CUDAGraph", "graph_pool_handle", "current_stream"):
+            stack.enter_context(mock.patch.object(torch.cuda, name, mock.MagicMock()))
+        stack.enter_context(mock.patch.object(torch.cuda, "stream", contextlib.nullcontext))
+        stack.enter_context(mock.patch.object(torch.cuda, "graph", _no_graph))
         stack.enter_context(PretendedGpu())
         yield
 

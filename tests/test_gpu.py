@@ -75,6 +75,25 @@ def test_pretraining_and_every_judge_say_what_they_say_on_a_cpu(variant, tmp_pat
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_a_gpu_that_cannot_record_steps_trains_without(gpu, capsys):
+    cfg = PretrainConfig(**SMALL)
+    images = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8)
+    pretrain(images, images, cfg, progress=False)
+    assert capsys.readouterr().out == (
+        "This GPU cannot record steps (a pretended GPU has no graphs): "
+        "training goes on without, more slowly.\n")
+
+
+def test_memory_that_is_full_while_recording_is_explained(gpu, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(torch.cuda, "graph", full)
+    images = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8)
+    with pytest.raises(MemoryError, match="lower batch_size"):
+        pretrain(images, images, PretrainConfig(**SMALL), progress=False)
+
+
 def test_the_main_job_runs_there(folder, tmp_path, monkeypatch, capsys, gpu):  # noqa: F811
     words = f"--data imagefolder:{folder} --out {tmp_path} {SMALL_RUN} --precision auto".split()
     monkeypatch.setattr(sys, "argv", ["compare", *words])
