@@ -2,8 +2,8 @@
 
 Inside `with pretended_gpu():` torch says that there is a T4, tensors can be moved to it, and what a
 real one refuses is refused: tensors of both devices in one operation, or one of its own as an
-array. So code that forgot to move something fails here too. Speed, half precision and recorded
-steps are not pretended.
+array. So code that forgot to move something fails here too. CUDA graphs record every operation and
+do it again with the same memory. Speed and half precision are not pretended.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -100,13 +101,42 @@ class PretendedGpu(TorchFunctionMode):
 
     @staticmethod
     def _moved(x: Tensor, found: Tensor, gpu: bool) -> Tensor:
-        if found is x and is_on_gpu(x) != gpu:
-            found = x.clone()
+        if is_on_gpu(x) != gpu:
+            if any(isinstance(mode, Recorder) for mode in _get_current_dispatch_mode_stack()):
+                raise RuntimeError("operation not permitted when stream is capturing")
+            found = x.clone() if found is x else found
         return _marked(found, gpu)
 
 
-def _no_graph(*_):
-    raise RuntimeError("a pretended GPU has no graphs")
+class Graph:
+    """A CUDA graph: what was done while it was recorded, done again in the same memory."""
+
+    def __init__(self):
+        self.calls, self.new = [], True
+
+    def replay(self):
+        if self.new:  # a real recording computes nothing yet, this one has
+            self.new = False
+            return
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            for function, args, kwargs, found in self.calls:
+                again = function(*args, **kwargs)
+                for mine, new in zip(tree_leaves(found), tree_leaves(again), strict=True):
+                    if isinstance(mine, Tensor) and mine is not new:
+                        mine.copy_(new)
+
+
+class Recorder(TorchDispatchMode):
+    def __init__(self, graph: Graph, *_):
+        super().__init__()
+        self.graph = graph
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        found = func(*args, **kwargs or {})
+        self.graph.calls.append((func, args, kwargs or {}, found))
+        return found
 
 
 @contextlib.contextmanager
@@ -116,6 +146,12 @@ def pretended_gpu(capability: tuple[int, int] = (7, 5)):
 
     def parameter(cls, data=None, requires_grad=True):
         return _marked(new(cls, data, requires_grad), is_on_gpu(data))
+
+    group = torch.optim.Optimizer._group_tensors_by_device_and_dtype
+
+    def grouped(lists, *rest):
+        return {(tensors[0][0].device, dtype): (tensors, places)
+                for (_, dtype), (tensors, places) in group(lists, *rest).items()}
 
     answers = {
         "is_available": True, "device_count": 1, "get_device_capability": capability,
@@ -130,10 +166,13 @@ def pretended_gpu(capability: tuple[int, int] = (7, 5)):
                 stack.enter_context(mock.patch.object(torch.optim.Optimizer, name, lambda _: None))
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch.object(torch.nn.Parameter, "__new__", parameter))
-        for name in ("Stream", "CUDAGraph", "graph_pool_handle", "current_stream"):
+        for name in ("Stream", "graph_pool_handle", "current_stream"):
             stack.enter_context(mock.patch.object(torch.cuda, name, mock.MagicMock()))
+        stack.enter_context(mock.patch.object(
+            torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(grouped)))
         stack.enter_context(mock.patch.object(torch.cuda, "stream", contextlib.nullcontext))
-        stack.enter_context(mock.patch.object(torch.cuda, "graph", _no_graph))
+        stack.enter_context(mock.patch.object(torch.cuda, "CUDAGraph", Graph))
+        stack.enter_context(mock.patch.object(torch.cuda, "graph", Recorder))
         stack.enter_context(PretendedGpu())
         yield
 

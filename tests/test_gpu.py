@@ -11,11 +11,13 @@ from nbclient import NotebookClient
 from pretended_gpu import GPU, pretended_gpu
 from test_compare import SMALL as SMALL_RUN
 from test_compare import folder  # noqa: F401
+from test_step import trained
 
 from mae_lib import compare, evaluate, hardware
 from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data import load_data
 from mae_lib.pretrain import pretrain
+from mae_lib.step import RecordedStep, TrainStep, fastest_step
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 SMALL = dict(preset="tiny", img_size=32, patch_size=8, epochs=2, warmup_epochs=1, batch_size=8,
@@ -75,7 +77,30 @@ def test_pretraining_and_every_judge_say_what_they_say_on_a_cpu(variant, tmp_pat
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_a_gpu_that_cannot_record_steps_trains_without(gpu, capsys):
+@pytest.mark.parametrize("variant, precision", [
+    ("original", "fp32"), ("improved", "fp16"), ("raw-laplacian", "fp32")])
+def test_steps_that_are_recorded_are_plain_steps(variant, precision, gpu):
+    """All that changes from step to step enters a recording through tensors."""
+    cfg = PretrainConfig(**variant_settings(variant, {**SMALL, "precision": precision}))
+    _, plain_terms, plain = trained(TrainStep, cfg)
+    step, terms, weights = trained(RecordedStep, cfg)
+    assert set(step.recordings) == {8, 6, 4} and type(fastest_step(step.model, cfg)) is RecordedStep
+    torch.testing.assert_close(terms, plain_terms)
+    torch.testing.assert_close(weights, plain)
+
+
+def test_waiting_for_the_gpu_while_recording_is_refused(gpu):
+    x, graph = torch.ones(3, device=gpu), torch.cuda.CUDAGraph()
+    for waits in (lambda: x.sum().item(), lambda: x.cpu(), lambda: torch.ones(3).to(gpu)):
+        with pytest.raises(RuntimeError, match="capturing"), torch.cuda.graph(graph):
+            waits()
+
+
+def test_a_gpu_that_cannot_record_steps_trains_without(gpu, monkeypatch, capsys):
+    def refuse(*_):
+        raise RuntimeError("a pretended GPU has no graphs")
+
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
     cfg = PretrainConfig(**SMALL)
     images = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8)
     pretrain(images, images, cfg, progress=False)
