@@ -68,7 +68,7 @@ class Comparison:
     recipe: str = ""
     progress: bool = True
     choosing: bool = False  # measure by cross-validation on the training images, read no test image
-    scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune, no layer_decay
+    scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune
 
     def config(self, variant: str, seed: int) -> PretrainConfig:
         return PretrainConfig(**variant_settings(variant, {**self.base, "seed": seed}))
@@ -86,8 +86,7 @@ class Comparison:
         chance = {"value": 100 * data.test_labels.bincount().max().item() / len(data.test_labels)}
         views = (data.train, data.train.flip(3), data.test)
         sizes = {k: getattr(cfg, k) for k in ("preset", "img_size", "patch_size", "precision")}
-        # Layers that all start at random have no reason to learn at different rates.
-        recipe = self.scratch or dataclasses.replace(self.fine_tune, layer_decay=1.0)
+        recipe = self.scratch or self.fine_tune
 
         def scratch(folder: Path) -> dict:
             return self._fine_tune(cfg, cfg.build_model(), recipe, "Scratch", folder)
@@ -240,7 +239,10 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = RECIPES[arguments.recipe]
     base = recipe.pretrain | cli.given(arguments, PretrainConfig)
-    fine_tune = FineTuneConfig(**recipe.fine_tune | cli.given(arguments, FineTuneConfig, "ft_"))
+    given = cli.given(arguments, FineTuneConfig, "ft_")
+    fine_tune = FineTuneConfig(**recipe.fine_tune | given)
+    # Layers that all start at random have no reason to learn at different rates.
+    scratch = FineTuneConfig(**recipe.fine_tune | recipe.scratch | given | {"layer_decay": 1.0})
     for variant in arguments.variants:
         PretrainConfig(**variant_settings(variant, base)).check()
     device = hardware.pick_device(arguments.device)
@@ -251,7 +253,7 @@ def main() -> None:
     out = arguments.out or Path("runs") / name
     results = Results(arguments.results or out / "results.json")
     comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh,
-                            arguments.recipe)
+                            arguments.recipe, scratch=scratch)
     records = {}
     for seed in arguments.seeds:
         pretrained = [comparison.variant(variant, seed) for variant in arguments.variants]

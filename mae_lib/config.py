@@ -134,6 +134,7 @@ class Recipe:
     about: str
     pretrain: dict
     fine_tune: dict
+    scratch: dict  # what training from scratch changes of it, apart from layer_decay
     counts: tuple[int, int, int] | None = None  # how many scenes of each split
 
 
@@ -141,13 +142,12 @@ RECIPES = {
     "quick": Recipe(
         "tiny models, minutes on a CPU",
         dict(preset="tiny", lr=2e-3),
-        dict(epochs=10, batch_size=64, warmup_epochs=2),
-        (4000, 2000, 2000),
+        dict(epochs=10, batch_size=64, warmup_epochs=2), {}, (4000, 2000, 2000),
     ),
     "tuned": Recipe(
         "64-pixel photographs, settings that a search chose; 24,000 take an hour on two cores",
         dict(preset="specified", img_size=64, patch_size=8, decoder_depth=1, lr=2.4e-3),
-        dict(epochs=15, warmup_epochs=2),
+        dict(epochs=15, warmup_epochs=2, lr=0.012), dict(lr=0.001),
     ),
-    "specified": Recipe("the specification to the letter, for a GPU", {}, {}),
+    "specified": Recipe("the specification to the letter, for a GPU", {}, {}, {}),
 }

@@ -23,7 +23,7 @@ FINE_TUNE_AXES = (
     ("lr=0.006", "lr=0.003", "lr=0.012", "lr=0.024"),
     ("layer_decay=0.75", "layer_decay=0.9"),
 )
-SCRATCH_AXES = (("layer_decay=1",), ("lr=0.001", "lr=0.003", "lr=0.006"))
+SCRATCH_AXES = (("layer_decay=1",), ("lr=0.001", "lr=0.0005", "lr=0.003", "lr=0.006"))
 FOUND = "improved, as searched"  # stands for the variant that the second search finds
 FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
              "curriculum+uniformity", "laplacian+uniformity", "improved")

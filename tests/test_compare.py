@@ -98,6 +98,20 @@ def test_pictures_show_no_weights_of_a_run_with_other_settings(
     assert shown == [["original"], ["original"]]
 
 
+def test_from_scratch_has_one_rate_for_all_layers_and_its_own_peak(
+    folder, tmp_path, monkeypatch, capsys
+):
+    runs = []
+    monkeypatch.setattr(C.evaluate, "fine_tune", lambda model, data, cfg, *_: (
+        runs.append(cfg), R.Accuracy(torch.ones(12, dtype=torch.bool)))[1])
+    words = ["--variants", "original", "--recipe"]
+    for recipe, rest in (("quick", []), ("tuned", []), ("tuned", ["--ft-lr", "0.002"])):
+        run(folder, tmp_path / str(len(runs)), *words, recipe, *rest, monkeypatch=monkeypatch,
+            capsys=capsys)
+    assert [cfg.lr for cfg in runs] == [1e-3, 1e-3, 0.012, 1e-3, 0.002, 0.002]
+    assert [cfg.layer_decay for cfg in runs] == [0.75, 1.0] * 3
+
+
 def test_drawing_leaves_a_model_as_it_was():
     """A learner may go on training it: in training mode, and on its device."""
     model = MaskedAutoencoder.from_preset("tiny", img_size=32, patch_size=8).train()

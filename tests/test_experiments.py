@@ -215,16 +215,20 @@ def test_every_variant_of_the_plan_is_a_valid_setting():
 def test_the_tuned_recipe_is_the_winner_of_the_recorded_search(tmp_path, monkeypatch):
     """`make compare --recipe tuned` trains with what the committed records chose."""
     limit, records = X.SCALES["cpu"].tuning_limit, Results(ASSETS / "results.json").read()
-    found = {r["name"]: r for r in records
-             if r["recipe"] == "tuning" and r["data"]["unlabeled"] == limit}
-    monkeypatch.setattr(X.Laboratory, "run",
-                        lambda self, jobs: [found[job.variant] for job in jobs])
+    found = {(r["recipe"], r["name"]): r for r in records if r["data"]["unlabeled"] == limit}
+    monkeypatch.setattr(X.Laboratory, "run", lambda self, jobs: [
+        found[job.comparison.recipe, job.variant] for job in jobs])
+    monkeypatch.setattr(X.FineTunings, "variant", lambda self, name, _: found[self.recipe, name])
     data = load_data("scenes", counts=(2, 2, 2), cache=tmp_path, progress=False)
     template = Comparison(data, {}, None, tmp_path, Results(tmp_path / "results.json"),
                           torch.device("cpu"))
-    winner = X.Laboratory(template).search("tuning", X.RECIPE_AXES, "", X.lowest_loss_of_the_best)
+    laboratory = X.Laboratory(template)
+    winner = laboratory.search("tuning", X.RECIPE_AXES, "", X.lowest_loss_of_the_best)
+    fine_tune = laboratory.fine_tuning("fine-tuning", X.FINE_TUNE_AXES, winner, winner)
+    scratch = laboratory.fine_tuning("fine-tuning from scratch", X.SCRATCH_AXES, winner, "")
 
     tuned, scale = RECIPES["tuned"], X.SCALES["cpu"]
     chosen = PretrainConfig(**variant_settings(winner, scale.base))
     assert PretrainConfig(**tuned.pretrain) == chosen
-    assert FineTuneConfig(**tuned.fine_tune) == FineTuneConfig(**scale.fine_tune)
+    assert FineTuneConfig(**tuned.fine_tune) == fine_tune
+    assert FineTuneConfig(**tuned.fine_tune | tuned.scratch | {"layer_decay": 1.0}) == scratch
