@@ -695,7 +695,7 @@ for measure, title in (("lp", "linear probe"), ("knn", "neighbours"), ("ft", "fi
     print(row.rstrip())
 
 # %% [markdown]
-# The same images make the interval much narrower, for free: one only has to store *which* images were right, and not
+# The same images make the interval narrower, for free: one only has to store *which* images were right, and not
 # how many. A verdict is one of three, better, worse, or **cannot tell**, and "cannot tell" does not mean "equal". It means
 # that the difference, whatever it is, is likely inside the interval.
 #
@@ -766,6 +766,9 @@ for measure, title in (("lp", "linear probe"), ("knn", "neighbours"), ("ft", "fi
 
 
 # %% [markdown]
+# Compare these verdicts with those under *How sure is a difference?*. There two files of weights were compared, and photographs
+# were the sample; here two methods, and trainings are. The two may disagree, and each is right about its own question.
+#
 # ## Fine-tuning
 #
 # A probe leaves the encoder as it is. **Fine-tuning** trains it further, on the labels, together with a new head. Now

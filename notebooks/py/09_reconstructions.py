@@ -676,9 +676,9 @@ print(f"PSNR, mean of five photographs: {mean:+.2f} ± {(high - low) / 2:.2f} dB
 # nobody sees. But five photographs are few, and there is **one training run** of each: even a sure difference between two files of
 # weights is not yet a difference between two methods.
 #
-# The records that come with the package hold the same measures on many test images that neither model had seen, each with its 95 % interval.
-# **How large is the difference beside the intervals?** (They are two separate ones: for PSNR no values of single pictures are kept, so
-# nothing can be paired here.) And where do the trivial references stand?
+# The records that come with the package hold the same measures on many test images that no model had seen. The models' 95 % intervals are over
+# trainings with several seeds; those of the fillings, which nobody trains, are over the images. **How large is the difference beside the
+# intervals?** And where do the trivial references stand?
 
 # %%
 group = recorded_runs.recorded()
@@ -694,9 +694,8 @@ for name, measures in rows.items():
 
 # %% [markdown]
 # Read it as a judge. Where the HF error of a filling that has learned nothing is as low as the models', a lower HF error is no evidence of a
-# better picture: blur is rewarded (notebook 05). Overlap does not prove equality (notebook 08), but a
-# difference far smaller than either interval is a small one. And intervals over test
-# images know nothing of the next training run. [Notebook 10](10_claims.ipynb) gives the verdict.
+# better picture: blur is rewarded (notebook 05). Overlap of two intervals does not prove equality; the pairs of a seed must say (notebook 08).
+# And whether anybody could see a difference of that size is another question. [Notebook 10](10_claims.ipynb) gives the verdict.
 #
 # ## Your own photograph
 #
