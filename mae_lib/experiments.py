@@ -66,11 +66,16 @@ class FineTunings(Runs):
 
     weights: str = ""  # of the variant of the first search; none: random weights
 
+    @staticmethod
+    def changes(variant: str) -> dict[str, float]:
+        """What a recipe changes of `fine_tune`."""
+        parts = (part.split("=") for part in variant.split("+"))
+        return {name: float(text) for name, text in parts}
+
     def variant(self, variant: str, seed: int) -> dict:
         """Fine-tune on four fifths of the training images, judge on the fifth."""
-        changes = {name: float(text) for name, text in
-                   (part.split("=") for part in variant.split("+"))}
-        recipe, cfg = replace(self.fine_tune, **changes), self.config("original", seed)
+        recipe = replace(self.fine_tune, **self.changes(variant))
+        cfg = self.config("original", seed)
 
         def measure(folder: Path) -> dict:
             model = cfg.build_model()
@@ -143,10 +148,13 @@ class Laboratory:
     """Runs experiments; several processes can share the folder of `template`, `template.out`.
 
     `template` holds what all runs share. Its fine-tuning is left out where a study wants none.
+    Searches take the first `tuning_limit` unlabeled images, and `tuning_fine_tune` upon its recipe.
     """
 
-    def __init__(self, template: Comparison, tuning_limit: int | None = None):
+    def __init__(self, template: Comparison, tuning_limit: int | None = None,
+                 tuning_fine_tune: dict | None = None):
         self.template, self.tuning_limit = template, tuning_limit
+        self.tuning_fine_tune = tuning_fine_tune or {}
 
     def _comparison(self, recipe: str, start: str, **changes) -> Comparison:
         base = variant_settings(start or "original", self.template.base)
@@ -186,10 +194,15 @@ class Laboratory:
     def fine_tuning(
         self, kind: str, axes: tuple[tuple[str, ...], ...], start: str, weights: str
     ) -> FineTuneConfig:
-        """The best recipe for `weights`, a variant of the first search, or for random ones."""
-        comparison = FineTunings(**vars(self._choosing(kind, start)), weights=weights)
+        """The best recipe for `weights`, a variant of the first search, or for random ones.
+
+        Only what is searched comes from the search; the schedule is the template's.
+        """
+        recipe = replace(self.template.fine_tune, **self.tuning_fine_tune)
+        comparison = self._choosing(kind, start, fine_tune=recipe)
+        comparison = FineTunings(**vars(comparison), weights=weights)
         best = self._best(comparison, axes, partial(best_probe, measure="ft_held_out"))
-        return FineTuneConfig(**comparison.variant(best, 0)["settings"]["fine_tune"])
+        return replace(self.template.fine_tune, **comparison.changes(best))
 
     def _choosing(self, kind: str, start: str, **changes) -> Comparison:
         data = self.template.data
@@ -245,7 +258,7 @@ def main() -> None:
         return start_workers(arguments.workers, precision, results, out)
     base = {**scale.base, "precision": precision}
     template = Runs(data, base, FineTuneConfig(**scale.fine_tune), out, results, device)
-    laboratory = Laboratory(template, scale.tuning_limit)
+    laboratory = Laboratory(template, scale.tuning_limit, scale.tuning_fine_tune)
     left = []
     for name in arguments.studies:  # not waiting for a study's last runs before the next begins
         jobs = laboratory.jobs(STUDIES[name])

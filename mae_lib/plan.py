@@ -67,13 +67,14 @@ class Scale:
     fine_tune: dict
     limit: int | None = None  # unlabeled images; None: all
     tuning_limit: int | None = None  # unlabeled images of the runs that tune
+    tuning_fine_tune: dict | None = None  # what the runs that tune fine-tuning change of fine_tune
 
 
 SMALL, BRIEF = dict(preset="specified", img_size=64, patch_size=8), dict(epochs=15, warmup_epochs=2)
 SCALES = {
     "cpu": Scale("64-pixel images in patches of 8, 24,000 of them", SMALL, BRIEF, 24_000, 24_000),
-    "long": Scale("the same with all images, and the recipe tuned for cpu", SMALL,
-                  dict(epochs=30, warmup_epochs=3), None, 24_000),
+    "long": Scale("the same with all images and longer fine-tuning, as tuned for cpu", SMALL,
+                  dict(epochs=30, warmup_epochs=3), None, 24_000, BRIEF),
     "gpu": Scale("the specified shape, epochs of 100,000 images whatever there are",
                  dict(preset="specified", images_per_epoch=100_000), {}),
 }

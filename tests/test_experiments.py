@@ -220,14 +220,14 @@ def test_the_tuned_recipe_is_the_winner_of_the_recorded_search(tmp_path, monkeyp
         found[job.comparison.recipe, job.variant] for job in jobs])
     monkeypatch.setattr(X.FineTunings, "variant", lambda self, name, _: found[self.recipe, name])
     data = load_data("scenes", counts=(2, 2, 2), cache=tmp_path, progress=False)
-    template = Comparison(data, {}, None, tmp_path, Results(tmp_path / "results.json"),
-                          torch.device("cpu"))
+    tuned, scale = RECIPES["tuned"], X.SCALES["cpu"]
+    template = Comparison(data, {}, FineTuneConfig(**scale.fine_tune), tmp_path,
+                          Results(tmp_path / "results.json"), torch.device("cpu"))
     laboratory = X.Laboratory(template)
     winner = laboratory.search("tuning", X.RECIPE_AXES, "", X.lowest_loss_of_the_best)
     fine_tune = laboratory.fine_tuning("fine-tuning", X.FINE_TUNE_AXES, winner, winner)
     scratch = laboratory.fine_tuning("fine-tuning from scratch", X.SCRATCH_AXES, winner, "")
 
-    tuned, scale = RECIPES["tuned"], X.SCALES["cpu"]
     chosen = PretrainConfig(**variant_settings(winner, scale.base))
     assert PretrainConfig(**tuned.pretrain) == chosen
     assert FineTuneConfig(**tuned.fine_tune) == fine_tune
