@@ -1,4 +1,4 @@
-"""Fine-tuning recipes, from careless to careful, on the same weights and the same photographs.
+"""Fine-tuning with and without care, at two rates, briefly and longer: same weights, same images.
 
 The weights are those that come with the package. Each recipe adds a record to
 mae_lib/assets/fine_tuning.json, which notebook 08 reads; finished ones are skipped.
@@ -6,6 +6,7 @@ mae_lib/assets/fine_tuning.json, which notebook 08 reads; finished ones are skip
   python -m benchmarks.fine_tuning --data imagefolder:PATH --size 64
 """
 
+import itertools
 import time
 from functools import partial
 from pathlib import Path
@@ -21,17 +22,18 @@ from mae_lib.data import ImageSet
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import Results
 
-CAREFUL = FineTuneConfig(**RECIPES["tuned"].fine_tune)
-CARELESS = dict(warmup_epochs=0.0, layer_decay=1.0, label_smoothing=0.0, crop_scale=1.0)
-SHORT = dict(epochs=3, warmup_epochs=0.5)
-RUNS = {  # what each recipe changes of the careful one
-    "careless, 3 epochs": dict(CARELESS, epochs=3),
-    "careless, 15 epochs": CARELESS,
-    "careful, 3 epochs": SHORT,
-    "careful, 15 epochs": {},
-    "hot, 3 epochs": dict(CARELESS, epochs=3, lr=1e-2),
-    "from the probe, 3 epochs": dict(SHORT, lr=2e-4),
+RECIPE = FineTuneConfig(**RECIPES["tuned"].fine_tune)
+CARE = {
+    "careless": dict(warmup_epochs=0.0, layer_decay=1.0, label_smoothing=0.0, crop_scale=1.0),
+    "careful": {},
 }
+RATES = {"low rate": dict(lr=1e-3), "high rate": {}}
+TIMES = {"3 epochs": dict(epochs=3, warmup_epochs=0.5), "15 epochs": {}}
+RUNS = {  # what each changes of RECIPE; all eight combinations, and another start
+    ", ".join(names): TIMES[names[2]] | RATES[names[1]] | CARE[names[0]]
+    for names in itertools.product(CARE, RATES, TIMES)
+}
+RUNS["from the probe, low rate, 3 epochs"] = RUNS["careful, low rate, 3 epochs"]
 
 
 class Trial:
@@ -77,7 +79,7 @@ def main() -> None:
     add_data_arguments(parser)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
     parser.add_argument("--recipes", nargs="+", default=list(RUNS), metavar="NAME",
-                        help=f"(all: {', '.join(RUNS)})")
+                        help=f"(all: {'; '.join(RUNS)})")
     parser.add_argument("--results", type=Path, default=ASSETS / "fine_tuning.json",
                         metavar="FILE", help="(mae_lib/assets/fine_tuning.json)")
     parser.add_argument("--work", type=Path, default=Path("runs/fine_tuning"), metavar="FOLDER",
@@ -103,7 +105,7 @@ def main() -> None:
     add("linear probe", None, {}, trial.probe)
     for seed in arguments.seeds:
         for name in arguments.recipes:
-            recipe = FineTuneConfig(**{**vars(CAREFUL), **RUNS[name]})
+            recipe = FineTuneConfig(**{**vars(RECIPE), **RUNS[name]})
             file = arguments.work / f"{name.replace(' ', '-')}-{seed}.pt"
             add(name, seed, {**vars(recipe), "precision": trial.precision},
                 partial(trial.fine_tune, name, recipe, seed, file))

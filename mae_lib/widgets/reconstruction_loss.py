@@ -146,8 +146,8 @@ def title() -> tuple[Figure, str]:
         axis.set_title(name)
         axis.axis("off")
     return figure, ("Four pictures: a cup of coffee with three quarters of its patches hidden; the "
-                    "model's prediction, noise in some patches and no light and shade in the "
-                    "others; the same mended, in which a pale cup appears; the photograph.")
+                    "model's prediction, false colours in some patches and no light and shade in "
+                    "the others; the same mended, in which a pale cup appears; the photograph.")
 
 
 def norm_pix_explorer() -> Explorer:

@@ -145,11 +145,11 @@ painted = denormalise(painted).clamp(0, 1)  # back to 0…1
 hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
 composite = metrics.composite(painted, picture, hidden)
 figure = row(masked=masked[0], raw_prediction=painted[0], composite=composite[0], target=picture[0])
-show(figure, "The masked photograph; the raw prediction, with coloured noise at the visible "
+show(figure, "The masked photograph; the raw prediction, with false colours at the visible "
              "patches; the composite, a blurred person in orange; and the photograph itself.")
 
 # %% [markdown]
-# Did you expect the noise? It sits exactly where the patches were visible. In training only hidden patches
+# Did you expect the false colours? They stand where patches were visible. In training only hidden patches
 # count, so nothing ever taught the model what to say at the others. This is no fault, and it is why one
 # looks at composites.
 #
@@ -433,7 +433,7 @@ print(explorer.set(photograph="astronaut", mask_ratio=0.75, seed=5).frame.text)
 # ✓ Ask for the mean colour on the same hidden pixels, and whether the model had any help from the target.
 # </details>
 #
-# **3. Why does the raw prediction look like noise at the visible patches?**
+# **3. Why has the raw prediction false colours at the visible patches?**
 #
 # <details><summary>The loss never looked at them</summary>
 #
@@ -441,7 +441,7 @@ print(explorer.set(photograph="astronaut", mask_ratio=0.75, seed=5).frame.text)
 # </details>
 # <details><summary>The weights were not loaded properly</summary>
 #
-# ✗ Then the hidden patches would be noise as well. Here they are blurred, but fit their surroundings.
+# ✗ Then the hidden patches would be rubbish as well. Here they are blurred, but fit their surroundings.
 # </details>
 # <details><summary>The encoder destroys what it sees</summary>
 #

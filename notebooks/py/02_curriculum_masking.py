@@ -418,7 +418,7 @@ print(f"loss on hidden patches {hidden:.2f}, on visible ones {visible:.1f}")
 # Worse on what it was *shown*. Nobody ever asked it for visible patches: the loss leaves them out, so its
 # output there is whatever falls out. (In these units about 1.0 is what painting every patch in its own mean
 # brightness would score; notebook 04 has the reason.) Measured with an inverted mask, a good model looks
-# broken. Trained with one, a model would only be asked to copy what it is given, the very task we wanted to
+# bad. Trained with one, a model would only be asked to copy what it is given, the very task we wanted to
 # get away from.
 #
 # **Trap 4: the same mask every epoch.** `manual_seed(0)` at the start of each epoch is meant to make a run

@@ -724,23 +724,19 @@ for axis, (title, image) in zip(axes[0], panels, strict=True):
     axis.set_title(title)
     axis.axis("off")
 show(figure, "Patches of a cup of coffee among blue mask tokens, once in their places, once all in "
-             "the upper rows. Rebuilt from the first, a cup; from the second, rubbish above.")
+             "the upper rows. Rebuilt from the first, a cup; from the second, a patchy one.")
 
 # %%
 other_order = torch.randperm(visible.shape[1], generator=torch.Generator().manual_seed(1))
 with torch.no_grad():
     exchanged = trained.decode(latent[:, other_order], restore)
-front = (torch.arange(length) < visible.shape[1]).float()  # (L,), 1 where visible tokens stand
 print(f"hidden patches, restored: {loss(right, hidden):.2f}, not: {loss(wrong, hidden):.2f}")
-print(f"  those where a visible token now stands:  {loss(wrong, hidden * front):.2f}")
-print(f"  those where a mask token stands anyway:  {loss(wrong, hidden * (1 - front)):.2f}")
 print(f"restored, but visible tokens exchanged with each other: {loss(exchanged, hidden):.2f}")
 
 # %% [markdown]
-# Rubbish in the upper rows, where the decoder finds visible tokens and has never learned to paint those: no
-# loss is taken on visible patches. The rest comes out better than you may have feared. The last line says
-# why: there every visible token stands at some other's place. Compare its loss with the first one. As far as
-# it stays near, the decoder does not need to *find* them in the right places: they went through the encoder
+# Worse, and yet there is a cup: a loss of 1 is what predicting nothing costs with `norm_pix` (notebook 04). The last line says
+# why: there every visible token stands at some other's place. Compare its loss with the first one, and with 1. As far as
+# it stays below, the decoder does not need to *find* the tokens in the right places: they went through the encoder
 # with *its* positions, and still tell where they come from. That makes the fault treacherous: it looks like a
 # model that has not trained long enough.
 #

@@ -2,7 +2,7 @@
 # # 4 · Reconstruction loss: which patches count, and in which units
 #
 # The model has painted every patch, and now one number has to say how well. Two choices hide in that number:
-# which patches count, and in which units. The first explains the noise in the second picture below. The
+# which patches count, and in which units. The first explains the odd patches in the second picture below. The
 # second explains how a prediction without light and shade becomes the cup in the third picture, by nothing
 # but multiplying, adding, and putting the visible patches back. So who painted the cup?
 #
@@ -195,7 +195,7 @@ show(figure, "Above, five photographs with three quarters of their patches grey.
 
 # %% [markdown]
 # Black squares wherever you see a piece of photograph. Nobody tells the model what to paint there, and you
-# have seen the result: the coloured noise in the second picture of this notebook stands on the visible
+# have seen the result: the false colours in the second picture of this notebook stand on the visible
 # patches of a trained model. It is not a fault. It is what an unsupervised output looks like.
 #
 # Does it follow that visible patches teach the model nothing? They reach the loss by another way.
@@ -448,7 +448,7 @@ for name, image in (("white paper", paper), ("zero padding", padding)):
 #
 # ## The most asked question about MAE
 #
-# "I have downloaded the weights, and my reconstructions look like noise." We load a model that was trained
+# "I have downloaded the weights, and my reconstructions look all wrong." We load a model that was trained
 # with `norm_pix`, and show what comes out of it as if it were pixels.
 
 # %%
@@ -462,15 +462,15 @@ with torch.no_grad():
     trained = shipped(x, 0.75, noise=shipped_noise)
 raw = denormalise(unpatchify(trained.pred, p))  # (5, 3, H, W), the trap
 show(draw_rows({"as it comes": raw}),
-     "The raw prediction for five photographs: coloured noise on the patches that were visible, "
+     "The raw prediction for five photographs: violet and blue on patches that were visible, "
      "and on the hidden ones faint colours without light and shade, so that the motifs can hardly "
      "be told.")
 print("trained with norm_pix:", facts["norm_pix"])
 
 
 # %% [markdown]
-# The weights are fine. Two things are wrong with the picture, and you have met both: the patches of noise are
-# the visible ones, which nobody supervised, and all others are in units of their own, without brightness. We
+# The weights are fine. Two things are wrong with the picture, and you have met both: the violet patches are
+# visible ones, which nobody supervised, and all others are in units of their own, without brightness. We
 # mend the units first.
 
 # %% [markdown]
@@ -515,10 +515,10 @@ mended = denormalise(predicted_images(trained.pred, x, p, norm_pix=True))  # (5,
 whole = metrics.composite(mended, truth, hidden)  # true pixels where visible
 show(draw_rows({"mended units": mended, "and visible": whole, "photograph": truth}),
      "The same prediction in three rows. In the right units light and shade are back, but patches "
-     "of noise remain. With the true visible patches the noise is gone. Below, the photographs.")
+     "of false colour remain. With the true visible patches they are gone. Below, the photographs.")
 
 # %% [markdown]
-# The units bring back light and shade, the visible pixels replace the noise. And something like a cup of
+# The units bring back light and shade, the visible pixels replace the false colours. And something like a cup of
 # coffee has appeared, although all we did to the prediction was to multiply and add.
 #
 # **Predict**, then move: which photograph suffers most from the wrong units? What happens if you do not know

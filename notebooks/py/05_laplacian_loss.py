@@ -508,7 +508,7 @@ show(figure, "A rocket before an evening sky; the visible quarter of its patches
 
 
 # %% [markdown]
-# Even where patches are visible the raw prediction is far from the truth: the model was never asked to copy what it saw. Before we show a picture we put the true pixels back, which makes the **composite**.
+# Even where the answer lies in plain sight the raw prediction is far from it: the model was never asked to copy what it saw. Before we show a picture we put the true pixels back, which makes the **composite**.
 
 # %% [markdown]
 # ### ✏️ Exercise 4 · The composite  (★☆☆ · 3 minutes)
@@ -563,12 +563,12 @@ for name, use in (("raw", False), ("composite", True)):
 figure = widgets.gallery([("composite", filled[rocket]), *maps.items()],
                          label="|difference of Laplacians|", cmap="magma", vmin=0, vmax=0.3)
 show(figure, "The composite, and two maps of the error on masked pixels. Both have straight lines "
-             "along the borders of patches; only the raw one has frames around visible patches in "
-             "the quiet sky.")
+             "along the borders of patches; only the raw one has faint frames around visible "
+             "patches in the quiet sky.")
 
 # %% [markdown]
 # Away from the rim the two agree exactly: there all four neighbours are masked. At the rim they differ. The straight
-# lines along the borders of patches are **seams**, and in the quiet sky the raw map draws frames around visible
+# lines along the borders of patches are **seams**, and in the quiet sky the raw map draws faint frames around visible
 # patches: errors of a picture that nobody will ever see. The raw variant measures how well a hidden patch fits its *predicted*
 # neighbour; the composite, how well it fits the *true* one. The gradients differ too. Whom does each variant train?
 

@@ -2,7 +2,7 @@
 # # 9 · Reconstructions: what a model believes is there
 #
 # The models are trained; now play with them. Hide what you like of a photograph, your own if you wish, and a model paints what it
-# believes was there. On the way you will find out which masks are hard and why, make good weights paint noise in several ways,
+# believes was there. On the way you will find out which masks are hard and why, make good weights paint rubbish in several ways,
 # and compare two models without fooling yourself.
 #
 # **You will be able to**
@@ -65,8 +65,8 @@ show(*widgets.title())
 #
 # ## The explorer
 #
-# Six panels: the photograph; what the model sees of it; its **prediction** for every patch, with noise where patches were visible, because
-# nobody supervised those; and the **composite**, which keeps the true pixels there. Then two maps of what is wrong with the composite:
+# Six panels: the photograph; what the model sees of it; its **prediction** for every patch, also for the visible ones, which
+# nobody supervised; and the **composite**, which keeps the true pixels there. Then two maps of what is wrong with the composite:
 # the **error** of each pixel, a mean over the three channels, and the **Laplacian error**, in which only fine detail counts. Dark is
 # little and bright is much, as the key above each map says; their lightness alone tells the values, for those who see colours differently.
 # The bars compare with fillings that cost nothing. *Zeros, helped* is a prediction of nothing at all with the help that `norm_pix` takes
@@ -90,7 +90,7 @@ for kind in ("random", "block", "grid"):
 # %% [markdown]
 # Whatever you expected: this is one photograph with one mask of each kind, and such differences can be luck. We shall measure.
 #
-# First a look at the noise in the third panel. Where patches were visible, the model would only have to copy. **Does it paint better there than
+# First a look at the false colours in the third panel. Where patches were visible, the model would only have to copy. **Does it paint better there than
 # where it sees nothing?**
 
 # %%
@@ -667,12 +667,12 @@ def paired(name):
 
 differences = torch.stack([paired(name) for name in course.PHOTOGRAPHS])  # (5, 2)
 for name, (psnr_gain, hf_gain) in zip(course.PHOTOGRAPHS, differences.tolist(), strict=True):
-    print(f"{name:13} PSNR {psnr_gain:+.1f} dB   HF error {hf_gain:+.3f}")
+    print(f"{name:13} PSNR {psnr_gain:+.2f} dB   HF error {hf_gain:+.4f}")
 mean, low, high = results.student(differences[:, 0].tolist())
 print(f"PSNR, mean of five photographs: {mean:+.2f} ± {(high - low) / 2:.2f} dB (95 %)")
 
 # %% [markdown]
-# Such a paired difference is sharp: what is hard about a photograph or a mask is the same for both, and drops out. So it can find a tenth of a decibel that
+# Such a paired difference is sharp: what is hard about a photograph or a mask is the same for both, and drops out. So it can find hundredths of a decibel that
 # nobody sees. But five photographs are few, and there is **one training run** of each: even a sure difference between two files of
 # weights is not yet a difference between two methods.
 #
