@@ -83,6 +83,14 @@ def gather(x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def of_the_first(value):
+    """What the first process gave, in every process."""
+    box = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(box)
+    return box[0]
+
+
 @contextmanager
 def first_process_first() -> Iterator[None]:
     """The first process runs the block while the others wait, who then find what it left."""

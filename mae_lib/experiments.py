@@ -255,7 +255,8 @@ def main() -> None:
     device = hardware.pick_device(arguments.device)
     precision = hardware.pick_precision(device, arguments.precision)
     if arguments.workers > 1:
-        return start_workers(arguments.workers, precision, results, out)
+        definite = ["--precision", precision] * (arguments.precision != precision)
+        return start_workers(arguments.workers, definite, results, out)
     base = {**scale.base, "precision": precision}
     template = Runs(data, base, FineTuneConfig(**scale.fine_tune), out, results, device)
     laboratory = Laboratory(template, scale.tuning_limit, scale.tuning_fine_tune)

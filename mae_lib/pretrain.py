@@ -189,7 +189,8 @@ def _resume(
 ) -> tuple[PretrainConfig, dict | None]:
     """The settings with a definite precision, and the checkpoint at `path`, if any."""
     if path is None or not path.exists():
-        precision = hardware.pick_precision(device, cfg.precision)
+        # "auto" may have to measure, and the processes could find differently.
+        precision = distributed.of_the_first(hardware.pick_precision(device, cfg.precision))
         return dataclasses.replace(cfg, precision=precision), None
     state = load_checkpoint(path)
     theirs, ours = state["config"], dataclasses.asdict(cfg)

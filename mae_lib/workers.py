@@ -31,16 +31,16 @@ def claim(folder: Path, wait: bool = False) -> Iterator[bool]:
         yield True
 
 
-def start_workers(count: int, precision: str, results: Results, out: Path) -> None:
-    """Run this command `count` times at once, each with its share of the cores; tell of records.
+def start_workers(count: int, options: list[str], results: Results, out: Path) -> None:
+    """Run this command with more `options` `count` times at once, sharing the cores; tell of
+    records.
 
     Each writes what it shows to worker-N.log in `out`. Raises ValueError if one fails.
     """
     out.mkdir(parents=True, exist_ok=True)
     threads = str(max(1, (os.cpu_count() or 1) // count))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    words = [sys.executable, "-m", "mae_lib.experiments", *sys.argv[1:]]
-    words += ["--workers", "1", "--precision", precision]
+    words = [sys.executable, "-m", "mae_lib.experiments", *sys.argv[1:], *options, "--workers", "1"]
     logs, workers = [out / f"worker-{i + 1}.log" for i in range(count)], []
     for path in logs:
         with open(path, "a") as log:
