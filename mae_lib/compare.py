@@ -22,7 +22,8 @@ from mae_lib.checkpoints import load_weights
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data import ImageSet, spread
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.pretrain import NonFiniteLoss, Run, add_data_arguments, data_from, pretrain
+from mae_lib.optim import NonFiniteLoss
+from mae_lib.pretrain import Run, add_data_arguments, data_from, pretrain
 from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
 
 RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM

@@ -5,6 +5,7 @@ Whatever must be chosen is chosen on a tenth of the training images; the test se
 """
 
 import copy
+import math
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from mae_lib.data import ImageSet
 from mae_lib.hardware import Purpose
 from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.optim import adamw, schedule_learning_rate, set_learning_rate
+from mae_lib.optim import NonFiniteLoss, adamw, schedule_learning_rate, set_learning_rate
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.results import Accuracy
 
@@ -184,7 +185,7 @@ def fine_tune(
     epoch. The same call on a randomly initialised model is the from-scratch baseline. The head
     starts at random, or at `head` (D + 1, classes), the bias last.
 
-    Raises ValueError if `checkpoint` is of a run with other settings.
+    Raises ValueError if `checkpoint` is of a run with other settings, and NonFiniteLoss.
     """
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[]):
@@ -230,7 +231,12 @@ def fine_tune(
             scaler.step(optimizer)
             scaler.update()
             if i % 10 == 0 or i == iters - 1:
-                bar.set_postfix_str(f"lr={lr:.2e}, loss={loss.item():.4f}")
+                value = loss.item()
+                bar.set_postfix_str(f"lr={lr:.2e}, loss={value:.4f}")
+                if not math.isfinite(value):
+                    raise NonFiniteLoss(f"The loss of fine-tuning became {value} in epoch "
+                                        f"{epoch + 1}. Try a lower learning rate than {cfg.lr:g}, "
+                                        "or a longer warm-up.")
         if checkpoint:
             state = {"settings": settings, "epoch": epoch + 1, "model": classifier.state_dict(),
                      "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}

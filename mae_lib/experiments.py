@@ -26,6 +26,7 @@ from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data import ImageSet
 from mae_lib.hardware import Purpose
 from mae_lib.history import History
+from mae_lib.optim import NonFiniteLoss
 from mae_lib.plan import (
     ADD_ON_AXES,
     FINE_TUNE_AXES,
@@ -36,7 +37,7 @@ from mae_lib.plan import (
     STUDIES,
     Study,
 )
-from mae_lib.pretrain import NonFiniteLoss, Run, add_data_arguments, data_from
+from mae_lib.pretrain import Run, add_data_arguments, data_from
 from mae_lib.results import Accuracy, Results, paired_difference
 from mae_lib.workers import claim, start_workers
 
@@ -84,8 +85,11 @@ class FineTunings(Runs):
                 source /= f"{self.weights}-seed{seed}"
                 with claim(source, wait=True):  # the other recipes need the same weights
                     model = self.pretrain(cfg, source, self.weights.capitalize()).model
-            accuracy = evaluate.fine_tune(model.to(self.device), held_out(self.data), recipe, seed,
-                                          cfg.precision, variant, folder / "fine-tune.pt")
+            try:
+                accuracy = evaluate.fine_tune(model.to(self.device), held_out(self.data), recipe,
+                                              seed, cfg.precision, variant, folder / "fine-tune.pt")
+            except NonFiniteLoss as error:
+                return {"ft_held_out": {"value": 0.0}, "failed": str(error)}
             return {"ft_held_out": accuracy.entry()}
 
         settings = {**self._settings(cfg), "fine_tune": vars(recipe), "weights": self.weights}

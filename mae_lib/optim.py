@@ -8,6 +8,10 @@ from torch import Tensor, nn
 BETAS = (0.9, 0.95)  # He et al. 2022, table 8
 
 
+class NonFiniteLoss(ArithmeticError):
+    """The loss became nan or infinite; training stopped before saving such weights."""
+
+
 def schedule_learning_rate(epoch: int, step: int, iters: int, cfg) -> float:
     """The learning rate at `step` (0 … iters − 1) of `epoch` (from 0).
 

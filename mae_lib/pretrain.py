@@ -27,16 +27,12 @@ from mae_lib.losses import mae_loss, predicted_images, uniformity_loss
 from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.optim import schedule_learning_rate
+from mae_lib.optim import NonFiniteLoss, schedule_learning_rate
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.step import fastest_step
 
 VALIDATION_IMAGES, VALIDATION_MASK_RATIO = 512, 0.75
 LOG_SECONDS, CHECKPOINT_SECONDS = 1.0, 60.0
-
-
-class NonFiniteLoss(ArithmeticError):
-    """The loss became nan or infinite; training stopped before saving such weights."""
 
 
 @dataclass

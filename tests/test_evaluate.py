@@ -218,6 +218,11 @@ def test_fine_tuning_does_not_go_on_with_other_settings(tmp_path):
             E.fine_tune(m, data, cfg, seed, checkpoint=file, progress=False)
 
 
+def test_fine_tuning_that_explodes_says_so():
+    with pytest.raises(E.NonFiniteLoss, match=r"became nan in epoch 1\. Try a lower learning rate"):
+        E.fine_tune(model(), coloured(40), replace(FAST, lr=1e30), progress=False)
+
+
 def test_fine_tuning_starts_at_the_head_it_is_given():
     m, data = model(), coloured(40)
     head = torch.randn(m.embed_dim + 1, len(data.classes))

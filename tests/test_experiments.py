@@ -14,7 +14,7 @@ from mae_lib.checkpoints import ASSETS
 from mae_lib.compare import Comparison
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data import load_data
-from mae_lib.pretrain import NonFiniteLoss
+from mae_lib.optim import NonFiniteLoss
 from mae_lib.results import Accuracy, Results
 
 TINY = plan.Scale("for this test", dict(
@@ -153,18 +153,26 @@ def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
 ):
     from mae_lib import compare
 
-    pretrain = compare.pretrain
+    pretrain, fine_tune = compare.pretrain, X.evaluate.fine_tune
 
     def diverge(images, validation, cfg, *rest):
         if cfg.lr == 0.0006:
             raise NonFiniteLoss("The total loss became nan at step 3.")
         return pretrain(images, validation, cfg, *rest)
 
+    def diverge_late(model, data, recipe, *rest):
+        if recipe.lr == 0.01:
+            raise NonFiniteLoss("The loss of fine-tuning became nan in epoch 1.")
+        return fine_tune(model, data, recipe, *rest)
+
     monkeypatch.setattr(compare, "pretrain", diverge)
-    records = run(folder, tmp_path, "--studies", "controls", monkeypatch=monkeypatch)
+    monkeypatch.setattr(X.evaluate, "fine_tune", diverge_late)
+    records = run(folder, tmp_path, "--studies", "methods", monkeypatch=monkeypatch)
     failed = [r for r in records if "failed" in r["measures"]]
-    assert failed and all("became nan" in r["measures"]["failed"] for r in failed)
-    assert {r["settings"]["lr"] for r in records if r["recipe"] == "tuned"} == {0.001}
+    assert {r["recipe"] for r in failed} == {"tuning", "fine-tuning", "fine-tuning from scratch"}
+    assert all("became nan" in r["measures"]["failed"] for r in failed)
+    (original,) = (r for r in records if (r["recipe"], r["name"]) == ("tuned", "original"))
+    assert original["settings"]["lr"] == original["settings"]["fine_tune"]["lr"] == 0.001
 
 
 def test_only_one_process_works_in_a_folder(tmp_path):

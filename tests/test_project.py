@@ -59,7 +59,7 @@ NOTEBOOK_PARTS = {"course.py", "widgets", "exercises"}
 EVIDENCE_PARTS = {"claims.py", "experiments.py", "plan.py", "report.py", "ship.py",
                   "workers.py"}
 
-MAX_CODE_LINES, MAX_MODULE_LINES = 2570, 300
+MAX_CODE_LINES, MAX_MODULE_LINES = 2575, 300
 
 
 def requirements(lines):
