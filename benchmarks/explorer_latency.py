@@ -2,7 +2,8 @@
 
 At the kernel, a move ends when the picture's bytes are ready to be sent. With --browser it also
 runs in JupyterLab in a headless Chromium, where a move of the mask ratio begins with a key press
-and ends with the painted picture.
+and ends with the painted picture. So does, for comparison, a slider whose pictures are ready: that
+much is JupyterLab's and the browser's.
 
   python -m benchmarks.explorer_latency --browser
 """
@@ -28,7 +29,16 @@ from benchmarks import timing
 from mae_lib import cli
 from mae_lib.widgets import reconstructions, sources
 
-CODE = "from mae_lib.widgets import reconstructions\nreconstructions.explorer()"
+EXPLORER = "from mae_lib.widgets import reconstructions\nreconstructions.explorer()"
+READY = """import ipywidgets
+from mae_lib.widgets import reconstructions
+explorer = reconstructions.explorer()
+ready = {n: explorer.set(mask_ratio=n / 20).image.value for n in range(1, 20)}
+slider = ipywidgets.FloatSlider(0.75, min=0.05, max=0.95, step=0.05)
+image = ipywidgets.Image(value=ready[15], format=explorer.image.format)
+slider.observe(lambda change: setattr(image, "value", ready[round(20 * change["new"])]), "value")
+ipywidgets.VBox([slider, image])"""
+PAUSE, FRAME = 200, 17  # milliseconds from one key press to the next; of a browser's frame
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # In the page: the time of every key press, and of the first frame after its picture has arrived.
 WATCH = """() => {
@@ -73,15 +83,15 @@ def at_the_kernel(moves: int) -> dict[str, list[float]]:
     return times
 
 
-def in_a_browser(moves: int) -> list[float]:
-    """Milliseconds from a key press on the mask-ratio slider to the painted picture."""
+def in_a_browser(moves: int, code: str = EXPLORER) -> list[float]:
+    """Milliseconds from a key press on the first slider shown by `code` to the painted picture."""
     from playwright.sync_api import sync_playwright
 
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if not browser:
         raise FileNotFoundError(f"None of {', '.join(CHROMIUM)} is installed here.")
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
-        cell = {"cell_type": "code", "id": "a", "source": CODE, "metadata": {}, "outputs": [],
+        cell = {"cell_type": "code", "id": "a", "source": code, "metadata": {}, "outputs": [],
                 "execution_count": None}
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
         notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
@@ -101,10 +111,13 @@ def in_a_browser(moves: int) -> list[float]:
             page.wait_for_timeout(2000)
             page.evaluate(WATCH)
             page.locator(".noUi-handle").first.focus()
+            rng = np.random.default_rng(0)
             for i in range(moves):
                 page.keyboard.press("ArrowLeft" if i // 10 % 2 == 0 else "ArrowRight")
-                page.wait_for_function(f"window.times.length > {i}")
-                page.wait_for_timeout(50)
+                # Asking the page whether it is done would slow it down. And a pause of whole frames
+                # would let every key press fall at the same moment of a frame.
+                page.wait_for_timeout(PAUSE + rng.uniform(0, FRAME))
+            page.wait_for_function(f"window.times.length >= {moves}")
             return page.evaluate("window.times")
         finally:
             server.terminate()
@@ -151,7 +164,8 @@ def main() -> None:
     given = parser.parse_args()
     times = at_the_kernel(given.moves)
     if given.browser:
-        times["mask_ratio, key press to paint"] = in_a_browser(given.moves)
+        times["mask ratio, key press to paint"] = in_a_browser(given.moves)
+        times["ready pictures, key press to paint"] = in_a_browser(given.moves, READY)
     model = sources.weights("original").model
     about = argparse.Namespace(device=torch.device("cpu"), precision="fp32", batch_size=1,
                                preset=f"shipped weights at {model.img_size} px",

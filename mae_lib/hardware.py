@@ -140,5 +140,6 @@ def describe(device: torch.device) -> dict[str, str | int]:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        name = f"{platform.machine()} CPU, {threads} thread{'s' * (threads > 1)}"
     return {"device": name, "python": platform.python_version(), "torch": torch.__version__}
