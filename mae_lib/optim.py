@@ -9,7 +9,7 @@ BETAS = (0.9, 0.95)  # He et al. 2022, table 8
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss became nan or infinite; training stopped before saving such weights."""
+    """The loss became nan or infinite, and training stopped."""
 
 
 def schedule_learning_rate(epoch: int, step: int, iters: int, cfg) -> float:

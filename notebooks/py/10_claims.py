@@ -255,8 +255,9 @@ for recipe, words in claims.RECIPES.items():
     groups = results.grouped([r for r in evidence.records if r["recipe"] == recipe])
     print(f"\n{recipe} ({words})")
     for name, runs in groups.items():
-        seeds = ", ".join(str(r["seed"]) for r in runs if r["seed"] is not None)
-        print(f"  {name:42} {'seeds ' + seeds if seeds else ''}".rstrip())
+        seeds = [str(r["seed"]) for r in runs if r["seed"] is not None]
+        words = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" if seeds else ""
+        print(f"  {name:42} {words}".rstrip())
 
 # %% [markdown]
 # Two recipes, because a gain over a weak baseline is easily had. **specified** takes every setting of training from the specification, at the
@@ -369,13 +370,15 @@ topics("reconstruction")
 
 # %%
 for recipe in claims.RECIPES:
-    mean, low, high = evidence.change(lambda m: m["epochs"][-1]["val_loss"], recipe)
-    print(f"{recipe:10} loss on fixed images and masks {mean:+.1f} % [{low:+.1f}, {high:+.1f}]")
+    change = evidence.change(lambda m: m["epochs"][-1]["val_loss"], recipe)
+    if change:
+        mean, low, high = change
+        print(f"{recipe:10} loss on fixed images and masks {mean:+.1f} % [{low:+.1f}, {high:+.1f}]")
 print("multiply-adds of ten epochs, by the curriculum:", by_text["costs no compute"].measured())
 
 # %% [markdown]
-# Upon the tuned recipe nothing is left of it. A lower loss by a tenth more of arithmetic may be no lower than the original would have reached
-# with that arithmetic.
+# Upon the tuned recipe nothing is left that could be told from zero. And where the loss did fall, a tenth more arithmetic was spent on it: with
+# that, the original might have come as far.
 #
 # In this topic a claim can also hold and mean little. A fall of the HF error is a gain only if painting less blurred is what lowers it. So the trivial
 # references belong beside it:
@@ -532,8 +535,8 @@ for name, other in controls.items():
 #
 # ## Can it be improved?
 #
-# The add-ons were specified with certain strengths. Perhaps others do better? We searched: several weights, temperatures and forms, one
-# axis after another. The judge of the search was cross-validation on *training* images. Only the winner was shown the test set.
+# The add-ons were specified with certain strengths. Perhaps others do better? The experiments can search: several weights, temperatures and
+# forms, one axis after another. The judge of the search is cross-validation on *training* images. Only the winner is shown the test set.
 
 # %%
 if searching:
@@ -547,8 +550,8 @@ if not winners:
     print("no setting found by the search has been judged on the test set yet")
 
 # %% [markdown]
-# The first list is what a search sees, and its best line flatters itself: it is the best *because* it was lucky, too (notebook 08, "what a peek
-# costs"). The last line is the honest number. Always expect it to be smaller.
+# The best line of such a search flatters itself: it is the best *because* it was lucky, too (notebook 08, "what a peek costs"). The number of
+# the winner on the test set is the honest one. Always expect it to be smaller. As long as the search was not run, "can it be improved?" is open.
 #
 # ## And with more training?
 #
