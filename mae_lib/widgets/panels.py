@@ -40,8 +40,9 @@ def strip(name: str, width: int, top: float | None = None, size: int = 15) -> np
         label = f"≥ {top:g}"
         end = width - round(font(12).getlength(label)) - 6
         draw.text((width, middle), label, "black", font(12), anchor="rm")
-        draw.text((end - 56, middle), "0", "black", font(12), anchor="rm")
-        canvas.paste(Image.fromarray(MAGMA[None, ::3]).resize((50, 10)), (end - 50, 8))
+        start = max(end - 50, round(font(size).getlength(name)) + 20)
+        draw.text((start - 5, middle), "0", "black", font(12), anchor="rm")
+        canvas.paste(Image.fromarray(MAGMA[None, ::3]).resize((end - start, 10)), (start, 8))
     return np.asarray(canvas)
 
 

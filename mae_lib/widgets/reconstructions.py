@@ -81,9 +81,12 @@ def laplacian_error(found: Reconstruction) -> Tensor:
     return F.pad(error, (1, 1, 1, 1)) * found.mask[0, 0]
 
 
-def zoom_of(size: int) -> int:
-    """How many times a panel is enlarged, to be about 256 pixels wide."""
-    return max(1, round(256 / size))
+def zoom_of(size: int, width: int = 192) -> int:
+    """How many times a panel is enlarged, to be about `width` pixels wide.
+
+    At 192 the six panels, bars and controls fit a laptop's screen, and a move is painted sooner.
+    """
+    return max(1, round(width / size))
 
 
 def render(
@@ -113,7 +116,7 @@ def render(
         return Frame(in_rows(above, below, empty), f"{text}, so there is nothing to measure.")
     numbers = scores(found, weights)
     psnr, hf = ({name: pair[i] for name, pair in numbers.items()} for i in (0, 1))
-    boards = [bars("PSNR on hidden pixels, dB (more is better)", psnr, PSNR_TOP, 1, width),
+    boards = [bars("PSNR, dB (more is better)", psnr, PSNR_TOP, 1, width),
               bars("HF error (less is better)", hf, 1.2 * max(hf.values()), 3, width)]
     others = ", ".join(f"{name} {value:.1f}" for name, value in list(psnr.items())[1:])
     text += f". PSNR {psnr[weights]:.1f} dB ({others}); HF error {hf[weights]:.3f}."
@@ -125,7 +128,7 @@ def render_morph(photograph: str = "cat", weights: str = "original", kind: str =
     """What the model sees, and the composite."""
     model = sources.weights(weights).model
     mask = make_mask(kind, model.grid, round(mask_ratio, 2), seed)
-    found, zoom = reconstruct(photograph, weights, mask), zoom_of(model.img_size)
+    found, zoom = reconstruct(photograph, weights, mask), zoom_of(model.img_size, 256)
     psnr = float(masked_psnr(found.pred, found.target, found.mask))
     pictures = [named(name, to_picture(image[0], zoom)) for name, image in
                 (("what the model sees", found.seen), ("composite", found.composite))]
