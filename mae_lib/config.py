@@ -19,6 +19,7 @@ ADD_ONS = {
 # What experiments put in place of an add-on, or beside it, to learn what its effect comes from.
 CONTROLS = {
     "shuffled": {"mask_ratio_sched": "shuffled"},  # the curriculum's ratios in random order
+    "mean-ratio": {"mask_ratio": 0.6875},  # the curriculum's mean, throughout
     "equal-compute": {"equal_compute": True},  # fewer steps, where a curriculum costs more
     "raw-laplacian": {"lambda_freq": 0.05, "freq_form": "raw"},
     "energy": {"lambda_freq": 0.05, "freq_form": "energy"},
@@ -108,9 +109,8 @@ def variant_settings(variant: str, base: dict | None = None) -> dict:
     `base`, settings that others share, beats what a name stands for; NAME=VALUE beats both.
     Raises ValueError for an unknown name, or a value that is none.
     """
-    named, explicit, known = {}, {}, {"original": {}, "improved": {}, **ADD_ONS, **CONTROLS}
-    for settings in ADD_ONS.values():
-        known["improved"] |= settings
+    improved = {name: value for add_on in ADD_ONS.values() for name, value in add_on.items()}
+    named, explicit, known = {}, {}, {"original": {}, "improved": improved, **ADD_ONS, **CONTROLS}
     fields = {field.name: field for field in dataclasses.fields(PretrainConfig)}
     for part in variant.split("+"):
         name, equals, text = part.partition("=")

@@ -69,7 +69,7 @@ def about_prices(evidence: Evidence) -> str:
 
 
 def headline(evidence: Evidence) -> str:
-    """The main result, in a sentence."""
+    """The main result, in a few sentences."""
     reported = REPORTED["improved"]["lp"] - REPORTED["original"]["lp"]
     found = evidence.effect("lp", "tuned")
     if found is None:
@@ -77,10 +77,17 @@ def headline(evidence: Evidence) -> str:
     value, low, high = found
     interval = f"95 % interval {low:+.1f} to {high:+.1f}" if low == low else "one seed: no interval"
     claim = next(claim for claim in LEDGER if claim.test == TUNED)
-    return (f"On {evidence.data['unlabeled']:,} photographs, the three add-ons together change "
+    text = (f"On {evidence.data['unlabeled']:,} photographs, the three add-ons together change "
             f"linear-probe accuracy by **{value:+.1f} points** ({interval}); reported were "
             f"{reported:+.1f}. The claim of a gain that large: "
             f"**{claim.judge(evidence).verdict}**.")
+    effects = {name: evidence.main_effect("lp", "tuned", name) for name in ADD_ONS}
+    if not all(effects.values()):
+        return text
+    each = (f"{name} {mean:+.1f} ({low:+.1f} to {high:+.1f})"
+            for name, (mean, low, high) in effects.items())
+    seeds = len(evidence.pairs("lp", "tuned", "curriculum")) // 4
+    return f"{text} What each changes, in all combinations of {seeds} seeds: {', '.join(each)}."
 
 
 def ledger_table(evidence: Evidence) -> str:

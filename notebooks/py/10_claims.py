@@ -421,7 +421,8 @@ print(f"all ten epochs: {100 * (total['curriculum'] / total['original'] - 1):+.1
 
 # %% [markdown]
 # The early epochs have more to compute. "Costs no compute" needed no GPU and no data set, only a count, and its verdict will not change.
-# How much *time* the extra work takes was measured, on the machine named above.
+# How much *time* the extra work takes was measured, on the machine named above. Keep it in mind beside the first line: the curriculum's points hold at equal
+# *epochs*, for which it computed more than the original. In patches of 8 as here, with a smaller decoder, that is even more than in this count.
 
 # %%
 topics("uniformity", "schedule")
@@ -455,6 +456,9 @@ if figure:
 
 
 # %% [markdown]
+# Two of the three did something, and they pulled in opposite directions: one gains, and another loses more than that. Their sum said "a little
+# less than nothing", and hid both. With the verdict on all three together alone, one would have thrown out what helps with what harms.
+#
 # The average over all its pairs is an add-on's **main effect**. Each run is used in all three of them: eight runs do the work of
 # twenty-four: three comparisons of four pairs each. The interval is over all pairs of all seeds. Pairs of one seed share their first weights;
 # if what an add-on does depends on those, the interval is somewhat too narrow.
@@ -491,8 +495,8 @@ def main_effects(lp):
 check.main_effects(main_effects)
 
 # %% [markdown]
-# The explorer shows the pairs behind each effect: a line for each, green if the add-on helped. **Predict first:** for which measure does
-# the uniformity loss help in every single pair?
+# The explorer shows the pairs behind each effect: a line for each, green where the measure rose. **Predict first:** the uniformity loss spreads features out
+# as it should (the ranks above). Will it help the probe, the kNN, both or neither?
 
 # %%
 add_ons = widgets.add_on_explorer()
@@ -504,6 +508,9 @@ for name in ADD_ONS:
 print(add_ons.set(add_on="uniformity", measure="knn").frame.text)
 
 # %% [markdown]
+# It does what it was made for, and the probe pays for it in every pair. Features spread evenly over a sphere tell pictures apart, any picture from any
+# other; a classifier wants those of a kind *together*. A loss can reach its own aim and miss yours (notebook 06, alignment *and* uniformity).
+#
 # ## Controls: what was it really?
 #
 # A gain is not yet an explanation. A curriculum changes three things at once: the *order* of the ratios, *which* ratios there are, and how much is *computed*.
@@ -512,21 +519,32 @@ print(add_ons.set(add_on="uniformity", measure="knn").frame.text)
 # | control | what it keeps | what it takes away |
 # |---|---|---|
 # | `shuffled` | the same ratios, the same compute | the order, from easy to hard |
+# | `mean-ratio` | the mean of the ratios, the same compute | all change: one ratio throughout |
 # | `curriculum+equal-compute` | the ramp | the extra compute: fewer steps |
 # | `raw-laplacian` | the loss | the composite: it reads predictions on visible patches (notebook 05) |
 # | `low-frequency` | the reconstruction loss, alone | the high frequencies of its target, which is blurred: the opposite of the Laplacian loss |
 
 # %%
-controls = {"shuffled": "curriculum", "curriculum+equal-compute": "curriculum",
-            "improved+equal-compute": "improved", "raw-laplacian": "laplacian",
-            "low-frequency": "original"}
-for name, other in controls.items():
+controls = {"shuffled": "curriculum", "mean-ratio": "curriculum",
+            "curriculum+equal-compute": "curriculum", "improved+equal-compute": "improved",
+            "raw-laplacian": "laplacian", "low-frequency": "original"}
+
+
+def lp_gain(name, other):
+    """By how much a variant's linear probe is better than another's, with its interval."""
     effect = evidence.effect("lp", "tuned", name, other)
-    words = "not measured"
-    if effect:
-        mean, low, high = effect
-        words = f"{mean:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if low == low else "")
-    print(f"LP, {name:26} − {other:11} {words}")
+    if not effect:
+        return "not measured"
+    mean, low, high = effect
+    return f"{mean:+.1f}" + (f" [{low:+.1f}, {high:+.1f}]" if low == low else "")
+
+
+print(f"{'LP, points':26} {'beside original':20} beside what it controls")
+for add_on in ADD_ONS:
+    print(f"{add_on:26} {lp_gain(add_on, 'original')}")
+for name, other in controls.items():
+    beside = f"{lp_gain(name, other):20} ({other})" if other != "original" else ""
+    print(f"{name:26} {lp_gain(name, 'original'):20} {beside}".rstrip())
 
 # %% [markdown]
 # If `shuffled` does as well as the ramp, then it was not the order, but the easier tasks
