@@ -17,7 +17,16 @@ from PIL import Image
 from mae_lib.checkpoints import save_weights
 from mae_lib.exercises.reconstructions import claims_to_be_huge
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.widgets import Explorer, Frame, frames, masks, reconstructions, sources, uploads
+from mae_lib.widgets import (
+    Explorer,
+    Frame,
+    frames,
+    masks,
+    panels,
+    reconstructions,
+    sources,
+    uploads,
+)
 from mae_lib.widgets.uploads import decode_upload
 
 RED, BLUE = (220, 30, 40), (30, 60, 200)
@@ -258,6 +267,22 @@ def test_own_weights_are_opened_and_shown(explorer, model, tmp_path):
     assert "zeros, helped" not in explorer.frame.text  # without norm_pix there is no help
     explorer.source.value = str(path)  # typed once more
     assert explorer.status.value == "✓ Opened own run." and explorer.source.value == ""
+    explorer.set(weights="original")
+
+
+@pytest.mark.parametrize("size", [16, 80, 144, 160, 192, 208, 224])
+def test_models_of_any_size_have_panels_with_room_for_their_names(explorer, size, tmp_path):
+    path = tmp_path / f"of {size}" / "model.safetensors"
+    model = MaskedAutoencoder(**TINY | {"img_size": size, "patch_size": 16})
+    save_weights(path, model, norm_pix=True)
+    assert explorer.open(path) == f"✓ Opened own of {size}."
+    side = (explorer.frame.picture.shape[1] - 2 * panels.GAP) / 3
+    assert 192 <= side <= 400 and side % size == 0
+    name = panels.strip("Laplacian error", int(side), 1.0)  # the longest, with a key
+    free = (name == 255).all(axis=(0, 2))
+    key = (name.max(axis=2) > name.min(axis=2)).any(axis=0).argmax()  # where its colours begin
+    end = round(panels.font(15).getlength("Laplacian error"))
+    assert free[end + 2 : end + 6].all() and key > end + 15
     explorer.set(weights="original")
 
 

@@ -82,11 +82,12 @@ def laplacian_error(found: Reconstruction) -> Tensor:
 
 
 def zoom_of(size: int, width: int = 192) -> int:
-    """How many times a panel is enlarged, to be about `width` pixels wide.
+    """How many times a panel is enlarged, to be at least `width` pixels wide.
 
-    At 192 the six panels, bars and controls fit a laptop's screen, and a move is painted sooner.
+    At 192 there is room for its name, the six panels, bars and controls fit a laptop's screen, and
+    a move is painted sooner.
     """
-    return max(1, round(width / size))
+    return -(-width // size)
 
 
 def render(
@@ -128,7 +129,7 @@ def render_morph(photograph: str = "cat", weights: str = "original", kind: str =
     """What the model sees, and the composite."""
     model = sources.weights(weights).model
     mask = make_mask(kind, model.grid, round(mask_ratio, 2), seed)
-    found, zoom = reconstruct(photograph, weights, mask), zoom_of(model.img_size, 256)
+    found, zoom = reconstruct(photograph, weights, mask), zoom_of(model.img_size, 224)
     psnr = float(masked_psnr(found.pred, found.target, found.mask))
     pictures = [named(name, to_picture(image[0], zoom)) for name, image in
                 (("what the model sees", found.seen), ("composite", found.composite))]
