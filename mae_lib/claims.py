@@ -59,14 +59,16 @@ ADD_ON_SETS = [frozenset(names) for n in range(len(ADD_ONS) + 1)
 class Evidence:
     """The records of the experiments, and the measured prices of a step.
 
-    Of experiments on several data sets, those on the one with most records.
+    Of several data sets, that with most records. `to_the_letter` are runs at the specified sizes.
     """
 
     def __init__(self, folder: Path = ASSETS):
         records = [r for r in Results(folder / "results.json").read() if r.get("recipe") in RECIPES]
-        data = Counter(json.dumps(r["data"]) for r in records).most_common(1)
-        self.data = json.loads(data[0][0]) if data else None
-        self.records = [r for r in records if r["data"] == self.data]
+        self.records = _on_one_data_set(records)
+        self.data = self.records[0]["data"] if self.records else None
+        self.to_the_letter = _on_one_data_set([
+            r for r in records if r.get("settings", {}).get("img_size", 0) is None
+            and r["recipe"] == "specified"])
         path = folder / "add_on_prices.json"
         self.prices = json.loads(path.read_text("utf-8")) if path.exists() else []
 
@@ -91,8 +93,8 @@ class Evidence:
         Each run stands in one pair: with and without the add-on, alike in the others and the seed.
         The interval takes pairs as independent: that what the add-on does depends little on seeds.
         """
-        pairs = self.pairs(measure, recipe, add_on)
-        return student([with_it - without for without, with_it in pairs]) if pairs else None
+        found = [with_it - without for without, with_it in self.pairs(measure, recipe, add_on)]
+        return student(found) if found else None
 
     def pairs(self, measure: str, recipe: str, add_on: str) -> list[tuple[float, float]]:
         """A measure without and with an add-on, for each pair of runs that differ in it alone, of
@@ -133,6 +135,12 @@ class Evidence:
             ratios = (entries[row].get(f"seconds_ratio{end}", math.nan) for row in rows)
             ends.append(100 * (math.prod(ratios) - 1))
         return tuple(ends)
+
+
+def _on_one_data_set(records: list[dict]) -> list[dict]:
+    """The records on the data set that most of them are on."""
+    data = Counter(json.dumps(r["data"]) for r in records).most_common(1)
+    return [r for r in records if json.dumps(r["data"]) == data[0][0]]
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,8 @@ def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
 
 
 def _mean_entries(values: dict[str, Tensor]) -> dict:
-    keys = ("value", "low", "high")
-    return {name: dict(zip(keys, mean_interval(value), strict=True), images=len(value))
-            for name, value in values.items()}
+    return {name: dict(zip(("value", "low", "high"), mean_interval(value), strict=True),
+                       images=len(value)) for name, value in values.items()}
 
 
 @dataclasses.dataclass

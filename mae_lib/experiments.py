@@ -6,7 +6,9 @@ First the original's recipe is searched, one setting after another, by cross-val
 training images, and that of its fine-tuning, on a fifth of them. Then come the studies; one of
 them searches the add-ons' settings in the same way, before test images judge what it found. What
 is searched and studied stands in plan.py. Workers take the next run that nobody has taken; the
-same command given again, here or in a second terminal, goes on with what is left.
+same command given again, here or in a second terminal, goes on with what is left. Small models do
+not fill a GPU: start NVIDIA's MPS first (nvidia-cuda-mps-control -d), and workers run side by side
+instead of in turns.
 """
 
 import math
@@ -245,7 +247,7 @@ def main() -> None:
     parser.add_argument("--scale", default="cpu", choices=SCALES, help="(default: cpu)")
     parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=STUDIES,
                         metavar="NAME", help=f"of {', '.join(STUDIES)} (default: all)")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of these seeds alone")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(the study's: 1 2 3)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once (1)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/evidence)")
@@ -266,8 +268,9 @@ def main() -> None:
     laboratory = Laboratory(template, scale.tuning_limit, scale.tuning_fine_tune)
     left = []
     for name in arguments.studies:  # not waiting for a study's last runs before the next begins
-        jobs = laboratory.jobs(STUDIES[name])
-        left += laboratory.attempt([j for j in jobs if j.seed in (arguments.seeds or (j.seed,))])
+        study = STUDIES[name]
+        study = replace(study, seeds=tuple(arguments.seeds or study.seeds))
+        left += laboratory.attempt(laboratory.jobs(study))
     laboratory.run(left)
     print(f"Done. Records: {results.path}")
 

@@ -52,7 +52,8 @@ STUDIES = {
     "controls": Study("tuned", (
         "curriculum+equal-compute", "mean-ratio", "shuffled", "low-frequency", "raw-laplacian",
         "improved+equal-compute")),
-    "search": Study("tuned", (FOUND,)),
+    "search": Study("tuned", (FOUND,), fine_tune=True),
+    "parts": Study("tuned", ("energy+lambda_freq=0.2", "uniformity+lambda_unif=0.002")),  # alone
     "pairs": Study("tuned", ("original+batch_size=512", "uniformity+batch_size=512")),
     "add-ons as specified": Study("specified", FACTORIAL[1:-1]),
     "shapes": Study("tuned", (

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import textwrap
+from itertools import product
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -26,6 +27,8 @@ from mae_lib.claims import (
     name_of,
 )
 from mae_lib.config import ADD_ONS
+from mae_lib.model import PRESETS
+from mae_lib.plan import ADD_ON_AXES
 from mae_lib.plots import COLOURS, GREY, new_figure, save, styled
 from mae_lib.results import MEASURES, table
 
@@ -52,11 +55,12 @@ def about(evidence: Evidence) -> str:
         return "No experiment has been recorded yet."
     data, settings, seeds = evidence.data, found[0]["settings"], len(found)
     patch = settings["patch_size"]
+    devices = " and ".join(dict.fromkeys(run["device"] for run in found))
     return (f"{data['unlabeled']:,} photographs of {data['pixels']} pixels without labels "
             f"({data['name']}), {data['train']:,} with labels of {data['classes']} classes and "
             f"{data['test']:,} to test; {f'patches of {patch} pixels, ' * bool(patch)}"
             f"{settings['epochs']} epochs, {seeds} "
-            f"seed{'s'[: seeds > 1]}, {found[0]['device']}, {settings['precision']}.")
+            f"seed{'s'[: seeds > 1]}, {devices}, {settings['precision']}.")
 
 
 def about_prices(evidence: Evidence) -> str:
@@ -87,7 +91,19 @@ def headline(evidence: Evidence) -> str:
     each = (f"{name} {mean:+.1f} ({low:+.1f} to {high:+.1f})"
             for name, (mean, low, high) in effects.items())
     seeds = len(evidence.pairs("lp", "tuned", "curriculum")) // 4
-    return f"{text} What each changes, in all combinations of {seeds} seeds: {', '.join(each)}."
+    text += f" What each changes, in all combinations of {seeds} seeds: {', '.join(each)}."
+    effect = evidence.effect("lp", "tuned", winner(evidence))
+    if not effect or effect[1] != effect[1]:
+        return text
+    value, low, high = effect
+    return (f"{text} A search among other forms and strengths found a combination that changes it "
+            f"by **{value:+.1f} points** ({low:+.1f} to {high:+.1f}) at the original's compute.")
+
+
+def winner(evidence: Evidence) -> str | None:
+    """The variant that the search of the add-ons found, if the test images have judged it."""
+    searched = {"+".join(parts) for parts in product(*ADD_ON_AXES)}
+    return next((r["name"] for r in evidence.records if r["name"] in searched), None)
 
 
 def ledger_table(evidence: Evidence) -> str:
@@ -104,13 +120,26 @@ def ledger_table(evidence: Evidence) -> str:
 
 def methods_table(evidence: Evidence) -> str:
     """Baselines, original and improved under each recipe, as plain text."""
-    baselines = [r for name in BASELINES for r in evidence.runs(name, "tuned")]
+    baselines = [r for name in BASELINES for r in evidence.runs(name, "tuned")[:1]]  # first seed's
     parts = []
     for recipe, words in RECIPES.items():
         runs = evidence.runs("original", recipe) + evidence.runs("improved", recipe)
         if runs:
             parts.append(f"{recipe}: {words}\n\n{table(baselines + runs)}")
     return "\n\n\n".join(parts) or "not measured yet"
+
+
+def letter_table(evidence: Evidence) -> str:
+    """What was run with the specified sizes, too, as plain text."""
+    runs = evidence.to_the_letter
+    if not runs:
+        return "not measured yet"
+    data, settings = runs[0]["data"], runs[0]["settings"]
+    sizes, last = PRESETS[settings["preset"]], runs[0]["measures"]["epochs"][-1]
+    return (f"{last['step']:,} steps of {settings['batch_size']}, inputs of {sizes['img_size']} "
+            f"pixels in patches of {sizes['patch_size']}; {data['unlabeled']:,} photographs of "
+            f"{data['pixels']} pixels ({data['name']}); {runs[0]['device']}, "
+            f"{settings['precision']}\n\n{table(runs)}")
 
 
 def search_list(records: list[dict]) -> str:
@@ -134,6 +163,7 @@ def blocks(evidence: Evidence) -> dict[str, str]:
         "conditions": f"{about(evidence)} {about_prices(evidence)}",
         "claims": ledger_table(evidence),
         "methods": f"```\n{methods_table(evidence)}\n```",
+        "letter": f"```\n{letter_table(evidence)}\n```",
         "add-ons": ADD_ONS_PICTURE if evidence.main_effect("lp", "tuned", "curriculum") else "",
     }
 

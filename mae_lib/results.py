@@ -162,7 +162,7 @@ def table(records: list[dict]) -> str:
 
     for name, group in groups.items():
         times = [(r["measures"]["seconds"], r["measures"]["images_per_second"])
-                 for r in group if "seconds" in r["measures"]]
+                 for r in group if "seconds" in r["measures"] and r["device"] == group[0]["device"]]
         speed = "{:8.0f}{:9.0f}".format(*np.mean(times, axis=0)) if times else ""
         add(name, {m: summarise(group, m) for m in MEASURES}, speed)
     first, *others = [g for g in groups.values() if "epochs" in g[0]["measures"]] or [None]
@@ -173,8 +173,8 @@ def table(records: list[dict]) -> str:
         for method, measures in first[0]["measures"]["references"].items():
             add(method, {m: summarise([{"measures": measures}], m) for m in MEASURES})
     seeds = len({r["seed"] for r in records} - {None})
-    over = f"{seeds} seeds (Student's t)" if seeds > 1 else "the test images, for one seed"
-    lines.append(f"\n±: half a 95 % interval over {over}.")
+    over = f"{seeds} seeds (Student's t); of a single run over " if seeds > 1 else ""
+    lines.append(f"\n±: half a 95 % interval over {over}the test images.")
     if any(r["settings"].get("norm_pix") for r in records):
         lines.append("PSNR and HF error of models with norm_pix use each target patch's own mean "
                      "and deviation: optimistic.")

@@ -39,7 +39,7 @@ def start_workers(count: int, options: list[str], results: Results, out: Path) -
     """
     out.mkdir(parents=True, exist_ok=True)
     threads = str(max(1, (os.cpu_count() or 1) // count))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
     words = [sys.executable, "-m", "mae_lib.experiments", *sys.argv[1:], *options, "--workers", "1"]
     logs, workers = [out / f"worker-{i + 1}.log" for i in range(count)], []
     for path in logs:

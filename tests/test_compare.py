@@ -214,6 +214,19 @@ def test_stored_accuracies_come_back_bit_for_bit():
     assert torch.equal(stored.correct, right) and stored.chosen == "k=5"
 
 
+def test_times_of_several_devices_are_not_averaged():
+    def run(device, seconds, seed):
+        measures = {"seconds": seconds, "images_per_second": 1, "epochs": [], "references": {},
+                    "lp": {"value": 50.0}}
+        return {"name": "original", "seed": seed, "device": device, "measures": measures,
+                "settings": {}}
+
+    text = R.table([run("CPU", 100, 1), run("GPU", 5, 2), run("CPU", 300, 3)])
+    (row,) = (line for line in text.splitlines() if line.startswith("original"))
+    assert row.split()[-2:] == ["200", "1"]
+    assert text.endswith("over 3 seeds (Student's t); of a single run over the test images.")
+
+
 def test_the_table_of_a_results_file_can_be_printed_again(folder, tmp_path, monkeypatch, capsys):
     text = run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     monkeypatch.setattr(sys, "argv", ["results", str(tmp_path / "results.json")])

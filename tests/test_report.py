@@ -10,6 +10,7 @@ from test_claims import record
 
 from mae_lib import claims, report
 from mae_lib.claims import Evidence
+from mae_lib.plan import ADD_ON_AXES
 
 ROOT = Path(__file__).resolve().parent.parent
 CURVE = [{"epoch": e, "val_loss": 1 / e, "val_psnr": 15.0 + e, "effective_rank": 60.0}
@@ -71,6 +72,33 @@ def test_the_headline_has_intervals_and_the_verdict(evidence):
 def test_without_all_combinations_the_headline_is_about_the_three_together(evidence):
     evidence.records = [r for r in evidence.records if r["name"] in ("original", "improved")]
     assert report.headline(evidence).endswith("**holds**.")
+
+
+def test_the_headline_tells_what_the_search_found(evidence):
+    assert report.winner(evidence) is None
+    name = "+".join(parts[-1] for parts in ADD_ON_AXES)
+    evidence.records += [run(name, seed, lp=52 + seed / 10) for seed in (0, 1, 2)]
+    assert report.winner(evidence) == name
+    assert report.headline(evidence).endswith(
+        "that changes it by **+2.1 points** (+1.9 to +2.3) at the original's compute.")
+    evidence.records = [r for r in evidence.records if r["name"] != name or r["seed"] == 0]
+    assert "search" not in report.headline(evidence)  # one seed has no interval
+
+
+def test_runs_to_the_letter_have_a_table_of_their_own(evidence, tmp_path):
+    assert evidence.to_the_letter == [] and report.letter_table(evidence) == "not measured yet"
+    records = evidence.records + [run(name, 0, "specified", lp=lp) for name, lp in
+                                  (("original", 56.0), ("improved", 57.5))]
+    for r in records[-2:]:
+        r["settings"] |= {"img_size": None, "preset": "specified", "batch_size": 64}
+        r["data"] = {**r["data"], "unlabeled": 60000}
+        r["measures"]["epochs"] = [{"step": 15630}]
+    (tmp_path / "results.json").write_text(json.dumps(records))
+    found = Evidence(tmp_path)
+    assert found.records == evidence.records  # not mixed with the others
+    text = report.letter_table(found)
+    assert text.startswith("15,630 steps of 64, inputs of 224 pixels in patches of 16; 60,000 ")
+    assert re.search(r"paired +1\.5\n", text)
 
 
 def test_the_ledger_has_a_row_for_every_claim(evidence):

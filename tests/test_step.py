@@ -1,6 +1,7 @@
 """One training step: what it computes, what it keeps, and that its fast form changes nothing."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -146,3 +147,25 @@ def test_a_recorded_run_can_be_saved_and_taken_up_by_a_plain_one():
     images = pictures(seed=99).to("cuda")
     a, b = step(images, 50, 1e-3, 0.75), other(images, 50, 1e-3, 0.75)
     assert a["loss"].item() == pytest.approx(b["loss"].item(), rel=1e-4)
+
+
+def test_attention_of_cudnn_is_never_taken():
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+@needs_gpu
+@pytest.mark.parametrize("tokens", [49, 64, 196])
+def test_gradients_of_attention_to_which_nothing_is_similar(tokens):
+    """All scores near −120: cuDNN's gradients were nan for 64 tokens (pytorch/pytorch#196678)."""
+    attention, x = Attention(32, 1), torch.randn(2, tokens, 32) / 10
+    with torch.no_grad():
+        attention.qkv.bias[0], attention.qkv.bias[32] = 1, -120 * math.sqrt(32)
+    reference = copy.deepcopy(attention)
+    reference(x).square().sum().backward()
+    attention.to("cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        y = attention(x.to("cuda"))
+    y.float().square().sum().backward()
+    torch.testing.assert_close(y.float().cpu(), reference(x), rtol=0.05, atol=0.02)
+    for p in attention.parameters():
+        assert p.grad.isfinite().all()

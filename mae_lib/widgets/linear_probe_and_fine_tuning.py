@@ -248,9 +248,9 @@ def seeds_explorer() -> Explorer:
 def records() -> list[dict]:
     """The baselines, then original and improved, from the results that come with the package."""
     methods = recorded_runs.recorded()
-    data = methods["original"][0]["data"]
-    found = [r for r in Results(ASSETS / "results.json").read()
-             if r["name"] in BASELINES and r["data"] == data]
+    first = methods["original"][0]
+    found = [r for r in Results(ASSETS / "results.json").read() if r["name"] in BASELINES
+             and all(r[key] == first[key] for key in ("data", "device"))]
     found.sort(key=lambda r: (BASELINES.index(r["name"]), r["seed"] or 0))
     return [*found, *methods["original"], *methods["improved"]]
 

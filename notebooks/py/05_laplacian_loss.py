@@ -675,8 +675,8 @@ for name in list(widgets.POSSIBLE)[:3]:
 # median has a bend here: sharp, 1.2. If it is here with 20 %, the median has none: 2.1 for the line, 3.2 for
 # any edge. Sure of the place, it sharpens; unsure, it smooths. Fur, grass and the texture of a coat are all
 # unsure. (One can also ask for *as much* detail as the target has, wherever it lies. The package has such a
-# form for the experiments, `freq_form="energy"`.) And since a squared error shrinks faster with the contrast
-# than an absolute one, the same λ weighs more on a faint edge than on this one.
+# form for the experiments, `freq_form="energy"`; notebook 10 tells what it is worth.) And since a squared error
+# shrinks faster with the contrast than an absolute one, the same λ weighs more on a faint edge than on this one.
 #
 # How strong is the term in a real total? We compare it with $L_\text{MAE}$ at the shipped model's prediction: in value, and
 # in the length of the gradient with respect to the prediction.
