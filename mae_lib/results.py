@@ -172,8 +172,8 @@ def table(records: list[dict]) -> str:
     if first:
         for method, measures in first[0]["measures"]["references"].items():
             add(method, {m: summarise([{"measures": measures}], m) for m in MEASURES})
-    seeds = len({r["seed"] for r in records} - {None})
-    over = f"{seeds} seeds (Student's t); of a single run over " if seeds > 1 else ""
+    seeds = " or ".join(map(str, sorted({len(group) for group in groups.values()} - {1})))
+    over = f"{seeds} seeds (Student's t); of a single run over " if seeds else ""
     lines.append(f"\n±: half a 95 % interval over {over}the test images.")
     if any(r["settings"].get("norm_pix") for r in records):
         lines.append("PSNR and HF error of models with norm_pix use each target patch's own mean "
