@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=STUDIES,
                         metavar="NAME", help=f"of {', '.join(STUDIES)} (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(the study's: 1 2 3)")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="(the study's)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once (1)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/evidence)")
@@ -269,7 +270,8 @@ def main() -> None:
     left = []
     for name in arguments.studies:  # not waiting for a study's last runs before the next begins
         study = STUDIES[name]
-        study = replace(study, seeds=tuple(arguments.seeds or study.seeds))
+        study = replace(study, seeds=tuple(arguments.seeds or study.seeds),
+                        variants=tuple(arguments.variants or study.variants))
         left += laboratory.attempt(laboratory.jobs(study))
     laboratory.run(left)
     print(f"Done. Records: {results.path}")

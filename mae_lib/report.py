@@ -13,20 +13,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mae_lib import cli
-from mae_lib.claims import (
-    ADD_ON_SETS,
-    FAILS,
-    HOLDS,
-    LEDGER,
-    OPEN,
-    RECIPES,
-    REPORTED,
-    TUNED,
-    Evidence,
-    Judgement,
-    name_of,
-)
+from mae_lib.claims import FAILS, HOLDS, LEDGER, OPEN, REPORTED, SETTINGS, Judgement
 from mae_lib.config import ADD_ONS
+from mae_lib.evidence import ADD_ON_SETS, LETTER, RECIPES, SPECIFIED, TUNED, Evidence, name_of
 from mae_lib.model import PRESETS
 from mae_lib.plan import ADD_ON_AXES
 from mae_lib.plots import COLOURS, GREY, new_figure, save, styled
@@ -50,12 +39,12 @@ def judgements(evidence: Evidence) -> list[Judgement]:
 
 def about(evidence: Evidence) -> str:
     """On what the experiments were made, in a sentence."""
-    found = evidence.runs("original", "tuned") or evidence.runs("original", "specified")
+    found = evidence.runs("original", TUNED) or evidence.runs("original", SPECIFIED)
     if not found:
         return "No experiment has been recorded yet."
     data, settings, seeds = evidence.data, found[0]["settings"], len(found)
     patch = settings["patch_size"]
-    devices = " and ".join(dict.fromkeys(run["device"] for run in found))
+    devices = "; ".join(dict.fromkeys(run["device"] for run in found))
     return (f"{data['unlabeled']:,} photographs of {data['pixels']} pixels without labels "
             f"({data['name']}), {data['train']:,} with labels of {data['classes']} classes and "
             f"{data['test']:,} to test; {f'patches of {patch} pixels, ' * bool(patch)}"
@@ -72,27 +61,43 @@ def about_prices(evidence: Evidence) -> str:
             f"`{latest['preset']}`, batch {latest['batch_size']}.")
 
 
+def about_letter(evidence: Evidence) -> str:
+    """On what the runs at the specified sizes were made."""
+    runs = evidence.to_the_letter
+    data, settings = runs[0]["data"], runs[0]["settings"]
+    sizes, last = PRESETS[settings["preset"]], runs[0]["measures"]["epochs"][-1]
+    devices = "; ".join(dict.fromkeys(run["device"] for run in runs))
+    return (f"{last['step']:,} steps of {settings['batch_size']}, inputs of {sizes['img_size']} "
+            f"pixels in patches of {sizes['patch_size']}; {data['unlabeled']:,} photographs of "
+            f"{data['pixels']} pixels ({data['name']}); {devices}, {settings['precision']}")
+
+
 def headline(evidence: Evidence) -> str:
     """The main result, in a few sentences."""
     reported = REPORTED["improved"]["lp"] - REPORTED["original"]["lp"]
-    found = evidence.effect("lp", "tuned")
+    found = evidence.effect("lp", TUNED)
     if found is None:
         return "The three add-ons together have not been measured yet."
     value, low, high = found
     interval = f"95 % interval {low:+.1f} to {high:+.1f}" if low == low else "one seed: no interval"
-    claim = next(claim for claim in LEDGER if claim.test == TUNED)
+    claim = next(claim for claim in LEDGER if claim.test == SETTINGS[TUNED])
     text = (f"On {evidence.data['unlabeled']:,} photographs, the three add-ons together change "
             f"linear-probe accuracy by **{value:+.1f} points** ({interval}); reported were "
             f"{reported:+.1f}. The claim of a gain that large: "
             f"**{claim.judge(evidence).verdict}**.")
-    effects = {name: evidence.main_effect("lp", "tuned", name) for name in ADD_ONS}
+    letter = evidence.effect("lp", LETTER)
+    if letter and letter[1] == letter[1]:
+        value, low, high = letter
+        text += (f" With the specified recipe, sizes and steps: {value:+.1f} ({low:+.1f} to "
+                 f"{high:+.1f}; {len(evidence.runs('improved', LETTER))} runs each).")
+    effects = {name: evidence.main_effect("lp", TUNED, name) for name in ADD_ONS}
     if not all(effects.values()):
         return text
     each = (f"{name} {mean:+.1f} ({low:+.1f} to {high:+.1f})"
             for name, (mean, low, high) in effects.items())
-    seeds = len(evidence.pairs("lp", "tuned", "curriculum")) // 4
+    seeds = len(evidence.pairs("lp", TUNED, "curriculum")) // 4
     text += f" What each changes, in all combinations of {seeds} seeds: {', '.join(each)}."
-    effect = evidence.effect("lp", "tuned", winner(evidence))
+    effect = evidence.effect("lp", TUNED, winner(evidence))
     if not effect or effect[1] != effect[1]:
         return text
     value, low, high = effect
@@ -120,7 +125,7 @@ def ledger_table(evidence: Evidence) -> str:
 
 def methods_table(evidence: Evidence) -> str:
     """Baselines, original and improved under each recipe, as plain text."""
-    baselines = [r for name in BASELINES for r in evidence.runs(name, "tuned")[:1]]  # first seed's
+    baselines = [r for name in BASELINES for r in evidence.runs(name, TUNED)[:1]]  # first seed's
     parts = []
     for recipe, words in RECIPES.items():
         runs = evidence.runs("original", recipe) + evidence.runs("improved", recipe)
@@ -132,14 +137,16 @@ def methods_table(evidence: Evidence) -> str:
 def letter_table(evidence: Evidence) -> str:
     """What was run with the specified sizes, too, as plain text."""
     runs = evidence.to_the_letter
-    if not runs:
-        return "not measured yet"
-    data, settings = runs[0]["data"], runs[0]["settings"]
-    sizes, last = PRESETS[settings["preset"]], runs[0]["measures"]["epochs"][-1]
-    return (f"{last['step']:,} steps of {settings['batch_size']}, inputs of {sizes['img_size']} "
-            f"pixels in patches of {sizes['patch_size']}; {data['unlabeled']:,} photographs of "
-            f"{data['pixels']} pixels ({data['name']}); {runs[0]['device']}, "
-            f"{settings['precision']}\n\n{table(runs)}")
+    return f"{about_letter(evidence)}\n\n{table(runs)}" if runs else "not measured yet"
+
+
+def conditions(evidence: Evidence) -> str:
+    """On what everything in the ledger was measured."""
+    found = f"{about(evidence)} {about_prices(evidence)}"
+    if evidence.to_the_letter:
+        found += (" Rows about LP@1, high-frequency error, PSNR and loss that name neither small "
+                  f"inputs nor another baseline: {about_letter(evidence)}.")
+    return found
 
 
 def search_list(records: list[dict]) -> str:
@@ -160,11 +167,11 @@ def blocks(evidence: Evidence) -> dict[str, str]:
     """What stands in the README between <!-- NAME --> and <!-- end of NAME -->."""
     return {
         "headline": headline(evidence),
-        "conditions": f"{about(evidence)} {about_prices(evidence)}",
+        "conditions": conditions(evidence),
         "claims": ledger_table(evidence),
         "methods": f"```\n{methods_table(evidence)}\n```",
         "letter": f"```\n{letter_table(evidence)}\n```",
-        "add-ons": ADD_ONS_PICTURE if evidence.main_effect("lp", "tuned", "curriculum") else "",
+        "add-ons": ADD_ONS_PICTURE if evidence.main_effect("lp", TUNED, "curriculum") else "",
     }
 
 
@@ -234,7 +241,7 @@ def span_of(judgement: Judgement) -> tuple[float, float]:
 
 
 @styled
-def add_ons(evidence: Evidence, recipe: str = "tuned", measure: str = "lp") -> Figure | None:
+def add_ons(evidence: Evidence, recipe: str = TUNED, measure: str = "lp") -> Figure | None:
     """All combinations of the add-ons, and what each adds on average; None if no seed has all."""
     names = [name for name in map(name_of, ADD_ON_SETS) if evidence.runs(name, recipe)]
     effects = [evidence.main_effect(measure, recipe, name) for name in reversed(ADD_ONS)]

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 
 from mae_lib import claims
-from mae_lib.claims import FAILS, HOLDS, LEDGER, OPEN, Claim, Evidence
+from mae_lib.claims import FAILS, HOLDS, LEDGER, OPEN, Claim
+from mae_lib.evidence import LETTER, Evidence, name_of
 
 NAN = math.nan
 
@@ -105,6 +106,20 @@ def test_one_seed_gives_no_interval_even_where_test_images_would(tmp_path):
     assert value == 5 and low != low and high != high
 
 
+def test_runs_at_the_specified_sizes_stand_apart(evidence, tmp_path):
+    small = json.loads((tmp_path / "results.json").read_text())
+    whole = [record(name, seed, lp=lp + seed) | {
+        "id": f"whole-{name}-{seed}", "settings": {"img_size": None}, "data": {"name": "larger"}}
+        for name, lp in (("original", 56), ("improved", 55)) for seed in (0, 1)]
+    tuned = whole[0] | {"recipe": "tuned", "id": "whole-tuned"}
+    (tmp_path / "results.json").write_text(json.dumps([*whole, tuned, *small]))
+    found = Evidence(tmp_path)
+    assert found.records == evidence.records and not evidence.runs("original", LETTER)
+    assert found.runs("original", LETTER) == whole[:2]
+    assert found.effect("lp", LETTER) == (-1, -1, -1)
+    assert found.effect("lp", "specified") == evidence.effect("lp", "specified")
+
+
 def test_two_records_for_one_seed_are_not_mixed(tmp_path):
     records = [record("original", 1), record("original", 1) | {"id": "with another batch size"}]
     (tmp_path / "results.json").write_text(json.dumps(records))
@@ -118,7 +133,7 @@ def test_a_main_effect_is_the_mean_of_all_pairs_that_differ_in_the_add_on_alone(
         names = frozenset(name for name, on in zip(effects, add_ons, strict=True) if on)
         for seed in (0, 1):
             lp = 50 + 3 * seed + sum(effects[name] for name in names) + 0.4 * (len(names) == 2)
-            records.append(record(claims.name_of(names), seed, "tuned", lp=lp))
+            records.append(record(name_of(names), seed, "tuned", lp=lp))
     records.append(record("uniformity+batch_size=512", 0, "tuned", lp=99))  # no add-on alone
     (tmp_path / "results.json").write_text(json.dumps(records))
     evidence = Evidence(tmp_path)

@@ -129,6 +129,15 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
         assert now["images_per_second"] == pytest.approx(old["images_per_second"], rel=1e-6)
 
 
+def test_a_study_can_have_other_seeds_and_variants(folder, tmp_path, monkeypatch, tiny):  # noqa: F811
+    words = ("--studies", "reported", "--seeds", "3", "4", "--variants")
+    records = run(folder, tmp_path, *words, "laplacian", monkeypatch=monkeypatch)
+    assert [(r["name"], r["seed"], r["recipe"]) for r in records] == [
+        ("laplacian", 3, "specified"), ("laplacian", 4, "specified")]
+    with pytest.raises(ValueError, match="Unknown variant 'sharper'"):
+        run(folder, tmp_path, *words, "sharper", monkeypatch=monkeypatch)
+
+
 @pytest.mark.parametrize("right, losses, place", [
     ((500, 700), (0.1, 0.2), 1),  # the probe tells
     ((690, 700), (0.1, 0.2), 0),  # it cannot: the loss does

@@ -9,7 +9,7 @@ from PIL import Image
 from test_claims import record
 
 from mae_lib import claims, report
-from mae_lib.claims import Evidence
+from mae_lib.evidence import ADD_ON_SETS, Evidence, name_of
 from mae_lib.plan import ADD_ON_AXES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,9 +29,9 @@ def run(name, seed, recipe="tuned", **values):
 @pytest.fixture
 def evidence(tmp_path):
     gains = (1.0, 1.0, 1.3)  # of an add-on, by seed
-    records = [run(claims.name_of(names), seed, lp=50 + gains[seed] * len(names), ft=60 + seed,
+    records = [run(name_of(names), seed, lp=50 + gains[seed] * len(names), ft=60 + seed,
                    knn=40 + seed, psnr=18.0, hf_error=0.2)
-               for names in claims.ADD_ON_SETS for seed in (0, 1, 2)]
+               for names in ADD_ON_SETS for seed in (0, 1, 2)]
     records += [run("random init", 0, lp=41.0)]
     del records[-1]["measures"]["epochs"]
     (tmp_path / "results.json").write_text(json.dumps(records))
@@ -87,9 +87,9 @@ def test_the_headline_tells_what_the_search_found(evidence):
 
 def test_runs_to_the_letter_have_a_table_of_their_own(evidence, tmp_path):
     assert evidence.to_the_letter == [] and report.letter_table(evidence) == "not measured yet"
-    records = evidence.records + [run(name, 0, "specified", lp=lp) for name, lp in
-                                  (("original", 56.0), ("improved", 57.5))]
-    for r in records[-2:]:
+    records = evidence.records + [run(name, seed, "specified", lp=lp) for seed in (0, 1) for
+                                  name, lp in (("original", 56.0), ("improved", 57.5 + seed / 10))]
+    for r in records[-4:]:
         r["settings"] |= {"img_size": None, "preset": "specified", "batch_size": 64}
         r["data"] = {**r["data"], "unlabeled": 60000}
         r["measures"]["epochs"] = [{"step": 15630}]
@@ -98,7 +98,10 @@ def test_runs_to_the_letter_have_a_table_of_their_own(evidence, tmp_path):
     assert found.records == evidence.records  # not mixed with the others
     text = report.letter_table(found)
     assert text.startswith("15,630 steps of 64, inputs of 224 pixels in patches of 16; 60,000 ")
-    assert re.search(r"paired +1\.5\n", text)
+    assert re.search(r"paired +1\.6 ± 0\.6\n", text)
+    assert "sizes and steps: +1.6 (+0.9 to +2.2; 2 runs each)." in report.headline(found)
+    assert "sizes and steps" not in report.headline(evidence)
+    assert text.splitlines()[0] in report.conditions(found)
 
 
 def test_the_ledger_has_a_row_for_every_claim(evidence):
@@ -106,7 +109,7 @@ def test_the_ledger_has_a_row_for_every_claim(evidence):
     assert len(rows) == len(claims.LEDGER)
     for row, claim in zip(rows, claims.LEDGER, strict=True):
         assert claim.text in row and row.count("|") == 5
-    assert "+3.3 [+2.0, +4.6] points | holds |" in rows[1]
+    assert "+3.3 [+2.0, +4.6] points | holds |" in rows[2]
 
 
 def test_without_records_it_says_so(tmp_path):

@@ -5,8 +5,9 @@ import functools
 import ipywidgets
 from matplotlib.figure import Figure
 
-from mae_lib.claims import LEDGER, REPORTED, Claim, Evidence, Judgement
+from mae_lib.claims import LEDGER, REPORTED, Claim, Judgement
 from mae_lib.config import ADD_ONS
+from mae_lib.evidence import Evidence
 from mae_lib.plots import COLOURS, new_figure, styled
 from mae_lib.report import VERDICTS, bound_of, judgements, ledger, span_of
 from mae_lib.results import MEASURES, student
@@ -77,8 +78,10 @@ def claim_explorer() -> Explorer:
     names = [(f"{i}. {c.topic}: {c.text[:48]}", i) for i, c in enumerate(LEDGER, 1)]
     claim = ipywidgets.Dropdown(options=names, value=1, description="claim")
     show = ipywidgets.ToggleButtons(options=SHOW, description="show")
-    stills = [{"claim": 1, "show": SHOW[0]}, {"claim": 1, "show": SHOW[1]},
-              {"claim": 11, "show": SHOW[1]}, {"claim": 16, "show": SHOW[1]}]
+    places = {c.text: i for i, c in enumerate(LEDGER, 1)}
+    stills = [{"claim": 1, "show": SHOW[0]}, {"claim": 1, "show": SHOW[1]}]
+    stills += [{"claim": places[text], "show": SHOW[1]} for text in (
+        "costs no compute", "spreads the features over more directions")]
     return Explorer(render_claim, stills, claim=claim, show=show)
 
 
