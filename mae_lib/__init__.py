@@ -2,7 +2,8 @@
 
 Read the modules in this order: patches, masking, model, losses, metrics; scenes, cache, data,
 augment; hardware, cli, optim, checkpoints, config, history, batches, distributed, step, pretrain;
-results, evaluate, plots, compare; compute, plan, workers, experiments, evidence, claims, report, ship.
+results, evaluate, plots, compare; compute, plan, workers, experiments, evidence, claims,
+report, ship.
 """
 
 import os

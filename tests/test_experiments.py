@@ -131,9 +131,9 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
 
 def test_a_study_can_have_other_seeds_and_variants(folder, tmp_path, monkeypatch, tiny):  # noqa: F811
     words = ("--studies", "reported", "--seeds", "3", "4", "--variants")
-    records = run(folder, tmp_path, *words, "laplacian", monkeypatch=monkeypatch)
+    records = run(folder, tmp_path, *words, "laplacian+batch_size=8", monkeypatch=monkeypatch)
     assert [(r["name"], r["seed"], r["recipe"]) for r in records] == [
-        ("laplacian", 3, "specified"), ("laplacian", 4, "specified")]
+        ("laplacian+batch_size=8", 3, "specified"), ("laplacian+batch_size=8", 4, "specified")]
     with pytest.raises(ValueError, match="Unknown variant 'sharper'"):
         run(folder, tmp_path, *words, "sharper", monkeypatch=monkeypatch)
 
