@@ -124,6 +124,25 @@ def test_controls_have_room_for_their_names_and_the_picture_its_own_size():
     assert explorer.image.layout.align_self == "flex-start"
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 3), (40, 300, 3)])
+def test_a_packed_picture_is_exact(shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for found in (picture, picture.repeat(3, 0).repeat(3, 1), picture[::2]):
+        with Image.open(io.BytesIO(widgets.png(found))) as image:
+            assert image.mode == "RGB" and (np.asarray(image) == found).all()
+
+
+def test_a_move_in_the_browser_sends_words_and_picture_and_no_echo(monkeypatch):
+    explorer = Explorer(lambda x: Frame(np.full((2, 2, 3), int(x), np.uint8), f"x = {x}"),
+                        [{"x": 1}], x=ipywidgets.FloatSlider(1, min=0, max=9))
+    sent = []
+    monkeypatch.setattr(ipywidgets.Widget, "_send", lambda widget, message, buffers=None:
+                        sent.append((widget, message["method"])))
+    explorer.controls["x"].set_state({"value": 3.0})  # what a message from the browser does
+    assert sent == [(explorer.caption, "update"), (explorer.image, "update")]
+    assert explorer.frame.text == "x = 3.0"
+
+
 def test_pictures_keep_pixels_sharp_and_clip():
     image = torch.tensor([[0.0, 0.5], [2.0, -1.0]])
     picture = widgets.to_picture(image, zoom=3)

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mae_lib.plots import new_figure
-from mae_lib.widgets import VIEW, packed
+from mae_lib.widgets import VIEW, png
 from mae_lib.widgets.recorded_runs import STYLES, pixels
 
 
@@ -73,12 +73,12 @@ class LiveCurves:
         self.epochs, self.total = epochs, epochs * iters
         self.batch_size, self.seconds = batch_size, seconds
         self.logs: dict[str, Log] = {}
-        self.image, self.caption = ipywidgets.Image(format="webp"), ipywidgets.HTML()
+        self.image, self.caption = ipywidgets.Image(), ipywidgets.HTML()
         self.view = ipywidgets.VBox([self.image, self.caption])
         self._draw("Nothing logged yet.")
 
     def _draw(self, caption: str) -> None:
-        self.image.value = packed(pixels(draw_logs(self.logs, self.epochs)))
+        self.image.value = png(pixels(draw_logs(self.logs, self.epochs)))
         self.caption.value = caption
 
     def progress(self, name: str, before: int, seconds: float) -> str:
