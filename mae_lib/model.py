@@ -16,7 +16,7 @@ from mae_lib.patches import patchify, sincos_position_embedding
 
 # torch 2.11 prefers cuDNN's attention on Hopper GPUs, whose gradients can be nan (pytorch/pytorch
 # issue 196678, kyutai-labs/pocket-tts pull 264). On an H100 one of two fine-tunings with it became
-# nan out of sound losses; the same two without it did not, nor did ten others.
+# nan out of sound losses; the same two without it did not, nor did eight others.
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 # Sizes of the encoder and decoder; the ViT ones are the official MAE's (He et al. 2022, table 1 and
