@@ -65,23 +65,25 @@ class Evidence:
     def main_effect(self, measure: str, recipe: str, add_on: str) -> Interval | None:
         """How much larger a measure is with an add-on, in all combinations with the others.
 
-        Each run stands in one pair: with and without the add-on, alike in the others and the seed.
-        The interval takes pairs as independent: that what the add-on does depends little on seeds.
+        A seed counts as one value, the mean over its pairs: they share first weights and order.
         """
-        found = [with_it - without for without, with_it in self.pairs(measure, recipe, add_on)]
+        found = [sum(with_it - without for without, with_it in pairs) / len(pairs)
+                 for pairs in self.pairs(measure, recipe, add_on).values()]
         return student(found) if found else None
 
-    def pairs(self, measure: str, recipe: str, add_on: str) -> list[tuple[float, float]]:
-        """A measure without and with an add-on, for each pair of runs that differ in it alone, of
-        the seeds that have all combinations.
+    def pairs(
+        self, measure: str, recipe: str, add_on: str
+    ) -> dict[int, list[tuple[float, float]]]:
+        """A measure without and with an add-on, for each pair of runs that differ in it alone, by
+        seed: of those that have all combinations.
         """
         companies = [others for others in ADD_ON_SETS if add_on not in others]
-        runs = {names: [r for r in self.runs(name_of(names), recipe) if measure in r["measures"]]
-                for names in ADD_ON_SETS}
-        whole = set.intersection(*({r["seed"] for r in found} for found in runs.values()))
-        runs = {names: [r for r in found if r["seed"] in whole] for names, found in runs.items()}
-        return [pair for others in companies
-                for pair in values_of_pairs(runs[others], runs[others | {add_on}], measure)]
+        values = {names: {r["seed"]: r["measures"][measure]["value"]
+                          for r in self.runs(name_of(names), recipe) if measure in r["measures"]}
+                  for names in ADD_ON_SETS}
+        whole = set.intersection(*map(set, values.values()))
+        return {seed: [(values[others][seed], values[others | {add_on}][seed])
+                       for others in companies] for seed in sorted(whole)}
 
     def change(
         self, value: Callable[[dict], float], recipe: str, name: str = "improved",

@@ -81,22 +81,24 @@ def headline(evidence: Evidence) -> str:
     value, low, high = found
     interval = f"95 % interval {low:+.1f} to {high:+.1f}" if low == low else "one seed: no interval"
     claim = next(claim for claim in LEDGER if claim.test == SETTINGS[TUNED])
-    text = (f"On {evidence.data['unlabeled']:,} photographs, the three add-ons together change "
-            f"linear-probe accuracy by **{value:+.1f} points** ({interval}); reported were "
-            f"{reported:+.1f}. The claim of a gain that large: "
+    text = (f"On {evidence.data['unlabeled']:,} photographs and a tuned baseline, the three "
+            f"add-ons together change linear-probe accuracy by **{value:+.1f} points** "
+            f"({interval}); reported were {reported:+.1f}. The claim of a gain that large: "
             f"**{claim.judge(evidence).verdict}**.")
     letter = evidence.effect("lp", LETTER)
     if letter and letter[1] == letter[1]:
         value, low, high = letter
         text += (f" With the specified recipe, sizes and steps: {value:+.1f} ({low:+.1f} to "
-                 f"{high:+.1f}; {len(evidence.runs('improved', LETTER))} runs each).")
+                 f"{high:+.1f}; {len(evidence.runs('improved', LETTER))} runs each): "
+                 f"**{LEDGER[0].judge(evidence).verdict}**.")
     effects = {name: evidence.main_effect("lp", TUNED, name) for name in ADD_ONS}
     if not all(effects.values()):
         return text
     each = (f"{name} {mean:+.1f} ({low:+.1f} to {high:+.1f})"
             for name, (mean, low, high) in effects.items())
-    seeds = len(evidence.pairs("lp", TUNED, "curriculum")) // 4
-    text += f" What each changes, in all combinations of {seeds} seeds: {', '.join(each)}."
+    seeds = len(evidence.pairs("lp", TUNED, "curriculum"))
+    text += (f" What each changes on that baseline, in all combinations of {seeds} seeds: "
+             f"{', '.join(each)}.")
     effect = evidence.effect("lp", TUNED, winner(evidence))
     if not effect or effect[1] != effect[1]:
         return text
@@ -144,8 +146,8 @@ def conditions(evidence: Evidence) -> str:
     """On what everything in the ledger was measured."""
     found = f"{about(evidence)} {about_prices(evidence)}"
     if evidence.to_the_letter:
-        found += (" Rows about LP@1, high-frequency error, PSNR and loss that name neither small "
-                  f"inputs nor another baseline: {about_letter(evidence)}.")
+        rows = (f"“{c.text}”" for c in LEDGER if SETTINGS[LETTER] in c.test)
+        found += f" Of the rows {', '.join(rows)}: {about_letter(evidence)}."
     return found
 
 

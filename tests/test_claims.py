@@ -131,21 +131,22 @@ def test_a_main_effect_is_the_mean_of_all_pairs_that_differ_in_the_add_on_alone(
     effects, records = {"curriculum": 1.0, "laplacian": -2.0, "uniformity": 4.0}, []
     for add_ons in itertools.product((0, 1), repeat=3):
         names = frozenset(name for name, on in zip(effects, add_ons, strict=True) if on)
-        for seed in (0, 1):
-            lp = 50 + 3 * seed + sum(effects[name] for name in names) + 0.4 * (len(names) == 2)
-            records.append(record(name_of(names), seed, "tuned", lp=lp))
+        for seed in (0, 1, 2):
+            lp = 50 + 3 * seed + (1 + seed / 10) * sum(effects[name] for name in names)
+            records.append(record(name_of(names), seed, "tuned", lp=lp + 0.4 * (len(names) == 2)))
     records.append(record("uniformity+batch_size=512", 0, "tuned", lp=99))  # no add-on alone
     (tmp_path / "results.json").write_text(json.dumps(records))
     evidence = Evidence(tmp_path)
-    for name, effect in effects.items():  # two pairs of four gain 0.4 or lose it
-        pairs = [effect, effect + 0.4, effect + 0.4, effect - 0.4] * 2
-        half = scipy.stats.sem(pairs) * scipy.stats.t.ppf(0.975, 7)
-        mean = effect + 0.1
+    for name, effect in effects.items():  # of the four pairs of a seed two gain 0.4, one loses it
+        seeds = [(1 + seed / 10) * effect + 0.1 for seed in (0, 1, 2)]
+        half = scipy.stats.sem(seeds) * scipy.stats.t.ppf(0.975, 2)
+        mean = sum(seeds) / 3
         assert evidence.main_effect("lp", "tuned", name) == pytest.approx(
             (mean, mean - half, mean + half), rel=1e-3)
     incomplete = [r for r in records if r["name"] != "laplacian" or r["seed"]]
     (tmp_path / "results.json").write_text(json.dumps(incomplete))
-    assert len(Evidence(tmp_path).pairs("lp", "tuned", "uniformity")) == 4  # of the other seed
+    found = Evidence(tmp_path).pairs("lp", "tuned", "uniformity")
+    assert list(found) == [1, 2] and all(len(pairs) == 4 for pairs in found.values())
     assert evidence.main_effect("lp", "specified", "laplacian") is None
     assert evidence.main_effect("ft", "tuned", "laplacian") is None
 

@@ -62,8 +62,8 @@ def test_the_headline_has_intervals_and_the_verdict(evidence):
     text = report.headline(evidence)
     assert "**+3.3 points** (95 % interval +2.0 to +4.6)" in text
     assert "reported were +4.2" in text
-    assert "**holds**. What each changes, in all combinations of 3 seeds" in text
-    assert text.endswith("uniformity +1.1 (+1.0 to +1.2).")  # 2.2 · 0.148 / √12 on either side
+    assert "**holds**. What each changes on that baseline, in all combinations of 3 seeds" in text
+    assert text.endswith("uniformity +1.1 (+0.7 to +1.5).")  # 4.303 · 0.173 / √3 on either side
     about = report.about(evidence)
     for words in ("1,200 photographs of 64 pixels", "patches of 8", "3 seeds, abacus"):
         assert words in about
@@ -99,7 +99,7 @@ def test_runs_to_the_letter_have_a_table_of_their_own(evidence, tmp_path):
     text = report.letter_table(found)
     assert text.startswith("15,630 steps of 64, inputs of 224 pixels in patches of 16; 60,000 ")
     assert re.search(r"paired +1\.6 ± 0\.6\n", text)
-    assert "sizes and steps: +1.6 (+0.9 to +2.2; 2 runs each)." in report.headline(found)
+    assert "steps: +1.6 (+0.9 to +2.2; 2 runs each): **does not hold**." in report.headline(found)
     assert "sizes and steps" not in report.headline(evidence)
     assert text.splitlines()[0] in report.conditions(found)
 

@@ -10,7 +10,7 @@ from mae_lib.config import ADD_ONS
 from mae_lib.evidence import Evidence
 from mae_lib.plots import COLOURS, new_figure, styled
 from mae_lib.report import VERDICTS, bound_of, judgements, ledger, span_of
-from mae_lib.results import MEASURES, student
+from mae_lib.results import MEASURES
 from mae_lib.widgets import Explorer, Frame
 from mae_lib.widgets.recorded_runs import pixels
 from mae_lib.widgets.sheet import INK, Sheet
@@ -120,14 +120,15 @@ def verdict_explorer() -> Explorer:
 def render_add_on(add_on: str = "curriculum", measure: str = "lp") -> Frame:
     """Each pair of recorded runs that differ in one add-on alone: without it, with it."""
     title, digits = EFFECTS[measure]
-    pairs = evidence().pairs(measure, "tuned", add_on)
+    by_seed = evidence().pairs(measure, "tuned", add_on)
+    pairs = [pair for found in by_seed.values() for pair in found]
     figure, ((axis,),) = new_figure(1, 1, 7, 3.2)
     for without, with_it in pairs:
         colour = COLOURS[2] if with_it > without else COLOURS[1]
         axis.plot([0, 1], [without, with_it], "o-", color=colour, alpha=0.7)
     axis.set_xticks([0, 1], [f"without {add_on}", f"with {add_on}"])
     axis.set(xlim=(-0.4, 1.4), ylabel=title)
-    effect = student([b - a for a, b in pairs]) if pairs else None
+    effect = evidence().main_effect(measure, "tuned", add_on)
     if not effect:
         axis.set(yticks=[])
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=INK)

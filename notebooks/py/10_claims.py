@@ -81,6 +81,8 @@ for i, claim in enumerate(LEDGER, 1):
     print(f"  {i:2}. {claim.text}")
 
 # %% [markdown]
+# Four of these rows nobody claimed as they stand: 2, 3, 7 and 11 ask the same question where we could ask it more often, at a smaller size.
+#
 # **Predict first.** Take a pencil and give each claim your verdict: holds, does not hold, cannot tell. You know the method well by
 # now. Then compare, one by one. (Which kinds of claim did you trust too much?)
 
@@ -179,7 +181,7 @@ print(f"largest deviation over ten epochs: {schedule.measured()} → {schedule.v
 
 
 # %% [markdown]
-# So we train by the schedules that were used there. Whatever differs in our results, it is not that.
+# So the specified recipe trains by the schedules that were used there. Whatever differs in our results, it is not that.
 #
 # ## From a claim to a test
 #
@@ -191,13 +193,13 @@ print(f"largest deviation over ten epochs: {schedule.measured()} → {schedule.v
 # |---|---|
 # | does not hold | the whole interval lies below $c$ |
 # | holds | it reaches $c$, and all of it is a gain: its low end is above 0 |
-# | cannot tell | it reaches $c$, but no effect lies inside, too |
+# | cannot tell | it reaches $c$, but zero lies inside as well |
 #
 # A fall is judged like a gain, with the signs turned. A **cost** of at most $c$ holds if the whole interval is at most $c$, does not hold if
 # all of it lies above, and else nobody can tell. A single run has no interval over seeds, and nothing can be told from it either.
 #
-# The rule is generous: an effect of half the claimed size with a wide interval may still pass. A reader who wants more can demand
-# that the whole interval lies above $c$. What matters is that it is not chosen afterwards.
+# For gains and falls the rule is generous: an effect of half the claimed size with a wide interval may still pass. A reader who wants more can demand
+# that the whole interval lies above $c$. For costs it is strict: "about 2 %" is read as 2 % at most. What matters is that it is not chosen afterwards.
 #
 # ### ✏️ Exercise 2 · The judge  (★★☆ · 5 minutes)
 #
@@ -268,7 +270,7 @@ print("\n" + "; ".join(f"{mark or 'no mark'}: {device}" for device, mark in mark
 
 # %% [markdown]
 # Seeds 1 to 3 were trained on a CPU, 4 to 6 on GPUs. For the same seed a GPU draws the same first weights and order of images, but other crops
-# and masks. So what is paired below is paired on one kind of machine.
+# and masks. So each pair below is of a CPU or of GPUs, though not always of one model of GPU. (The runs "to the letter", below, are not in this list: seeds 1 to 3, all on GPUs.)
 #
 # Two recipes, because a gain over a weak baseline is easily had. **specified** takes every setting of training from the specification, at the
 # size stated above. **tuned** first gave the
@@ -290,7 +292,7 @@ for images in dict.fromkeys(r["data"]["unlabeled"] for r in tuning):
 # (Test images took no part: these are scores of training images, each judged by a probe that had not seen it. With one seed a
 # difference of half a point is nothing; look for the large ones. Where probes could not tell settings apart, in pairs, the second search
 # took the lowest validation loss. The loss of a model without `norm_pix` has another unit and cannot be compared. By a fault that was found
-# later, both searches measured it on images of two classes alone.)
+# later, both searches measured the validation loss on images of two classes alone.)
 #
 # Fine-tuning has a recipe as well. It was searched upon the weights found, and a second time for random weights: the baseline that
 # fine-tuning must beat, training from scratch, deserves as good a recipe. **Predict:** will the two want the same learning rate?
@@ -305,7 +307,7 @@ for kind, words in (("fine-tuning", "the weights found"),
 # The rates at which trained weights do best would ruin random ones. (A thousand images judge here, so a difference of less than
 # three points is nothing.)
 #
-# The size of all these experiments is stated above. They are smaller than the reported ones, and on other photographs. What does that
+# The size of these experiments is stated above. They are smaller than the reported one, and on other photographs. What does that
 # allow? To refute that a gain comes *with the method, whatever the data*; not to say what happened in that one run on STL-10.
 
 # %%
@@ -357,12 +359,19 @@ for key, (title, digits) in widgets.EFFECTS.items():
 # steps give the original, and what is left for the add-ons?
 
 # %%
-print(report.letter_table(evidence))
+print(report.letter_table(evidence), "\n")
+for name in ("original", "improved"):
+    for r in evidence.runs(name, LETTER):
+        found = r["measures"]
+        print(f"{name}, seed {r['seed']}: LP@1 {found['lp']['value']:.1f}, kNN "
+              f"{found['knn']['value']:.1f}, loss on fixed images and masks "
+              f"{found['epochs'][-1]['val_loss']:.3f}")
 
 
 # %% [markdown]
 # The recipe that looked weak was starved. With all its steps, larger inputs and more photographs, untuned, the original passes the tuned small runs
-# by more than any add-on gave. The improved method ends where the original does, on average; but its three runs lie almost four points apart, and the
+# by more than any add-on gave. (Which of the three did it, these runs cannot tell. The tuned recipe comes as far with as many photographs, see below.)
+# The improved method ends where the original does, on average; but its three runs spread over almost four points, and the
 # interval of the difference leaves room for a large gain and for a large loss. Had only the first pair been run, it would have shown a
 # gain of a point, with an interval (over test images) that excludes zero. That is one run each, as in the reported table. The
 # kNN gains again, more than before, in every pair: this is the next experiment asked for above, and it says the same.
@@ -383,18 +392,19 @@ def topics(*names):
 topics("accuracy")
 
 # %% [markdown]
-# Read the three first lines together: the same add-ons, the same claim. As it was made, with the specified sizes and steps, nobody can tell after three
+# Read the first three lines together: the same add-ons, the same claim. As it was made, with the specified sizes and steps, nobody can tell after three
 # pairs. Where it could be asked more often, on small inputs, the answer is no, and upon a tuned baseline the add-ons cost a point. And tuning alone, without
-# any add-on, gave the original about as many points as the add-ons were said to give (the two tables
+# any add-on, gave the original about as many points as the add-ons were said to give (the tables *specified* and *tuned*
 # above). Mind the last line: it is about a *fault* that was reported, fine-tuning below the probe. There "does not hold" is the good news.
 
 # %%
 topics("reconstruction")
 
 # %% [markdown]
-# Two claims get opposite verdicts at two sizes. The fall of the HF error as reported fits what the specified sizes give; on small inputs there is next to
-# none. (The rule is generous: half the claimed fall would have passed as well.) The loss is the other way round: as specified nobody can tell, since one of the three
-# originals ended far above the others; on small inputs it is lower for certain. **Predict:** is it with the tuned recipe? And what did the
+# Two claims get different verdicts at two sizes. The fall of the HF error as reported fits what the specified sizes give; on small inputs there is next to
+# none. (The rule is generous: this interval is wide, as it comes of three pairs. A narrow one around the same number would have refuted the claim.)
+# Of the loss nobody can tell as specified, since one of the three originals ended far above the others; on small inputs it is lower by a
+# per cent or so. **Predict:** is it with the tuned recipe? And what did the
 # improved method pay for its epochs?
 
 # %%
@@ -446,8 +456,8 @@ for found in evidence.prices:
 
 # %% [markdown]
 # "Ratio 0" is an encoder that sees every patch. A price in time belongs to a machine. The same symmetric encoder costs more than twice the time on two CPU cores and half as much
-# again on a large GPU, which a batch of 64 does not fill: there, a longer sequence is nearly free, and a loss of many small operations is
-# dear. Who says "5 %" without a machine, a batch and a model has said little.
+# again on a large GPU, which a batch of 64 does not fill: there, a longer sequence costs much less than its arithmetic, and a loss of many small operations is
+# dear. (The uniformity loss costs 1 % on the CPUs, or nothing.) Who says "5 %" without a machine, a batch and a model has said little.
 #
 # Counts are the same on all machines. A low mask ratio leaves more patches to the encoder. **Predict:** how does a step's price run through ten epochs?
 
@@ -467,7 +477,7 @@ print(f"all ten epochs: {100 * (total['curriculum'] / total['original'] - 1):+.1
 
 # %% [markdown]
 # The early epochs have more to compute. "Costs no compute" needed no GPU and no data set, only a count, and its verdict will not change.
-# How much *time* the extra work takes was measured, on the machine named above. Keep it in mind beside the first line: the curriculum's points hold at equal
+# How much *time* the extra work takes was measured, on the machines listed above. Keep it in mind beside the first verdict on the curriculum: its points hold at equal
 # *epochs*, for which it computed more than the original. In patches of 8 as here, with a smaller decoder, that is even more than in this count.
 
 # %%
@@ -487,6 +497,9 @@ for name in ("original", "uniformity", "improved"):
               f"effective rank {last['effective_rank']:.0f}")
 
 # %% [markdown]
+# By the rank nothing had collapsed. By crowding, the features of the original all point nearly the same way, and the loss does mend that. The verdict is about
+# the rank, as its row says; whether the crowd matters, the probe tells below.
+#
 # ## Who did it? All combinations
 #
 # Three add-ons came together. If the sum gains or loses, which of them did it? Comparing each alone with the original uses one pair
@@ -505,9 +518,9 @@ if figure:
 # Two of the three did something, and they pulled in opposite directions: one gains a point, and another loses two. Their sum said "a point
 # less", and hid both. With the verdict on all three together alone, one would have thrown out what helps with what harms.
 #
-# The average over all its pairs is an add-on's **main effect**. Each run is used in all three of them: eight runs do the work of
-# twenty-four: three comparisons of four pairs each. The interval is over all pairs of all seeds. Pairs of one seed share their first weights;
-# if what an add-on does depends on those, the interval is somewhat too narrow.
+# The average over all its pairs is an add-on's **main effect**. Each run serves all three of them: eight runs do the work of
+# twenty-four (three comparisons of four pairs each). For the interval a seed counts once, with the mean of its four pairs: pairs of one seed share their first
+# weights and the order of images, and are not as good as four seeds.
 #
 # ### ✏️ Exercise 3 · Main effects  (★★☆ · 6 minutes)
 #
@@ -562,15 +575,15 @@ print(add_ons.set(add_on="uniformity", measure="knn").frame.text)
 # %%
 for recipe in RECIPES:
     for name in ADD_ONS:
-        pairs = evidence.pairs("lp", recipe, name)
-        both = [evidence.main_effect(key, recipe, name) for key in ("lp", "knn")] if pairs else []
+        seeds = len(evidence.pairs("lp", recipe, name))
+        both = [evidence.main_effect(key, recipe, name) for key in ("lp", "knn")] if seeds else []
         words = [f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]" for mean, low, high in both]
-        print(f"{recipe:10} {name:11} {len(pairs)} pairs:  LP@1", ",  kNN ".join(words))
+        print(f"{recipe:10} {name:11} {seeds} seeds:  LP@1", ",  kNN ".join(words))
 
 # %% [markdown]
-# They are not. With a learning rate that keeps the model far from what it could learn, none of the three moves the probe by anything that could be told
-# from zero, and the uniformity loss helps the kNN without harming the probe. What harms a good model may do nothing to a weak one, and what a paper finds upon its baseline
-# is a sentence about that baseline, too.
+# That of the uniformity loss is not: with a recipe that, at so few steps, leaves the model far from what it could learn, it harms the probe by nothing that could be
+# seen, and helps the kNN much more. Of the other two nobody can tell. (By our rule the curriculum's "1 to 3 points" hold on the tuned baseline, and cannot be told on this one.)
+# What a paper finds upon its baseline is a sentence about that baseline, too.
 #
 # ## Controls: what was it really?
 #
@@ -580,7 +593,7 @@ for recipe in RECIPES:
 # | control | what it keeps | what it takes away |
 # |---|---|---|
 # | `shuffled` | the same ratios, the same compute | the order, from easy to hard |
-# | `mean-ratio` | the mean of the ratios, the same compute | all change: one ratio throughout |
+# | `mean-ratio` | the mean of the ratios, nearly the same compute | all change: one ratio throughout |
 # | `curriculum+equal-compute` | the ramp | the extra compute: fewer steps |
 # | `raw-laplacian` | the loss | the composite: it reads predictions on visible patches (notebook 05) |
 # | `low-frequency` | the reconstruction loss, alone | the high frequencies of its target, which is blurred: the opposite of the Laplacian loss |
@@ -623,8 +636,8 @@ show(figure, "The linear-probe accuracy of the original and each control, a dot 
 # %% [markdown]
 # **Predict:** what do the orange rows without the uniformity loss have in common?
 #
-# Intervals need some thought here. Some of these have six seeds and some three, and a seed that two runs share makes them little more alike than
-# others: training forgets its first weights. So groups of runs are compared as a whole, unpaired (Welch 1947). That also lets one pool what a
+# Intervals need some thought here. Some of these have six seeds and some three, and two runs of one seed are only a little more alike than
+# others. So groups of runs are compared as a whole, unpaired (Welch 1947). That also lets one pool what a
 # question takes to be alike.
 
 # %%
@@ -663,23 +676,24 @@ for batch in ("", "+batch_size=512"):
     pair = [evidence.runs(method + batch, "tuned") for method in ("original", "uniformity")]
     for key in ("lp", "knn") if all(pair) else ():
         mean, low, high = results.difference(*pair, key)
-        print(f"batch {pair[0][0]['settings']['batch_size']:3}, {results.MEASURES[key][0]:7} original "
+        size, (title, _) = pair[0][0]["settings"]["batch_size"], results.MEASURES[key]
+        print(f"batch {size:3}, {title:7} original "
               f"{results.summarise(pair[0], key)[0]:.1f}, with the uniformity loss "
               f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]  ({len(pair[1])} pairs)")
 
 # %% [markdown]
-# With more pairs to compare, the probe loses nothing that could be seen, and the kNN gains more than anything else in this notebook. (At 512 there are eight times
-# fewer steps, and the original is weaker for it: as above, a weak model is harmed less.) Again what the loss is made for shows: features that can be
+# With more pairs to compare, the probe loses nothing that could be seen, and the kNN gains eight points. Is it the pairs? At 512 there are also eight times
+# fewer steps, the original is weaker for it, and a weak model is harmed less, as we saw: the kNN ends hardly above that of the small batch. A control would give the large batch as many steps. Again what the loss is made for shows: features that can be
 # compared as they are. Who wants to search pictures by similarity should ask another question than we did.
 #
 # ## Can it be improved?
 #
 # The add-ons were specified with certain strengths and forms. Perhaps others do better? The ablation tells where to look: other ramps, at the
-# original's compute, since that was what paid; a weaker uniformity loss, since the specified one costs; another Laplacian loss, since the
+# original's compute, since it was the extra compute that paid; a weaker uniformity loss, since the specified one costs; another Laplacian loss, since the
 # specified one does nothing. That one has a flaw that you know (notebook 05): where fine detail cannot be guessed, it is lowest for a smooth
 # filling. The form `energy` asks for *as much* detail in a patch as there is, wherever it lies.
 #
-# One axis after another, as before. The judge of the search is cross-validation on *training* images. Only the winner is shown the test set.
+# One axis after another, as before. The judge of the search is cross-validation on *training* images. Only the winner is shown the test set, and then its parts, each alone.
 # **Predict:** which axis gives most?
 
 # %%
@@ -708,11 +722,11 @@ for name in STUDIES["parts"].variants:
 # That is a gain, at the compute of the original, with an interval that excludes zero, in five seeds of six; and fine-tuning keeps it. Where
 # does it come from? The list of the search, one seed a line, says: no ramp gives anything; a fifth of the specified uniformity loss may help a little, but not
 # with a temperature that looks at near pairs; four times the specified Laplacian loss does not help; `energy` gives two points, more than everything else
-# together. The last two lines ask again, with more seeds and on the test images. `energy` alone gains as much as the whole
-# winner. And the weak uniformity loss was luck: it costs the probe, and gives the kNN its points. (The compute here is the model's. The loss itself takes time
+# together. The last two lines ask again, with more seeds and on the test images. `energy` alone gains the probe as much as the whole
+# winner does. What the weak uniformity loss seemed to give it in the search was probably luck: alone it costs a point, and the winner's points of kNN are mostly its. (The compute here is the model's. The loss itself takes time
 # as well: that of the Laplacian loss, in the list of prices above.)
 #
-# Then read the middle lines. The winner paints *worse*: PSNR falls, and its HF error rises by a tenth. **Why?** It must put as
+# Then read the middle lines. The winner paints *worse*: PSNR falls, and its HF error rises by more than a tenth. **Why?** It must put as
 # much detail into a patch as there was, at places that nobody can know; every measure that compares pixel by pixel punishes that. Whoever had
 # judged this loss by its pictures would have thrown it away, and whoever had chosen by the validation loss, too. A guess why the encoder
 # gains: to say how rough a hidden patch is, one must know what it is made of, and fur, grass and sky differ in that. It is a guess; a control for it
@@ -817,11 +831,12 @@ check.seeds_needed(seeds_needed)
 # How much do our own pairs scatter? With it, one can plan before training: the curve says what so many seeds could tell.
 
 # %%
-differences = [b - a for a, b in pairs_of("lp")]
 spreads = {"deviation 0.3": (0.3, GREY, ":"), "deviation 1.0": (1.0, GREY, "--")}
-if len(differences) > 1:
-    sd = float(torch.tensor(differences).std())
-    spreads[f"deviation {sd:.1f}, as measured"] = sd, COLOURS[0], "o-"
+for recipe, colour in zip((LETTER, "tuned"), (COLOURS[1], COLOURS[0]), strict=True):
+    differences = [b - a for a, b in pairs_of("lp", recipe)]
+    if len(differences) > 1:
+        sd = float(torch.tensor(differences).std())
+        spreads[f"deviation {sd:.1f}: {recipe}"] = sd, colour, "o-"
 figure, ((axis,),) = new_figure(1, 1, 8, 2.8)
 for label, (spread, colour, style) in spreads.items():
     halves = [results.T[n - 1] * spread / math.sqrt(n) for n in range(2, 11)]
@@ -834,7 +849,7 @@ show(figure, "Half the interval against the number of seeds, falling steeply at 
 
 # %% [markdown]
 # Where a curve crosses the black line, a true gain of one point is told from none every other time; be well below it to be fairly sure. The step from two seeds to three is the best bargain in
-# experimental science.
+# experimental science. And the pairs to the letter scatter far more than the small tuned ones: for the first row of the ledger, three of them are few.
 #
 # More seeds sharpen the answer to *our* question. Another question needs other experiments:
 #
