@@ -712,21 +712,27 @@ for key, (title, digits) in widgets.EFFECTS.items():
         mean, low, high = effect
         interval = f"[{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else "(one pair)"
         print(f"  {title:9} {mean:+.{digits}f} {interval}")
-for name in STUDIES["parts"].variants:
-    effects = [evidence.effect(key, "tuned", name) for key in ("lp", "knn")]
-    if all(effects):
-        words = (f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]" for mean, low, high in effects)
-        print(f"{name}, alone, {len(evidence.runs(name, 'tuned'))} seeds: LP@1", ", kNN ".join(words))
 
 # %% [markdown]
 # That is a gain, at the compute of the original, with an interval that excludes zero, in five seeds of six; and fine-tuning keeps it. Where
 # does it come from? The list of the search, one seed a line, says: no ramp gives anything; a fifth of the specified uniformity loss may help a little, but not
 # with a temperature that looks at near pairs; four times the specified Laplacian loss does not help; `energy` gives two points, more than everything else
-# together. The last two lines ask again, with more seeds and on the test images. `energy` alone gains the probe as much as the whole
-# winner does. What the weak uniformity loss seemed to give it in the search was probably luck: alone it costs a point, and the winner's points of kNN are mostly its. (The compute here is the model's. The loss itself takes time
-# as well: that of the Laplacian loss, in the list of prices above.)
+# together. So both losses of the winner were trained alone as well. **Predict:** what does each give the probe and the kNN?
+
+# %%
+for name in STUDIES["parts"].variants:
+    seeds = len(evidence.runs(name, "tuned"))
+    effects = [evidence.effect(key, "tuned", name) for key in ("lp", "knn")]
+    if all(effects):
+        words = (f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]" for mean, low, high in effects)
+        print(f"{name}, alone, {seeds} seeds: LP@1", ", kNN ".join(words))
+
+# %% [markdown]
+# `energy` alone gains the probe as much as the whole winner does. What the weak uniformity loss seemed to give it in the search was probably luck: alone it costs a point,
+# and the winner's points of kNN are mostly its. (The compute here is the model's. The loss itself takes time as well: that of the Laplacian loss, in the list
+# of prices above.)
 #
-# Then read the middle lines. The winner paints *worse*: PSNR falls, and its HF error rises by more than a tenth. **Why?** It must put as
+# Then read the last lines of the winner. It paints *worse*: PSNR falls, and its HF error rises by more than a tenth. **Why?** It must put as
 # much detail into a patch as there was, at places that nobody can know; every measure that compares pixel by pixel punishes that. Whoever had
 # judged this loss by its pictures would have thrown it away, and whoever had chosen by the validation loss, too. A guess why the encoder
 # gains: to say how rough a hidden patch is, one must know what it is made of, and fur, grass and sky differ in that. It is a guess; a control for it
