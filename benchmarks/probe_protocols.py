@@ -1,7 +1,7 @@
 """What the linear probe's protocol does to its score: other ways to make a feature of the tokens.
 
 On the weights that come with the package, by cross-validation on the training images: no test image
-is read. Writes mae_lib/assets/probe_protocols.json.
+is read. Writes mae_lib/assets/probe_protocols.json. A few minutes for each on a CPU.
 
   python -m benchmarks.probe_protocols --data imagefolder:PATH --size 64
 """
