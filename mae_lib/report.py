@@ -138,8 +138,9 @@ def methods_table(evidence: Evidence) -> str:
 
 def letter_table(evidence: Evidence) -> str:
     """What was run with the specified sizes, too, as plain text."""
-    runs = evidence.to_the_letter
-    return f"{about_letter(evidence)}\n\n{table(runs)}" if runs else "not measured yet"
+    if not evidence.to_the_letter:
+        return "not measured yet"
+    return f"{textwrap.fill(about_letter(evidence), 100)}\n\n{table(evidence.to_the_letter)}"
 
 
 def conditions(evidence: Evidence) -> str:
