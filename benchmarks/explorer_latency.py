@@ -1,9 +1,11 @@
 """How fast the explorer of notebook 09 follows: from a move of a control to its new picture.
 
-At the kernel, a move ends when the picture's bytes are ready to be sent. With --browser it also
-runs in JupyterLab in a headless Chromium, where a move of the mask ratio begins with a key press
-and ends with the painted picture. So does, for comparison, a slider whose pictures are ready: that
-much is JupyterLab's and the browser's.
+At the kernel, a move ends when the picture's bytes are ready to be sent; each is drawn anew. With
+--browser it also runs in JupyterLab in a headless Chromium, where a move of the mask ratio begins
+with a key press and ends with the painted picture: as a learner meets it, who rests between two
+moves, in which the explorer draws ahead where the slider can go; with that switched off, as in a
+quick drag; and, for comparison, with a bare slider whose pictures are ready: that much is
+JupyterLab's and the browser's.
 
   python -m benchmarks.explorer_latency --browser
 """
@@ -27,9 +29,10 @@ import torch
 
 from benchmarks import timing
 from mae_lib import cli
-from mae_lib.widgets import reconstructions, sources
+from mae_lib.widgets import ahead, reconstructions, sources
 
 EXPLORER = "from mae_lib.widgets import reconstructions\nreconstructions.explorer()"
+ANEW = f"from mae_lib.widgets import ahead\nahead.SLOW = 0\n{EXPLORER}"  # nothing drawn ahead
 READY = """import ipywidgets
 from mae_lib.widgets import reconstructions
 explorer = reconstructions.explorer()
@@ -62,6 +65,7 @@ def settings(control: ipywidgets.Widget) -> list:
 
 def at_the_kernel(moves: int) -> dict[str, list[float]]:
     """Milliseconds of each of `moves` moves, by control; the controls take turns."""
+    ahead.SLOW = 0  # s: nothing is drawn ahead
     explorer = reconstructions.explorer()
     rng = np.random.default_rng(0)
     ways = {}
@@ -165,6 +169,7 @@ def main() -> None:
     times = at_the_kernel(given.moves)
     if given.browser:
         times["mask ratio, key press to paint"] = in_a_browser(given.moves)
+        times["drawn anew, key press to paint"] = in_a_browser(given.moves, ANEW)
         times["ready pictures, key press to paint"] = in_a_browser(given.moves, READY)
     model = sources.weights("original").model
     about = argparse.Namespace(device=torch.device("cpu"), precision="fp32", batch_size=1,

@@ -97,9 +97,12 @@ class Explorer:
         return self
 
     def _draw(self, _=None) -> None:
-        self.frame = quietly(self.render, **self.values)
-        self.caption.value = self.frame.text  # first: the browser takes it in while we pack
-        self.image.value = png(self.frame.picture)
+        self._show(quietly(self.render, **self.values))
+
+    def _show(self, frame: Frame, packed: bytes | None = None) -> None:
+        self.frame = frame
+        self.caption.value = frame.text  # first: the browser takes it in while we pack
+        self.image.value = packed or png(frame.picture)
 
     def __repr__(self) -> str:
         return f"[explorer: {self.frame.text}]"

@@ -17,6 +17,7 @@ from mae_lib.losses import laplacian, patch_statistics, predicted_images
 from mae_lib.metrics import composite, masked_hf_error, masked_psnr, trivial_reconstructions
 from mae_lib.patches import patch_mask_to_pixels, unpatchify
 from mae_lib.widgets import Explorer, Frame, quietly, sources, to_picture
+from mae_lib.widgets.ahead import SPARE, AheadExplorer
 from mae_lib.widgets.masks import KINDS, PatchGrid, distance_to_visible, make_mask, mask_noise
 from mae_lib.widgets.panels import GAP, STRIP, bars, heat, in_rows, named
 from mae_lib.widgets.uploads import decode_upload, uploaded
@@ -157,7 +158,7 @@ def picture_controls(photograph: str) -> dict[str, ipywidgets.Widget]:
     }
 
 
-class ReconstructionExplorer(Explorer):
+class ReconstructionExplorer(AheadExplorer):
     """The explorer whose patches can be clicked, and that opens photographs and weights of yours.
 
     `explorer.open(path)` does so from code, and says in one sentence what came of it.
@@ -232,6 +233,7 @@ class ReconstructionExplorer(Explorer):
             return f"✗ {error}"
 
     def _choose(self, control: str, name: str) -> str:
+        SPARE.want({})  # the name may have stood for another file
         control = self.controls[control]
         if name not in control.options:
             control.options = (*control.options, name)
@@ -267,7 +269,7 @@ def explorer(photograph: str = "astronaut") -> ReconstructionExplorer:
 
 def morph_explorer() -> Explorer:
     stills = [{"mask_ratio": ratio} for ratio in (0.25, 0.5, 0.75, 0.9)]
-    return Explorer(render_morph, stills, **picture_controls("cat"), **mask_controls())
+    return AheadExplorer(render_morph, stills, **picture_controls("cat"), **mask_controls())
 
 
 def title() -> tuple[Figure, str]:
