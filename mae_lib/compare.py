@@ -185,10 +185,9 @@ def command() -> str:
     """The command line, without folders of this machine and without what changes no result."""
     words, silent = [], ("--out", "--results", "--figures", "--work", "--workers")
     for before, word in zip(sys.argv, sys.argv[1:], strict=False):
-        if word.startswith("imagefolder:"):
-            words.append(f"imagefolder:{Path(word).name}")
-        elif {before, word.partition("=")[0]}.isdisjoint(silent):
-            words.append(word)
+        if {before, word.partition("=")[0]}.isdisjoint(silent):
+            head, kind, folder = word.partition("imagefolder:")
+            words.append(head + kind + Path(folder).name)
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # None: a notebook, a script
     return shlex.join(["python", "-m", spec.name if spec else "mae_lib.compare", *words])
 

@@ -51,7 +51,7 @@ STUDIES = {
     "add-ons": Study("tuned", FACTORIAL[1:-1]),
     "controls": Study("tuned", (
         "curriculum+equal-compute", "mean-ratio", "shuffled", "low-frequency", "raw-laplacian",
-        "improved+equal-compute")),
+        "improved+equal-compute", "original+epochs=12")),  # as long as a ramp's compute would last
     "search": Study("tuned", (FOUND,), fine_tune=True),
     "parts": Study("tuned", ("energy+lambda_freq=0.2", "uniformity+lambda_unif=0.002")),  # alone
     "pairs": Study("tuned", ("original+batch_size=512", "uniformity+batch_size=512")),

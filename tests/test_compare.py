@@ -85,6 +85,18 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
     assert len(records) == 10 and "over 2 seeds" in text
 
 
+@pytest.mark.parametrize("given, recorded", [
+    (["--data", "imagefolder:/disk/of/mine/photos"], "--data imagefolder:photos"),
+    (["--data", "imagefolder:photos"], "--data imagefolder:photos"),
+    (["--data=imagefolder:../photos/"], "--data=imagefolder:photos"),
+    (["--out", "/disk/of/mine/x", "--workers=2", "--seeds", "1", "2"], "--seeds 1 2"),
+])
+def test_a_recorded_command_tells_no_folders(given, recorded, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["compare", *given])
+    assert C.command().endswith(recorded) and "mine" not in C.command()
+    assert "--out" not in C.command() and "--workers" not in C.command()
+
+
 def test_pictures_show_no_weights_of_a_run_with_other_settings(
     folder, tmp_path, monkeypatch, capsys
 ):
