@@ -83,6 +83,6 @@ class AheadExplorer(Explorer):
 
 def reach(slider: ipywidgets.FloatSlider | ipywidgets.IntSlider) -> list[float]:
     """The values of a slider, the nearest to its own first."""
-    steps = int((slider.max - slider.min) / slider.step + 1e-6)  # 0.9 / 0.05 may be 17.99…
+    steps = int((slider.max - slider.min) / slider.step + 1e-6)  # (0.95 − 0.05) / 0.05 is 17.99…
     values = [round(slider.min + i * slider.step, 9) for i in range(steps + 1)]
     return sorted(values, key=lambda value: abs(value - slider.value))
