@@ -39,7 +39,7 @@ site: .venv/.site  ## the course as web pages that need no kernel, in build/site
 	@.venv/bin/python site/build_site.py $(ARGS)
 
 report: .venv/.test  ## README's tables and figures, and notebook 10, anew from the records
-	@.venv/bin/python -m mae_lib.report
+	@.venv/bin/python -m mae_lib.evidence.report
 	@.venv/bin/python notebooks/build.py 10
 
 colab: .venv/.course  ## address and Colab badges into the notebooks (REPO=owner/name BRANCH=main)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from mae_lib import cli, hardware
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.masking import hold, num_visible_patches, schedule_mask_ratio
+from mae_lib.runtime import cli, hardware
 
 LOSSES = {"original": "original", "+ Laplacian": "laplacian", "+ uniformity": "uniformity",
           "+ both": "laplacian+uniformity"}
@@ -36,7 +36,7 @@ def main() -> None:
              for name, variant in LOSSES.items()}
     steps |= {f"ratio {r}": timing.our_step(arguments, ratio=r) for r in RATIOS}
     if arguments.device.type == "cpu":
-        hardware.keep_freed_memory()
+        hardware.reuse_freed_memory()
     contenders = {name: timing.here(step, arguments.device) for name, step in steps.items()}
     times = timing.in_turns(contenders, arguments)
     base = times["original"]

@@ -3,8 +3,8 @@
   python -m benchmarks.estimate --images-per-second 20000
 """
 
-from mae_lib import cli
 from mae_lib.config import PretrainConfig
+from mae_lib.runtime import cli
 
 SETS = {"ImageNet-1k": 1.28e6, "1B images": 1e9}
 GPUS = (8, 256)

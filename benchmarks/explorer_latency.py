@@ -28,13 +28,14 @@ import numpy as np
 import torch
 
 from benchmarks import timing
-from mae_lib import cli
-from mae_lib.widgets import ahead, reconstructions, sources
+from mae_lib.course.widgets import ahead, reconstructions, sources
+from mae_lib.runtime import cli
 
-EXPLORER = "from mae_lib.widgets import reconstructions\nreconstructions.explorer()"
-ANEW = f"from mae_lib.widgets import ahead\nahead.SLOW = 0\n{EXPLORER}"  # nothing drawn ahead
+EXPLORER = "from mae_lib.course.widgets import reconstructions\nreconstructions.explorer()"
+# Nothing drawn ahead:
+ANEW = f"from mae_lib.course.widgets import ahead\nahead.SLOW = 0\n{EXPLORER}"
 READY = """import ipywidgets
-from mae_lib.widgets import reconstructions
+from mae_lib.course.widgets import reconstructions
 explorer = reconstructions.explorer()
 ready = {n: explorer.set(mask_ratio=n / 20).image.value for n in range(1, 20)}
 slider = ipywidgets.FloatSlider(0.75, min=0.05, max=0.95, step=0.05)

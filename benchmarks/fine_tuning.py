@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mae_lib import cli, evaluate, hardware
-from mae_lib.checkpoints import ASSETS, checksum, load_shipped
+from mae_lib import evaluate
 from mae_lib.compare import command
 from mae_lib.config import RECIPES, FineTuneConfig
-from mae_lib.data import ImageSet
+from mae_lib.data.sources import ImageSet
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import Results
+from mae_lib.runtime import cli, hardware
+from mae_lib.training.checkpoints import ASSETS, checksum, load_shipped
 
 RECIPE = FineTuneConfig(**RECIPES["tuned"].fine_tune)
 CARE = {

@@ -16,13 +16,14 @@ from torch import Tensor
 from torchvision.transforms import functional as TF
 
 from benchmarks import timing
-from mae_lib import cli, hardware, losses, model
-from mae_lib import step as steps
-from mae_lib.augment import normalise
+from mae_lib import losses, model
+from mae_lib.data.augment import normalise
 from mae_lib.masking import take_patches
 from mae_lib.model import Attention, MaskedAutoencoder
 from mae_lib.patches import unpatchify
-from mae_lib.step import TrainStep, fastest_step
+from mae_lib.runtime import cli, hardware
+from mae_lib.training import step as steps
+from mae_lib.training.step import TrainStep, fastest_step
 
 decode = MaskedAutoencoder.decode
 
@@ -98,7 +99,7 @@ def main() -> None:
     arguments = timing.settle(timing.parser("gains", __doc__))
     device = arguments.device
     if device.type == "cpu" and arguments.contender != "usual":  # glibc's usual memory policy
-        hardware.keep_freed_memory()
+        hardware.reuse_freed_memory()
     if arguments.contender:
         return timing.serve(timing.our_step(arguments), device)
 

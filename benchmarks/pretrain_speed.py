@@ -3,7 +3,7 @@
 Each is timed twice: a step (forward, backward and AdamW on a batch that lies on the device), and
 end to end, from uint8 images: ours with its crops of whole batches, the others with the official
 recipe's torchvision transforms in a DataLoader. Each has a process of its own, and in ours freed
-memory is kept, as in training (hardware.keep_freed_memory); they take turns.
+memory is kept, as in training (hardware.reuse_freed_memory); they take turns.
 
   pip install lightly   # a peer; left out where it is not installed
   python -m benchmarks.pretrain_speed
@@ -23,10 +23,10 @@ from torchvision import transforms
 
 from benchmarks import peers, timing
 from benchmarks.timing import Step
-from mae_lib import cli, hardware
-from mae_lib.augment import MEAN, STD
+from mae_lib.data.augment import MEAN, STD
 from mae_lib.model import PRESETS
-from mae_lib.optim import adamw, set_learning_rate
+from mae_lib.runtime import cli, hardware
+from mae_lib.training.optim import adamw, set_learning_rate
 
 BICUBIC = transforms.InterpolationMode.BICUBIC
 PEERS = {"transformers": peers.Transformers, "lightly": peers.Lightly}
@@ -128,7 +128,7 @@ def main() -> None:
     arguments = timing.settle(parser)
     if name := arguments.contender:
         if name.startswith("ours") and arguments.device.type == "cpu":
-            hardware.keep_freed_memory()
+            hardware.reuse_freed_memory()
         return timing.serve(step_of(name, arguments), arguments.device)
     names = ["ours", *([COMPILED] if shutil.which("g++") else [])]
     names += [name for name in PEERS if importlib.util.find_spec(name)]

@@ -13,12 +13,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mae_lib import cli, evaluate, hardware
-from mae_lib.augment import resize
-from mae_lib.checkpoints import ASSETS, checksum, load_shipped
+from mae_lib import evaluate
 from mae_lib.compare import command
+from mae_lib.data.augment import resize
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.pretrain import add_data_arguments, data_from
+from mae_lib.runtime import cli, hardware
+from mae_lib.training.checkpoints import ASSETS, checksum, load_shipped
 
 
 def mean(tokens: Tensor) -> Tensor:

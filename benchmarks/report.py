@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from benchmarks.timing import RESULTS
-from mae_lib import cli
+from mae_lib.runtime import cli
 
 README = Path(__file__).parent / "README.md"
 

@@ -19,13 +19,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mae_lib import cli, hardware
-from mae_lib.batches import batches
-from mae_lib.checkpoints import ASSETS
 from mae_lib.config import PretrainConfig
 from mae_lib.model import PRESETS, MaskedAutoencoder
 from mae_lib.results import student
-from mae_lib.step import TrainStep, fastest_step
+from mae_lib.runtime import cli, hardware
+from mae_lib.training.batches import batches
+from mae_lib.training.checkpoints import ASSETS
+from mae_lib.training.step import TrainStep, fastest_step
 
 RESULTS = ASSETS
 RATIO = 0.75

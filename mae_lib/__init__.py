@@ -1,9 +1,25 @@
-"""mae_lib: a small, readable masked autoencoder, and everything around it.
+"""mae_lib: a small, readable masked autoencoder, and the course that builds it.
 
-Read the modules in this order: patches, masking, model, losses, metrics; scenes, cache, data,
-augment; hardware, cli, optim, checkpoints, config, history, batches, distributed, step, pretrain;
-results, evaluate, plots, compare; compute, plan, workers, experiments, evidence, claims,
-report, ship.
+The modules here are the chapters, the folders are the machinery. From the top of the house down,
+which is the direction of every import:
+
+    compare     the main job: original against improved    python -m mae_lib.compare
+    evaluate    kNN, linear probe, fine-tuning             notebook 08
+    pretrain    the training loop and its command line     notebook 07
+    plots       pictures of results
+    results     records, intervals, tables
+    metrics     masked PSNR, HF error, effective rank
+    losses      the three losses and their sum             notebooks 04 to 06
+    config      every setting
+    model       encoder, decoder, presets                  notebook 03
+    masking     masks and the curriculum                   notebook 02
+    patches     images to patches and back, positions      notebook 01
+
+    course/     what only the notebooks use
+    evidence/   the runs behind the claims, the verdicts, the report
+    training/   batches, step, optimizer, log, checkpoints: between results and metrics
+    data/       sources, generated scenes, cache, augmentation
+    runtime/    devices, several processes, command lines
 """
 
 import os

@@ -17,23 +17,38 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mae_lib import cli, evaluate, hardware, plots
-from mae_lib.checkpoints import load_weights
+from mae_lib import evaluate, plots
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
-from mae_lib.data import ImageSet, spread
+from mae_lib.data.sources import ImageSet, evenly_spaced
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.optim import NonFiniteLoss
 from mae_lib.pretrain import Run, add_data_arguments, data_from, pretrain
 from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
+from mae_lib.runtime import cli, hardware
+from mae_lib.training.checkpoints import load_weights
+from mae_lib.training.optim import NonFiniteLoss
 
 RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
 
 
+LABELS_PER_CLASS = (5, 50)  # with how few labels the probe is asked, too
+
+
 def frozen_measures(train: Tensor, mirrored: Tensor, test: Tensor, data: ImageSet) -> dict:
-    """Linear probe and kNN of features (N, D)."""
+    """Linear probe, with fewer labels too, and kNN of features (N, D)."""
     labels, test_labels = data.train_labels, data.test_labels
-    probe = evaluate.linear_probe(train, labels, test, test_labels, mirrored)
-    return {"lp": probe.entry(), "knn": evaluate.knn(train, labels, test, test_labels).entry()}
+    decay, cross_validated = evaluate.choose_decay(train, labels, mirrored)
+    probe = evaluate.linear_probe(train, labels, test, test_labels, mirrored, decay)
+    found = {"lp": probe.entry(), "lp_cv": cross_validated.entry()}
+    for n in LABELS_PER_CLASS:
+        if n < labels.bincount().min():
+            draws = evaluate.linear_probe_with_fewer_labels(
+                train, labels, test, test_labels, n, mirrored)
+            found[f"lp_{n}_per_class"] = {"value": sum(draws) / len(draws), "draws": draws}
+    views = {"knn": (train, test), "knn_centred": evaluate.centred(train, test),
+             "knn_whitened": evaluate.whitened(train, test)}
+    for name, (ours, theirs) in views.items():
+        found[name] = evaluate.knn(ours, labels, theirs, test_labels).entry()
+    return found
 
 
 def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
@@ -43,10 +58,10 @@ def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
 
 
 def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
-    """The linear probe on training images, each judged by a probe that never saw it."""
+    """The linear probe on training images alone: no test image is read."""
     features, mirrored = (evaluate.extract_features(model, x)
                           for x in (data.train, data.train.flip(3)))
-    return {"lp_cv": evaluate.cross_validated_probe(features, data.train_labels, mirrored).entry()}
+    return {"lp_cv": evaluate.choose_decay(features, data.train_labels, mirrored)[1].entry()}
 
 
 def _mean_entries(values: dict[str, Tensor]) -> dict:
@@ -119,7 +134,7 @@ class Comparison:
                            "epochs": run.history.epochs()}
             if self.choosing:
                 return {**cross_validated_measure(run.model, data), **pretraining}
-            images = spread(data.test, RECONSTRUCTION_IMAGES)
+            images = evenly_spaced(data.test, RECONSTRUCTION_IMAGES)
             quality = evaluate.reconstruction_quality(run.model, images, cfg.norm_pix)
             quality = {method: _mean_entries(values) for method, values in quality.items()}
             return {
@@ -155,7 +170,9 @@ class Comparison:
         return self.out / (name.replace(" ", "-") + ("" if seed is None else f"-seed{seed}"))
 
     def _key(self, name: str, seed: int | None, settings: dict) -> str:
-        identity = json.dumps([name, seed, self.about_data(), settings], sort_keys=True)
+        # Like the device, the precision is the machine's choice: it is recorded, not asked for.
+        asked = {k: v for k, v in settings.items() if k != "precision"}
+        identity = json.dumps([name, seed, self.about_data(), asked], sort_keys=True)
         return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
     def _run(
@@ -211,7 +228,7 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
             if facts.items() <= (record["settings"] | {"label": facts["label"]}).items():
                 models[name] = model, facts["norm_pix"]  # not of a later run with other settings
     if models:
-        figure = plots.reconstructions(models, spread(data.test, 5), 0.75, title)
+        figure = plots.reconstructions(models, evenly_spaced(data.test, 5), 0.75, title)
         paths.append(plots.save(figure, folder / "compare_reconstructions.png"))
     return paths
 

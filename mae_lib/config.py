@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from mae_lib import cli
-from mae_lib.cli import option
-from mae_lib.hardware import Purpose, generator
 from mae_lib.masking import schedule_mask_ratio
 from mae_lib.model import MaskedAutoencoder
+from mae_lib.runtime import cli
+from mae_lib.runtime.cli import option
+from mae_lib.runtime.hardware import RNG, generator
 
 ADD_ONS = {
     "curriculum": {"mask_ratio_sched": "linear"},
@@ -64,7 +64,7 @@ class PretrainConfig:
         names = ("img_size", "patch_size", "decoder_depth")
         sizes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(self.seed, Purpose.WEIGHTS).initial_seed())
+            torch.manual_seed(generator(self.seed, RNG.WEIGHTS).initial_seed())
             return MaskedAutoencoder.from_preset(self.preset, **sizes)
 
     def check(self) -> None:

@@ -13,32 +13,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from mae_lib import hardware, metrics
-from mae_lib.augment import denormalise, random_resized_crop, resize
-from mae_lib.batches import batch_indices
-from mae_lib.checkpoints import load_checkpoint, save_checkpoint
+from mae_lib import metrics
 from mae_lib.config import FineTuneConfig
-from mae_lib.data import ImageSet
-from mae_lib.hardware import Purpose
+from mae_lib.data.augment import denormalise, random_resized_crop, resize
+from mae_lib.data.sources import ImageSet
 from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.optim import NonFiniteLoss, adamw, schedule_learning_rate, set_learning_rate
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.results import Accuracy
+from mae_lib.runtime import hardware
+from mae_lib.runtime.hardware import RNG
+from mae_lib.training.batches import batch_indices
+from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint
+from mae_lib.training.optim import NonFiniteLoss, adamw, schedule_learning_rate, set_learning_rate
 
 PROBE_DECAYS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 NEIGHBOURS = (5, 10, 20, 50, 100)
+FOLDS = 5
 
 
-def split_for_validation(labels: Tensor, share: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Indices (rest, validation) of a fixed random split that takes `share` of every class."""
-    generator = hardware.generator(Purpose.SPLIT)
-    validation = torch.zeros(len(labels), dtype=torch.bool)
+def folds(labels: Tensor, draw: int = 0) -> Tensor:
+    """Which of FOLDS folds each image is in, (N,): every class is spread evenly over them.
+
+    The same labels give the same folds in every run; another `draw` gives other ones.
+    """
+    generator = hardware.generator(RNG.FOLDS, draw)
+    fold = torch.empty(len(labels), dtype=torch.long)
+    first = 0  # where a class starts: small classes do not all lack the last folds
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
-        chosen = torch.randperm(len(members), generator=generator)
-        validation[members[chosen[: max(1, round(share * len(members)))]]] = True
-    return (~validation).nonzero()[:, 0], validation.nonzero()[:, 0]
+        place = torch.randperm(len(members), generator=generator) + first
+        fold[members] = place % FOLDS
+        first += len(members)
+    return fold
 
 
 @torch.no_grad()
@@ -66,90 +73,151 @@ def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: in
 
 
 def knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Accuracy:
-    """k-nearest-neighbour accuracy of features; k is chosen on validation."""
-    classes = int(train_labels.max()) + 1
-    rest, validation = split_for_validation(train_labels)
+    """k-nearest-neighbour accuracy of features (N, D); k is chosen by cross-validation."""
+    classes, fold = int(train_labels.max()) + 1, folds(train_labels)
+    smallest = int((fold != fold.mode().values).sum())  # images that vote for the largest fold
 
     def score(k: int) -> float:
-        predicted = knn_predict(train[rest], train_labels[rest], train[validation], k, classes)
-        return float((predicted == train_labels[validation]).double().mean())
+        right = 0
+        for held in (fold == i for i in range(FOLDS)):
+            found = knn_predict(train[~held], train_labels[~held], train[held], k, classes)
+            right += int((found == train_labels[held]).sum())
+        return right
 
-    k = max((k for k in NEIGHBOURS if k <= len(rest)), key=score, default=1)
+    k = max((k for k in NEIGHBOURS if k <= smallest), key=score, default=1)
     predicted = knn_predict(train, train_labels, test, k, classes)
     return Accuracy(predicted == test_labels, f"k={k}")
+
+
+def centred(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (N, D) and (M, D) minus the mean of `train`.
+
+    Features often share a large mean: the angle between any two is then small, and cosines say
+    little.
+    """
+    mean = train.mean(dim=0)
+    return train - mean, test - mean
+
+
+def whitened(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (N, D) and (M, D) turned and scaled so that `train` has the identity as covariance.
+
+    Directions in which features hardly vary (under a thousandth of the largest standard deviation)
+    are not blown up further.
+    """
+    train, test = centred(train, test)
+    _, singular, directions = torch.linalg.svd(train, full_matrices=False)  # (D,), (D, D)
+    scale = singular.clamp(min=1e-3 * float(singular[0])) / math.sqrt(max(len(train) - 1, 1))
+    return train @ directions.T / scale, test @ directions.T / scale
 
 
 def fit_logistic(x: Tensor, labels: Tensor, classes: int, decay: float, start=None) -> Tensor:
     """Weights (D + 1, classes), bias last, of multinomial logistic regression by L-BFGS.
 
     Minimises the mean cross-entropy + decay / 2 · ‖W‖², which has one minimum: no learning rate and
-    no number of epochs to choose.
+    no number of epochs to choose. `start` are weights to begin at.
     """
-    weights = (torch.zeros(x.shape[1] + 1, classes) if start is None else start.clone()).to(x)
-    weights.requires_grad_()
+    # L-BFGS needs many steps where features are correlated, as they always are. It works on V
+    # instead, W = P V, with P so that the loss is about equally curved in all directions.
+    curvature, directions = torch.linalg.eigh(x.T @ x / (len(x) * classes))
+    scale = (curvature.clamp(min=0) + decay).rsqrt()
+    to_weights = directions * scale @ directions.T  # P
+    turned, bias = x @ to_weights, x.new_zeros(1, classes)
+    v = x.new_zeros(x.shape[1], classes)
+    if start is not None:
+        v, bias = (directions / scale @ directions.T) @ start[:-1], start[-1:]
+    unknown = torch.cat([v, bias]).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [weights], max_iter=300, tolerance_grad=1e-5, history_size=20, line_search_fn="strong_wolfe"
+        [unknown], max_iter=300, tolerance_grad=1e-5, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(x @ weights[:-1] + weights[-1], labels)
-        value = value + decay / 2 * weights[:-1].square().sum()
+        value = F.cross_entropy(turned @ unknown[:-1] + unknown[-1], labels)
+        value = value + decay / 2 * (to_weights @ unknown[:-1]).square().sum()
         value.backward()
         return value
 
     optimizer.step(loss)
-    return weights.detach()
+    found = unknown.detach()
+    return torch.cat([to_weights @ found[:-1], found[-1:]])
+
+
+class Probe:
+    """A linear classifier of standardised features (N, D), fitted at one weight decay.
+
+    Features are standardised by the training set's mean and standard deviation, as a BatchNorm
+    without affine parameters does (He et al. 2022, appendix A.1). `mirrored` are the features of
+    the mirror images, which then also train. `start` is a probe to begin the fit from.
+    """
+
+    def __init__(
+        self, train: Tensor, labels: Tensor, classes: int, decay: float,
+        mirrored: Tensor | None = None, start: "Probe | None" = None,
+    ):
+        self.mean, self.std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
+        views = [train] if mirrored is None else [train, mirrored]
+        x = torch.cat([self._standardised(view) for view in views])
+        self.weights = fit_logistic(
+            x, labels.repeat(len(views)), classes, decay, start.weights if start else None)
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+    def predict(self, x: Tensor) -> Tensor:
+        """The class of each of the features (N, D): (N,)."""
+        return (self._standardised(x) @ self.weights[:-1] + self.weights[-1]).argmax(dim=1)
+
+
+def choose_decay(
+    train: Tensor, labels: Tensor, mirrored: Tensor | None = None, draw: int = 0
+) -> tuple[float, Accuracy]:
+    """The weight decay with the highest cross-validated accuracy, and that accuracy.
+
+    Every training image is judged by a probe that was fitted to the other folds (see `folds`) and
+    saw neither it nor its mirror image. Of equal decays the stronger one.
+    """
+    classes, fold = int(labels.max()) + 1, folds(labels, draw)
+    correct = {decay: torch.zeros(len(labels), dtype=torch.bool) for decay in PROBE_DECAYS}
+    for held in (fold == i for i in range(FOLDS)):
+        mirror = None if mirrored is None else mirrored[~held]
+        probe = None
+        for decay in PROBE_DECAYS:  # from strong to weak, each starting from the last
+            probe = Probe(train[~held], labels[~held], classes, decay, mirror, probe)
+            correct[decay][held] = probe.predict(train[held]) == labels[held]
+    decay = max(PROBE_DECAYS, key=lambda decay: int(correct[decay].sum()))
+    return decay, Accuracy(correct[decay], f"weight decay {decay:g}")
 
 
 def linear_probe(
     train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor,
-    mirrored: Tensor | None = None,
+    mirrored: Tensor | None = None, decay: float | None = None,
 ) -> Accuracy:
     """Accuracy of the best linear classifier on frozen features (N, D): LP@1.
 
-    Features are standardised by the training set's mean and deviation, as a BatchNorm without
-    affine parameters does (He et al. 2022, appendix A.1). `mirrored` are the features of the
-    training images' mirror images, which then also train. The weight decay is chosen on validation.
+    `decay` is chosen by cross-validation on the training images unless given. See `Probe`.
     """
-    classes = int(train_labels.max()) + 1
-    mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
-
-    def scaled(x: Tensor) -> Tensor:
-        return (x - mean) / std
-
-    def training(ids: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [train] if mirrored is None else [train, mirrored]
-        return torch.cat([scaled(x[ids]) for x in parts]), train_labels[ids].repeat(len(parts))
-
-    def right(weights: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        return (scaled(x) @ weights[:-1] + weights[-1]).argmax(dim=1) == labels
-
-    rest, validation = split_for_validation(train_labels)
-    weights, scores = None, {}
-    for decay in PROBE_DECAYS:  # from strong to weak, each starting from the last
-        weights = fit_logistic(*training(rest), classes, decay, weights)
-        ok = right(weights, train[validation], train_labels[validation])
-        scores[decay] = float(ok.double().mean())
-    decay = max(scores, key=scores.get)
-    weights = fit_logistic(*training(torch.arange(len(train))), classes, decay)
-    return Accuracy(right(weights, test, test_labels), f"weight decay {decay:g}")
+    if decay is None:
+        decay, _ = choose_decay(train, train_labels, mirrored)
+    probe = Probe(train, train_labels, int(train_labels.max()) + 1, decay, mirrored)
+    return Accuracy(probe.predict(test) == test_labels, f"weight decay {decay:g}")
 
 
-def cross_validated_probe(
-    train: Tensor, labels: Tensor, mirrored: Tensor | None = None, folds: int = 5
-) -> Accuracy:
-    """Linear-probe accuracy on the training images themselves, each judged by a probe that never
-    saw it: what choices are made by. Takes `folds` times as long as `linear_probe`.
-    """
-    fold = torch.randperm(len(labels), generator=hardware.generator(Purpose.FOLDS)) % folds
-    correct = torch.zeros(len(labels), dtype=torch.bool)
-    for k in range(folds):
-        rest, held = fold != k, fold == k
-        mirror = None if mirrored is None else mirrored[rest]
-        found = linear_probe(train[rest], labels[rest], train[held], labels[held], mirror)
-        correct[held] = found.correct
-    return Accuracy(correct)
+def linear_probe_with_fewer_labels(
+    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, per_class: int,
+    mirrored: Tensor | None = None, draws: int = 5,
+) -> list[float]:
+    """LP@1 in percent with `per_class` labels of each class, for `draws` fixed choices of them."""
+    found = []
+    for draw in range(draws):
+        generator = hardware.generator(RNG.LABELS, draw, per_class)
+        chosen = torch.cat([
+            members[torch.randperm(len(members), generator=generator)[:per_class]]
+            for members in ((labels == label).nonzero()[:, 0] for label in labels.unique())])
+        mirror = None if mirrored is None else mirrored[chosen]
+        accuracy = linear_probe(train[chosen], labels[chosen], test, test_labels, mirror)
+        found.append(accuracy.percent)
+    return found
 
 
 class Classifier(nn.Module):
@@ -173,7 +241,7 @@ class Classifier(nn.Module):
         return self.head(self.encoder.features(images))
 
 
-@hardware.explaining_full_memory
+@hardware.explain_full_memory
 def fine_tune(
     model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, seed: int = 0,
     precision: str = "fp32", label: str = "", checkpoint: Path | None = None, progress: bool = True,
@@ -219,7 +287,7 @@ def fine_tune(
             lr = schedule_learning_rate(epoch, i, iters, cfg)
             set_learning_rate(optimizer, lr)
             ids = batch_indices(len(labels), cfg.batch_size, step, seed)
-            generator = hardware.generator(seed, Purpose.FINE_TUNE, step, device=device)
+            generator = hardware.generator(seed, RNG.FINE_TUNE, step, device=device)
             batch = data.train[ids.to(data.train.device)].to(device)
             x = random_resized_crop(batch, model.img_size, generator, (cfg.crop_scale, 1.0))
             with cast:
@@ -259,7 +327,7 @@ def reconstruction_quality(
     """
     device = next(model.parameters()).device
     model.eval()
-    generator = hardware.generator(Purpose.TEST_MASKS)
+    generator = hardware.generator(RNG.TEST_MASKS)
     noise = torch.rand(len(images), model.num_patches, generator=generator)
     results: dict[str, dict[str, list]] = {}
     measures = {"psnr": metrics.masked_psnr, "hf_error": metrics.masked_hf_error,

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_lib import distributed
 from mae_lib.masking import take_patches
 from mae_lib.model import MAEOutput, MaskedAutoencoder, hidden_ids
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
+from mae_lib.runtime import distributed
 
 NORM_PIX_EPS = 1e-6  # as in the official code
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from mae_lib.hardware import Purpose, generator
+from mae_lib.runtime.hardware import RNG, generator
 
 SCHEDULES = ("const", "linear", "cosine", "shuffled")
 
@@ -119,7 +119,7 @@ def training_mask_ratio(step: int, iters: int, cfg) -> float:
     epoch, i = divmod(step, iters)
     if cfg.mask_ratio_sched == "shuffled":
         holds = cfg.mask_ratio_holds
-        order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, Purpose.RATIOS))
+        order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, RNG.RATIOS))
         epoch, part = divmod(int(order[epoch * holds + i * holds // iters]), holds)
         i = -(-part * iters // holds)
     return schedule_mask_ratio(epoch, hold(i, iters, cfg.mask_ratio_holds), iters, cfg)

@@ -283,4 +283,4 @@ class MaskedAutoencoder(nn.Module):
                              f"{tuple(images.shape)}.")
         if not images.is_floating_point():
             raise ValueError(f"This model takes normalised float images, got {images.dtype}; "
-                             "pass uint8 images through mae_lib.augment.normalise first.")
+                             "pass uint8 images through mae_lib.data.augment.normalise first.")

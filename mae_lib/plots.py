@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mae_lib.augment import denormalise, resize
+from mae_lib.data.augment import denormalise, resize
 from mae_lib.losses import predicted_images
 from mae_lib.metrics import composite, masked_psnr
 from mae_lib.model import MaskedAutoencoder

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mae_lib import cli, distributed, hardware
-from mae_lib.augment import denormalise, resize
-from mae_lib.batches import batches, on_device
-from mae_lib.checkpoints import load_checkpoint, save_checkpoint, save_weights
-from mae_lib.compute import steps_per_epoch
 from mae_lib.config import PretrainConfig, variant_settings
-from mae_lib.data import ImageSet, load_data, spread
-from mae_lib.hardware import Purpose
-from mae_lib.history import History
+from mae_lib.data.augment import denormalise, resize
+from mae_lib.data.sources import ImageSet, evenly_spaced, load_data
 from mae_lib.losses import mae_loss, predicted_images, uniformity_loss
 from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.optim import NonFiniteLoss, schedule_learning_rate
 from mae_lib.patches import patch_mask_to_pixels
-from mae_lib.step import fastest_step
+from mae_lib.runtime import cli, distributed, hardware
+from mae_lib.runtime.hardware import RNG
+from mae_lib.training.batches import batches, on_device
+from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint, save_weights
+from mae_lib.training.compute import steps_per_epoch
+from mae_lib.training.history import History
+from mae_lib.training.optim import NonFiniteLoss, schedule_learning_rate
+from mae_lib.training.step import fastest_step
 
 VALIDATION_IMAGES, VALIDATION_MASK_RATIO = 512, 0.75
 LOG_SECONDS, CHECKPOINT_SECONDS = 1.0, 60.0
@@ -53,7 +53,7 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     only so can losses be compared between runs and epochs.
     """
     device = next(model.parameters()).device
-    generator = hardware.generator(Purpose.VALIDATION)
+    generator = hardware.generator(RNG.VALIDATION)
     noise = torch.rand(len(images), model.num_patches, generator=generator)
     loss, psnr, features = 0.0, [], []
     for part, part_noise in zip(images.split(64), noise.split(64), strict=True):
@@ -78,7 +78,7 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     }
 
 
-@hardware.explaining_full_memory
+@hardware.explain_full_memory
 def pretrain(
     images: Tensor, validation_images: Tensor, cfg: PretrainConfig, out: Path | None = None,
     device: torch.device | None = None, label: str = "Original", progress: bool = True,
@@ -100,10 +100,10 @@ def pretrain(
                          "batch_size.")
     device = device or hardware.pick_device()
     if device.type == "cpu":
-        hardware.keep_freed_memory()
+        hardware.reuse_freed_memory()
     checkpoint = Path(out) / "checkpoint.pt" if out else None
     first = distributed.is_first()  # the process that writes and shows
-    seen = f"{len(images)} (checksum {int(spread(images, VALIDATION_IMAGES).sum())})"
+    seen = f"{len(images)} (checksum {int(evenly_spaced(images, VALIDATION_IMAGES).sum())})"
     cfg, state = _resume(checkpoint, cfg, seen, device)
     model = cfg.build_model().to(device)
     num_visible_patches(model.num_patches, max(cfg.mask_ratio, cfg.mask_ratio_start))  # or an error
@@ -113,7 +113,7 @@ def pretrain(
         train_step.load_state_dict(state)
         step, seconds = state["step"], state["seconds"]
     history = History(Path(out) / "history.jsonl" if out and first else None, step)
-    validation_images = spread(validation_images, VALIDATION_IMAGES)
+    validation_images = evenly_spaced(validation_images, VALIDATION_IMAGES)
     iters = steps_per_epoch(cfg, len(images))
     feed = batches(on_device(images, device), cfg.batch_size, cfg.seed, step, device)
 
@@ -186,7 +186,7 @@ def _resume(
     """The settings with a definite precision, and the checkpoint at `path`, if any."""
     if path is None or not path.exists():
         # "auto" may have to measure, and the processes could find differently.
-        precision = distributed.of_the_first(hardware.pick_precision(device, cfg.precision))
+        precision = distributed.broadcast_from_first(hardware.pick_precision(device, cfg.precision))
         return dataclasses.replace(cfg, precision=precision), None
     state = load_checkpoint(path)
     theirs, ours = state["config"], dataclasses.asdict(cfg)

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
-from mae_lib import cli
-from mae_lib.checkpoints import write_atomically
+from mae_lib.training.checkpoints import write_atomically
 
 # Measure: (title, digits after the point). The first three are accuracies of test images.
 MEASURES = {"lp": ("LP@1 %", 1), "ft": ("FT@1 %", 1), "knn": ("kNN %", 1),
             "psnr": ("PSNR dB", 2), "hf_error": ("HF error", 4)}
-Z = 1.959964  # 97.5 % quantile of the normal distribution
-T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179,
-     2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093)  # the same of Student's t, for n values
 Interval = tuple[float, float, float]  # mean, low, high; low and high are nan where unknown
 
 
@@ -35,10 +32,9 @@ class Accuracy:
 
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy in percent over draws of the test set (Wilson 1927)."""
-        n, p = len(self.correct), self.percent / 100
-        centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-        half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-        return 100 * (centre - half), 100 * (centre + half)
+        right = stats.binomtest(int(self.correct.sum()), len(self.correct))
+        low, high = right.proportion_ci(method="wilson")
+        return 100 * low, 100 * high
 
     def entry(self) -> dict:
         """As a record's entry; which images were right is packed, for paired comparisons."""
@@ -57,7 +53,9 @@ def mean_interval(values: Tensor) -> Interval:
     """Mean of values (N,) and its 95 % interval by the normal approximation."""
     values = values.double()
     mean = float(values.mean())
-    half = Z * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = stats.norm.ppf(0.975) * float(values.std()) / math.sqrt(len(values))
     return mean, mean - half, mean + half
 
 
@@ -113,7 +111,7 @@ def student(values: list[float]) -> Interval:
     if len(values) == 1:
         return values[0], math.nan, math.nan
     mean, n = float(np.mean(values)), len(values)
-    half = (T[n - 1] if n <= len(T) else Z) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return mean, mean - half, mean + half
 
 
@@ -186,27 +184,3 @@ def _cell(value: Interval | None, digits: int) -> str:
         return ""
     mean, low, high = value
     return f"{mean:.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if low == low else "")
-
-
-def main() -> None:
-    from mae_lib.report import search_list  # which reads records by this module
-
-    parser = cli.parser("python -m mae_lib.results", "Print the tables of results files.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    for path in parser.parse_args().files:
-        if not path.exists():
-            raise FileNotFoundError(f"There is no results file {path}.")
-        sets: dict[str, list[dict]] = {}
-        for record in Results(path).read():
-            data = record["data"]
-            title = (f"{data['name']}: {data['unlabeled']:,} unlabeled, {data['train']:,} train, "
-                     f"{data['test']:,} test images; {record['device']}; "
-                     f"recipe {record['recipe']}")
-            sets.setdefault(title, []).append(record)
-        for title, records in sets.items():
-            searched = all(r["settings"].get("choosing") for r in records)
-            print(f"{title}\n\n{(search_list if searched else table)(records)}\n")
-
-
-if __name__ == "__main__":
-    cli.run(main)

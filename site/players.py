@@ -9,11 +9,11 @@ import importlib
 import ipywidgets
 import nbformat
 
-from mae_lib.widgets import Explorer
-from mae_lib.widgets.frames import Player
+from mae_lib.course.widgets import Explorer
+from mae_lib.course.widgets.frames import Player
 
-# Notebook: (explorer in its module of mae_lib.widgets, control, and where not all that the control
-# has: its values; and how the other controls stand, where not as in the notebook).
+# Notebook: (explorer in its module of mae_lib.course.widgets, control, and where not all that the
+# control has: its values; and how the other controls stand, where not as in the notebook).
 PLAYERS = {
     "00_start_here": [("explorer", "mask_ratio")],
     "01_patchify": [("explorer", "patch_size")],
@@ -70,7 +70,7 @@ def add_players(notebook: nbformat.NotebookNode, name: str) -> None:
     An explorer is found by what it says of itself when it is new. Raises LookupError where no
     output of the notebook says that.
     """
-    module = importlib.import_module(f"mae_lib.widgets.{name.split('_', 1)[1]}")
+    module = importlib.import_module(f"mae_lib.course.widgets.{name.split('_', 1)[1]}")
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
     for function, control, *more in PLAYERS.get(name, []):
         values, settings = (*more, None, None)[:2]

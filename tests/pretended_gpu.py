@@ -181,7 +181,8 @@ def rehearse() -> contextlib.ExitStack:
     """For a notebook: a pretended GPU, scenes in the place of downloads, and all of it small."""
     from dataclasses import replace
 
-    from mae_lib import course, data
+    from mae_lib import course
+    from mae_lib.data import sources as data
     from mae_lib.model import PRESETS
 
     load, choose = data.load_data, course.Session.choose

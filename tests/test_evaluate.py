@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from mae_lib import evaluate as E
-from mae_lib.augment import normalise
-from mae_lib.data import ImageSet
+from mae_lib.data.augment import normalise
+from mae_lib.data.sources import ImageSet
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.results import Accuracy, mean_interval, paired_difference
 

@@ -13,11 +13,12 @@ from test_compare import SMALL as SMALL_RUN
 from test_compare import folder  # noqa: F401
 from test_step import trained
 
-from mae_lib import compare, evaluate, hardware
+from mae_lib import compare, evaluate
 from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
-from mae_lib.data import load_data
+from mae_lib.data.sources import load_data
 from mae_lib.pretrain import pretrain
-from mae_lib.step import RecordedStep, TrainStep, fastest_step
+from mae_lib.runtime import hardware
+from mae_lib.training.step import RecordedStep, TrainStep, fastest_step
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 SMALL = dict(preset="tiny", img_size=32, patch_size=8, epochs=2, warmup_epochs=1, batch_size=8,

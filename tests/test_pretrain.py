@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from mae_lib import hardware, history, losses
+from mae_lib import losses
 from mae_lib import pretrain as P
-from mae_lib import step as S
-from mae_lib.augment import normalise
-from mae_lib.checkpoints import load_weights
+from mae_lib.data.augment import normalise
+from mae_lib.runtime import hardware
+from mae_lib.training import history
+from mae_lib.training import step as S
+from mae_lib.training.checkpoints import load_weights
 
 CPU = torch.device("cpu")
 TINY = P.PretrainConfig(
@@ -98,7 +100,7 @@ def test_validation_loss_is_the_mean_over_images():
     model, images = TINY.build_model(), pictures(70, 16)
     cast = hardware.autocast(CPU, "fp32")
     found = P.validate(model, images, TINY, cast)
-    noise = torch.rand(70, 16, generator=hardware.generator(hardware.Purpose.VALIDATION))
+    noise = torch.rand(70, 16, generator=hardware.generator(hardware.RNG.VALIDATION))
     x = normalise(images)
     output = model(x, 0.75, noise=noise)  # in one batch, where validate uses two
     assert found["val_loss"] == pytest.approx(
@@ -159,7 +161,7 @@ KILLED = """
 import sys, torch
 torch.set_num_threads(1)
 from mae_lib import pretrain as P
-from mae_lib import step as S
+from mae_lib.training import step as S
 sys.path.insert(0, sys.argv[2])
 from test_pretrain import TINY, pictures, CPU, replace
 P.CHECKPOINT_SECONDS = P.LOG_SECONDS = 0

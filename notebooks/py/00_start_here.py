@@ -35,15 +35,15 @@ session = course.start()
 import torch
 
 from mae_lib import metrics
-from mae_lib.augment import denormalise, normalise, resize
-from mae_lib.checkpoints import load_shipped
-from mae_lib.course import show
-from mae_lib.exercises import start_here as check
+from mae_lib.course.exercises import start_here as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import start_here as widgets
+from mae_lib.data.augment import denormalise, normalise, resize
 from mae_lib.losses import predicted_images
 from mae_lib.masking import random_masking
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.plots import new_figure
-from mae_lib.widgets import start_here as widgets
+from mae_lib.training.checkpoints import load_shipped
 
 show(*widgets.title())
 

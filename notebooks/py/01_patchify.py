@@ -35,10 +35,10 @@ session = course.start()
 import torch
 
 from mae_lib import patches
-from mae_lib.course import show
-from mae_lib.exercises import patchify as check
+from mae_lib.course.exercises import patchify as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import patchify as widgets
 from mae_lib.plots import new_figure
-from mae_lib.widgets import patchify as widgets
 
 show(*widgets.title())
 

@@ -37,18 +37,19 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mae_lib import hardware, masking
-from mae_lib.augment import resize
-from mae_lib.checkpoints import load_shipped
+from mae_lib import masking
 from mae_lib.config import PretrainConfig
-from mae_lib.course import show
-from mae_lib.exercises import curriculum_masking as check
+from mae_lib.course.exercises import curriculum_masking as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import curriculum_masking as widgets
+from mae_lib.data.augment import resize
 from mae_lib.losses import mae_loss
 from mae_lib.metrics import trivial_reconstructions
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.plots import COLOURS, GREY, new_figure
-from mae_lib.widgets import curriculum_masking as widgets
+from mae_lib.runtime import hardware
+from mae_lib.training.checkpoints import load_shipped
 
 show(*widgets.title())
 
@@ -450,7 +451,7 @@ show(figure, "Left, 49 places visible all ten times and the others never. Right,
 
 # %%
 def step_noise(step):
-    source = hardware.generator(0, hardware.Purpose.CROP_AND_MASK, step)
+    source = hardware.generator(0, hardware.RNG.CROP_AND_MASK, step)
     return torch.rand(1, 196, generator=source)
 
 

@@ -44,17 +44,17 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mae_lib.augment import denormalise, normalise, resize
-from mae_lib.checkpoints import load_official, load_shipped
-from mae_lib.course import show
-from mae_lib.exercises import asymmetric_autoencoder as check
+from mae_lib.course.exercises import asymmetric_autoencoder as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import asymmetric_autoencoder as widgets
+from mae_lib.data.augment import denormalise, normalise, resize
 from mae_lib.losses import mae_loss, predicted_images
 from mae_lib.masking import num_visible_patches, random_mask_ids, take_patches
 from mae_lib.metrics import composite
 from mae_lib.model import Attention, Block, MaskedAutoencoder, Mlp
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.widgets import asymmetric_autoencoder as widgets
+from mae_lib.training.checkpoints import load_official, load_shipped
 
 show(*widgets.title())
 

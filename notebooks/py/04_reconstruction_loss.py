@@ -38,15 +38,15 @@ session = course.start()
 import torch
 
 from mae_lib import losses, metrics
-from mae_lib.augment import denormalise, normalise
-from mae_lib.course import show
-from mae_lib.exercises import reconstruction_loss as check
+from mae_lib.course.exercises import reconstruction_loss as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import reconstruction_loss as widgets
+from mae_lib.data.augment import denormalise, normalise
 from mae_lib.losses import mae_loss, patch_statistics, predicted_images
 from mae_lib.masking import num_visible_patches, random_mask_ids, take_patches
 from mae_lib.model import MaskedAutoencoder, hidden_ids
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.widgets import reconstruction_loss as widgets
 
 show(*widgets.title())
 
@@ -452,7 +452,7 @@ for name, image in (("white paper", paper), ("zero padding", padding)):
 # with `norm_pix`, and show what comes out of it as if it were pixels.
 
 # %%
-from mae_lib.checkpoints import load_shipped
+from mae_lib.training.checkpoints import load_shipped
 
 shipped, facts = load_shipped("original")
 p = shipped.patch_size

@@ -37,11 +37,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mae_lib import augment, checkpoints, losses, masking, metrics, patches
-from mae_lib.course import show
-from mae_lib.exercises import laplacian_loss as check
+from mae_lib import losses, masking, metrics, patches
+from mae_lib.course.exercises import laplacian_loss as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import laplacian_loss as widgets
+from mae_lib.data import augment
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.widgets import laplacian_loss as widgets
+from mae_lib.training import checkpoints
 
 show(*widgets.title())
 

@@ -40,16 +40,17 @@ import math
 import torch
 import torch.nn.functional as F
 
-from mae_lib import distributed, losses, metrics
-from mae_lib.augment import resize
-from mae_lib.checkpoints import load_shipped
-from mae_lib.course import show
-from mae_lib.data import load_data
-from mae_lib.exercises import uniformity_loss as check
+from mae_lib import losses, metrics
+from mae_lib.course.exercises import uniformity_loss as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import uniformity_loss as widgets
+from mae_lib.data.augment import resize
+from mae_lib.data.sources import load_data
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.plots import COLOURS, GREY, new_figure
 from mae_lib.results import Accuracy
-from mae_lib.widgets import uniformity_loss as widgets
+from mae_lib.runtime import distributed
+from mae_lib.training.checkpoints import load_shipped
 
 show(*widgets.title())
 
@@ -524,7 +525,7 @@ print(inspect.getsource(distributed.gather))
 # 1 would be the same direction. The package therefore collects the features of all processes before the loss,
 # **with gradient**. Plain `all_gather` of PyTorch cuts it, so each process puts its own rows back. It pushes only
 # those, and after averaging over $N$ processes the term would be $N$ times too weak: hence the factor, which changes
-# the gradient and not the value. `tests/test_distributed.py` trains
+# the gradient and not the value. `tests/runtime/test_distributed.py` trains
 # with one process and with two and compares the weights.
 #
 # ## How many directions are in use?

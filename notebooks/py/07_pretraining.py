@@ -47,26 +47,29 @@ from unittest import mock
 import torch
 from torchvision.transforms.functional import resized_crop
 
-# %%
-from mae_lib import compute, hardware, losses, optim
-from mae_lib.augment import crop, denormalise, normalise, random_crops
-from mae_lib.batches import batch_indices
-from mae_lib.checkpoints import load_checkpoint
-from mae_lib.claims import REPORTED
-from mae_lib.compute import steps_per_epoch
+from mae_lib import losses
 from mae_lib.config import PretrainConfig, variant_settings
-from mae_lib.course import show
-from mae_lib.data import load_data
-from mae_lib.exercises import pretraining as check
-from mae_lib.hardware import Purpose
+from mae_lib.course.exercises import pretraining as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import pretraining as widgets
+from mae_lib.course.widgets import recorded_runs
+from mae_lib.course.widgets.live_curves import LiveCurves
+from mae_lib.data.augment import crop, denormalise, normalise, random_crops
+from mae_lib.data.sources import load_data
+from mae_lib.evidence.claims import REPORTED
 from mae_lib.masking import schedule_mask_ratio, training_mask_ratio
-from mae_lib.optim import schedule_learning_rate
 from mae_lib.plots import COLOURS, new_figure
 from mae_lib.pretrain import pretrain
-from mae_lib.step import TrainStep, fastest_step
-from mae_lib.widgets import pretraining as widgets
-from mae_lib.widgets import recorded_runs
-from mae_lib.widgets.live_curves import LiveCurves
+from mae_lib.runtime import hardware
+from mae_lib.runtime.hardware import RNG
+
+# %%
+from mae_lib.training import compute, optim
+from mae_lib.training.batches import batch_indices
+from mae_lib.training.checkpoints import load_checkpoint
+from mae_lib.training.compute import steps_per_epoch
+from mae_lib.training.optim import schedule_learning_rate
+from mae_lib.training.step import TrainStep, fastest_step
 
 show(*widgets.title())
 
@@ -107,7 +110,7 @@ print(f"{len(images)} images in batches of {toy.batch_size}: {iters} steps an ep
 # %%
 row = []
 for turn in range(3):  # three passes over the data, each in an order of its own
-    source = hardware.generator(toy.seed, Purpose.ORDER, turn)
+    source = hardware.generator(toy.seed, RNG.ORDER, turn)
     row += torch.randperm(len(images), generator=source).tolist()
 slow = [row[32 * step : 32 * (step + 1)] for step in range(20)]
 
@@ -129,7 +132,7 @@ print("images that batch 7 takes from pass 0:", len(set(library[7]) & set(row[22
 
 # %%
 batch = images[batch_indices(len(images), 32, 0, toy.seed)]  # (32, 3, 48, 48) uint8
-source = hardware.generator(toy.seed, Purpose.CROP_AND_MASK, 0)  # step 0
+source = hardware.generator(toy.seed, RNG.CROP_AND_MASK, 0)  # step 0
 boxes = random_crops(32, 48, 48, (toy.crop_scale, 1.0), source)  # (5, 32)
 
 one_by_one = []
@@ -372,7 +375,7 @@ for scale in (1, 2**16):
 def inputs(cfg, step):
     """Crops (B, 3, H, W) and mask noise (B, L) of this step, whatever was drawn before."""
     batch = images[batch_indices(len(images), cfg.batch_size, step, cfg.seed)]
-    source = hardware.generator(cfg.seed, Purpose.CROP_AND_MASK, step)
+    source = hardware.generator(cfg.seed, RNG.CROP_AND_MASK, step)
     boxes = random_crops(len(batch), *batch.shape[2:], (cfg.crop_scale, 1.0), source)
     noise = torch.rand(len(batch), 16, generator=source)  # the toy has 16 patches
     return crop(batch, cfg.img_size, boxes), noise
@@ -896,9 +899,9 @@ place = Path(tempfile.mkdtemp())
 (place / "together.py").write_text(f"""
 import torch
 from pathlib import Path
-from mae_lib import distributed
+from mae_lib.runtime import distributed
 from mae_lib.config import PretrainConfig
-from mae_lib.data import load_data
+from mae_lib.data.sources import load_data
 from mae_lib.pretrain import pretrain
 
 device = distributed.join(torch.device("cpu"))

@@ -39,24 +39,31 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import nn
 
-from mae_lib import evaluate, hardware, results
-from mae_lib.augment import random_resized_crop, resize
-from mae_lib.batches import batch_indices
-from mae_lib.checkpoints import ASSETS, checksum, load_shipped
-from mae_lib.claims import REPORTED
+from mae_lib import evaluate, results
 from mae_lib.config import RECIPES, FineTuneConfig
-from mae_lib.course import show
-from mae_lib.data import load_data
-from mae_lib.exercises import linear_probe_and_fine_tuning as check
-from mae_lib.hardware import Purpose
+from mae_lib.course.exercises import linear_probe_and_fine_tuning as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import linear_probe_and_fine_tuning as widgets
+from mae_lib.course.widgets import scene_neighbours
+from mae_lib.data.augment import random_resized_crop, resize
+from mae_lib.data.sources import load_data
+from mae_lib.evidence.claims import REPORTED
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.optim import adamw, parameter_groups, schedule_learning_rate, set_learning_rate
 from mae_lib.plots import COLOURS, GREY, new_figure
 from mae_lib.results import Accuracy
-from mae_lib.widgets import linear_probe_and_fine_tuning as widgets
-from mae_lib.widgets import scene_neighbours
+from mae_lib.runtime import hardware
+from mae_lib.runtime.hardware import RNG
+from mae_lib.training.batches import batch_indices
+from mae_lib.training.checkpoints import ASSETS, checksum, load_shipped
+from mae_lib.training.optim import (
+    adamw,
+    parameter_groups,
+    schedule_learning_rate,
+    set_learning_rate,
+)
 
 show(*widgets.title())
 
@@ -728,7 +735,7 @@ for difference in (0.5, 1.0, 2.0):
 
 # %%
 for seeds in (2, 3, 5, 10):
-    t = results.T[seeds - 1]
+    t = stats.t.ppf(0.975, seeds - 1)
     print(f"{seeds:2} seeds: t = {t:5.2f}, so ± {t / math.sqrt(seeds):.2f} standard deviations")
 
 # %% [markdown]
@@ -862,7 +869,7 @@ def fine_tune(classifier, images, labels, recipe, seed=0):
         rate = schedule_learning_rate(step // iters, step % iters, iters, recipe)
         set_learning_rate(optimizer, rate)
         ids = batch_indices(len(images), recipe.batch_size, step, seed)
-        crops = hardware.generator(seed, Purpose.FINE_TUNE, step, device=session.device)
+        crops = hardware.generator(seed, RNG.FINE_TUNE, step, device=session.device)
         batch = images[ids].to(session.device)
         batch = random_resized_crop(batch, size, crops, (recipe.crop_scale, 1.0))
         loss = F.cross_entropy(classifier(batch), labels[ids].to(session.device),

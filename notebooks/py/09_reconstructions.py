@@ -46,16 +46,17 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from mae_lib import checkpoints, metrics, results
-from mae_lib.augment import denormalise, normalise
-from mae_lib.course import show
-from mae_lib.exercises import reconstructions as check
+from mae_lib import metrics, results
+from mae_lib.course.exercises import reconstructions as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import frames, recorded_runs
+from mae_lib.course.widgets import reconstructions as widgets
+from mae_lib.data.augment import denormalise, normalise
 from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.widgets import frames, recorded_runs
-from mae_lib.widgets import reconstructions as widgets
+from mae_lib.training import checkpoints
 
 show(*widgets.title())
 
@@ -440,7 +441,7 @@ for other in ("bilinear fill", "zeros, helped"):
 # the contrast of the average visible patch. **What do you expect to remain of the lead over the fill?**
 
 # %%
-from mae_lib.widgets.reconstruction_loss import visible_statistics
+from mae_lib.course.widgets.reconstruction_loss import visible_statistics
 
 
 def without_help(mask, found):
@@ -716,7 +717,7 @@ print(card.split("\n\n")[2])
 # %%
 import skimage
 
-from mae_lib.widgets import sources
+from mae_lib.course.widgets import sources
 
 originals = [Image.fromarray(course.photograph(n, 224).permute(1, 2, 0).numpy())
              for n in course.PHOTOGRAPHS]

@@ -39,19 +39,20 @@ from pathlib import Path
 import torch
 from scipy import stats
 
-from mae_lib import claims, report, results
-from mae_lib.checkpoints import ASSETS
-from mae_lib.claims import LEDGER, REPORTED
+from mae_lib import results
 from mae_lib.compare import Comparison
 from mae_lib.config import ADD_ONS, PretrainConfig, variant_settings
-from mae_lib.course import show
-from mae_lib.data import load_data
-from mae_lib.evidence import LETTER, RECIPES, Evidence
-from mae_lib.exercises import claims as check
-from mae_lib.plan import STUDIES
+from mae_lib.course.exercises import claims as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import claims as widgets
+from mae_lib.course.widgets.recorded_runs import price_of_steps, settings_of
+from mae_lib.data.sources import load_data
+from mae_lib.evidence import claims, report
+from mae_lib.evidence.claims import LEDGER, REPORTED
+from mae_lib.evidence.plan import STUDIES
+from mae_lib.evidence.records import LETTER, RECIPES, Evidence
 from mae_lib.plots import COLOURS, GREY, new_figure
-from mae_lib.widgets import claims as widgets
-from mae_lib.widgets.recorded_runs import price_of_steps, settings_of
+from mae_lib.training.checkpoints import ASSETS
 
 show(*widgets.title())
 
@@ -830,7 +831,7 @@ for n in sizes:
 # ### ✏️ Exercise 4 · How many seeds?  (★★★ · 8 minutes)
 #
 # Paired differences scatter from seed to seed with the deviation `sd`. Write `seeds_needed(sd, effect)`: the smallest number of seeds $n \ge 2$ for
-# which half the interval, $t_{n-1} \cdot \text{sd} / \sqrt n$, is smaller than `effect`. `results.T[n - 1]` is $t$ for $n$ seeds; beyond the end of that list take 2.
+# which half the interval, $t_{n-1} \cdot \text{sd} / \sqrt n$, is smaller than `effect`. `stats.t.ppf(0.975, n - 1)` from SciPy is $t_{n-1}$.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -838,7 +839,7 @@ for n in sizes:
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `t = results.T[n - 1] if n <= len(results.T) else 2`
+# `t = stats.t.ppf(0.975, n - 1)`
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -846,7 +847,7 @@ for n in sizes:
 # def seeds_needed(sd, effect):
 #     n = 2
 #     while True:
-#         t = results.T[n - 1] if n <= len(results.T) else 2
+#         t = stats.t.ppf(0.975, n - 1)
 #         if t * sd / n ** 0.5 < effect:
 #             return n
 #         n += 1
@@ -873,7 +874,7 @@ for recipe, colour in zip((LETTER, "tuned"), (COLOURS[1], COLOURS[0]), strict=Tr
         spreads[f"deviation {sd:.1f}: {recipe}"] = sd, colour, "o-"
 figure, ((axis,),) = new_figure(1, 1, 8, 2.8)
 for label, (spread, colour, style) in spreads.items():
-    halves = [results.T[n - 1] * spread / math.sqrt(n) for n in range(2, 11)]
+    halves = [stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in range(2, 11)]
     axis.plot(range(2, 11), halves, style, color=colour, label=label)
 axis.axhline(1, color="black", linewidth=0.8)
 axis.set(yscale="log", xlabel="seeds", ylabel="half the interval, points")
@@ -887,7 +888,7 @@ show(figure, "Half the interval against the number of seeds, falling steeply at 
 #
 # More seeds sharpen the answer to *our* question. Another question needs other experiments:
 #
-# - **On STL-10, at 224 pixels, with 100,000 images?** `python -m mae_lib.experiments --data stl10 --scale gpu` does all of this there, on one GPU.
+# - **On STL-10, at 224 pixels, with 100,000 images?** `python -m mae_lib.evidence.experiments --data stl10 --scale gpu` does all of this there, on one GPU.
 # - **After 400 epochs?** Nothing here speaks about long training. A curriculum over five epochs might matter less, a uniformity loss more.
 # - **For larger models?** Unknown. Ours has fewer than five million parameters.
 #
@@ -919,8 +920,8 @@ for judgement in measured:
     print("-", judgement.claim.topic + ":", judgement.claim.text)
 
 # %% [markdown]
-# Two seeds of a toy, and the intervals say how little that is. To add real evidence, give `python -m mae_lib.experiments` your photographs and a night, then
-# `python -m mae_lib.report`. If your records contradict ours, so much the better: that is how a ledger is meant to be used.
+# Two seeds of a toy, and the intervals say how little that is. To add real evidence, give `python -m mae_lib.evidence.experiments` your photographs and a night, then
+# `python -m mae_lib.evidence.report`. If your records contradict ours, so much the better: that is how a ledger is meant to be used.
 #
 # ## Quiz
 #

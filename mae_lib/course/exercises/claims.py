@@ -1,0 +1,121 @@
+"""Notebook 10: relative change, the rule of verdicts, main effects, how many seeds it takes."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from scipy import stats
+
+from mae_lib.course.exercises import call, exercise, require, several
+from mae_lib.evidence.claims import FAILS, HOLDS, OPEN
+
+
+@exercise("Right: relative to what was there before, with its sign.")
+def relative_change(answer: Callable) -> None:
+    for before, after in ((0.03324, 0.03037), (2290.0, 2333.0), (50.0, 25.0)):
+        found = float(call(answer, before, after))
+        right = 100 * (after / before - 1)
+        mistakes = [
+            (right / 100, "That is a share; a per cent is a hundredth: multiply by 100."),
+            (-right, "The sign is the wrong way round: what falls has a negative change."),
+            (100 * (after - before) / after, "Relative to what was there before: divide by "
+                                             "`before`, not by `after`."),
+            (100 * after / before, "That is how much is left, in per cent of before. The change is "
+                                   "what remains after taking 100 from it."),
+            (100 * (after - before), "That is the absolute difference, times 100. Divide by "
+                                     "`before`."),
+            (200 * (after - before) / (after + before),
+             "You divide by the mean of both; it is the value before that counts."),
+        ]
+        for other, explanation in mistakes:
+            require(not math.isclose(found, other, rel_tol=1e-3), explanation)
+        require(math.isclose(found, right, rel_tol=1e-3),
+                f"From {before} to {after} is {right:+.2f} %, you found {found:+.2f}.")
+
+
+@exercise("Right: three verdicts, and no gain is called one that may be none.")
+def judge(answer: Callable) -> None:
+    cases = (  # low, high, claimed, verdict, what to say if it is another
+        (2.0, 4.0, 2.5, HOLDS, "The interval reaches the claim, and all of it is a gain"),
+        (0.5, 1.5, 2.5, FAILS, "There is a gain, but all of the interval lies short of the claim"),
+        (-3.0, -1.0, 2.5, FAILS, "The effect is a loss for certain"),
+        (-1.0, 3.0, 2.5, OPEN, "The interval holds both the claimed gain and no effect"),
+        (3.0, 5.0, 2.5, HOLDS, "The gain is larger than claimed"),
+        (-0.2, 1.0, 2.5, FAILS, "Whether there is a gain or not, it is not as large as claimed"),
+        (0.1, 9.0, 2.5, HOLDS, "The interval is wide, but all of it is a gain and it reaches the "
+                               "claim"),
+        (0.2, 0.8, 0.5, HOLDS, "This claim is a smaller one, and the interval reaches it"),
+        (0.5, 2.5, 2.5, HOLDS, "The interval just reaches the claim"),
+        (0.0, 3.0, 2.5, OPEN, "No effect, 0, lies in the interval, at its end"),
+    )
+    for low, high, claimed, right, why in cases:
+        found = call(answer, low, high, claimed)
+        require(isinstance(found, str), f"Return one of the words {HOLDS!r}, {FAILS!r} and "
+                                        f"{OPEN!r}, got {type(found).__name__}.")
+        require(found in (HOLDS, FAILS, OPEN), f"There is no verdict {found!r}; the three are "
+                                               f"{HOLDS!r}, {FAILS!r} and {OPEN!r}.")
+        require(found == right, f"A gain of at least {claimed} was claimed, and measured was "
+                                f"[{low:+.1f}, {high:+.1f}]. {why}: {right!r}, not {found!r}.")
+
+
+@exercise("Right: each effect uses all eight numbers, four with and four without.")
+def main_effects(answer: Callable) -> None:
+    lp = torch.tensor([[[50.0, 51.0], [48.5, 50.5]], [[50.5, 52.5], [49.0, 53.0]]])
+    found = several(call(answer, lp), 3, "Return three numbers: of the curriculum, the Laplacian "
+                                         "loss and the uniformity loss.")
+    found = [float(v) for v in found]
+    right = [float(lp.select(i, 1).mean() - lp.select(i, 0).mean()) for i in range(3)]
+
+    def like(other: list[float]) -> bool:
+        return all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(found, other, strict=True))
+
+    alone = [float(lp[index] - lp[0, 0, 0]) for index in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    last = [float(lp[1, 1, 1] - lp[index]) for index in ((0, 1, 1), (1, 0, 1), (1, 1, 0))]
+    require(not like(alone), "Those are the effects upon the original alone: one pair each. "
+                             "Average over all four combinations of the other two.")
+    require(not like(last), "Those are the effects of adding each one last: one pair each. Average "
+                            "over all four combinations of the other two.")
+    require(not like([-v for v in right]), "The signs are the wrong way round: with minus without.")
+    require(not like(right[::-1]), "The order is the other way round: the first axis is the "
+                                   "curriculum, the last the uniformity loss.")
+    require(not like([4 * v for v in right]), "Those are sums over the four pairs; take the mean.")
+    require(not like([v / 2 for v in right]), "Half of it: that is the coefficient if the add-on "
+                                              "is coded −1 and +1. Take the mean with it minus the "
+                                              "mean without.")
+    require(like(right), f"Expected {', '.join(f'{v:+.3f}' for v in right)}, you found "
+                         f"{', '.join(f'{v:+.3f}' for v in found)}.")
+
+
+@exercise("Right: t falls and √n rises, so the interval shrinks fast at first.")
+def seeds_needed(answer: Callable) -> None:
+    for sd, effect in ((1.1, 1.0), (0.5, 1.0), (0.3, 2.0), (1.0, 0.8), (2.5, 1.0)):
+        found = call(answer, sd, effect)
+        require(isinstance(found, int),
+                f"Return a whole number of seeds, got {type(found).__name__}.")
+
+        def smallest(half: Callable, effect=effect) -> int:
+            return next(n for n in range(2, 100) if half(n) < effect)
+
+        def t(n: int) -> float:
+            return float(stats.t.ppf(0.975, n - 1))
+
+        right = smallest(lambda n, sd=sd: t(n) * sd / math.sqrt(n))
+        mistakes = [
+            (smallest(lambda n, sd=sd: 1.96 * sd / math.sqrt(n)),
+             "That is with 1.96, which holds for many seeds. For n seeds take t with n − 1 degrees "
+             "of freedom."),
+            (smallest(lambda n, sd=sd: t(n) * sd / n),
+             "You divide by n; the mean of n seeds scatters √n times less."),
+            (right - 1, "One too few: n seeds have n − 1 degrees of freedom."),
+            (right + 1, "One more than needed. n seeds have n − 1 degrees of freedom, and the "
+                        "first n for which half the interval is smaller than the effect will do."),
+        ]
+        if found == right:
+            continue
+        require(found < 90, "So many are not needed: the mean of n differences scatters by "
+                            "sd / √n. Is the root missing?")
+        for other, explanation in mistakes:
+            require(found != other, f"{explanation} (sd {sd}, effect {effect}: {right} seeds, not "
+                                    f"{found}.)")
+        require(False, f"For a deviation of {sd} and an effect of {effect} it takes {right} seeds, "
+                       f"you found {found}.")

@@ -1,0 +1,248 @@
+"""Notebook 08: kNN votes, standardised features, two intervals, learning rates by layer."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from scipy import stats
+from torch import Tensor
+
+from mae_lib.course.exercises import call, close, exercise, require, require_tensor, several
+from mae_lib.results import Accuracy, paired_difference
+
+Z = stats.norm.ppf(0.975)
+
+
+def _votes(similarity: Tensor, labels: Tensor, k: int, weigh: Callable, largest=True) -> Tensor:
+    """Predicted labels (M,) from similarities (M, N), weighing each vote by `weigh`."""
+    near, ids = similarity.topk(k, largest=largest)  # (M, k) each
+    votes = torch.zeros(len(similarity), int(labels.max()) + 1)
+    return votes.scatter_add(1, labels[ids], weigh(near)).argmax(dim=1)
+
+
+@exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
+def knn(answer: Callable) -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = 1.2 * torch.randn(6, 8, generator=generator)
+    labels = torch.arange(240) % 6
+    train, test = (centres[labels] + torch.randn(240, 8, generator=generator) for _ in range(2))
+    train, test = (x * torch.rand(240, 1, generator=generator).add(0.2) for x in (train, test))
+    k, one = 9, torch.ones_like
+    found = call(answer, train, labels, test, k, 6)
+    require_tensor(found, (240,), "The predicted labels")
+
+    def sharp(s):
+        return (s / 0.07).exp()
+
+    a, b = F.normalize(train, dim=1), F.normalize(test, dim=1)
+    cosine, distance = b @ a.T, torch.cdist(test, train)
+    mistakes = [
+        (_votes(cosine, labels, 1, one), "Only the nearest neighbour votes; let k of them vote."),
+        (_votes(cosine, labels, k, one), "Every neighbour has one vote here. Weigh each by "
+                                         "exp(similarity / 0.07), so that the nearest count most."),
+        *((_votes(cosine, labels, k, weigh), "The votes hardly differ: divide the similarity by "
+                                             "0.07, then take the exponential.")
+          for weigh in (torch.exp, lambda s: s)),
+        (_votes(cosine, labels, k, sharp, largest=False),
+         "Those are the k least similar images: a large cosine means near."),
+        (_votes(test @ train.T, labels, k, sharp), "The features are not normalised: a dot product "
+                                                   "prefers long vectors. Divide each by its "
+                                                   "length."),
+        (_votes(test @ train.T, labels, k, one), "The features are not normalised, and every "
+                                                 "neighbour has the same vote."),
+        (_votes(b @ train.T, labels, k, sharp), "The training features are not normalised: long "
+                                                "ones look more similar than they are."),
+        (_votes(test @ a.T, labels, k, sharp), "The test features are not normalised: the same "
+                                               "neighbours, but the weights depend on the length."),
+        (_votes(-distance, labels, k, one), "These neighbours are near by distance; use the "
+                                            "cosine, which looks at the angle alone."),
+        (_votes(-distance, labels, k, sharp), "You measure distance; use the cosine, which "
+                                              "looks at the angle alone."),
+    ]
+    right = _votes(cosine, labels, k, sharp)
+    if torch.equal(found.long(), right):
+        return
+    same = [float((found == other).double().mean()) for other, _ in mistakes]
+    # Not all need be the same: where votes are equal, a tie can be broken in another way.
+    require(max(same) < 0.97, mistakes[same.index(max(same))][1])
+    require(False, f"{int((found != right).sum())} of 240 test images get another label than by "
+                   "cosine, the k nearest, and votes of exp(similarity / 0.07).")
+
+
+@exercise("Right: training images set the scale, and test images are only measured with it.")
+def standardise(answer: Callable) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([0.1, 1.0, 20.0, 3.0])
+    train = torch.randn(50, 4, generator=generator) * scale + 5
+    test = torch.randn(30, 4, generator=generator) * scale * 1.7 + 9
+    found = several(call(answer, train, test), 2,
+                    "Return two tensors: the training and the test features.")
+    for x, like, name in zip(found, (train, test), ("train", "test"), strict=True):
+        require_tensor(x, like.shape, f"The {name} features")
+    (a, b), mean = found, train.mean(dim=0)
+    for unbiased in (True, False):
+        std = train.std(dim=0, unbiased=unbiased)
+        if close(a, (train - mean) / std) and close(b, (test - mean) / std):
+            break
+        own = (test - test.mean(dim=0)) / test.std(dim=0, unbiased=unbiased)
+        require(not close(b, own), "The test features are scaled by their own mean and deviation. "
+                                   "Then an image's score depends on which others are tested with "
+                                   "it: use the training set's for both.")
+        both = torch.cat([train, test])
+        both = (test - both.mean(dim=0)) / both.std(dim=0, unbiased=unbiased)
+        require(not close(b, both), "Mean and deviation are taken over training and test images "
+                                    "together: nothing may be learned from the test set.")
+        rows = (train - train.mean(1, keepdim=True)) / train.std(1, unbiased=unbiased, keepdim=True)
+        require(not close(a, rows), "Each image is scaled by itself, along its row. Every feature, "
+                                    "a column, needs a mean and a deviation of its own.")
+        require(not close(a, (train - mean) / std**2),
+                "You divide by the variance; take its root, the deviation.")
+        require(not close(a, (train - train.mean()) / train.std(unbiased=unbiased)),
+                "One mean and one deviation for the whole table; every feature needs its own.")
+        require(not close(a, train / std), "The mean is still there: subtract it before dividing.")
+        require(not close(a, train - mean), "The means are gone; now divide by the deviation.")
+    else:
+        require(close(a.mean(dim=0), torch.zeros(4), 1e-3),
+                "The training features should have mean 0, each of them.")
+        require(False, "Expected (x − mean) / deviation, both of the training features, for "
+                       "training and test features alike.")
+    train[:, 2], test[:, 2] = 5.0, 5.0
+    found = call(answer, train, test)
+    require(all(bool(x.isfinite().all()) for x in found),
+            "One feature is the same in all images, its deviation is 0, and 0/0 is not a number: "
+            "put a floor under the deviation, .clamp(min=1e-6).")
+    require(all(bool((x[:, 2].abs() < 1).all()) for x in found),
+            "A feature that is the same in all images should come out as 0.")
+
+
+def _wilson(p: float, n: int, z: float = Z) -> tuple[float, float]:
+    """Centre and half width."""
+    shrink = 1 + z * z / n
+    return ((p + z * z / (2 * n)) / shrink,
+            z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
+
+
+@exercise("Right: the interval stays inside 0 to 100 %, and is not empty even at 0 %.")
+def wilson(answer: Callable) -> None:
+    for right, n in ((41, 100), (0, 10), (10, 10), (3328, 8000)):
+        ends = several(call(answer, right, n), 2, "Return two numbers, the low and the high end.")
+        _explain_wilson(*map(float, ends), right, n)
+
+
+def _explain_wilson(low: float, high: float, right: int, n: int) -> None:
+    """Raise Mistake that names what went wrong, for ends found of `right` out of n."""
+    p = right / n
+    centre, half = _wilson(p, n)
+    expected = Accuracy(torch.arange(n) < right).interval()
+    wald, thin = Z * math.sqrt(p * (1 - p) / n), _wilson(p, n, 1.0)
+    shrink = 1 + Z * Z / n
+    mistakes = [
+        ((centre - half, centre + half), "The ends are right as shares; give them in percent."),
+        ((100 * (centre + half), 100 * (centre - half)), "The ends are swapped: low comes first."),
+        ((100 * centre, 100 * half), "That is the centre and the half width; return centre − half "
+                                     "and centre + half."),
+        ((100 * (p - wald), 100 * (p + wald)),
+         "This is p ± 1.96 √(p(1 − p)/n), which is empty at 0 % and 100 % and can leave the "
+         "range; use Wilson's formula."),
+        ((100 * (p - half), 100 * (p + half)), "The half width is right, but the interval lies "
+                                               "around p; its centre is pulled towards one half."),
+        ((100 * (centre * shrink - half * shrink), 100 * (centre * shrink + half * shrink)),
+         "Centre and half width must be divided by 1 + z²/n."),
+        ((100 * (centre - Z / shrink * math.sqrt(p * (1 - p) / n)),
+          100 * (centre + Z / shrink * math.sqrt(p * (1 - p) / n))),
+         "Under the root z²/(4n²) is missing: without it the interval is empty at 0 %."),
+        ((100 * (thin[0] - thin[1]), 100 * (thin[0] + thin[1])),
+         "With z = 1 the interval would cover 68 %; for 95 % take z = 1.96."),
+        ((100 * (centre - half / 2), 100 * (centre + half / 2)),
+         "The interval is half as wide as it should be."),
+    ]
+    if abs(low - expected[0]) < 0.01 and abs(high - expected[1]) < 0.01:
+        return
+    for other, explanation in mistakes:
+        if abs(other[0] - expected[0]) > 0.01 or abs(other[1] - expected[1]) > 0.01:
+            require(abs(low - other[0]) > 0.005 or abs(high - other[1]) > 0.005, explanation)
+    require(False, f"For {right} right of {n} the interval is {expected[0]:.2f} to "
+                   f"{expected[1]:.2f} %, you found {low:.2f} to {high:.2f}.")
+
+
+@exercise("Right: only images on which the two differ decide, and you used that they are the same.")
+def paired_interval(answer: Callable) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(400, generator=generator) < 0.5
+    b = torch.where(torch.rand(400, generator=generator) < 0.12, ~a, a)
+    b[:20] = True
+    found = several(call(answer, a, b), 3,
+                    "Return three numbers: the difference, the low and the high end.")
+    mean, low, high = map(float, found)
+    right, right_low, right_high = paired_difference(Accuracy(a), Accuracy(b))
+    half, right_half = (high - low) / 2, (right_high - right_low) / 2
+    require(abs(mean + right) > 1e-3, f"The sign is wrong: b is better here, by {right:.2f} "
+                                      "points. Take b − a.")
+    require(abs(mean - right / 100) > 1e-4,
+            "That is a difference of shares; in points it is a hundred times as much.")
+    require(abs(mean - right) < 1e-3,
+            f"The difference is {right:.2f} points, you found {mean:.2f}: it is the mean of b − a "
+            "over all images, times 100.")
+    require(low <= high, "The ends are swapped: low comes first.")
+    difference = b.double() - a.double()
+    unpaired = 100 * Z * float((a.double().var() / 400 + b.double().var() / 400).sqrt())
+    spread = 100 * float(difference.std())
+    differ = difference[difference != 0]
+    few = 100 * Z * float(differ.std()) / math.sqrt(len(differ))
+    mistakes = [
+        (unpaired, "This interval is for two different test sets: it adds the variances of a and "
+                   "b. Take the difference of each image first, then its deviation."),
+        (Z * spread, "This is how much single images scatter. The mean over n images scatters √n "
+                     "times less."),
+        (spread / 20, "The factor 1.96 is missing: one standard error on each side covers 68 %."),
+        (Z * spread / 400, "You divide by n; the mean scatters by deviation / √n."),
+        (few, "The deviation is taken over the images on which the two differ; those on which they "
+              "agree count as zeros."),
+        (Z * spread**2 / 100 / 20, "You use the variance; take its root, the deviation."),
+        (right_half / 2, "The interval is half as wide as it should be: it reaches 1.96 standard "
+                         "errors to each side."),
+    ]
+    if abs(half - right_half) > 0.01:
+        for other, explanation in mistakes:
+            require(abs(half - other) > 0.01, explanation)
+        require(False, f"The interval should be ± {right_half:.2f} points, yours is ± {half:.2f}.")
+    require(abs(low + half - right) < 0.01, "The interval should lie around the difference.")
+
+
+@exercise("Right: the head learns at the full rate, and every layer below more slowly.")
+def layer_scales(answer: Callable) -> None:
+    for depth, decay in ((3, 0.5), (8, 0.75)):
+        found = call(answer, depth, decay)
+        require(hasattr(found, "__len__"),
+                f"Return a list of factors, got {type(found).__name__}.")
+        found = [float(v) for v in found]
+        right = [decay ** (depth + 1 - layer) for layer in range(depth + 2)]
+
+        def like(other: list[float], found=found) -> bool:
+            return len(found) == len(other) and all(
+                math.isclose(x, y, rel_tol=1e-4) for x, y in zip(found, other, strict=True))
+
+        if like(right):
+            continue
+        require(not like(right[::-1]), "The order is the other way round: the embedding, layer 0, "
+                                       "learns slowest, the head fastest.")
+        require(not like(right[1:]) and not like(right[:-1]) and not like(right[1:-1]),
+                f"A model of {depth} blocks has {depth + 2} entries: the embedding, the blocks, "
+                "the head.")
+        require(not like([v * decay for v in right]),
+                "The head should learn at the full rate, with factor 1; all of yours are one step "
+                "too small.")
+        require(not like([v / decay for v in right]),
+                "The head should have factor 1, and the last block the decay; all of yours are one "
+                "step too large.")
+        require(not like([max(right[0], v) for v in [decay] * (depth + 1) + [1.0]]),
+                "Every layer below the head has the same factor; it should shrink with each step "
+                "downwards.")
+        step = (1 - decay) / (depth + 1)
+        require(not like([decay + step * layer for layer in range(depth + 2)]),
+                "The factors rise by equal steps; multiply by the decay once for each layer.")
+        require(len(found) == depth + 2, f"A model of {depth} blocks needs {depth + 2} factors, "
+                                         f"got {len(found)}.")
+        require(False, f"For {depth} blocks and a decay of {decay} the factors are "
+                       f"{', '.join(f'{v:.3f}' for v in right)}.")

@@ -1,0 +1,166 @@
+"""Notebook 07: the learning rate, what decays, a state to resume from, a process's share."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mae_lib.config import PretrainConfig
+from mae_lib.course.exercises import call, close, exercise, given, require, require_tensor
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.training import optim
+
+
+@exercise("Right: up in a line, down half a cosine, a little at every step.")
+def learning_rate(answer: Callable) -> None:
+    cfg = PretrainConfig(lr=0.4, warmup_epochs=3, epochs=9)
+    iters = 10
+    steps = [(epoch, step) for epoch in range(cfg.epochs) for step in range(iters)]
+    found = torch.tensor([float(call(answer, *at, iters, cfg)) for at in steps])
+    time = torch.arange(len(steps)) / iters  # in epochs
+
+    def rate(time, warmup=3.0, span=6.0, start=3.0):
+        down = 0.2 * (1 + torch.cos(math.pi * (time - start) / span))
+        return torch.where(time < warmup, 0.4 * time / max(warmup, 1e-9), down)
+
+    require(not close(found, rate(time.floor())),
+            "Your rate changes only from one epoch to the next: time in epochs is "
+            "epoch + step / iters.")
+    require(not close(found, rate(time, span=9.0, start=0.0)),
+            "Your cosine starts at the very beginning, so that the rate jumps when the warm-up "
+            "ends: its progress is (t − warm-up) / (epochs − warm-up).")
+    require(not close(found, rate(time, span=9.0)),
+            f"Your cosine is too long: at the last step the rate is {found[-1]:.2f}, not nearly "
+            "0. After the warm-up, epochs − warm-up of the epochs are left for it.")
+    require(not close(found, rate(time, warmup=0.0)) and not close(found, rate(time, 0, 9, 0)),
+            "The warm-up is missing: at step 0 the rate is 0, and it rises in a line.")
+    require(not close(found, torch.where(time < 3, 0.4 * time / 3, 0.4)),
+            "Your rate stays at its peak after the warm-up; it should fall, by half a cosine.")
+    require(not close(found, torch.where(time < 3, 0.4 * time / 3, 0.4 * (9 - time) / 6)),
+            "Your rate falls in a straight line: with progress p it is lr · (1 + cos πp) / 2.")
+    require(not close(found[30:], 2 * rate(time)[30:]),
+            "Your cosine starts at twice the peak: (1 + cos πp) lies between 0 and 2, halve it.")
+    full_turn = 0.2 * (1 + torch.cos(2 * math.pi * (time - 3) / 6))
+    require(not close(found[30:], full_turn[30:]),
+            "Your cosine makes a full turn and comes back up; the rate should end near 0: cos πp.")
+    require(abs(found[0]) < 1e-6, f"The very first step should have rate 0, yours has "
+                                  f"{found[0]:.3f}: steps are counted from 0.")
+    require(abs(found[30] - 0.4) < 1e-4, f"When the warm-up is over the rate should be lr, 0.400; "
+                                         f"yours is {found[30]:.3f}.")
+    require(close(found, rate(time)), "The ends are right, but not what lies between: in the "
+                                      f"middle of the run it should be {rate(time)[45]:.3f}, "
+                                      f"yours is {found[45]:.3f}.")
+
+
+@exercise("Right: matrices decay; biases, norms and tokens are left alone.")
+def decays(answer: Callable) -> None:
+    with torch.device("meta"):  # names and shapes without values
+        model = MaskedAutoencoder.from_preset("tiny", class_token=True)
+    parameters = dict(model.named_parameters())
+    found = {name: given(answer(name, parameter)) for name, parameter in parameters.items()}
+    for name, value in found.items():
+        require(isinstance(value, bool), f"Return True or False; for {name} you return a "
+                                         f"{type(value).__name__}.")
+    groups = optim.parameter_groups(model, 0.05)
+    chosen = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
+    right = {name: id(parameter) in chosen for name, parameter in parameters.items()}
+    require(not all(found.values()), "Everything decays in your version: leave out biases, norms "
+                                     "and tokens.")
+    require(any(found.values()), "Nothing decays in your version.")
+    require(found != {name: not value for name, value in right.items()},
+            "It is the other way round: True means that the parameter decays.")
+    reasons = {
+        "norm1.weight": "is a norm's scale, a vector of numbers near 1: pulling it to 0 would "
+                        "silence the layer. Look at the number of dimensions, not only the name.",
+        "bias": "is a bias, a vector; decay is for matrices.",
+        "_token": "is a token, three dimensions or not: it stands for a place, not for a product.",
+        "patch_embed.proj.weight": "is applied as a matrix, though stored with four dimensions: "
+                                   "it decays.",
+        "weight": "is a matrix: it decays.",
+    }
+    for part, reason in reasons.items():
+        for name in parameters:
+            if part in name:
+                require(found[name] == right[name], f"{name} {reason}")
+    wrong = [name for name in parameters if found[name] != right[name]]
+    require(not wrong, f"You return {found[wrong[0]] if wrong else ''} for {''.join(wrong[:1])}.")
+
+
+def _toy() -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    return model, torch.optim.AdamW(model.parameters(), lr=0.1)
+
+
+def _train(model: nn.Module, optimizer: torch.optim.Optimizer, start: int, stop: int) -> None:
+    for step in range(start, stop):
+        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+        model(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@exercise("Right: weights, the optimizer's memory and the step, and all of it as it was then.")
+def snapshot(answer: Callable) -> None:
+    model, optimizer = _toy()
+    _train(model, optimizer, 0, 5)
+    then = [p.detach().clone() for p in model.parameters()]
+    state = given(answer(model, optimizer, 5))
+    require(isinstance(state, dict), f"Return a dict, got {type(state).__name__}.")
+    for name, reason in (("model", "the weights"),
+                         ("optimizer", "the optimizer's two running means, without which the next "
+                                       "update is another one"),
+                         ("step", "without which schedules, masks and data start from the "
+                                  "beginning")):
+        require(name in state, f"The state has no {name!r}: {reason}.")
+    require(state["step"] == 5, f"state['step'] should be 5, the number that was given, "
+                                f"not {state['step']}.")
+    for name in ("model", "optimizer"):
+        require(isinstance(state[name], dict),
+                f"state[{name!r}] is a {type(state[name]).__name__}: store what its state_dict() "
+                "returns, which can be written to a file.")
+    _train(model, optimizer, 5, 8)  # training goes on before the state is used
+    fresh, restored = _toy()
+    fresh.load_state_dict(state["model"])
+    require(all(torch.equal(a, b) for a, b in zip(fresh.parameters(), then, strict=True)),
+            "The weights in your state moved when training went on: state_dict() returns the "
+            "tensors themselves, not copies. Copy them (copy.deepcopy).")
+    restored.load_state_dict(state["optimizer"])
+    _train(fresh, restored, 5, 8)
+    same = all(torch.equal(a, b) for a, b in
+               zip(fresh.parameters(), model.parameters(), strict=True))
+    require(same, "Restored from your state, three more steps end elsewhere: the optimizer's "
+                  "means are not those of that moment. Copy its state too (copy.deepcopy).")
+
+
+@exercise("Right: together the processes see exactly the batch that one process would.")
+def share_of_batch(answer: Callable) -> None:
+    order = torch.randperm(120, generator=torch.Generator().manual_seed(0))
+    size, step, world = 24, 2, 4
+    found = [call(answer, order, step, size, rank, world) for rank in range(world)]
+    batch = order[step * size : (step + 1) * size]
+    for part in found:
+        require(not isinstance(part, torch.Tensor) or len(part) != size,
+                f"Every process gets {size} images: the batch of {size} is for all {world} "
+                "together, so that each has a quarter.")
+        require_tensor(part, (size // world,), "The result")
+    require(not all(torch.equal(part, found[0]) for part in found),
+            "All processes get the same images: use rank.")
+    together = torch.cat(found)
+    per_rank = torch.cat([order[rank::world][step * 6 : (step + 1) * 6] for rank in range(world)])
+    block = torch.cat([order[rank * 30 :][step * 6 : (step + 1) * 6] for rank in range(world)])
+    require(not torch.equal(together, block),
+            "You give each process a quarter of the data set: then the images of a step are "
+            "others than one process would take. Cut the batch, not the data set.")
+    require(torch.equal(together.sort().values, batch.sort().values)
+            or torch.equal(together, per_rank),
+            "Together the processes should have the images of order[48:72] at step 2; yours have "
+            "others.")
+    require(not torch.equal(together, torch.cat([batch[rank::world] for rank in range(world)]))
+            and not torch.equal(together, per_rank),
+            "The images are those of the batch, dealt out like cards. Here process 0 takes the "
+            "first quarter of the batch, process 1 the next, so that joined they are the batch "
+            "in its order, to which crops and masks were drawn.")
+    require(torch.equal(together, batch), "The right images, but in another order than in the "
+                                          "batch.")

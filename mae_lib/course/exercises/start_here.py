@@ -1,0 +1,101 @@
+"""Notebook 00: counting what stays visible, the simplest filling, decibels."""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from mae_lib.course.exercises import call, close, exercise, require, require_tensor
+from mae_lib.masking import num_visible_patches
+
+
+@exercise("Right: of 196 patches 49 stay visible at 75 %, and only 19 at 90 %.")
+def visible_patches(answer: Callable) -> None:
+    for patches, ratio in ((196, 0.75), (144, 0.8), (64, 0.9), (196, 0.9)):
+        found = call(answer, patches, ratio)
+        expected = num_visible_patches(patches, ratio)
+        at = f"of {patches} patches at mask ratio {ratio}"
+        require(isinstance(found, int | float), "Return one number, how many patches are visible; "
+                                                f"this is a {type(found).__name__}.")
+        require(found not in (int(patches * ratio), patches - expected),
+                f"{found} {at} is how many are hidden; the others are visible.")
+        exact = patches * (1 - ratio)
+        require(found == int(found), f"{found:.1f} {at}: a patch is visible or it is not. "
+                                     "Cut the number off to a whole one with int().")
+        require(found == expected or found not in (round(exact), math.ceil(exact)),
+                f"{found} {at} is rounded up from {exact:.1f}; int() cuts off, which gives "
+                f"{expected}.")
+        require(found == expected, f"You keep {found} {at}, expected {expected}: the visible share "
+                                   f"is 1 − mask_ratio.")
+
+
+@exercise("Right: it looks at nothing but one colour. A model that learned anything must beat it.")
+def mean_fill(answer: Callable) -> None:
+    image = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0))
+    image[0] = 0.5 + image[0] / 2  # a reddish picture, brighter in its hidden half
+    hidden = torch.zeros(1, 6, 8)
+    hidden[:, :4, 2:] = 1
+    image = image * (0.5 + 0.5 * hidden)
+    found = call(answer, image, hidden)
+    require_tensor(found, image.shape, "mean_fill(image, hidden)")
+    visible = 1 - hidden
+    sums, count = (image * visible).sum(dim=(1, 2)), visible.sum()
+
+    def fill(colour, where=hidden):
+        colour = torch.as_tensor(colour).expand(3)[:, None, None]
+        return torch.where(where > 0, colour, image)
+
+    require(not close(found, image),
+            "Nothing has changed: hidden pixels still have their own values.")
+    require(not close(found, fill(sums / count, torch.ones_like(hidden))),
+            "The colour is right, but visible pixels have it too: they should stay as they are.")
+    require(not close(found, fill(sums / count, visible)),
+            "You filled the visible pixels and kept the hidden ones: hidden is 1 where a pixel is "
+            "hidden.")
+    require(close(found * visible, image * visible),
+            "Visible pixels have changed: keep them as they are.")
+    require(not close(found, fill(image.mean(dim=(1, 2)))),
+            "You averaged over all pixels, the hidden ones too. That is peeking: average the "
+            "visible ones.")
+    require(not close(found, fill(sums / visible.numel())),
+            f"Too dark: you divided by all {visible.numel()} pixels, but only {int(count)} are "
+            "visible.")
+    require(not close(found, fill(sums.sum() / (3 * count))),
+            "One grey for all three channels: take the mean of each channel by itself, for a "
+            "colour.")
+    require(not close(found, fill((image * hidden).sum(dim=(1, 2)) / hidden.sum())),
+            "That is the mean colour of the hidden pixels, which nobody knows: average the "
+            "visible ones.")
+    require(close(found, fill(sums / count)),
+            "Visible pixels are right, but the colour is not: expected (" +
+            ", ".join(f"{value:.3f}" for value in (sums / count).tolist()) +
+            f") at a hidden pixel, got ({', '.join(f'{v:.3f}' for v in found[:, 0, 2].tolist())}).")
+
+
+@exercise("Right: an error a tenth as large is 10 dB more, whatever it was before.")
+def psnr(answer: Callable) -> None:
+    for mse in (0.01, 0.001, 0.25):
+        found = call(answer, torch.tensor(mse, dtype=torch.float64))
+        try:
+            found = float(found)
+        except (TypeError, ValueError):
+            require(False, f"Return one number in dB; this is a {type(found).__name__}.")
+        expected = -10 * math.log10(mse)
+
+        def near(value, found=found):
+            return math.isclose(found, value, abs_tol=0.01)
+
+        at = f"for a mean squared error of {mse}"
+        require(not near(-expected), f"{found:.2f} dB {at} has the wrong sign: a smaller error "
+                                     "should give more decibels.")
+        require(not near(-10 * math.log(mse)),
+                f"{found:.2f} dB {at}: this is the natural logarithm; decibels use log10.")
+        require(not near(2 * expected),
+                f"{found:.2f} dB {at} is twice too much: 20 · log10 is for the root of the mean "
+                "squared error.")
+        require(not near(expected / 10),
+                f"{found:.2f} {at} is in bels; a decibel is a tenth of one, so multiply by 10.")
+        require(not near(expected + 20 * math.log10(255)),
+                f"{found:.2f} dB {at}: a peak of 255 is for values from 0 to 255; ours go "
+                "from 0 to 1.")
+        require(near(expected), f"{found:.2f} dB {at}, expected {expected:.2f}.")

@@ -1,0 +1,123 @@
+"""What every notebook starts with: the machine, the run level, photographs, pictures with words."""
+
+import base64
+import contextlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from mae_lib import plots
+from mae_lib.runtime import hardware
+
+LEVELS = {
+    "smoke": "a minute a notebook on any computer",
+    "quick": "about fifteen minutes on a Colab T4",
+    "full": "the long training, on a data-centre GPU",
+}
+# Free photographs that come inside packages: (package, file), see their licences there.
+PHOTOGRAPHS = {
+    "cat": ("skimage", "chelsea.png"),
+    "coffee": ("skimage", "coffee.png"),
+    "astronaut": ("skimage", "astronaut.png"),
+    "rocket": ("skimage", "rocket.jpg"),
+    "Grace Hopper": ("matplotlib", "grace_hopper.jpg"),
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a notebook runs, and how much it may compute."""
+
+    device: torch.device
+    level: str  # of LEVELS
+
+    def choose(self, **by_level):
+        """The value for this run level: choose(smoke=1, quick=10, full=100)."""
+        return by_level[self.level]
+
+
+def start(level: str | None = None) -> Session:
+    """Prepare a notebook, and say in one line what it runs on; calling it again does no harm.
+
+    The run level is `level`, else $MAE_LIB_LEVEL, else what suits the machine. Raises ValueError
+    for an unknown one.
+    """
+    device = hardware.pick_device()
+    level = level or os.environ.get("MAE_LIB_LEVEL")
+    level = level or ("quick" if device.type == "cuda" else "smoke")
+    if level not in LEVELS:
+        raise ValueError(f"There is no run level {level!r}; choose one of {', '.join(LEVELS)}.")
+    torch.manual_seed(0)
+    torch.set_printoptions(precision=3, sci_mode=False, linewidth=88)
+    matplotlib.rcParams.update(plots.STYLE)
+    if get_ipython():
+        get_ipython().set_custom_exc((NameError,), _explain_missing_name)
+    print(f"Ready on {device.type}, run level {level}: {LEVELS[level]}.")
+    return Session(device, level)
+
+
+def _explain_missing_name(shell, kind, error, trace, tb_offset=None) -> None:
+    """Show a NameError as usual, and what it most often means in a notebook."""
+    if kind is NameError:  # and not one about a variable inside a function
+        error.args = (f"{error}: if a cell above makes it, that cell has not run since the kernel "
+                      f"started; in the menu Run or Runtime, run all cells above this one.",)
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+
+def photograph(name: str, size: int = 224) -> Tensor:
+    """A free photograph, its centre as uint8 (3, size, size). Raises ValueError for other names."""
+    if name not in PHOTOGRAPHS:
+        raise ValueError(f"There is no photograph {name!r}; there are {', '.join(PHOTOGRAPHS)}.")
+    package, file = PHOTOGRAPHS[name]
+    if package == "skimage":
+        import skimage
+
+        path = Path(skimage.__file__).parent / "data" / file
+    else:
+        path = Path(matplotlib.get_data_path()) / "sample_data" / file
+    with Image.open(path) as image:
+        # The faces are in the upper half of both portraits.
+        centre = (0.5, 0.1) if name in ("astronaut", "Grace Hopper") else (0.5, 0.5)
+        image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC,
+                             centering=centre)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def photographs(size: int = 224) -> Tensor:
+    """All of them: uint8 (5, 3, size, size)."""
+    return torch.stack([photograph(name, size) for name in PHOTOGRAPHS])
+
+
+class Picture:
+    """A PNG and what it shows in words, for those who cannot see it and for the tests."""
+
+    def __init__(self, png: bytes, alt: str):
+        self.png, self.alt = png, alt
+
+    def __repr__(self) -> str:
+        return f"[picture: {self.alt}]"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        data = {"text/plain": repr(self), "image/png": base64.b64encode(self.png).decode()}
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure with `alt`, a sentence that says what it shows."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with contextlib.suppress(ImportError):
+        from matplotlib import pyplot
+
+        pyplot.close(figure)
+    display(Picture(buffer.getvalue(), alt))

@@ -1,0 +1,298 @@
+"""Notebook 08: neighbours of a scene, the best of many settings, intervals of test set and seeds.
+
+What is drawn from records reads the results that come with the package, test image by test image.
+"""
+
+import functools
+import math
+
+import ipywidgets
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from scipy import stats
+from torch import Tensor
+
+from mae_lib.course.widgets import Explorer, Frame, recorded_runs
+from mae_lib.course.widgets.scene_neighbours import (
+    BANK,
+    FEATURES,
+    QUERIES,
+    bank,
+    framed,
+    similarities,
+)
+from mae_lib.course.widgets.sheet import INK, Sheet
+from mae_lib.data import scenes
+from mae_lib.plots import COLOURS, GREY, new_figure
+from mae_lib.results import Accuracy, Results
+from mae_lib.training.checkpoints import ASSETS
+
+BLUE, ORANGE, GREEN = COLOURS[:3]
+BASELINES = ("chance", "raw pixels", "random init", "from scratch")
+TEST_IMAGES = (100, 500, 1000, 2000, 8000, 50000)
+SETTINGS = (1, 2, 5, 11, 30, 100, 300, 1000)
+
+
+# ---------------------------------------------------------------- neighbours
+
+
+def render_neighbours(scene: int = 0, features: str = FEATURES[0], k: int = 10) -> Frame:
+    """A scene, its k nearest with their classes, and how they vote."""
+    labels = bank()[1]
+    near, ids = similarities(features)[scene].topk(k)
+    votes = torch.zeros(len(scenes.CLASSES))
+    votes = votes.scatter_add(0, labels[ids], (near / 0.07).exp())
+    votes, truth = (votes / votes.sum()).numpy(), int(labels[BANK + scene])
+    winner, agree = int(votes.argmax()), int((labels[ids] == truth).sum())
+
+    sheet = Sheet(810, 290)
+    sheet.text(74, 8, f"scene {scene}: {scenes.CLASSES[truth]}", "mt", size=13)
+    sheet.put(framed(BANK + scene, INK, 2), 6, 32)
+    sheet.text(372, 8, f"its {k} nearest by {features}, and the cosine", "mt", size=13)
+    for i, image in enumerate(ids.tolist()):
+        left, top = 166 + 86 * (i % 5), 32 + 128 * (i // 5)
+        sheet.put(framed(image, BLUE if int(labels[image]) == truth else ORANGE), left, top)
+        words = "\n".join([*scenes.CLASSES[labels[image]].split(), f"{near[i]:.3f}"])
+        sheet.text(left + 36, top + 75, words, size=12)
+    sheet.text(804, 8, "share of the votes", "rt", size=13)
+    for i, name in enumerate(scenes.CLASSES):
+        y = 44 + 23 * i
+        sheet.text(698, y, name, "rm", size=12)
+        sheet.box(704, y - 8, 704 + 100 * float(votes[i]), y + 8, BLUE if i == truth else GREY)
+        if votes[i]:
+            sheet.text(709 + 100 * min(float(votes[i]), 0.6), y, f"{votes[i]:.0%}", "lm",
+                       "white" if votes[i] > 0.6 else INK, size=11)
+    sheet.line([(704, 32), (704, 264)])
+    verdict = "right" if winner == truth else "wrong"
+    text = (f"Scene {scene} is a {scenes.CLASSES[truth]}; by {features}, {agree} of its {k} "
+            f"nearest {'is' if agree == 1 else 'are'}. The vote says {scenes.CLASSES[winner]}: "
+            f"{verdict}.")
+    return sheet.frame(text)
+
+
+def neighbours_explorer() -> Explorer:
+    scene = ipywidgets.IntSlider(0, min=0, max=QUERIES - 1, description="scene")
+    features = ipywidgets.ToggleButtons(options=FEATURES, description="features")
+    k = ipywidgets.IntSlider(10, min=1, max=10, description="k")
+    stills = [{"scene": 0, "features": f} for f in FEATURES]
+    stills.append({"scene": 3, "features": FEATURES[1]})
+    return Explorer(render_neighbours, stills, scene=scene, features=features, k=k)
+
+
+# ---------------------------------------------------------------- the best of many settings
+
+
+@functools.cache
+def right_of(images: int, share: float) -> np.ndarray:
+    """The chance of 0, 1, …, all right of so many images, each right with chance `share`."""
+    log = np.cumsum(np.log(np.arange(1, images + 1)))
+    factorial = np.concatenate([[0.0], log])  # log k!
+    k = np.arange(images + 1)
+    return np.exp(factorial[-1] - factorial - factorial[::-1]
+                  + k * math.log(share) + (images - k) * math.log(1 - share))
+
+
+def best_of(settings: int, images: int, share: float) -> np.ndarray:
+    """The chance of each score of the best of so many settings, all of them equally good."""
+    below = np.minimum(np.cumsum(right_of(images, share)), 1.0)
+    return np.diff(below**settings, prepend=0.0)
+
+
+def render_peeking(accuracy: int = 40, settings: int = 30, test_images: int = 500) -> Frame:
+    """What one setting scores, and what the best of many scores that are no better."""
+    share = accuracy / 100
+    score = 100 * np.arange(test_images + 1) / test_images
+    one, best = right_of(test_images, share), best_of(settings, test_images, share)
+    mean = float((best * score).sum())
+    sheet = Sheet(760, 270)
+    place = sheet.axis(20, 740, 220, accuracy - 16, accuracy + 16,
+                       "accuracy on the images that choose, %")
+    sheet.text(20, 6, f"every setting is really right on {accuracy} %", "lt", size=13)
+    for chance, colour, label, y in ((one, BLUE, "a setting by itself", 36),
+                                     (best, ORANGE, f"the best of {settings}", 56)):
+        shown = np.flatnonzero(chance > 1e-3 * chance.max())
+        curve = [(place(score[i]), 219 - 175 * chance[i] / chance.max()) for i in shown]
+        sheet.area([(curve[0][0], 219), *curve, (curve[-1][0], 219)], colour)
+        middle = place(float((chance * score).sum()))
+        sheet.line([(middle, 44), (middle, 219)], colour, 2)
+        sheet.text(740, y, label, "rm", colour, 13)
+    text = (f"The best of {settings} settings, all right on {accuracy} %, scores {mean:.1f} % on "
+            f"{test_images:,} images: {abs(mean - accuracy):.1f} points too much.")
+    return sheet.frame(text)
+
+
+def peeking_explorer() -> Explorer:
+    accuracy = ipywidgets.IntSlider(40, min=20, max=80, step=5, description="accuracy, %")
+    settings = ipywidgets.SelectionSlider(options=SETTINGS, value=1, description="settings")
+    images = ipywidgets.SelectionSlider(options=TEST_IMAGES, value=500, description="images")
+    stills = [{"settings": 1, "test_images": 500}, {"settings": 11, "test_images": 500},
+              {"settings": 1000, "test_images": 500}, {"settings": 1000, "test_images": 8000}]
+    return Explorer(render_peeking, stills, accuracy=accuracy, settings=settings,
+                    test_images=images)
+
+
+# ---------------------------------------------------------------- intervals over test images
+
+
+def half_widths(a: float, b: float, differ: float, images: int) -> tuple[float, float]:
+    """Half a 95 % interval of b − a, for shares: on two test sets, and on the same images.
+
+    `differ` is the share of images on which exactly one of the two is right.
+    """
+    unpaired = stats.norm.ppf(0.975) * math.sqrt((a * (1 - a) + b * (1 - b)) / images)
+    return unpaired, stats.norm.ppf(0.975) * math.sqrt(max(differ - (b - a) ** 2, 0.0) / images)
+
+
+def verdict(difference: float, half: float, a: str = "A", b: str = "B") -> str:
+    """What an interval of b − a says."""
+    return "cannot tell" if abs(difference) <= half else f"{b if difference > 0 else a} is better"
+
+
+def render_intervals(accuracy: float = 50.0, difference: float = 0.3, differ: int = 17,
+                     test_images: int = 8000) -> Frame:
+    """Two accuracies with their intervals, and their difference's, unpaired and paired."""
+    a = accuracy / 100
+    d = round(difference, 1) / 100
+    b = a + d
+    share = min(max(differ / 100, d), a + b, 2 - a - b)  # what two such accuracies allow
+    unpaired, paired = half_widths(a, b, share, test_images)
+    sheet, reach = Sheet(760, 310), max(2.5, 130 * unpaired)
+    above = sheet.axis(20, 740, 100, accuracy - reach, accuracy + 2 * reach + 5, "accuracy, %")
+    below = sheet.axis(20, 740, 260, -reach, 2 * reach + 5, "B − A, points")
+    for y, p, colour, name in ((28, a, BLUE, "A"), (68, b, ORANGE, "B")):
+        low, high = Accuracy(torch.arange(test_images) < round(p * test_images)).interval()
+        sheet.interval(above, y, (low + high) / 2, (high - low) / 2, colour)
+        sheet.text(above(high) + 12, y, f"{name}  {100 * p:.1f} %", "lm", colour, 13)
+    for y, half, colour, name in ((188, unpaired, GREY, "on two test sets"),
+                                  (228, paired, GREEN, "on the same images")):
+        sheet.interval(below, y, 100 * d, 100 * half, colour)
+        words = f"{name}: {verdict(d, half)}"
+        sheet.text(below(100 * (d + half)) + 12, y, words, "lm", colour, 13)
+    sheet.line([(below(0), 170), (below(0), 260)], "black")
+    z = stats.norm.ppf(0.975)
+    needed = z**2 * max(share - d * d, 0.0) / d**2 if d else math.inf  # images, in pairs
+    needed = f"about {math.ceil(float(f'{needed:.2g}')):,}" if d else "no number is enough"
+    text = (f"{100 * d:.1f} points on {test_images:,} images: ± {100 * unpaired:.1f} unpaired, "
+            f"{verdict(d, unpaired)}; ± {100 * paired:.1f} paired, {verdict(d, paired)}. "
+            f"The paired one is as wide as the difference at: {needed}.")
+    return sheet.frame(text)
+
+
+def interval_explorer() -> Explorer:
+    accuracy = ipywidgets.FloatSlider(50, min=10, max=90, step=5, description="A, %",
+                                      readout_format=".0f")
+    difference = ipywidgets.FloatSlider(0.3, min=0, max=5, step=0.1, description="B − A",
+                                        readout_format=".1f")
+    differ = ipywidgets.IntSlider(17, min=1, max=45, description="differ on, %")
+    images = ipywidgets.SelectionSlider(options=TEST_IMAGES, value=8000, description="images")
+    stills = [{"difference": 0.3, "test_images": 8000}, {"difference": 1.2, "test_images": 8000},
+              {"difference": 0.3, "test_images": 50000}, {"difference": 4.0, "test_images": 500}]
+    return Explorer(render_intervals, stills, accuracy=accuracy, difference=difference,
+                    differ=differ, test_images=images)
+
+
+# ---------------------------------------------------------------- intervals over seeds
+
+
+def seed_intervals(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """The mean of b − a over seeds (S,), and half its 95 % interval, unpaired and paired."""
+    n = len(a)
+    unpaired = stats.t.ppf(0.975, 2 * n - 2) * math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / n)
+    paired = stats.t.ppf(0.975, n - 1) * (b - a).std(ddof=1) / math.sqrt(n)
+    return float((b - a).mean()), unpaired, paired
+
+
+def render_seeds(seeds: int = 3, shared: float = 1.5, own: float = 0.2, difference: float = 1.0,
+                 draw: int = 16) -> Frame:
+    """Made-up scores of two methods, trained with the same seeds, and what they tell.
+
+    A seed moves both methods by `shared`, and each by its `own`, in points (standard deviations).
+    """
+    noise = np.random.Generator(np.random.PCG64(draw)).standard_normal((3, 5))[:, :seeds]
+    common, a, b = noise[0] * shared, noise[1] * own, noise[2] * own
+    a, b = 50 + common + a, 50 + difference + common + b
+    mean, unpaired, paired = seed_intervals(a, b)
+    sheet = Sheet(760, 270)
+    place = sheet.axis(330, 740, 210, -5, 7, "B − A, points")
+    sheet.text(150, 6, "accuracy, %: a line is a seed", "mt", size=13)
+    for accuracy in range(46, 57, 2):
+        y = 230 - 18 * (accuracy - 46)
+        sheet.text(38, y, str(accuracy), "rm")
+        sheet.line([(44, y), (270, y)], "#E4E4E4", 1)
+    for one, other in zip(a, b, strict=True):
+        ends = [(x, 230 - 18 * (v - 46)) for x, v in ((90, one), (225, other))]
+        sheet.line(ends, GREY, 2)
+        for end, colour in zip(ends, (BLUE, ORANGE), strict=True):
+            sheet.dot(*end, 6, colour)
+    for x, name in ((90, "A"), (225, "B")):
+        sheet.text(x, 248, name, size=13)
+    for y, half, colour, name in ((80, unpaired, GREY, "unpaired"), (160, paired, GREEN, "paired")):
+        sheet.interval(place, y, mean, half, colour)
+        words = f"{name}: ± {half:.1f}, {verdict(mean, half)}"
+        sheet.text(740, y - 24, words, "rm", colour, 13)
+    sheet.line([(place(0), 30), (place(0), 210)], "black")
+    text = (f"{seeds} seeds: B − A is {mean:.1f} points, ± {unpaired:.1f} unpaired "
+            f"({verdict(mean, unpaired)}), ± {paired:.1f} paired ({verdict(mean, paired)}).")
+    return sheet.frame(text)
+
+
+def seeds_explorer() -> Explorer:
+    seeds = ipywidgets.SelectionSlider(options=(2, 3, 4, 5), value=3, description="seeds")
+    shared = ipywidgets.FloatSlider(1.5, min=0, max=2, step=0.1, description="shared")
+    own = ipywidgets.FloatSlider(0.2, min=0.1, max=2, step=0.1, description="own")
+    difference = ipywidgets.FloatSlider(1.0, min=0, max=3, step=0.1, description="B − A")
+    draw = ipywidgets.IntSlider(16, min=0, max=20, description="draw")
+    stills = [{"seeds": 3, "shared": 1.5, "own": 0.2}, {"seeds": 3, "shared": 0.0, "own": 0.5},
+              {"seeds": 2, "shared": 1.5, "own": 0.2}, {"seeds": 5, "shared": 1.5, "own": 0.2}]
+    return Explorer(render_seeds, stills, seeds=seeds, shared=shared, own=own,
+                    difference=difference, draw=draw)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+@functools.cache
+def records() -> list[dict]:
+    """The baselines, then original and improved, from the results that come with the package."""
+    methods = recorded_runs.recorded()
+    first = methods["original"][0]
+    found = [r for r in Results(ASSETS / "results.json").read() if r["name"] in BASELINES
+             and all(r[key] == first[key] for key in ("data", "device"))]
+    found.sort(key=lambda r: (BASELINES.index(r["name"]), r["seed"] or 0))
+    return [*found, *methods["original"], *methods["improved"]]
+
+
+def recorded(name: str, measure: str) -> Accuracy:
+    """Which test images a method had right, with its first seed."""
+    found = (r["measures"][measure] for r in records()
+             if r["name"] == name and measure in r["measures"])
+    return Accuracy.from_entry(next(found))
+
+
+def mosaic(axis, values: Tensor, colours: list[str], title: str) -> None:
+    """A dot for every test image, in the order of the test set, coloured by its value."""
+    columns = 100
+    padded = F.pad(values.float(), (0, -len(values) % columns), value=math.nan)
+    axis.imshow(padded.view(-1, columns), cmap=ListedColormap(colours), vmin=-0.5,
+                vmax=len(colours) - 0.5, aspect="auto", interpolation="nearest")
+    axis.set_title(title)
+    axis.axis("off")
+
+
+def title() -> tuple[Figure, str]:
+    """The notebook's first picture, and what it shows."""
+    figure, axes = new_figure(1, 4, 11, 3.2)
+    shown = (("raw pixels", "lp", "raw pixels, linear probe"),
+             ("original", "lp", "MAE, linear probe"), ("original", "ft", "MAE, fine-tuned"))
+    for axis, (name, measure, label) in zip(axes[0], shown, strict=False):
+        accuracy = recorded(name, measure)
+        mosaic(axis, accuracy.correct, ["#DDDDDD", BLUE], f"{label}: {accuracy.percent:.1f} %")
+    a, b = (recorded(name, "lp").correct.int() for name in ("original", "improved"))
+    mosaic(axes[0, 3], 1 + b - a, [ORANGE, "#EEEEEE", GREEN], "original or improved MAE?")
+    count = len(a)
+    return figure, (f"Four fields of {count:,} dots, a test photograph each. Blue dots, which are "
+                    "right, grow denser from raw pixels to a linear probe to fine-tuning. In the "
+                    "fourth most dots are pale: two probes agree. Some are orange, some green.")

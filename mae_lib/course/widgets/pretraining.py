@@ -1,0 +1,155 @@
+"""Notebook 07: the schedules of a run, and the curves of recorded runs."""
+
+import functools
+from collections.abc import Callable
+
+import ipywidgets
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from mae_lib.config import PretrainConfig
+from mae_lib.course.widgets import Explorer, Frame
+from mae_lib.course.widgets.recorded_runs import AGAINST, MEASURED, STYLES, curve, pixels
+from mae_lib.masking import schedule_mask_ratio
+from mae_lib.plots import COLOURS, new_figure, styled
+from mae_lib.training.optim import schedule_learning_rate
+
+IMAGES = 100_000  # of the specification, for pretraining
+
+
+def box(left: float, top: float, width: float, height: float) -> Rectangle:
+    """An outline around these pixels of a picture, for `axis.add_patch`."""
+    return Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color=COLOURS[1],
+                     linewidth=2)
+
+
+# ---------------------------------------------------------------- the schedule of a run
+
+
+@functools.cache
+@styled
+def _stage() -> tuple:
+    """The schedule's axes, laid out once: only curves and limits change."""
+    figure, axes = new_figure(1, 2, 7.2, 2.7)
+    lines = []
+    for axis, title in zip(axes[0], ("learning rate, in 1e-4", "mask ratio"), strict=True):
+        axis.set(title=title, xlabel="step, in thousands", ylim=(0, 1))
+        lines.append((axis.plot([], [], color=COLOURS[0], linewidth=2)[0],
+                      axis.plot([], [], "o", color=COLOURS[1])[0]))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    figure.set_layout_engine("none")
+    return canvas, axes[0], lines
+
+
+def render_schedule(peak_lr: float = 1.5e-4, warmup: int = 2, epochs: int = 10, batch: int = 64,
+                    ramp: int = 5, update: str = "every step") -> Frame:
+    """The learning rate and the mask ratio at every step, with dots at the ends of epochs."""
+    cfg = PretrainConfig(lr=peak_lr, warmup_epochs=warmup, epochs=epochs, batch_size=batch,
+                         mask_ratio_sched="linear", mask_ratio_warmup_epochs=ramp)
+    iters = -(-IMAGES // batch)
+
+    def at(schedule: Callable, step: int) -> float:
+        epoch, i = divmod(step, iters)
+        return schedule(epoch, 0 if update == "every epoch" else i, iters, cfg)
+
+    total = epochs * iters
+    shown = np.unique(np.linspace(0, total - 1, 600).astype(int))
+    ends = [(epoch + 1) * iters - 1 for epoch in range(epochs)]
+    canvas, axes, lines = _stage()
+    schedules = ((schedule_learning_rate, 1e4, 1.08e4 * peak_lr), (schedule_mask_ratio, 1, 1))
+    for axis, (line, dots), (schedule, unit, top) in zip(axes, lines, schedules, strict=True):
+        line.set_data(shown / 1000, [unit * at(schedule, step) for step in shown])
+        marked = ends if epochs <= 10 else []
+        dots.set_data(np.array(marked) / 1000, [unit * at(schedule, step) for step in marked])
+        axis.set(xlim=(0, total / 1000), ylim=(0, top))
+    canvas.draw()
+    told = ends[0], ends[2], ends[-1]
+    rates = " ".join(f"{at(schedule_learning_rate, step):.2e}" for step in told)
+    ratios = " ".join(f"{at(schedule_mask_ratio, step):.2f}" for step in told)
+    text = (f"{total:,} steps, set {update}; after epochs 1, 3, {epochs}: rate {rates}, "
+            f"ratio {ratios}.")
+    return Frame(np.asarray(canvas.buffer_rgba())[..., :3].copy(), text)
+
+
+def schedule_explorer() -> Explorer:
+    peak_lr = ipywidgets.SelectionSlider(
+        options=[(f"{lr:.1e}", lr) for lr in (7.5e-5, 1.5e-4, 3e-4, 6e-4, 1.2e-3, 2.4e-3)],
+        value=1.5e-4, description="peak lr")
+    warmup = ipywidgets.IntSlider(2, min=0, max=8, description="warm-up")
+    epochs = ipywidgets.SelectionSlider(options=[10, 20, 50, 100, 400, 800], value=10,
+                                        description="epochs")
+    batch = ipywidgets.SelectionSlider(options=[64, 128, 256, 512, 1024, 4096], value=64,
+                                       description="batch")
+    ramp = ipywidgets.IntSlider(5, min=0, max=10, description="ratio's ramp")
+    update = ipywidgets.ToggleButtons(options=["every step", "every epoch"], description="update")
+    stills = [{"epochs": 10, "warmup": 2}, {"epochs": 10, "warmup": 0},
+              {"epochs": 10, "update": "every epoch"}, {"epochs": 100, "warmup": 8}]
+    return Explorer(render_schedule, stills, peak_lr=peak_lr, warmup=warmup, epochs=epochs,
+                    batch=batch, ramp=ramp, update=update)
+
+
+# ---------------------------------------------------------------- recorded runs
+
+
+def draw_curves(axis, measured: str, against: str = "epochs", first: int = 1) -> None:
+    for name, (colour, style) in STYLES.items():
+        x, y = curve(name, measured, against)
+        axis.plot(x[first - 1 :], y[first - 1 :], style, color=colour, markersize=4, label=name)
+
+
+@functools.cache
+@styled
+def render_curves(measured: str = "validation loss", against: str = "epochs",
+                  first: int = 1) -> Frame:
+    """A measure of the recorded runs over time, effort or epochs, from epoch `first` on."""
+    figure, ((axis,),) = new_figure(1, 1, 5.4, 3.1)
+    draw_curves(axis, measured, against, first)
+    (x_1, y_1), (x_2, y_2) = (curve(name, measured, against) for name in STYLES)
+    reach = min(x_1[-1], x_2[-1])
+    axis.axvline(reach, color="0.6", linestyle=":")
+    axis.set(title=measured, xlabel=AGAINST[against])
+    axis.legend()
+    a, b = np.interp(reach, x_1, y_1), np.interp(reach, x_2, y_2)
+    _, digits, more = MEASURED[measured]
+    where = {"epochs": f"{reach:.0f} epochs", "minutes": f"{reach:.1f} minutes",
+             "multiply-adds": f"{reach:.1f}·10¹² multiply-adds"}[against]
+    better = "more" if more else "less"
+    text = (f"{measured} ({better} is better) after {where}: original {a:.{digits}f}, "
+            f"improved {b:.{digits}f}.")
+    return Frame(pixels(figure), text)
+
+
+def curve_explorer() -> Explorer:
+    measured = ipywidgets.Dropdown(options=list(MEASURED), value="validation loss",
+                                   description="measured")
+    against = ipywidgets.ToggleButtons(options=list(AGAINST), description="against")
+    last = len(curve("original", "validation loss")[0])
+    first = ipywidgets.IntSlider(1, min=1, max=max(2, last - 4), description="from epoch")
+    stills = [{"measured": "training loss", "against": "epochs"},
+              {"measured": "validation loss", "against": "epochs"},
+              {"measured": "validation loss", "against": "multiply-adds"},
+              {"measured": "validation loss", "against": "minutes"}]
+    return Explorer(render_curves, stills, measured=measured, against=against, first=first)
+
+
+@styled
+def title() -> tuple[Figure, str]:
+    """The notebook's first picture, and what it shows."""
+    figure, axes = new_figure(1, 2, 10, 3.7)
+    panels = (("training loss", "the loss that training logs"),
+              ("validation loss", "the loss on fixed images with fixed masks"))
+    for axis, (measured, words) in zip(axes[0], panels, strict=True):
+        draw_curves(axis, measured)
+        (x, a), (_, b) = (curve(name, measured) for name in STYLES)
+        axis.fill_between(x, a, b, color=COLOURS[1], alpha=0.25, linewidth=0)
+        axis.set(title=words, xlabel="epoch", xticks=x)
+    low, high = (pick(axis.get_ylim()[i] for axis in axes[0]) for i, pick in ((0, min), (1, max)))
+    for axis in axes[0]:
+        axis.set_ylim(low, high)
+    axes[0, 0].legend()
+    figure.suptitle("the same two runs, measured twice")
+    return figure, ("Loss curves of two runs, original and improved, twice, on one scale: left the "
+                    "loss that training logs, right the loss on fixed images with fixed masks.")

@@ -1,0 +1,142 @@
+"""The recorded runs of original and improved that come with the package, and what they cost."""
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mae_lib.config import ADD_ONS, PretrainConfig
+from mae_lib.losses import total_loss
+from mae_lib.masking import num_visible_patches, training_mask_ratio
+from mae_lib.plots import COLOURS
+from mae_lib.results import Results
+from mae_lib.training.checkpoints import ASSETS
+from mae_lib.training.compute import multiply_adds
+
+STYLES = {"original": (COLOURS[0], "o-"), "improved": (COLOURS[1], "s--")}
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """A figure as (H, W, 3) uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@functools.cache
+def recorded() -> dict[str, list[dict]]:
+    """Records of original and improved, alike in everything else, one a seed: {name: records}.
+
+    Of several such comparisons among the results that come with the package, one with fine-tuning;
+    of these the one with most seeds, and then the one with the tuned recipe.
+    """
+    varied = {"seed", *(setting for changes in ADD_ONS.values() for setting in changes)}
+    found: dict[str, dict[str, dict]] = {}
+    for record in Results(ASSETS / "results.json").read():
+        if record["name"] in STYLES and "epochs" in record["measures"]:
+            same = {k: v for k, v in record["settings"].items() if k not in varied}
+            key = json.dumps([record["data"], record["device"], same], sort_keys=True)
+            by_name = found.setdefault(key, {name: {} for name in STYLES})
+            by_name[record["name"]][record["seed"]] = record
+    pairs = []
+    for by_name in found.values():
+        both = sorted(by_name["original"].keys() & by_name["improved"].keys())
+        pairs.append({name: [by_name[name][seed] for seed in both] for name in STYLES})
+
+    def rank(pair: dict[str, list[dict]]) -> tuple[bool, int, bool]:
+        runs = pair["original"]
+        whole = bool(runs) and all("ft" in run["measures"] for run in runs)
+        return whole, len(runs), bool(runs) and runs[0]["recipe"] == "tuned"
+
+    return max(pairs, key=rank)
+
+
+def about_records() -> str:
+    """On what the recorded runs were made, in two lines."""
+    record, seeds = recorded()["original"][0], len(recorded()["original"])
+    data, settings = record["data"], record["settings"]
+    return (f"{data['name']}, {data['unlabeled']:,} images of {data['pixels']} pixels, "
+            f"{settings['epochs']} epochs,\nbatch {settings['batch_size']}, peak learning rate "
+            f"{settings['lr']:g}, {seeds} seed{'s' * (seeds > 1)}, on {record['device']}")
+
+
+def settings_of(record: dict) -> PretrainConfig:
+    """The settings of a recorded run; it may have been made before some of them existed."""
+    known = {field.name for field in dataclasses.fields(PretrainConfig)}
+    epochs = record["measures"]["epochs"]
+    every_step = {"mask_ratio_holds": epochs[0]["step"]}  # as it was before there was a choice
+    given = {k: v for k, v in record["settings"].items() if k in known}
+    return PretrainConfig(**every_step | given)
+
+
+@functools.cache
+def prices(preset: str, img_size: int | None = None, patch_size: int | None = None,
+           decoder_depth: int | None = None) -> tuple[int, ...]:
+    """Multiply-adds of a training step, per image, with 0 … L visible patches.
+
+    A polynomial of second degree: attention compares all pairs of visible patches, and everything
+    else is done once for each patch. Three counts give it exactly.
+    """
+    cfg = PretrainConfig(preset=preset, img_size=img_size, patch_size=patch_size,
+                         decoder_depth=decoder_depth)
+    length = cfg.build_model().num_patches
+    known = 1, length // 2, length - 1
+    with torch.enable_grad():  # an explorer draws without gradients, but they are counted
+        counts = [multiply_adds(cfg, n) for n in known]
+    polynomial = np.polyfit(known, counts, 2)
+    return tuple(np.rint(np.polyval(polynomial, np.arange(length + 1))).astype(int).tolist())
+
+
+def price_of_steps(cfg: PretrainConfig, iters: int) -> np.ndarray:
+    """Multiply-adds of each step of a run with `iters` steps an epoch, for a whole batch."""
+    price = prices(cfg.preset, cfg.img_size, cfg.patch_size, cfg.decoder_depth)
+    ratios = [training_mask_ratio(step, iters, cfg) for step in range(cfg.epochs * iters)]
+    visible = [num_visible_patches(len(price) - 1, ratio) for ratio in ratios]
+    return np.array([price[n] for n in visible]) * cfg.batch_size
+
+
+def bytes_kept(cfg: PretrainConfig, batch_size: int = 2) -> float:
+    """What a step keeps for its backward pass, in float32, per image; weights do not count."""
+    model_alone, whole = (_saved_bytes(cfg, n) for n in (1, 1 + batch_size))
+    return (whole - model_alone) / batch_size
+
+
+def _saved_bytes(cfg: PretrainConfig, images: int) -> int:
+    sizes: dict[int, int] = {}
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        storage = x.untyped_storage()  # which views share
+        sizes[storage._cdata] = storage.nbytes()
+        return x
+
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        model = cfg.build_model()
+        x = torch.empty(images, 3, model.img_size, model.img_size)
+        loss = total_loss(model, model(x, cfg.mask_ratio, hidden_only=True), cfg)["loss"]
+    assert loss.requires_grad  # and alive until here, with all that it keeps
+    return sum(sizes.values())
+
+
+# What is drawn: (key of an epoch's record, digits after the point, whether more is better).
+MEASURED = {"training loss": ("loss", 4, False), "validation loss": ("val_loss", 4, False),
+            "masked PSNR, dB": ("val_psnr", 2, True),
+            "effective rank": ("effective_rank", 1, True)}
+AGAINST = {"epochs": "epochs", "multiply-adds": "multiply-adds, in 10¹²", "minutes": "minutes"}
+
+
+@functools.cache
+def curve(name: str, measured: str, against: str = "epochs") -> tuple[np.ndarray, np.ndarray]:
+    """A recorded curve, x and y at the end of each epoch; the mean over seeds."""
+    records = recorded()[name]
+    epochs = [record["measures"]["epochs"] for record in records]
+    y = np.mean([[e[MEASURED[measured][0]] for e in run] for run in epochs], axis=0)
+    if against == "epochs":
+        return np.array([e["epoch"] for e in epochs[0]], float), y
+    if against == "minutes":
+        return np.mean([[e["seconds"] / 60 for e in run] for run in epochs], axis=0), y
+    prices = price_of_steps(settings_of(records[0]), epochs[0][0]["step"])
+    return prices.reshape(len(epochs[0]), -1).sum(axis=1).cumsum() / 1e12, y

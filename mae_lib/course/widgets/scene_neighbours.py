@@ -1,0 +1,64 @@
+"""Generated scenes, and which of them are alike by raw pixels or by an encoder's features."""
+
+import functools
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import ImageColor
+from torch import Tensor
+
+from mae_lib import evaluate
+from mae_lib.data import scenes
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.training.checkpoints import load_shipped
+
+SIZE, BANK, QUERIES = 64, 150, 20  # pixels of a scene, scenes with labels, scenes that ask
+FEATURES = ("raw pixels", "untrained encoder", "original")
+
+
+@functools.cache
+def bank() -> tuple[Tensor, Tensor]:
+    """Scenes as uint8 (BANK + QUERIES, 3, SIZE, SIZE), and their labels."""
+    parts = [scenes.generate(split, 0, count, size=SIZE)
+             for split, count in (("train", BANK), ("test", QUERIES))]
+    return tuple(torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+
+
+@functools.cache
+def similarities(features: str) -> Tensor:
+    """Cosine of every scene that asks and every scene with a label, (QUERIES, BANK)."""
+    images, _ = bank()
+    if features == FEATURES[0]:
+        x = evaluate.pixel_features(images)
+    else:
+        model, _ = load_shipped("original")
+        if features == FEATURES[1]:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = MaskedAutoencoder(**model.config)
+        x = evaluate.extract_features(model, images, 64)
+    x = F.normalize(x, dim=1)
+    return x[BANK:] @ x[:BANK].T
+
+
+def framed(image: int, colour: str, zoom: int = 1) -> np.ndarray:
+    """A scene of the bank in a frame of this colour."""
+    pixels = bank()[0][image].permute(1, 2, 0).numpy().repeat(zoom, 0).repeat(zoom, 1)
+    frame = np.empty((len(pixels) + 8, len(pixels) + 8, 3), np.uint8)
+    frame[:] = ImageColor.getrgb(colour)
+    frame[4:-4, 4:-4] = pixels
+    return frame
+
+
+def agreement(features: str, k: int) -> tuple[float, float, float, float]:
+    """What scenes have in common with their k nearest: the difference of their mean colours (0 to
+    1), and the shares of the same shape, texture and class. "any scene": with all of the bank."""
+    images, labels = bank()
+    ids = (similarities(features).topk(k).indices if features in FEATURES
+           else torch.arange(BANK).expand(QUERIES, -1))  # (QUERIES, k)
+    colours = images.float().mean(dim=(2, 3)) / 255
+    distance = (colours[BANK:, None] - colours[ids]).norm(dim=2).mean()
+    mine, theirs = labels[BANK:, None], labels[ids]
+    same = [(mine // 2 == theirs // 2), (mine % 2 == theirs % 2), mine == theirs]
+    return float(distance), *(float(s.double().mean()) for s in same)

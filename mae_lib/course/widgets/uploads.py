@@ -1,0 +1,65 @@
+"""Photographs that a learner brings: whatever the file holds, a picture or one clear sentence."""
+
+import io
+import re
+import warnings
+
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from mae_lib.data.sources import centre_square
+
+MAX_PIXELS = 50_000_000  # to decode: 150 MB in RGB
+# No others: for some, such as EPS, Pillow starts another program.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+
+def decode_upload(content: bytes, size: int) -> Tensor:
+    """The centre of an image file, uint8 (3, size, size) in RGB, upright; an animation's first.
+
+    Raises ValueError with one sentence for anything else than an image of sensible size.
+    """
+    if not content:
+        raise ValueError("The file is empty: choose another one.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures: they are judged here
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at an eighth
+                pixels = image.width * image.height
+                if pixels <= MAX_PIXELS:
+                    image = on_white(ImageOps.exif_transpose(image))
+                    return torch.from_numpy(centre_square(image, size).copy())
+    except UnidentifiedImageError:
+        raise ValueError("This is not a picture, or none that can be read here: use JPEG, PNG, "
+                         "WebP or GIF, and export a phone's HEIC as JPEG.") from None
+    except Image.DecompressionBombError:
+        pixels = 2 * Image.MAX_IMAGE_PIXELS
+    except MemoryError:
+        raise ValueError("The picture does not fit into the memory: make it smaller.") from None
+    except Exception as error:  # damaged files make Pillow raise almost anything
+        raise ValueError(f"The picture is cut off or damaged ({type(error).__name__}): fetch it "
+                         "again, or choose another one.") from None
+    raise ValueError(f"The picture has {pixels / 1e6:,.0f} million pixels or more, and "
+                     f"{MAX_PIXELS / 1e6:.0f} million are decoded at the most: make it smaller.")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Transparent pictures on white paper: what lies behind the transparent is often black."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def uploaded(value) -> list[tuple[str, bytes]]:
+    """Name and content of the files in a FileUpload's value: ipywidgets 7 has a dict, 8 a tuple."""
+    if isinstance(value, dict):
+        value = [{"name": name, **file} for name, file in value.items()]
+    return [(file["name"], bytes(file["content"])) for file in value]
+
+
+def safe_name(name: str) -> str:
+    """A file's name as it may be shown: no path, no markup, not long."""
+    return re.sub(r"[^\w .()-]+", "_", re.split(r"[/\\]", name)[-1])[-40:] or "upload"

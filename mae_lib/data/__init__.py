@@ -1,0 +1,1 @@
+"""Images to learn from: their sources, the cache of decoded ones, augmentation on the device."""

@@ -1,0 +1,101 @@
+"""Several processes that train as one, started by torchrun: each takes its share of every batch.
+
+In a single process every function here does nothing, so that the training code has one form.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def join(device: torch.device) -> torch.device:
+    """Meet the other processes, if torchrun started this one, and return this one's own device.
+
+    Raises ValueError for more processes than GPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return device
+    if device.type == "cuda":
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= gpus:
+            raise ValueError(f"This machine has {gpus} GPUs: use --nproc-per-node {gpus} at most.")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(days=1))  # the first may have to download
+    return device
+
+
+def leave() -> None:
+    """Undo `join`."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and shows progress."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def share(batch_size: int) -> slice:
+    """Which rows of every batch are this process's.
+
+    Raises ValueError if the processes cannot share them equally.
+    """
+    count = world_size()
+    if batch_size % count:
+        raise ValueError(f"A batch of {batch_size} cannot be shared equally by {count} processes.")
+    first = dist.get_rank() * batch_size // count if count > 1 else 0
+    return slice(first, first + batch_size // count)
+
+
+def average(x: Tensor) -> Tensor:
+    """The mean over processes, without gradient."""
+    if world_size() == 1:
+        return x.detach()
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def gather(x: Tensor) -> Tensor:
+    """The rows of all processes, (B, …) → (processes · B, …).
+
+    A gradient reaches this process's own rows alone. It is made as many times larger as there are
+    processes, since DistributedDataParallel will average over them.
+    """
+    count = world_size()
+    if count == 1:
+        return x
+    parts = [torch.empty_like(x) for _ in range(count)]
+    dist.all_gather(parts, x.detach().contiguous())
+    parts[dist.get_rank()] = x + (count - 1) * (x - x.detach())  # the value is x
+    return torch.cat(parts)
+
+
+def broadcast_from_first(value):
+    """What the first process gave, in every process."""
+    box = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(box)
+    return box[0]
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """The first process runs the block while the others wait, who then find what it left."""
+    if not is_first():
+        dist.barrier()
+    yield
+    if is_first() and world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,146 @@
+"""What the machine offers: device, precision, memory allocator, reproducible randomness."""
+
+import ctypes
+import functools
+import platform
+import time
+from collections.abc import Callable
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+class RNG(IntEnum):
+    """The independent streams of random numbers; see `generator`."""
+
+    ORDER = 0
+    CROP_AND_MASK = 1
+    WEIGHTS = 2
+    VALIDATION = 3
+    RATIOS = 4
+    FINE_TUNE = 10
+    SPLIT = 11
+    TEST_MASKS = 12
+    FOLDS = 13
+    LABELS = 14
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device by name; "auto" takes a GPU where there is one.
+
+    Raises ValueError for an unknown device or a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"Unknown device {name!r}; use auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"No CUDA GPU is available here as {name!r}: choose --device cpu, or in "
+                         "Colab select Runtime → Change runtime type → T4 GPU.")
+    return device
+
+
+def pick_precision(device: torch.device, name: str = "auto") -> str:
+    """The precision of matrix products: "fp32", "bf16" or "fp16".
+
+    "auto" takes bf16 on GPUs that have it natively (compute capability 8.0 and up; a T4 only
+    emulates it), fp16 on older ones, and on a CPU bf16 where a short measurement finds it faster:
+    having the instructions does not yet mean that they are.
+    """
+    if name != "auto":
+        if name not in PRECISIONS:
+            raise ValueError(f"Unknown precision {name!r}; use auto, {', '.join(PRECISIONS)}.")
+        if name == "fp16" and device.type != "cuda":
+            raise ValueError("Precision fp16 needs a CUDA GPU; use bf16 or fp32 on a CPU.")
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    if device.type == "cpu" and _product_seconds(torch.bfloat16) * 1.2 < _product_seconds():
+        return "bf16"
+    return "fp32"
+
+
+def _product_seconds(dtype: torch.dtype = torch.float32) -> float:
+    a, b = torch.ones(2048, 192, dtype=dtype), torch.ones(192, 768, dtype=dtype)
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A context in which matrix products run at `precision`."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    enabled = precision != "fp32"
+    return torch.autocast(device.type, dtype=dtype if enabled else torch.bfloat16, enabled=enabled)
+
+
+def generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A random generator that depends on `numbers` (seed, RNG, step, …) alone.
+
+    Nothing random in this package carries state from one step to the next, so a resumed run draws
+    what an uninterrupted one would have.
+    """
+    # SeedSequence takes no notice of zeros at the end; the length keeps (3,) and (3, 0) apart.
+    seed = np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
+
+
+def reuse_freed_memory() -> None:
+    """Ask glibc to keep freed memory instead of returning it to the system after every tensor.
+
+    A training step frees and allocates the same large tensors again and again; on a CPU a third of
+    its time can go into page faults. Other C libraries are left alone.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        m_trim_threshold, m_mmap_max = -1, -4
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def explain_full_memory(function: Callable) -> Callable:
+    """`function`, but where the GPU or the machine has too little memory it ends in one sentence.
+
+    That is a MemoryError.
+    """
+
+    @functools.wraps(function)
+    def explained(*arguments, **named):
+        try:
+            return function(*arguments, **named)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Not inside `except`: notebooks keep the last error, and it would keep what it came from,
+        # with every tensor that was alive there.
+        raise MemoryError(
+            "There is not enough memory: lower batch_size, or take a smaller preset or img_size; "
+            "what was saved is kept."
+        )
+
+    return explained
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether it does, or what happened before it: a broken CUDA graph is reported last."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")  # a GPU; Linux; Windows
+    return error is not None and (
+        any(word in str(error) for word in words) or is_out_of_memory(error.__context__))
+
+
+def describe(device: torch.device) -> dict[str, str | int]:
+    """Device and versions, for the record of a result."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        threads = torch.get_num_threads()
+        name = f"{platform.machine()} CPU, {threads} thread{'s' * (threads > 1)}"
+    return {"device": name, "python": platform.python_version(), "torch": torch.__version__}

@@ -1,0 +1,65 @@
+"""Which images make up the batch of a step, and how they get to the device."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from mae_lib.runtime import distributed, hardware
+from mae_lib.runtime.hardware import RNG
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(n: int, seed: int, turn: int, device: torch.device) -> Tensor:
+    generator = hardware.generator(seed, RNG.ORDER, turn)  # on the CPU: the same everywhere
+    return torch.randperm(n, generator=generator).to(device)
+
+
+def batch_indices(
+    n: int, batch_size: int, step: int, seed: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Which of n images make up the batch at `step`: (batch_size,).
+
+    Batches are cut from an endless row of shuffled passes over the data, so that all are full and
+    each image is seen once in a pass.
+    """
+    place, stop, parts = step * batch_size, (step + 1) * batch_size, []
+    while place < stop:
+        turn, i = divmod(place, n)
+        parts.append(_shuffled(n, seed, turn, torch.device(device))[i : i + stop - place])
+        place += len(parts[-1])
+    return torch.cat(parts)
+
+
+def on_device(images: Tensor, device: torch.device) -> Tensor:
+    """Images moved to a GPU if they fit into half of what is free there, else as they are."""
+    if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return images
+    return images.to(device)
+
+
+def read_ahead(read: Callable[[int], Tensor], step: int) -> Iterator[Tensor]:
+    """read(step), read(step + 1), …, each begun by a thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(read, step)
+        for following in itertools.count(step + 1):
+            batch, pending = pending.result(), pool.submit(read, following)
+            yield batch
+
+
+def batches(
+    images: Tensor, batch_size: int, seed: int, step: int, device: torch.device
+) -> Iterator[Tensor]:
+    """This process's share of the batch at `step`, the next one, and so on, on `device`."""
+    share = distributed.share(batch_size)
+
+    def read(step: int) -> Tensor:
+        return images[batch_indices(len(images), batch_size, step, seed, images.device)[share]]
+
+    if images.device.type == device.type:
+        yield from map(read, itertools.count(step))
+    for batch in read_ahead(lambda step: read(step).pin_memory(), step):
+        yield batch.to(device, non_blocking=True)

@@ -1,0 +1,151 @@
+"""Saving and loading: training checkpoints, finished weights, and the official ones.
+
+Nothing here unpickles code: weights are safetensors, or read by `torch.load(weights_only=True)`.
+Every file is written under a temporary name and renamed, so that a kill leaves the old one whole.
+"""
+
+import argparse
+import errno
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mae_lib.model import PRESETS, MaskedAutoencoder
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+@contextmanager
+def explain_full_disk(path: Path):
+    """Raise OSError with one sentence where there is no room to write `path`."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        words = ("No space left", "file write failed", "enforce fail")  # of torch and safetensors
+        if not full and not any(word in str(error) for word in words):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"The disk is full: {path.name} could not be written, any earlier one is intact; "
+            f"free some space and run the same command again",
+            str(path.parent),
+        ) from None
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(temporary_path)`, then put the file in place of `path` in one step.
+
+    Raises OSError with one sentence when the disk is full; the previous file is then intact.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with explain_full_disk(path):
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, state: dict) -> None:
+    """Write a training state (tensors, numbers, strings, dicts and lists of them)."""
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_checkpoint(path: Path) -> dict:
+    """Read a training state. Raises ValueError if the file is damaged or something else."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable checkpoint ({type(error).__name__}): it is "
+                         "damaged, or holds more than tensors. If a run of yours wrote it, delete "
+                         "it to start over.") from None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}, not a checkpoint.")
+    return state
+
+
+def save_weights(path: Path, model: MaskedAutoencoder, **facts) -> None:
+    """Write a model as safetensors, its sizes and any `facts` (JSON values) in the header."""
+    # One entry: safetensors writes several in an order of its own, another one every time.
+    metadata = {"mae_lib": json.dumps({"config": model.config, "facts": facts})}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def load_weights(path: Path) -> tuple[MaskedAutoencoder, dict]:
+    """Read what `save_weights` wrote: the model, in float32 and eval mode, and the facts.
+
+    Raises FileNotFoundError, or ValueError with one sentence for a damaged or foreign file.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There are no weights at {path}.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}).") from None
+    try:
+        about = json.loads(metadata["mae_lib"])
+        model = MaskedAutoencoder(**about["config"])
+        model.load_state_dict(tensors)
+        return model.eval(), about["facts"]
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{path} does not hold weights that mae_lib has written.") from None
+
+
+def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
+    """The weights that come with the package, "original" or "improved": see assets/README.md.
+
+    Raises ValueError for another name or a file that is not what was shipped.
+    """
+    shipped = json.loads((ASSETS / "weights.json").read_text("utf-8"))
+    if name not in shipped:
+        raise ValueError(f"No weights {name!r} come with mae_lib; there are {', '.join(shipped)}.")
+    path = ASSETS / f"{name}.safetensors"
+    if not path.exists() or checksum(path) != shipped[name]:
+        state = "is damaged" if path.exists() else "is missing"
+        raise ValueError(f"{path} {state}: install mae_lib again, or run git checkout on it.")
+    return load_weights(path)
+
+
+def checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_official(path: Path) -> MaskedAutoencoder:
+    """Read a checkpoint of the official code (github.com/facebookresearch/mae).
+
+    The sizes are recognised from the shapes. Raises ValueError for an encoder-only checkpoint,
+    whose reconstructions would be noise, and for sizes that no preset has.
+    """
+    with torch.serialization.safe_globals([argparse.Namespace]):  # the official code's settings
+        state = load_checkpoint(path)
+    state = state.get("model", state)
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError(f"{path} is no checkpoint of the official code: those hold their weights "
+                         "alone, or under 'model'.")
+    if "patch_embed.proj.weight" in state and "decoder_pred.weight" not in state:
+        raise ValueError(f"{path} holds an encoder without its decoder, which would reconstruct "
+                         "noise; use the mae_visualize_* checkpoint, which has both.")
+    for name in PRESETS:
+        with torch.device("meta"):  # sizes without memory
+            shapes = MaskedAutoencoder.from_preset(name).state_dict()
+        if {k: v.shape for k, v in shapes.items()} == {k: v.shape for k, v in state.items()}:
+            model = MaskedAutoencoder.from_preset(name)
+            model.load_state_dict(state)
+            return model.eval()
+    raise ValueError(f"{path} has sizes that no preset has; the presets are {', '.join(PRESETS)}.")

@@ -1,0 +1,163 @@
+"""One training step: crop, mask, reconstruct, update the weights.
+
+All that is random in a step is drawn beforehand, from (seed, step) alone. The step itself only
+computes, and never waits for the device, so that a GPU can record it and play it again.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mae_lib.config import PretrainConfig
+from mae_lib.data.augment import crop, random_crops
+from mae_lib.losses import total_loss
+from mae_lib.masking import num_visible_patches
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.runtime import distributed, hardware
+from mae_lib.runtime.hardware import RNG
+from mae_lib.training.optim import adamw, set_learning_rate
+
+
+class TrainStep:
+    """A model in training: called once a step, with this process's share of a batch.
+
+    Holds the optimizer and, for fp16, the loss scale. `cfg.precision` is not "auto".
+    """
+
+    def __init__(self, model: MaskedAutoencoder, cfg: PretrainConfig):
+        self.model, self.cfg = model, cfg
+        self.device = next(model.parameters()).device
+        self.optimizer = adamw(model, cfg.weight_decay)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
+        self.cast = hardware.autocast(self.device, cfg.precision)
+        self.forward = model
+        # The raw Laplacian reads predictions for visible patches, which nothing else needs.
+        self.hidden_only = not (cfg.lambda_freq and cfg.freq_form == "raw")
+        if distributed.world_size() > 1:  # averages gradients while they are computed
+            self.forward = DistributedDataParallel(model, gradient_as_bucket_view=True)
+
+    def __call__(
+        self, images: Tensor, step: int, lr: float, mask_ratio: float
+    ) -> dict[str, Tensor]:
+        """Do step number `step` on uint8 images (B, 3, H, W) that lie on the device.
+
+        Returns the loss terms over all processes, as scalars without gradient on the device.
+        """
+        set_learning_rate(self.optimizer, lr)
+        crops, noise = self.draw(step, images.shape[-2:])
+        num_visible = num_visible_patches(self.model.num_patches, mask_ratio)
+        return self.compute(images, crops, noise, num_visible)
+
+    def draw(self, step: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Crops (5, B) of images of this size, and mask noise (B, L), for this process's share.
+
+        Every process draws for the whole batch: their number does not change what is trained.
+        """
+        cfg, n = self.cfg, self.cfg.batch_size
+        generator = hardware.generator(cfg.seed, RNG.CROP_AND_MASK, step, device=self.device)
+        crops = random_crops(n, *size, (cfg.crop_scale, 1.0), generator)
+        noise = torch.rand(n, self.model.num_patches, generator=generator, device=self.device)
+        share = distributed.share(n)
+        return crops[:, share], noise[share]
+
+    def compute(
+        self, images: Tensor, crops: Tensor, noise: Tensor, num_visible: int
+    ) -> dict[str, Tensor]:
+        """The step as a function of tensors alone."""
+        x = crop(images, self.model.img_size, crops)
+        with self.cast:
+            output = self.forward(x, num_visible=num_visible, noise=noise,
+                                  hidden_only=self.hidden_only)
+        terms = total_loss(self.model, output, self.cfg)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(terms["loss"]).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        values = distributed.average(torch.stack(list(terms.values())))
+        return dict(zip(terms, values.unbind(), strict=True))
+
+    def state_dict(self) -> dict:
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        # Groups hold settings, which are cfg's, and the learning rate, which lies on the device.
+        groups = self.optimizer.state_dict()["param_groups"]
+        # A copy: the optimizer would go on to change the moments in `state` itself.
+        moments = copy.deepcopy(state["optimizer"]["state"])
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+
+
+class RecordedStep(TrainStep):
+    """A TrainStep that a GPU records, once for each number of visible patches, and plays again.
+
+    A small model's step is hundreds of short kernels: Python takes longer to launch them one by one
+    than the GPU to run them. A recording (a CUDA graph) launches them all at once. Its kernels are
+    those of the plain step, and so are its results.
+    """
+
+    PLAIN_STEPS = 3  # at each length, before recording: CUDA's libraries prepare themselves in them
+
+    def __init__(self, model: MaskedAutoencoder, cfg: PretrainConfig):
+        super().__init__(model, cfg)
+        self.inputs: list[Tensor] = []
+        self.plain_steps: dict[int, int] = {}
+        self.recordings: dict[int, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
+        self.stream = torch.cuda.Stream(self.device)
+        self.memory = torch.cuda.graph_pool_handle()  # shared: one recording plays at a time
+
+    def compute(
+        self, images: Tensor, crops: Tensor, noise: Tensor, num_visible: int
+    ) -> dict[str, Tensor]:
+        new = [images, crops, noise]
+        if not self.inputs:  # a recording reads its inputs from where they were when it was made
+            self.inputs = [torch.empty_like(x) for x in new]
+        for mine, x in zip(self.inputs, new, strict=True):
+            mine.copy_(x)
+        if num_visible not in self.recordings:
+            done = self.plain_steps[num_visible] = self.plain_steps.get(num_visible, 0) + 1
+            if done <= self.PLAIN_STEPS or not self._record(num_visible):
+                return self._on_side_stream(num_visible)
+        graph, terms = self.recordings[num_visible]
+        graph.replay()
+        return {name: term.clone() for name, term in terms.items()}
+
+    def _on_side_stream(self, num_visible: int) -> dict[str, Tensor]:
+        # Recording happens beside the main stream; what is prepared for it must be there too.
+        main = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(main)
+        with torch.cuda.stream(self.stream):
+            terms = super().compute(*self.inputs, num_visible)
+        main.wait_stream(self.stream)
+        return terms
+
+    def _record(self, num_visible: int) -> bool:
+        """Whether a recording could be made; where not, plain steps do the same more slowly."""
+        graph, scaler = torch.cuda.CUDAGraph(), copy.deepcopy(self.scaler)
+        try:
+            # "thread_local": another thread may pin the next batch's memory meanwhile.
+            with torch.cuda.graph(graph, self.memory, self.stream, "thread_local"):
+                terms = super().compute(*self.inputs, num_visible)
+        except RuntimeError as error:
+            if hardware.is_out_of_memory(error):
+                raise
+            print(f"This GPU cannot record steps ({error}): training goes on without, more slowly.")
+            self.PLAIN_STEPS, self.scaler = math.inf, scaler
+            for name in ("grad_scale", "found_inf"):  # what a step that broke off has left
+                vars(self.optimizer).pop(name, None)
+            return False
+        self.recordings[num_visible] = graph, terms
+        return True
+
+
+def fastest_step(model: MaskedAutoencoder, cfg: PretrainConfig) -> TrainStep:
+    """The step in its fastest form: recorded on one GPU, plain on a CPU or several GPUs."""
+    device = next(model.parameters()).device
+    alone = distributed.world_size() == 1
+    return (RecordedStep if device.type == "cuda" and alone else TrainStep)(model, cfg)

@@ -1,0 +1,331 @@
+"""Google Colab: explorers and setup cells on what it has installed, and addresses and badges.
+
+The older packages lie in a folder of their own, which only the kernels of these tests look into
+first. It is filled once, from the package index, and kept in the virtual environment.
+"""
+
+import json
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from test_project import COLAB, PYPROJECT, tracked_files
+
+from mae_lib.course.widgets import VIEW
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parents[1]
+sys.path.insert(0, str(ROOT / "notebooks"))
+import colab  # noqa: E402
+
+FOLDER = Path(sys.prefix) / ".colab"
+WHEELS = FOLDER / "wheels"  # what pip needs to build ours
+TOOLS = PYPROJECT["build-system"]["requires"]
+OLDER = {"ipywidgets": COLAB["ipywidgets"], "ipykernel": COLAB["ipykernel"], "ipython": "7.34.0"}
+# What these need and newer ones no longer do.
+HELPERS = ["decorator==4.4.2", "backcall==0.2.0", "pickleshare==0.7.5", "ipython_genutils==0.2.0"]
+if sys.version_info < (3, 13):  # Colab has built its own for later ones
+    OLDER["numpy"] = COLAB["numpy"]
+
+# Moves every control to both ends as a page does: by a message about the state that has changed.
+CODE = """
+import sys, IPython, ipykernel, ipywidgets, numpy
+print("ipywidgets", ipywidgets.__version__, "ipykernel", ipykernel.__version__,
+      "ipython", IPython.__version__, "numpy", numpy.__version__)
+sys.path.insert(0, {tests!r})
+from test_widgets import MAKERS, ends
+for module, make in MAKERS:
+    explorer = make()
+    display(explorer)
+    for name, control in explorer.controls.items():
+        before, choice = explorer.frame, hasattr(control, "options")
+        for i, value in zip((0, -1), ends(control)):
+            if choice:
+                control.set_state({{"index": range(len(control.options))[i]}})
+            elif "value" in control.keys:
+                control.set_state({{"value": value}})
+            else:
+                control.value = value
+            assert explorer.values[name] == value, (make, name, value)
+        assert explorer.frame is not before and explorer.caption.value == explorer.frame.text
+    print(module.__name__, make.__name__, "moves")
+"""
+
+
+# ---------------------------------------------------------------- explorers
+
+
+@pytest.fixture(scope="module")
+def older():
+    """The folder of older packages, filled if it is not."""
+    wanted = [f"{name}=={version}" for name, version in OLDER.items()] + HELPERS
+    contents = "\n".join(wanted + TOOLS)
+    note = FOLDER / "installed.txt"
+    if not note.exists() or note.read_text() != contents:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        both = ["install", "--target", FOLDER, *wanted], ["download", "--dest", WHEELS, *TOOLS]
+        for words in both:
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", *words, "--quiet", "--no-deps",
+                 "--only-binary=:all:", "--disable-pip-version-check"],
+                capture_output=True, text=True, timeout=300)
+            if done.returncode:
+                shutil.rmtree(FOLDER, ignore_errors=True)
+                said = done.stderr.strip()[-200:]
+                pytest.skip(f"Colab's packages could not be installed: {said}")
+        note.write_text(contents)
+    return FOLDER
+
+
+def test_every_explorer_is_shown_and_moves_under_colabs_packages(older):
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(CODE.format(tests=str(TESTS)))])
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3")
+    client.execute(env={**os.environ, "PYTHONPATH": str(older), "MPLBACKEND": "Agg",
+                        "PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PREFER_ENV_PATH": "1"})
+    outputs = notebook.cells[0].outputs
+    text = "".join(output.text for output in outputs if output.output_type == "stream")
+    for name, version in OLDER.items():
+        assert f"{name} {version}" in text
+    shown = [output.data for output in outputs if output.output_type == "display_data"]
+    assert len(shown) == text.count("moves") > 10
+    for data in shown:
+        assert data[VIEW]["model_id"] and data["image/png"] and "[explorer" in data["text/plain"]
+
+
+AFTER_A_RESTART = """
+import IPython
+from IPython.core.interactiveshell import InteractiveShell
+from mae_lib import course
+shell = InteractiveShell.instance()
+shell.run_cell("from mae_lib import course; course.start()")
+shell.run_cell("model(images)")
+shell.run_cell("def f():\\n    y = z\\n    z = 1\\nf()")
+print("IPython", IPython.__version__)
+"""
+
+
+@pytest.mark.parametrize("packages", ["ours", "Colab's"])
+def test_a_cell_that_needs_those_above_says_so(packages, older):
+    """Setup alone was run again, then some cell further down."""
+    env = {**os.environ, "PYTHONPATH": str(older) if packages == "Colab's" else ""}
+    command = [sys.executable, "-c", AFTER_A_RESTART]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert (f"IPython {OLDER['ipython']}" in said) == (packages == "Colab's")
+    first, second = re.findall(r"(?:Unbound)?(?:Local|Name)Error[^:\n]*: (.*)", said)
+    assert first.startswith("name 'model' is not defined: if a cell above makes it, that cell has "
+                            "not run since the kernel started; ")
+    assert "'z'" in second and "cell" not in second
+
+
+# ---------------------------------------------------------------- badges and addresses
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory):
+    """This checkout as a repository at a local address, prepared for Colab."""
+    folder = tmp_path_factory.mktemp("github") / "jane-doe" / "mae"
+    for path in tracked_files():
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    readme = folder / "README.md"
+    if colab.MARK not in readme.read_text("utf-8"):
+        readme.write_text(f"{colab.MARK}\n{readme.read_text('utf-8')}", "utf-8")
+    prepare(folder, "jane-doe/mae")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "--quiet", "-m", "x")
+    return folder
+
+
+def git(folder, *words):
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def prepare(folder, address, branch="main"):
+    return colab.prepare_all(folder / "notebooks", *colab.parse(address, branch))
+
+
+def texts(folder):
+    patterns = ("notebooks/*.ipynb", "notebooks/py/*", "README.md")
+    paths = [path for pattern in patterns for path in folder.glob(pattern)]
+    return {str(path.relative_to(folder)): path.read_text("utf-8") for path in paths}
+
+
+@pytest.fixture
+def copy(fork, tmp_path):
+    for name in ("notebooks", "notebooks/py"):
+        shutil.copytree(fork / name, tmp_path / name, dirs_exist_ok=True)
+    shutil.copy(fork / "README.md", tmp_path)
+    return tmp_path
+
+
+def test_badges_and_addresses_change_nothing_else_and_can_be_changed_and_taken_out(copy):
+    jane = texts(copy)
+    assert prepare(copy, "https://github.com/jane-doe/mae.git") == []
+    assert len(prepare(copy, "")) == len(jane)
+    plain = texts(copy)
+    assert not any("colab-badge" in text or "jane-doe" in text for text in plain.values())
+    assert len(prepare(copy, "lab/mae", "v1/x")) == len(jane)
+    other = texts(copy)
+    for name, text in other.items():
+        assert "jane-doe" not in text
+        assert text.replace("lab/mae/blob/v1/x", "jane-doe/mae/blob/main").replace(
+            "lab/mae@v1/x", "jane-doe/mae") == jane[name]
+    for name, text in jane.items():
+        page = "00_start_here" if name == "README.md" else Path(name).stem
+        address = f"colab.research.google.com/github/jane-doe/mae/blob/main/notebooks/{page}.ipynb"
+        assert text.count("colab-badge.svg") == text.count(address) == 1
+        assert ('REPO = "jane-doe/mae"' in text.replace("\\", "")) == (name != "README.md")
+        added = len(text.splitlines()) - len(plain[name].splitlines())
+        assert added == 2, "a badge and an empty line"
+    prepare(copy, "jane-doe/mae")
+    assert texts(copy) == jane
+
+
+def test_prepared_notebooks_keep_outputs_and_agree_with_their_pairs(copy):
+    import build
+
+    for path in copy.glob("notebooks/*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        stored = nbformat.read(ROOT / "notebooks" / path.name, as_version=4)
+        assert build.paired_text(notebook) == (copy / f"notebooks/py/{path.stem}.py").read_text()
+        for cell in (*notebook.cells, *stored.cells):
+            cell.source = ""
+        assert notebook == stored
+
+
+@pytest.mark.parametrize("address, branch, words", [
+    ("mae", "main", "REPO is owner/name, as in github.com/owner/name, not 'mae'."),
+    ("jane doe/mae", "main", "not 'jane doe/mae'."),
+    ("https://gitlab.com/jane/mae", "main", "REPO is owner/name"),
+    ("jane/mae/tree/main", "main", "REPO is owner/name"),
+    ("jane/mae", "no such", "BRANCH is the name of a branch, such as main, not 'no such'."),
+])
+def test_a_wrong_address_is_explained_in_one_sentence(address, branch, words):
+    with pytest.raises(ValueError) as error:
+        colab.parse(address, branch)
+    assert words in str(error.value) and str(error.value).count(". ") == 0
+
+
+@pytest.mark.parametrize("address", ["a-b/c.d_e", "https://github.com/a-b/c.d_e",
+                                     "https://github.com/a-b/c.d_e/", "a-b/c.d_e.git"])
+def test_an_address_may_be_that_of_a_page(address):
+    assert colab.parse(address) == ("a-b/c.d_e", "main")
+
+
+# ---------------------------------------------------------------- the setup cell
+
+
+class Machine(NamedTuple):
+    """An environment like Colab's: its packages, and all of ours but mae_lib."""
+
+    folder: Path
+    env: dict
+
+    @property
+    def packages(self):
+        return next(self.folder.glob("lib/python*/site-packages"))
+
+    def run(self, *sources):
+        """What the cells print, in a new kernel."""
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        place = {"metadata": {"path": str(self.folder)}}  # not here, where mae_lib is
+        client = NotebookClient(notebook, timeout=300, kernel_name="colab", resources=place)
+        client.execute(env=self.env)
+        return ["".join(o.text for o in cell.outputs) for cell in cells]
+
+
+@pytest.fixture(scope="module")
+def machine(older, fork, tmp_path_factory):
+    """Where github.com is a folder of this machine."""
+    folder = tmp_path_factory.mktemp("colab") / "machine"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    found = Machine(folder, {})
+    ours = folder / "ours"
+    ours.mkdir()
+    for path in Path(site.getsitepackages()[0]).iterdir():
+        if not path.name.startswith(("mae_lib", "__editable__")):
+            (ours / path.name).symlink_to(path)
+    (found.packages / "colab.pth").write_text(f"{older}\n{ours}\n")
+    stand_in = found.packages / "google" / "colab"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").touch()
+    spec = folder / "share/jupyter/kernels/colab/kernel.json"
+    spec.parent.mkdir(parents=True)
+    python = str(folder / "bin" / "python")
+    command = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": command, "display_name": "Colab", "language": "python"}))
+    local = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_VALUE_0": "https://github.com/",
+             "GIT_CONFIG_KEY_0": f"url.{fork.parents[1].as_uri()}/.insteadOf"}
+    found.env.update(os.environ, **local, PYTHONPATH="", PYDEVD_DISABLE_FILE_VALIDATION="1",
+                     PIP_NO_INDEX="1", PIP_FIND_LINKS=str(WHEELS),  # and no other package
+                     PIP_DISABLE_PIP_VERSION_CHECK="1",
+                     MAE_LIB_LEVEL="smoke", CUDA_VISIBLE_DEVICES="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder / "share" / "jupyter"))
+        yield found
+
+
+VERSIONS = """
+import IPython, ipykernel, ipywidgets, numpy, torch, torchvision
+for module in (IPython, ipykernel, ipywidgets, numpy, torch, torchvision):
+    print(module.__name__.lower(), module.__version__, module.__file__)
+"""
+ORIGIN = """
+import mae_lib, importlib.metadata
+print(mae_lib.__file__)
+print(importlib.metadata.distribution("mae_lib").read_text("direct_url.json"))
+"""
+
+
+def setups(folder):
+    """The setup cell of every notebook."""
+    for path in sorted(folder.glob("notebooks/[0-9]*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        yield next(cell.source for cell in cells if cell.cell_type == "code")
+
+
+def test_every_setup_cell_installs_the_course_from_its_address_once(fork, machine):
+    colab_module = "import google.colab"
+    every = list(setups(fork))
+    assert len(set(every)) == 1, "each that differs would have to install on a fresh machine"
+    broken = every[0].replace("jane-doe", "nobody")
+    with pytest.raises(CellExecutionError) as stopped:
+        machine.run(colab_module, broken)
+    assert "mae_lib is not installed. On Colab, see that REPO above" in str(stopped.value)
+    assert not (machine.packages / "mae_lib").exists()
+
+    before, _, first, again, after, origin = machine.run(
+        VERSIONS, colab_module, every[0], every[0], VERSIONS, ORIGIN)
+    assert first.splitlines()[-1].startswith("Ready on cpu, run level smoke")
+    assert again == first.splitlines()[-1] + "\n"  # and nothing of pip
+    assert after == before
+    for name, version in OLDER.items():
+        assert f"{name} {version} {FOLDER}" in before
+    place, address = origin.splitlines()
+    assert Path(place).is_relative_to(machine.packages)
+    address = json.loads(address)
+    assert address["url"] == "https://github.com/jane-doe/mae"
+    assert address["vcs_info"]["commit_id"] == git(fork, "rev-parse", "HEAD")
+
+    cells = [cell for source in every for cell in (source, source)]  # after a restart
+    assert machine.run(colab_module, *cells)[1:] == len(cells) * [again]
+    whole = {path.relative_to(fork) for path in fork.glob("mae_lib/**/*") if path.is_file()}
+    assert {path for path in whole if not same(fork / path, machine.packages / path)} == set()
+
+
+def same(a, b):
+    return b.is_file() and a.read_bytes() == b.read_bytes()

@@ -1,0 +1,105 @@
+"""Checks explain plausible wrong answers; see test_notebooks.py for solutions and stubs.
+
+Wrong answers are in tests/course/wrong_answers/NOTEBOOK.py: a dict from the check's name to
+pairs of a wrong answer, as source code that defines the function or value of that name, and words
+that the explanation must contain.
+"""
+
+import importlib
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from mae_lib.course import exercises
+
+FOLDER = Path(__file__).parent / "wrong_answers"
+WRONG = {
+    (path.stem, name): pairs
+    for path in sorted(FOLDER.glob("*.py"))
+    for name, pairs in runpy.run_path(str(path))["WRONG"].items()
+}
+CASES = [(*key, *pair) for key, pairs in WRONG.items() for pair in pairs]
+
+
+@pytest.mark.parametrize("notebook, name, answer, words", CASES)
+def test_a_wrong_answer_is_explained(notebook, name, answer, words, capsys):
+    check = getattr(importlib.import_module(f"mae_lib.course.exercises.{notebook}"), name)
+    scope = {"torch": torch}
+    exec(answer, scope)
+    check(scope[name])
+    said = capsys.readouterr().out
+    assert said.startswith("✗ ") and words in said, said
+    assert len(said.splitlines()) == 1
+
+
+def test_explanations_differ():
+    """Three wrong answers with one and the same explanation would not have been understood."""
+    for key, pairs in WRONG.items():
+        assert len({words for _, words in pairs}) >= 3, key
+
+
+# ---------------------------------------------------------------- the frame
+
+
+@exercises.exercise("well done")
+def twice(function):
+    exercises.require(exercises.call(function, 3) == 6, "Twice 3 is 6.")
+
+
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        (lambda x: 2 * x, "✓ well done\n"),
+        (lambda x: x, "✗ Twice 3 is 6.\n"),
+        (lambda x: None, "○ Not attempted yet.\n"),
+        (lambda x: ..., "○ Not attempted yet.\n"),
+        (lambda x: print(end=""), "✗ Your function returns nothing: is a return missing"),
+        (None, "○ Not attempted yet.\n"),
+        (..., "○ Not attempted yet.\n"),
+        (lambda: 6, "✗ Your code stopped with TypeError: "),
+        (lambda x: 1 / 0, "✗ Your code stopped with ZeroDivisionError: division by zero\n"),
+        ("no function", "✗ Your code stopped with TypeError: 'str' object is not callable\n"),
+    ],
+)
+def test_a_check_says_one_line_and_never_raises(answer, said, capsys):
+    twice(answer)
+    assert capsys.readouterr().out.startswith(said)
+
+
+@exercises.exercise("well done")
+def pair(function):
+    exercises.several(exercises.call(function), 2, "Return two numbers.")
+
+
+@pytest.mark.parametrize("found, mark", [
+    ((1, 2), "✓"), ([1, 2], "✓"), (torch.ones(2), "✓"), ((1, 2, 3), "✗ Return two numbers."),
+    (5.0, "✗ Return two numbers."),
+])
+def test_several_numbers_may_come_in_any_container(found, mark, capsys):
+    pair(lambda: found)
+    assert capsys.readouterr().out.startswith(mark)
+
+
+def test_a_check_names_the_line_of_the_cell(capsys):
+    scope = {}
+    exec(compile("def f(x):\n    y = x\n    return y[0]\n", "<ipython-input-3>", "exec"), scope)
+    twice(scope["f"])
+    assert "stopped with TypeError in line 3:" in capsys.readouterr().out
+
+
+def test_a_learner_cannot_spoil_what_is_tested():
+    x = torch.zeros(3)
+    exercises.call(lambda t: t.add_(1), x)
+    assert torch.equal(x, torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "found, words", [([1, 2], "should be a tensor, got list"),
+                     (torch.zeros(2), r"should have shape (3,), got (2,)")]
+)
+def test_what_is_no_tensor_of_the_right_shape_is_explained(found, words):
+    with pytest.raises(exercises.Mistake) as error:
+        exercises.require_tensor(found, (3,))
+    assert words in str(error.value)

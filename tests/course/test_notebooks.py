@@ -1,0 +1,306 @@
+"""The notebooks are what their pairs say, complete, tidy, and teach in the agreed form.
+
+That they run, and print what is stored, is nbval's part of `make test`.
+"""
+
+import ast
+import functools
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "notebooks"
+sys.path.insert(0, str(FOLDER))
+import build  # noqa: E402
+
+PATHS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+MAX_LINES = 25
+SETUP = "# Setup. Run this first"
+
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def cells(path, kind):
+    return [cell for cell in read(path).cells if cell.cell_type == kind]
+
+
+def prose(path):
+    return "\n\n".join(cell.source for cell in cells(path, "markdown"))
+
+
+def outputs(path):
+    return [output for cell in cells(path, "code") for output in cell.outputs]
+
+
+# ---------------------------------------------------------------- kept well
+
+
+def test_every_notebook_has_its_pair():
+    assert [p.stem for p in PATHS] == [p.stem for p in sorted((FOLDER / "py").glob("*.py"))]
+    numbers = [p.stem[:2] for p in PATHS]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_a_rule_in_a_notebook_takes_nothing_away():
+    texts = ["# One", "above\n\n---\n\nbelow"]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_markdown_cell, texts)))
+    text = build.paired_text(notebook)
+    assert "# # One" in text and "# above" in text and "# below" in text
+
+
+@every_notebook
+def test_the_pair_says_the_same(path):
+    stored = (FOLDER / "py" / f"{path.stem}.py").read_text("utf-8")
+    assert build.paired_text(read(path)) == stored, "run make notebooks"
+
+
+@every_notebook
+def test_it_was_run_from_top_to_bottom_without_an_error(path):
+    code = cells(path, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [o for o in outputs(path) if o.output_type == "error"]
+    assert not [o for o in outputs(path) if o.get("name") == "stderr"]
+
+
+@every_notebook
+def test_it_is_stored_without_widget_state_and_with_the_same_bytes_everywhere(path):
+    notebook = read(path)
+    assert notebook.metadata == build.METADATA
+    assert not [o for o in outputs(path) if build.VIEW in o.get("data", {})]
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert path.stat().st_size < 3e6
+
+
+@every_notebook
+def test_few_cells_are_exempt_from_comparison(path):
+    code = cells(path, "code")
+    exempt = [c for c in code if "nbval-ignore-output" in c.metadata.get("tags", ())
+              or "NBVAL_IGNORE_OUTPUT" in c.source]
+    assert len(exempt) <= len(code) / 10
+    tags = {tag for cell in code for tag in cell.metadata.get("tags", ())}
+    assert tags <= {"nbval-ignore-output"}, "nothing may be skipped altogether"
+
+
+@every_notebook
+def test_cells_are_short(path):
+    for cell in cells(path, "code"):
+        lines = len(cell.source.splitlines())
+        assert lines <= MAX_LINES, f"{lines} lines:\n{cell.source}"
+        assert max(map(len, cell.source.splitlines())) <= 100, cell.source
+
+
+@every_notebook
+def test_no_cell_names_a_place_on_somebodys_machine(path):
+    text = "".join(o.get("text", "") + str(o.get("data", {}).get("text/plain", ""))
+                   for o in outputs(path))
+    assert not re.search(r"/(home|root|Users|work|tmp)/", text + prose(path))
+
+
+# ---------------------------------------------------------------- teaches in the agreed form
+
+
+@every_notebook
+def test_it_begins_with_what_a_learner_wants_to_know(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown" and re.match(r"# \d+ · \S", first.source)
+    for part in ("**You will be able to**", "**Before you start:**", "**Time:**"):
+        assert part in first.source, part
+    minutes = int(re.search(r"\*\*Time:\*\* (\d+) minutes", first.source)[1])
+    assert 5 <= minutes <= 60
+
+
+def test_all_have_the_same_setup():
+    setups = {cells(path, "code")[0].source for path in PATHS}
+    assert len(setups) == 1 and setups.pop().startswith(SETUP)
+
+
+@every_notebook
+def test_a_striking_picture_comes_first(path):
+    pictures = [i for i, cell in enumerate(cells(path, "code"))
+                if any("image/png" in o.get("data", {}) for o in cell.outputs)]
+    assert pictures[0] <= 2
+
+
+@every_notebook
+def test_every_picture_is_told_in_words(path):
+    for output in outputs(path):
+        if "image/png" in output.get("data", {}):
+            alt = output.metadata.get("image/png", {}).get("alt", "")
+            assert len(alt) >= 30, f"no alternative text: {output.data.get('text/plain')}"
+    for alt in re.findall(r"!\[(.*?)\]\(", prose(path)):
+        assert len(alt) >= 30
+
+
+@every_notebook
+def test_it_has_an_explorer_over_stills_after_a_prediction(path):
+    notebook = read(path).cells
+    places = [i for i, cell in enumerate(notebook) if cell.cell_type == "code"
+              for o in cell.outputs if o.get("data", {}).get("text/plain", "")[:9] == "[explorer"]
+    assert places
+    for i in places:
+        assert any("image/png" in o.get("data", {}) for o in notebook[i].outputs)
+    before = "\n".join(c.source for c in notebook[: places[0]] if c.cell_type == "markdown")
+    assert re.search(r"predict", before, re.IGNORECASE)
+
+
+@every_notebook
+def test_exercises_have_hints_and_a_solution(path):
+    cards = re.split(r"^### ✏️ Exercise ", prose(path), flags=re.MULTILINE)[1:]
+    assert len(cards) >= 3
+    for i, card in enumerate(cards, 1):
+        title = card.splitlines()[0]
+        assert re.fullmatch(rf"{i} · .+  \((★☆☆|★★☆|★★★) · \d+ minutes\)", title), title
+        assert "<summary>Hint 1</summary>" in card and "<summary>Solution</summary>" in card
+        ast.parse(solution(card))
+
+
+def solution(card):
+    return re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", card, re.DOTALL)[1]
+
+
+@every_notebook
+def test_unsolved_exercises_say_so(path):
+    said = [o.text for o in outputs(path) if o.output_type == "stream"]
+    assert sum("○ Not attempted yet." in text for text in said) >= 3
+
+
+@every_notebook
+def test_quiz_explains_every_option(path):
+    quiz = prose(path).split("## Quiz")[1].split("\n## ")[0]
+    questions = re.split(r"^\*\*\d+\. ", quiz, flags=re.MULTILINE)[1:]
+    assert len(questions) >= 3
+    for question in questions:
+        options = re.findall(r"<summary>(.+?)</summary>\n\n(.+?)\n</details>", question, re.DOTALL)
+        assert len(options) == question.count("<details>") >= 3, question
+        verdicts = [text[0] for _, text in options]
+        assert verdicts.count("✓") == 1 and set(verdicts) == {"✓", "✗"}, question
+        assert all(len(text) > 30 for _, text in options), question
+
+
+@every_notebook
+def test_details_are_closed(path):
+    for cell in cells(path, "markdown"):
+        assert cell.source.count("<details>") == cell.source.count("</details>")
+
+
+@every_notebook
+def test_it_ends_with_recap_next_and_reading(path):
+    text = prose(path)
+    for part in ("## What you take along", "**Further reading**"):
+        assert part in text
+    reading = text.split("**Further reading**")[1]
+    assert len(re.findall(r"^- .+\(\d{4}\)", reading, re.MULTILINE)) >= 2  # authors and years
+    if path != PATHS[-1]:
+        assert "**Next:**" in text
+
+
+@every_notebook
+def test_links_lead_somewhere(path):
+    planned = {p.name for p in PATHS} | PLANNED
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", prose(path)):
+        if "://" not in target:
+            assert target in planned or (FOLDER / target).exists(), target
+
+
+PLANNED = {f"{name}.ipynb" for name in (
+    "00_start_here", "01_patchify", "02_curriculum_masking", "03_asymmetric_autoencoder",
+    "04_reconstruction_loss", "05_laplacian_loss", "06_uniformity_loss", "07_pretraining",
+    "08_linear_probe_and_fine_tuning", "09_reconstructions", "10_claims")}
+
+
+# ---------------------------------------------------------------- exercises
+
+
+def cards_of(path):
+    """(name of the check, its card's solution, the stub) of each exercise in a notebook."""
+    notebook, found = read(path).cells, []
+    for i, cell in enumerate(notebook):
+        for card in re.split(r"^### ✏️ Exercise ", cell.source, flags=re.MULTILINE)[1:]:
+            stub, check = (c.source for c in notebook[i + 1 : i + 3])
+            found.append((check, solution(card), stub))
+    return found
+
+
+def module_of(path):
+    return path.stem.split("_", 1)[1]
+
+
+def names_of_imports(path):
+    """Solutions and stubs run in the names that the notebook's import cells have."""
+    imports = [c.source for c in cells(path, "code") if c.source.startswith(("import ", "from "))]
+    names = {"display": lambda *_: None}
+    for source in imports:
+        lines = [n for n in ast.parse(source).body if isinstance(n, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(lines, []), path.stem, "exec"), names)
+    return names
+
+
+@every_notebook
+def test_checks_accept_the_solution_and_tell_that_the_stub_is_empty(path, capsys):
+    names = names_of_imports(path)
+    for check, right, stub in cards_of(path):
+        assert re.match(r"check\.\w+\(", check), check
+        for answer, mark in ((stub, "○ Not attempted yet."), (right, "✓ ")):
+            scope = dict(names)
+            exec(answer, scope)
+            capsys.readouterr()
+            exec(check, scope)
+            said = capsys.readouterr().out
+            assert said.startswith(mark), f"{check}: {said}"
+
+
+def with_nan(answer, made):
+    """The answer, or what it will return, with nan for every float; `made` counts them."""
+    if inspect.isfunction(answer):
+        call = lambda *args, **named: with_nan(answer(*args, **named), made)  # noqa: E731
+        return functools.wraps(answer)(call)
+    if isinstance(answer, tuple | list):
+        return type(answer)(with_nan(part, made) for part in answer)
+    is_tensor = isinstance(answer, torch.Tensor) and answer.is_floating_point()
+    if not is_tensor and not isinstance(answer, float):
+        return answer
+    made.append(1)
+    return torch.full_like(answer, float("nan")) if is_tensor else float("nan")
+
+
+@every_notebook
+def test_no_check_praises_a_nan_or_stops_at_it(path, capsys):
+    tried = 0
+    for check, right, _ in cards_of(path):
+        scope, made = names_of_imports(path), []
+        exec(right, scope)
+        for node in ast.walk(ast.parse(check)):
+            if isinstance(node, ast.Name) and node.id != "check":
+                scope[node.id] = with_nan(scope[node.id], made)
+        capsys.readouterr()
+        exec(check, scope)
+        said = capsys.readouterr().out
+        assert said.startswith("✗ " if made else "✓ ") and said.count("\n") == 1, said
+        assert "stopped with" not in said, said
+        tried += bool(made)
+    assert tried
+
+
+@every_notebook
+def test_every_check_is_used_and_has_wrong_answers_tried(path):
+    """tests/course/test_exercises.py tries at least three plausible wrong answers on each."""
+    from test_exercises import WRONG
+
+    module = importlib.import_module(f"mae_lib.course.exercises.{module_of(path)}")
+    checks = {n for n, f in inspect.getmembers(module, inspect.isfunction)
+              if f.__module__ == module.__name__ and hasattr(f, "__wrapped__")}
+    used = {re.match(r"check\.(\w+)", check)[1] for check, *_ in cards_of(path)}
+    assert used == checks
+    for name in checks:
+        assert len(WRONG.get((module_of(path), name), [])) >= 3, f"{module_of(path)}.{name}"

@@ -1,0 +1,84 @@
+"""Plausible wrong answers to the exercises of notebook 10, and what the check must say."""
+
+
+def change(value):
+    return f"def relative_change(before, after):\n    return {value}"
+
+
+def judge(*lines):
+    return "def judge(low, high, claimed):\n" + "\n".join(f"    {line}" for line in lines)
+
+
+RULE = ("if high < claimed: return 'does not hold'", "if low > 0: return 'holds'",
+        "return 'cannot tell'")
+
+
+def effects(*values):
+    return f"def main_effects(lp):\n    return {', '.join(values)}"
+
+
+def seeds(half, first=2, compare="<", result="n"):
+    return ("def seeds_needed(sd, effect):\n"
+            "    from scipy import stats\n"
+            "    t = lambda n: stats.t.ppf(0.975, n - 1)\n"
+            f"    n = {first}\n"
+            f"    while not {half} {compare} effect:\n"
+            "        n += 1\n"
+            f"    return {result}")
+
+
+SIDES = ("lp[1].mean() - lp[0].mean()", "lp[:, 1].mean() - lp[:, 0].mean()",
+         "lp[..., 1].mean() - lp[..., 0].mean()")
+
+WRONG = {
+    "relative_change": [
+        (change("after / before - 1"), "multiply by 100"),
+        (change("100 * (1 - after / before)"), "The sign is the wrong way round"),
+        (change("100 * (after - before) / after"), "divide by `before`"),
+        (change("100 * after / before"), "how much is left"),
+        (change("100 * (after - before)"), "absolute difference"),
+        (change("200 * (after - before) / (after + before)"), "the mean of both"),
+    ],
+    "judge": [
+        (judge("return 'holds' if low > claimed else 'does not hold'"),
+         "The interval reaches the claim"),
+        (judge("return 'holds' if high >= claimed else 'does not hold'"),
+         "both the claimed gain and no effect"),
+        (judge("if low > 0: return 'holds'", "if high < 0: return 'does not hold'",
+               "return 'cannot tell'"), "all of the interval lies short of the claim"),
+        (judge("if low > 0 and high >= claimed: return 'holds'",
+               "if high < 0: return 'does not hold'", "return 'cannot tell'"),
+         "all of the interval lies short of the claim"),
+        (judge("if low > 0 and high >= claimed: return 'holds'",
+               "if low > 0 or high < 0: return 'does not hold'", "return 'cannot tell'"),
+         "Whether there is a gain or not"),
+        (judge("claimed = 2.5", *RULE), "This claim is a smaller one"),
+        (judge(RULE[0].replace("<", "<="), *RULE[1:]), "just reaches the claim"),
+        (judge(RULE[0], RULE[1].replace(">", ">="), RULE[2]), "lies in the interval, at its end"),
+        (judge("return 'true'"), "There is no verdict 'true'"),
+        (judge("return low > 0"), "Return one of the words"),
+    ],
+    "main_effects": [
+        (effects("lp[1, 0, 0] - lp[0, 0, 0]", "lp[0, 1, 0] - lp[0, 0, 0]",
+                 "lp[0, 0, 1] - lp[0, 0, 0]"), "upon the original alone"),
+        (effects("lp[1, 1, 1] - lp[0, 1, 1]", "lp[1, 1, 1] - lp[1, 0, 1]",
+                 "lp[1, 1, 1] - lp[1, 1, 0]"), "adding each one last"),
+        (effects(*(f"-({side})" for side in SIDES)), "The signs are the wrong way round"),
+        (effects(*SIDES[::-1]), "The order is the other way round"),
+        (effects(*(side.replace("mean", "sum") for side in SIDES)), "sums over the four pairs"),
+        (effects(*(f"({side}) / 2" for side in SIDES)), "coded −1 and +1"),
+        (effects("lp[1].mean() - lp[0].mean()"), "Return three numbers"),
+        (effects("lp[1].mean()", "lp[:, 1].mean()", "lp[..., 1].mean()"), "Expected"),
+    ],
+    "seeds_needed": [
+        (seeds("1.96 * sd / n ** 0.5"), "1.96, which holds for many seeds"),
+        (seeds("t(n) * sd / n"), "You divide by n"),
+        (seeds("t(n) * sd", result="min(n, 99)").replace("        n += 1", "        n += 1\n"
+                                                         "        if n > 98: break"),
+         "Is the root missing?"),
+        (seeds("t(n) * sd / n ** 0.5", result="n - 1"), "One too few"),
+        (seeds("t(n) * sd / n ** 0.5", result="n + 1"), "One more than needed"),
+        (seeds("t(n) * sd / n ** 0.5", result="float(n)"), "Return a whole number"),
+        (seeds("t(n) * sd / n ** 0.5", result="n + 7"), "it takes"),
+    ],
+}

@@ -1,0 +1,629 @@
+"""Every data set gives the right images, and whatever can be wrong on a disk gives one sentence."""
+
+import errno
+import hashlib
+import http.server
+import io
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import tarfile
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets
+
+from mae_lib.data import sources as data_module
+from mae_lib.data.cache import default_cache, download, map_file, open_or_build
+from mae_lib.data.sources import evenly_spaced, load_data, scenes
+
+
+@pytest.fixture
+def load(tmp_path):
+    return partial(load_data, cache=tmp_path / "cache", progress=False)
+
+
+def picture(seed, side=16):
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, three labelled images each and split; four unlabeled, one in a subfolder."""
+    root, seed = tmp_path / "pets", 0
+    labelled = [f"{split}/{name}" for split in ("train", "test") for name in ("cat", "dog")]
+    for where in ("unlabeled", "unlabeled/more", *labelled):
+        (root / where).mkdir(parents=True)
+        for i in range(1 if where.endswith("more") else 3):
+            Image.fromarray(picture(seed)).save(root / where / f"{i}.png")
+            seed += 1
+    return root
+
+
+def entry(tmp_path):
+    """The one finished folder of the cache."""
+    (found,) = (p for p in (tmp_path / "cache").iterdir() if not p.name.startswith("."))
+    return found
+
+
+def one_sentence(caught, *parts):
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith((".", "?")), message
+    for part in parts:
+        assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "parts"),
+    [
+        ("stl-10", {}, ["did you mean stl10?", "stl10, cifar10, imagefolder:PATH, scenes"]),
+        ("cifar", {}, ["did you mean cifar10?"]),
+        ("scene", {}, ["did you mean scenes?"]),
+        ("imagefolder", {}, ["did you mean imagefolder:PATH?"]),
+        ("qqqq", {}, ["no data set 'qqqq'"]),
+        ("stl10", {"size": 64}, ["size 64"]),
+        ("scenes", {"size": 0}, ["size 0"]),
+        ("scenes", {"size": 31}, ["at least 32"]),
+        ("scenes", {"counts": (1, 0, 1)}, ["positive"]),
+        ("cifar10", {"counts": (1, 1, 1)}, ["scenes only"]),
+        ("scenes", {"limit": 0}, ["limit"]),
+    ],
+)
+def test_wrong_arguments(load, name, arguments, parts):
+    with pytest.raises(ValueError) as caught:
+        load(name, **arguments)
+    one_sentence(caught, *parts)
+
+
+def test_default_cache(monkeypatch):
+    monkeypatch.delenv("MAE_LIB_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert default_cache() == Path.home() / ".cache" / "mae_lib"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert default_cache() == Path("/x/mae_lib")
+    monkeypatch.setenv("MAE_LIB_CACHE", "/y")
+    assert default_cache() == Path("/y")
+
+
+def test_imagefolder(load, folder, tmp_path):
+    for junk in ("unlabeled/notes.txt", "unlabeled/.hidden.png", "train/.DS_Store"):
+        (folder / junk).write_bytes(b"junk")
+    (folder / "train" / ".git").mkdir()
+    data = load(f"imagefolder:{folder}/", size=16)
+    assert (data.name, data.classes, data.skipped) == ("imagefolder:pets", ("cat", "dog"), ())
+    # unlabeled/0.png < unlabeled/1.png < unlabeled/2.png < unlabeled/more/0.png
+    wanted = torch.from_numpy(np.stack([picture(i) for i in range(4)])).permute(0, 3, 1, 2)
+    assert torch.equal(data.unlabeled, wanted)
+    assert data.train.shape == data.test.shape == (6, 3, 16, 16)
+    assert data.train_labels.tolist() == data.test_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.train.dtype == torch.uint8 and data.train_labels.dtype == torch.int64
+    assert np.array_equal(data.test[5].permute(1, 2, 0).numpy(), picture(15))
+    assert "4 unlabeled, 6 train, 6 test" in repr(data)
+    assert str(tmp_path) not in (entry(tmp_path) / "meta.json").read_text()
+
+
+def test_decoding_in_windows_changes_nothing(load, folder, tmp_path, monkeypatch, capsys):
+    whole = load(f"imagefolder:{folder}", size=8)
+    monkeypatch.setattr(data_module, "WINDOW", 2)
+    windows = load(f"imagefolder:{folder}", size=8, cache=tmp_path / "2", progress=True)
+    for a, b in zip(vars(whole).values(), vars(windows).values(), strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    assert "Decoding pets" in capsys.readouterr().err
+
+
+def test_limit_is_a_view_and_writing_leaves_the_file_alone(load, folder):
+    limited = load(f"imagefolder:{folder}", size=16, limit=2)
+    assert len(limited.unlabeled) == 2 and len(limited.train) == 6
+    assert limited.unlabeled.untyped_storage().nbytes() == 4 * 3 * 16 * 16
+    limited.unlabeled.zero_()
+    assert load(f"imagefolder:{folder}", size=16, limit=99).unlabeled.sum() > 0
+
+
+def test_without_unlabeled_the_train_images_serve(load, folder, capsys):
+    shutil.rmtree(folder / "unlabeled")
+    data = load(f"imagefolder:{folder}")
+    assert torch.equal(data.unlabeled, data.train) and data.train.shape == (6, 3, 96, 96)
+    assert "no folder unlabeled" in capsys.readouterr().out
+
+
+def test_resize_keeps_the_centre_of_the_shorter_side(load, folder):
+    wide = Image.fromarray(picture(0, 60)).crop((0, 0, 60, 20))
+    wide.save(folder / "unlabeled" / "0.png")
+    centre = wide.resize((30, 10), Image.Resampling.BICUBIC).crop((10, 0, 20, 10))
+    checks = np.indices((64, 64)).sum(0) % 2 * 255  # finest chequers: grey if antialiased
+    Image.fromarray(checks.astype(np.uint8)).save(folder / "unlabeled" / "1.png")
+    data = load(f"imagefolder:{folder}", size=10)
+    assert np.array_equal(data.unlabeled[0].permute(1, 2, 0).numpy(), np.asarray(centre))
+    assert (data.unlabeled[1].int() - 128).abs().max() < 30
+
+
+def formats():
+    """(file name, bytes, the RGB it should give): 16 x 16 pixels of one colour, or two halves."""
+
+    def saved(image, format, **options):
+        image.save(buffer := io.BytesIO(), format, **options)
+        return buffer.getvalue()
+
+    red, flat = (200, 30, 40), partial(Image.new, size=(16, 16))
+    half = np.zeros((16, 16, 3), np.uint8)
+    half[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it turned clockwise by 90 degrees
+    turned = np.broadcast_to(np.rot90(half, -1), (16, 16, 3))
+    palette = Image.fromarray(np.full((16, 16), 3, np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0] * 3 + list(red))
+    deep = Image.fromarray(np.full((16, 16), 200 * 257, np.uint16))
+    animated = {"save_all": True, "append_images": [flat("RGB", color=(0, 0, 255))]}
+    clear = flat("RGBA", color=(*red, 99))
+    return [
+        ("grey.png", saved(flat("L", color=77), "PNG"), (77, 77, 77)),
+        ("grey_alpha.png", saved(flat("LA", color=(77, 9)), "PNG"), (77, 77, 77)),
+        ("grey16.png", saved(deep, "PNG"), (200, 200, 200)),
+        ("bits.png", saved(flat("1", color=1), "PNG"), (255, 255, 255)),
+        ("rgba.png", saved(clear, "PNG"), red),
+        ("palette.png", saved(palette, "PNG"), red),
+        ("clear_palette.png", saved(palette, "PNG", transparency=b"\xff\xff\xff\x80"), red),
+        ("cmyk.jpg", saved(flat("CMYK", color=(55, 225, 215, 0)), "JPEG", quality=100), red),
+        ("turned.jpg", saved(Image.fromarray(half), "JPEG", exif=exif, quality=100), turned),
+        ("animated.gif", saved(flat("RGB", color=red), "GIF", **animated), red),
+        ("UPPER.BMP", saved(flat("RGB", color=red), "BMP"), red),
+        ("image.webp", saved(flat("RGB", color=red), "WEBP", lossless=True), red),
+        ("image.tiff", saved(flat("RGB", color=red), "TIFF"), red),
+    ]
+
+
+@pytest.mark.parametrize(("name", "content", "wanted"), formats(), ids=lambda x: str(x)[:20])
+def test_every_format_becomes_rgb(tmp_path, name, content, wanted):
+    (tmp_path / name).write_bytes(content)
+    image = data_module.decode(tmp_path / name, 16)
+    assert image.shape == (3, 16, 16) and image.dtype == np.uint8
+    difference = image.transpose(1, 2, 0).astype(int) - np.asarray(wanted)
+    assert abs(difference).max() <= (3 if name.endswith("jpg") else 0)
+
+
+def test_unreadable_images_are_named_and_skipped(load, folder, tmp_path, capsys):
+    whole = (folder / "unlabeled/0.png").read_bytes()
+    (folder / "unlabeled/0.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "train/dog/1.png").write_bytes(b"")
+    (folder / "test/cat/2.png").unlink()
+    (folder / "test/cat/2.png").symlink_to(folder / "nowhere.png")
+    data = load(f"imagefolder:{folder}", size=16)
+    wanted = ("unlabeled/0.png", "train/dog/1.png", "test/cat/2.png")
+    assert data.skipped == wanted
+    assert data.train_labels.tolist() == [0, 0, 0, 1, 1] and len(data.unlabeled) == 3
+    printed = capsys.readouterr().out
+    assert str(tmp_path) not in (entry(tmp_path) / "meta.json").read_text()
+    assert "3 unreadable" in printed and all(name in printed for name in wanted)
+    for other in ("cache", "cache2"):  # cached without strict, and not cached
+        with pytest.raises(ValueError) as caught:
+            load(f"imagefolder:{folder}", size=16, strict=True, cache=tmp_path / other)
+        one_sentence(caught, str(folder), "3 unreadable", *wanted)
+
+
+def remove_unlabeled_images(f):
+    shutil.rmtree(f / "unlabeled")
+    (f / "unlabeled").mkdir()
+
+
+def damage(f):
+    for path in f.rglob("*.png"):
+        path.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "parts"),
+    [
+        (shutil.rmtree, FileNotFoundError, ["no folder", "pets:", "PATH/train/CLASS/"]),
+        (lambda f: (shutil.rmtree(f), f.mkdir()), FileNotFoundError, ["pets/train:", "needs"]),
+        (lambda f: shutil.rmtree(f / "train"), FileNotFoundError, ["pets/train:"]),
+        (lambda f: shutil.rmtree(f / "test"), FileNotFoundError, ["pets/test:"]),
+        (lambda f: shutil.rmtree(f / "test/dog"), ValueError, ["same class folders", "has dog"]),
+        (lambda f: shutil.rmtree(f / "train/cat"), ValueError, ["same class folders", "has cat"]),
+        (lambda f: [shutil.rmtree(p) for p in f.glob("t*/*")], ValueError, ["but has none"]),
+        (lambda f: [p.unlink() for p in f.glob("test/dog/*")], ValueError, ["test/dog has no im"]),
+        (lambda f: damage(f / "test/dog"), ValueError, ["3 of 3 images", "test/dog", "0.png"]),
+        (lambda f: damage(f / "unlabeled"), ValueError, ["4 of 4 images", "Unidentified"]),
+        (remove_unlabeled_images, ValueError, ["unlabeled has no images"]),
+    ],
+)
+def test_wrong_folders(load, folder, tmp_path, change, error, parts):
+    change(folder)
+    with pytest.raises(error) as caught:
+        load(f"imagefolder:{folder}", size=16)
+    one_sentence(caught, *parts)
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
+
+
+def forbid(*_, **__):
+    raise AssertionError("this should have come from the cache")
+
+
+def test_second_time_decodes_nothing(load, folder, monkeypatch):
+    first = load(f"imagefolder:{folder}", size=16)
+    monkeypatch.setattr(data_module, "decode", forbid)
+    again = load(f"imagefolder:{folder}", size=16, verify=True)
+    assert torch.equal(first.test, again.test) and again.classes == ("cat", "dog")
+    moved = folder.parent / "elsewhere" / "pets"  # names, sizes, times are the same
+    moved.parent.mkdir()
+    load(f"imagefolder:{folder.rename(moved)}", size=16)
+    for size in (17, 16):
+        with pytest.raises(AssertionError, match="from the cache"):
+            load(f"imagefolder:{moved}", size=size)
+        os.utime(moved / "unlabeled/0.png", (1, 1))
+
+
+def test_a_cache_that_cannot_be_read_just_now_is_kept(load, folder, tmp_path, monkeypatch):
+    name = f"imagefolder:{folder}"
+    load(name, size=16)
+    file, before = entry(tmp_path) / "train.bin", (entry(tmp_path) / "train.bin").stat().st_mtime_ns
+    with monkeypatch.context() as m, pytest.raises(OSError, match="Too many open files"):
+        m.setattr("mae_lib.data.cache._open", lambda *_: (_ for _ in ()).throw(
+            OSError(errno.EMFILE, "Too many open files")))
+        load(name, size=16)
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_picture_of_floating_point_numbers_is_no_photograph(load, folder, capsys):
+    Image.fromarray(np.random.rand(20, 20).astype(np.float32)).save(folder / "unlabeled/f.tiff")
+    data = load(f"imagefolder:{folder}", size=16)
+    assert any("f.tiff" in name for name in data.skipped)
+    assert "f.tiff" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("harm", ["flip", "flip_silently", "cut", "remove", "meta", "meta_list"])
+def test_damage_is_found_and_repaired(load, folder, tmp_path, capsys, harm):
+    name = f"imagefolder:{folder}"
+    wanted = load(name, size=16).train.clone()
+    file, stat = entry(tmp_path) / "train.bin", (entry(tmp_path) / "train.bin").stat()
+    if harm.startswith("flip"):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        if harm == "flip_silently":  # as a failing disk does: only verify can tell
+            os.utime(file, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+            assert not torch.equal(load(name, size=16).train, wanted)
+    elif harm == "cut":
+        file.write_bytes(file.read_bytes()[:-1])
+        os.utime(file, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    elif harm == "remove":
+        file.unlink()
+    else:
+        (entry(tmp_path) / "meta.json").write_text("{" if harm == "meta" else "[]")
+    capsys.readouterr()
+    assert torch.equal(load(name, size=16, verify=harm == "flip_silently").train, wanted)
+    assert capsys.readouterr().out.count("is damaged") == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    load(name, size=16, verify=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_copied_cache_is_checked_once(load, folder, tmp_path, monkeypatch):
+    load(f"imagefolder:{folder}", size=16)
+    os.utime(entry(tmp_path) / "train.bin", (1, 1))
+    monkeypatch.setattr(data_module, "decode", forbid)
+    load(f"imagefolder:{folder}", size=16)
+    monkeypatch.setattr(zlib, "crc32", forbid)
+    load(f"imagefolder:{folder}", size=16)
+
+
+NUMBERS = np.arange(2000).reshape(1000, 2)
+
+
+def append_numbers(append):
+    for rows in np.split(NUMBERS, 10):
+        append("x", rows)
+    return {"answer": [42]}
+
+
+def test_killed_build_leaves_nothing_that_looks_finished(tmp_path):
+    def die(append):
+        append_numbers(append)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    fork = multiprocessing.get_context("fork")
+    process = fork.Process(target=open_or_build, args=(tmp_path / "key", die, 0))
+    process.start()
+    process.join(30)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".key.") and (left / "entry" / "x.bin").exists()
+    arrays, info = open_or_build(tmp_path / "key", append_numbers, 0)
+    assert np.array_equal(arrays["x"], NUMBERS) and info == {"answer": [42]}
+    assert left.exists()  # it might be another process at work
+    shutil.rmtree(tmp_path / "key")
+    for path in (*left.rglob("*"), left):
+        os.utime(path, (time.time() - 4000,) * 2)
+    (young := tmp_path / ".key.1").mkdir()
+    open_or_build(tmp_path / "key", append_numbers, 0)
+    assert not left.exists() and young.exists()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_builds_at_once(tmp_path, damaged):
+    if damaged:
+        (tmp_path / "key").mkdir()
+    barrier = threading.Barrier(2)
+
+    def build(append):
+        barrier.wait(30)  # both are in the middle of building
+        return append_numbers(append)
+
+    with ThreadPoolExecutor(2) as pool:
+        builds = [pool.submit(open_or_build, tmp_path / "key", build, 0) for _ in range(2)]
+    assert all(np.array_equal(done.result()[0]["x"], NUMBERS) for done in builds)
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+def test_full_disk(load, folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(OSError) as caught:
+            load(f"imagefolder:{folder}", size=16)
+        one_sentence(caught, "only 0 MB are free", "MAE_LIB_CACHE")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError) as caught:
+            load(f"imagefolder:{folder}", size=16)
+        one_sentence(caught, "became full", "MAE_LIB_CACHE")
+    assert not list((tmp_path / "cache").iterdir())
+    assert len(load(f"imagefolder:{folder}", size=16).train) == 6
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writ")
+def test_a_set_larger_than_memory_can_be_mapped(tmp_path):
+    path = tmp_path / "huge"
+    path.touch()
+    try:
+        os.truncate(path, 2**43)  # 8 TB of holes: no disk is used
+    except OSError:
+        pytest.skip("this file system has no such large files")
+    tensor = map_file(path, np.uint8, (2**43,))
+    assert len(tensor) == 2**43 and tensor[2**42] == 0
+
+
+def test_scenes(load, monkeypatch):
+    monkeypatch.setattr(data_module, "WINDOW", 2)
+    data = load("scenes", size=32, counts=(5, 4, 3))
+    for split, count in (("unlabeled", 5), ("train", 4), ("test", 3)):
+        images, labels = scenes.generate(split, 0, count, size=32)
+        assert np.array_equal(getattr(data, split), images)
+        assert split == "unlabeled" or np.array_equal(getattr(data, f"{split}_labels"), labels)
+    assert data.classes == scenes.CLASSES and data.name == "scenes"
+    monkeypatch.setattr(scenes, "generate", forbid)
+    assert len(load("scenes", size=32, counts=[5, 4, 3]).test) == 3
+    for changed in ("counts", "SCENES_VERSION"):
+        with pytest.raises(AssertionError):
+            load("scenes", size=32, counts=(5, 4, 2 if changed == "counts" else 3))
+        monkeypatch.setattr(data_module, "SCENES_VERSION", data_module.SCENES_VERSION + 1)
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def stl(tmp_path, monkeypatch):
+    """A small STL-10 in the real format, with the checksums torchvision expects."""
+    root, rng = tmp_path / "downloads", np.random.default_rng(0)
+    counts = {"unlabeled": 4, "train": 3, "test": 2}
+    (folder := root / "stl10_binary").mkdir(parents=True)
+    for split, n in counts.items():
+        rng.integers(0, 256, (n, 3, 96, 96), dtype=np.uint8).tofile(folder / f"{split}_X.bin")
+        if split != "unlabeled":
+            np.array([10, 1, 5][:n], np.uint8).tofile(folder / f"{split}_y.bin")
+    monkeypatch.setattr(data_module, "STL_COUNTS", counts)
+    for which in ("train_list", "test_list"):
+        files = [[file, md5(folder / file)] for file, _ in getattr(datasets.STL10, which)]
+        monkeypatch.setattr(datasets.STL10, which, files)
+    return root
+
+
+def check_stl(data, root):
+    assert data.classes[0] == "airplane" and data.classes[9] == "truck" and data.name == "stl10"
+    for split in ("unlabeled", "train", "test"):
+        theirs, ours = datasets.STL10(root, split=split), getattr(data, split)
+        assert ours.dtype == torch.uint8 and np.array_equal(ours.numpy(), theirs.data)
+        if split != "unlabeled":
+            assert getattr(data, f"{split}_labels").tolist() == theirs.labels.tolist()
+
+
+def test_stl10_reads_what_torchvision_reads(load, stl):
+    data = load("stl10", root=stl, verify=True)
+    check_stl(data, stl)
+    assert len(load("stl10", root=stl, limit=2).unlabeled) == 2
+    data.train.zero_()  # a change in memory only
+    check_stl(load("stl10", root=stl, verify=True), stl)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "part"),
+    [
+        ("unlabeled_X.bin", bytes(27648 + 5), "27653 bytes, not 110592"),
+        ("train_X.bin", b"", "0 bytes, not 82944"),
+        ("train_y.bin", bytes([1, 11, 3]), "label outside 1 to 10"),
+        ("test_y.bin", bytes([1, 0]), "label outside 1 to 10"),
+        ("test_y.bin", bytes([1]), "1 bytes, not 2"),
+    ],
+)
+def test_stl10_wrong_files(load, stl, file, content, part):
+    (stl / "stl10_binary" / file).write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        load("stl10", root=stl)
+    one_sentence(caught, part, "delete ")
+    with pytest.raises(ValueError) as caught:
+        load("stl10", root=stl, verify=True)
+    one_sentence(caught, "delete ")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves `content`, breaking off each of the first `cuts` answers half-way."""
+
+    content, cuts, ranges, asked = b"", 0, True, []
+
+    def do_GET(self):
+        cls, wanted = type(self), self.headers.get("Range")
+        cls.asked.append(wanted)
+        start = int(wanted[len("bytes=") : -1]) if wanted and cls.ranges else 0
+        if start >= len(cls.content):
+            self.send_error(416)
+            return
+        rest = cls.content[start:]
+        self.send_response(206 if wanted and cls.ranges else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        if cls.cuts:
+            cls.cuts, rest = cls.cuts - 1, rest[: len(rest) // 2]
+        self.wfile.write(rest)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setenv("no_proxy", "*")
+    Server.content, Server.cuts, Server.ranges, Server.asked = os.urandom(100_000), 0, True, []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as listening:
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+        Server.url = f"http://127.0.0.1:{listening.server_port}/stl10_binary.tar.gz"
+        yield Server
+        listening.shutdown()
+
+
+def fetch(server, path, content=None):
+    digest = hashlib.md5(server.content if content is None else content).hexdigest()
+    download(server.url, path, digest, progress=False)
+    assert path.read_bytes() == server.content and list(path.parent.iterdir()) == [path]
+
+
+def test_download_resumes(server, tmp_path):
+    path, part = tmp_path / "file", tmp_path / "file.part"
+    server.cuts = 3
+    fetch(server, path)
+    assert server.asked == [None, "bytes=50000-", "bytes=75000-", "bytes=87500-"]
+    for have, ranges in ((60_000, True), (100_000, True), (60_000, False)):  # from an earlier run
+        server.ranges = ranges  # a server without them starts over
+        path.unlink()
+        part.write_bytes(server.content[:have])
+        fetch(server, path)
+        assert server.asked[4:] == [f"bytes={have}-"]
+        del server.asked[4:]
+
+
+def test_download_failures(server, tmp_path):
+    with pytest.raises(ValueError) as caught:
+        fetch(server, tmp_path / "file", content=b"other")
+    one_sentence(caught, "wrong checksum")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConnectionError) as caught:
+        download("http://127.0.0.1:9/file", tmp_path / "file", "", progress=False, attempts=2)
+    one_sentence(caught, "Could not download", "run this again")
+    server.ranges, server.cuts = False, 99
+    with pytest.raises(ConnectionError, match="Could not download"):  # does not try for ever
+        fetch(server, tmp_path / "file")
+
+
+def test_a_download_that_was_cut_is_not_taken_as_whole_and_goes_on(server, tmp_path):
+    """Also where no checksum is known."""
+    path, server.cuts = tmp_path / "file", 99
+    with pytest.raises(ConnectionError) as caught:
+        download(server.url, path, None, progress=False, attempts=2)
+    one_sentence(caught, "Could not download", "run this again to go on")
+    assert [p.name for p in tmp_path.iterdir()] == ["file.part"]
+    server.cuts = 0
+    download(server.url, path, None, progress=False)
+    assert path.read_bytes() == server.content and server.asked[-1] == "bytes=75000-"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_stl10_is_downloaded_and_extracted(load, stl, server, tmp_path, monkeypatch):
+    with tarfile.open(archive := tmp_path / "archive.tar.gz", "w:gz") as tar:
+        tar.add(stl / "stl10_binary", "stl10_binary")
+    server.content, server.cuts = archive.read_bytes(), 1
+    monkeypatch.setattr(datasets.STL10, "url", server.url)
+    monkeypatch.setattr(datasets.STL10, "tgz_md5", md5(archive))
+    check_stl(load("stl10"), tmp_path / "cache" / "downloads")  # the default root
+    assert len(server.asked) == 2
+    assert [p.name for p in (tmp_path / "cache" / "downloads").iterdir()] == ["stl10_binary"]
+    load("stl10")
+    assert len(server.asked) == 2
+    (tmp_path / "cut").mkdir()  # an archive that something else had left unfinished
+    (tmp_path / "cut" / datasets.STL10.filename).write_bytes(server.content[:5])
+    check_stl(load("stl10", root=tmp_path / "cut"), tmp_path / "cut")
+    assert len(server.asked) == 3
+    monkeypatch.setattr(datasets.STL10, "tgz_md5", "0" * 32)
+    with pytest.raises(ValueError) as caught:
+        load("stl10", root=tmp_path / "other")
+    one_sentence(caught, "wrong checksum")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    with pytest.raises(OSError, match="only 1,000 MB are free"):
+        load("stl10", root=tmp_path / "other")
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    """A small CIFAR-10 in the real format: pickled batches of 3 images."""
+    root, rng, source = tmp_path / "cifar", np.random.default_rng(0), datasets.CIFAR10
+    (folder := root / source.base_folder).mkdir(parents=True)
+    for which in ("train_list", "test_list"):
+        files = []
+        for file, _ in getattr(source, which):
+            pixels = rng.integers(0, 256, (3, 3072), dtype=np.uint8)
+            batch = {"data": pixels, "labels": rng.integers(0, 10, 3).tolist()}
+            (folder / file).write_bytes(pickle.dumps(batch))
+            files.append([file, md5(folder / file)])
+        monkeypatch.setattr(source, which, files)
+    names = [f"class{i}" for i in range(10)]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    meta = {**source.meta, "md5": md5(folder / "batches.meta")}
+    monkeypatch.setattr(source, "meta", meta)
+    return root
+
+
+def test_cifar10_reads_what_torchvision_reads(load, cifar, monkeypatch):
+    wanted = {s: datasets.CIFAR10(cifar, train=s == "train") for s in ("train", "test")}
+    for _ in range(2):
+        data = load("cifar10", root=cifar)
+        assert data.name == "cifar10" and data.classes == tuple(f"class{i}" for i in range(10))
+        for split, theirs in wanted.items():
+            ours = getattr(data, split)
+            assert np.array_equal(ours.permute(0, 2, 3, 1).numpy(), theirs.data)
+            assert getattr(data, f"{split}_labels").tolist() == theirs.targets
+        assert data.unlabeled.shape == (15, 3, 32, 32) and torch.equal(data.unlabeled, data.train)
+        monkeypatch.setattr(datasets, "CIFAR10", forbid)  # the second time comes from the cache
+
+
+def test_cifar10_is_downloaded_and_repaired(load, cifar, server, tmp_path, monkeypatch):
+    with tarfile.open(archive := tmp_path / "archive.tar.gz", "w:gz") as tar:
+        tar.add(cifar / datasets.CIFAR10.base_folder, datasets.CIFAR10.base_folder)
+    server.content = archive.read_bytes()
+    monkeypatch.setattr(datasets.CIFAR10, "url", server.url)
+    with pytest.raises(ValueError) as caught:
+        load("cifar10", root=tmp_path / "r")
+    one_sentence(caught, "wrong checksum")
+    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(archive))
+    assert len(load("cifar10", root=tmp_path / "r").train) == 15
+    (tmp_path / "r" / datasets.CIFAR10.base_folder / "test_batch").write_bytes(b"damage")
+    assert len(load("cifar10", root=tmp_path / "r", cache=tmp_path / "cache2").test) == 3
+
+
+@pytest.mark.parametrize("count, places", [
+    (3, [0, 3, 6]), (10, range(10)), (99, range(10)), (0, [])])
+def test_a_part_of_a_set_is_spread_over_all_of_it(count, places):
+    """Image folders are sorted by class: the first images would be all of one."""
+    assert evenly_spaced(torch.arange(10), count).tolist() == list(places)
+    assert evenly_spaced(torch.arange(0), count).tolist() == []

@@ -1,0 +1,90 @@
+"""The weights that come with the package are those of their record, and are verified."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from mae_lib import course, losses
+from mae_lib.data.augment import normalise
+from mae_lib.evidence import ship
+from mae_lib.results import Results
+from mae_lib.training import checkpoints
+from mae_lib.training.history import History
+
+CARDS = (checkpoints.ASSETS / "README.md").read_text("utf-8")
+
+
+def record_of(name):
+    """The record whose card stands in the README of the weights."""
+    size = (checkpoints.ASSETS / f"{name}.safetensors").stat().st_size
+    (found,) = [r for r in Results(checkpoints.ASSETS / "results.json").read()
+                if r["name"] == name and "epochs" in r["measures"] and "lp" in r["measures"]
+                and ship.card(name, r, size) in CARDS]
+    return found
+
+
+@pytest.mark.parametrize("name", ship.NAMES)
+def test_shipped_weights_reconstruct_better_than_the_mean_of_each_patch(name):
+    model, facts = checkpoints.load_shipped(name)
+    assert (checkpoints.ASSETS / f"{name}.safetensors").stat().st_size < 10e6
+    images = normalise(course.photographs(model.img_size))
+    with torch.no_grad():
+        output = model(images, 0.75, generator=torch.Generator().manual_seed(0))
+    loss = losses.mae_loss(output.pred, images, output.mask, model.patch_size, facts["norm_pix"])
+    assert facts["norm_pix"] and loss < 0.9  # of a prediction that is 0 everywhere: 1
+
+
+@pytest.mark.parametrize("name", ship.NAMES)
+def test_every_card_is_written_from_its_record(name):
+    _, facts = checkpoints.load_shipped(name)
+    settings = record_of(name)["settings"]
+    assert all(settings[k] == v for k, v in facts.items() if k in settings)
+
+
+@pytest.fixture
+def assets(tmp_path, monkeypatch):
+    for file in ("weights.json", "original.safetensors"):
+        shutil.copy(checkpoints.ASSETS / file, tmp_path)
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    return tmp_path
+
+
+def test_damaged_missing_and_unknown_weights_are_explained(assets):
+    with pytest.raises(ValueError, match="No weights 'best' come with mae_lib; there are original"):
+        checkpoints.load_shipped("best")
+    with pytest.raises(ValueError, match=r"improved.safetensors is missing: install mae_lib again"):
+        checkpoints.load_shipped("improved")
+    path = assets / "original.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"original.safetensors is damaged: install mae_lib again"):
+        checkpoints.load_shipped()
+
+
+def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
+    """Weights of another run than the one that was measured are refused."""
+    runs, assets = tmp_path / "runs", tmp_path / "assets"
+    assets.mkdir()
+    shutil.copy(checkpoints.ASSETS / "results.json", assets)
+    for name in ship.NAMES:
+        model, facts = checkpoints.load_shipped(name)
+        folder = runs / f"{name}-seed1"
+        (runs / f"{name}-seed2").mkdir(parents=True)
+        checkpoints.save_weights(folder / "model.safetensors", model, **facts)
+        History(folder / "history.jsonl", 0).add(record_of(name)["measures"]["epochs"])
+    monkeypatch.setattr(ship, "ASSETS", assets)
+    monkeypatch.setattr("sys.argv", ["ship", str(runs)])
+    ship.main()
+    assert json.loads((assets / "weights.json").read_text()).keys() == set(ship.NAMES)
+    assert (assets / "README.md").read_text("utf-8") == CARDS
+    history = runs / "improved-seed1" / "history.jsonl"
+    history.write_text(history.read_text().replace('"val_loss": 0.6', '"val_loss": 0.5'))
+    with pytest.raises(ValueError, match=r"results.json has no record of the run"):
+        ship.main()
+    shutil.rmtree(history.parent)
+    shutil.rmtree(runs / "improved-seed2")
+    with pytest.raises(ValueError, match="has no folder improved-seed…: name the folder"):
+        ship.main()

@@ -1,0 +1,85 @@
+"""Which images a step gets, and how they are read."""
+
+import itertools
+import threading
+
+import pytest
+import torch
+
+from mae_lib.training import batches as B
+
+CPU = torch.device("cpu")
+
+
+def test_batches_are_cut_from_shuffled_passes():
+    """Whatever the batch size, every image comes once in each pass."""
+    row = torch.cat([B.batch_indices(12, 8, step, seed=5) for step in range(6)])  # 48 = 4 passes
+    for turn in row.view(4, 12):
+        assert sorted(turn.tolist()) == list(range(12))
+    assert not torch.equal(row[:12], row[12:24])
+    assert torch.equal(B.batch_indices(12, 8, 4, seed=5), row[32:40])  # no state between calls
+    assert not torch.equal(B.batch_indices(12, 8, 0, seed=6), row[:8])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 12, 30])
+def test_the_row_of_passes_does_not_depend_on_the_batch_size(batch_size):
+    def row(size, count=120):
+        steps = range(-(-count // size))
+        return torch.cat([B.batch_indices(12, size, s, seed=1) for s in steps])[:count]
+
+    assert torch.equal(row(batch_size), row(8))
+
+
+def test_batches_are_the_images_of_their_indices():
+    images = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 3, 4, 4)
+    found = list(itertools.islice(B.batches(images, 6, 3, 5, CPU), 4))  # over the end of a pass
+    for step, batch in enumerate(found, 5):
+        assert torch.equal(batch, images[B.batch_indices(20, 6, step, 3)])
+
+
+def test_reading_ahead_keeps_the_order_and_stays_one_ahead():
+    begun, go = [], threading.Semaphore(0)
+
+    def read(step):
+        begun.append(step)
+        go.acquire()
+        return torch.tensor(step)
+
+    found = B.read_ahead(read, 4)
+    go.release(2)
+    assert next(found) == 4
+    go.release()
+    assert next(found) == 5
+    assert begun[:2] == [4, 5] and max(begun) <= 6  # 6 begins when 5 is handed out, 7 not yet
+    go.release(2)
+    found.close()
+
+
+def test_an_error_in_reading_ahead_reaches_the_training():
+    def read(step):
+        if step == 2:
+            raise OSError("the disk went away")
+        return torch.tensor(step)
+
+    found = B.read_ahead(read, 0)
+    assert [next(found).item() for _ in range(2)] == [0, 1]
+    with pytest.raises(OSError, match="the disk went away"):
+        next(found)
+
+
+def test_on_a_cpu_images_stay_where_they_are():
+    images = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    assert B.on_device(images, CPU) is images
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_images_go_to_the_gpu_if_they_fit_and_are_streamed_if_not(monkeypatch):
+    gpu = torch.device("cuda")
+    images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
+    resident = B.on_device(images, gpu)
+    assert resident.device.type == "cuda"
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (images.nbytes, 0))
+    assert B.on_device(images, gpu) is images
+    both = zip(B.batches(resident, 8, 0, 0, gpu), B.batches(images, 8, 0, 0, gpu), strict=True)
+    for a, b in itertools.islice(both, 10):
+        assert a.device.type == b.device.type == "cuda" and torch.equal(a, b)

@@ -1,0 +1,172 @@
+"""One training step: what it computes, what it keeps, and that its fast form changes nothing."""
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mae_lib import losses
+from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.data.augment import random_resized_crop
+from mae_lib.model import Attention
+from mae_lib.runtime import hardware
+from mae_lib.training.step import RecordedStep, TrainStep, fastest_step
+
+CFG = PretrainConfig(preset="tiny", img_size=16, patch_size=4, batch_size=8, precision="fp32",
+                     **variant_settings("improved"))
+
+
+def pictures(n=8, side=20, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
+
+
+def test_a_step_is_what_a_plain_loop_would_do():
+    """Crop, mask, loss, gradient and a textbook AdamW update, written out."""
+    batch, model, plain = pictures(), CFG.build_model(), CFG.build_model()
+    terms = TrainStep(model, CFG)(batch, 7, 1e-3, 0.6)
+
+    generator = hardware.generator(CFG.seed, hardware.RNG.CROP_AND_MASK, 7)
+    x = random_resized_crop(batch, 16, generator, (CFG.crop_scale, 1.0))
+    noise = torch.rand(8, 16, generator=generator)
+    output = plain(x, 0.6, noise=noise)
+    image = losses.predicted_images(output.pred, x, 4, True)
+    mask = losses.patch_mask_to_pixels(output.mask, 4)
+    mae = losses.mae_loss(output.pred, x, output.mask, 4, True)
+    freq = losses.laplacian_loss_masked(image, x, mask)
+    unif = losses.uniformity_loss(output.latent)
+    loss = mae + 0.05 * freq + 0.01 * unif
+    loss.backward()
+    expected = {"loss": loss, "mae": mae, "freq": freq, "unif": unif}
+    assert terms.keys() == expected.keys()
+    for name, term in expected.items():
+        assert terms[name].item() == pytest.approx(term.item(), rel=1e-6)
+        assert not terms[name].requires_grad
+    start = CFG.build_model().parameters()
+    for (name, new), old, same in zip(model.named_parameters(), start, plain.parameters(),
+                                      strict=True):
+        torch.testing.assert_close(new.grad, same.grad, rtol=1e-4, atol=1e-7)
+        decay = 0 if old.ndim < 2 or name == "mask_token" else CFG.weight_decay
+        moment = new.grad / (new.grad.abs() + 1e-8)  # first step: m̂ / (√v̂ + ε)
+        wanted = old * (1 - 1e-3 * decay) - 1e-3 * moment
+        torch.testing.assert_close(new, wanted, rtol=1e-4, atol=2e-6)
+
+
+def test_what_is_random_depends_on_seed_and_step_alone():
+    step = TrainStep(CFG.build_model(), CFG)
+    crops, noise = step.draw(3, (20, 20))
+    assert crops.shape == (5, 8) and noise.shape == (8, 16)
+    again = TrainStep(CFG.build_model(), CFG).draw(3, (20, 20))
+    assert torch.equal(crops, again[0]) and torch.equal(noise, again[1])
+    others = TrainStep(CFG.build_model(), replace(CFG, seed=1)).draw(3, (20, 20))
+    for other in (step.draw(4, (20, 20)), others):
+        assert not torch.equal(crops, other[0]) and not torch.equal(noise, other[1])
+
+
+def test_state_goes_on_where_it_was_saved():
+    first = TrainStep(CFG.build_model(), CFG)
+    for step in range(3):
+        first(pictures(seed=step), step, 1e-3, 0.5)
+    second = TrainStep(CFG.build_model(), CFG)
+    second.load_state_dict(first.state_dict())  # and shares nothing with it afterwards
+    for step in range(3, 6):
+        for train_step in (first, second):
+            train_step(pictures(seed=step), step, 2e-3, 0.5)
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_cpu_takes_plain_steps():
+    assert type(fastest_step(CFG.build_model(), CFG)) is TrainStep
+
+
+def test_bfloat16_attention_on_a_cpu_is_attention():
+    """Written out as products there, it must be what the fused kernel computes."""
+    attention = Attention(24, 3).bfloat16()
+    x, ids = torch.randn(2, 9, 24).bfloat16(), torch.tensor([[1, 4], [0, 8]])
+    reference = copy.deepcopy(attention).float()
+    for chosen in (None, ids):
+        expected = reference(x.float(), chosen)
+        torch.testing.assert_close(attention(x, chosen).float(), expected, rtol=0.05, atol=0.02)
+
+
+# ---------------------------------------------------------------- on a GPU
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+SCHEDULE = [0.5] * 6 + [0.6] * 6 + [0.75] * 8 + [0.5] * 2  # returns to a length once recorded
+
+
+def trained(kind, cfg):
+    """The loss terms of every step, and the weights after the last."""
+    step = kind(cfg.build_model().to("cuda"), cfg)
+    found = []
+    for i, ratio in enumerate(SCHEDULE):
+        terms = step(pictures(seed=i).to("cuda"), i, 1e-3 * (1 + i % 3), ratio)
+        found.append(torch.stack(list(terms.values())))
+    return step, torch.stack(found).cpu(), [p.detach().cpu() for p in step.model.parameters()]
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_recorded_steps_are_plain_steps(precision):
+    """Step by step on the same noise; atomics in the backward pass may change the last digits."""
+    cfg = replace(CFG, precision=precision)
+    _, plain_terms, plain = trained(TrainStep, cfg)
+    step, terms, weights = trained(RecordedStep, cfg)
+    assert set(step.recordings) == {8, 6, 4}
+    assert type(fastest_step(step.model, cfg)) is RecordedStep
+    tolerance = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 5e-3}[precision]
+    torch.testing.assert_close(terms, plain_terms, rtol=tolerance, atol=tolerance)
+    for a, b in zip(weights, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@needs_gpu
+@pytest.mark.parametrize("kind", [TrainStep, RecordedStep])
+def test_a_step_never_waits_for_the_gpu(kind):
+    step = kind(CFG.build_model().to("cuda"), CFG)
+    images = pictures().to("cuda")
+    for i in range(5):
+        step(images, i, 1e-3, 0.75)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i in range(5, 8):
+            step(images, i, 1e-3, 0.75)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_gpu
+def test_a_recorded_run_can_be_saved_and_taken_up_by_a_plain_one():
+    step, _, _ = trained(RecordedStep, CFG)
+    other = TrainStep(CFG.build_model().to("cuda"), CFG)
+    other.load_state_dict(step.state_dict())
+    rates = {g["lr"].device.type for g in other.optimizer.param_groups}
+    assert rates == {"cuda"}
+    images = pictures(seed=99).to("cuda")
+    a, b = step(images, 50, 1e-3, 0.75), other(images, 50, 1e-3, 0.75)
+    assert a["loss"].item() == pytest.approx(b["loss"].item(), rel=1e-4)
+
+
+def test_attention_of_cudnn_is_never_taken():
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+@needs_gpu
+@pytest.mark.parametrize("tokens", [49, 64, 196])
+def test_gradients_of_attention_to_which_nothing_is_similar(tokens):
+    """All scores near −120: cuDNN's gradients were nan for 64 tokens (pytorch/pytorch#196678)."""
+    attention, x = Attention(32, 1), torch.randn(2, tokens, 32) / 10
+    with torch.no_grad():
+        attention.qkv.bias[0], attention.qkv.bias[32] = 1, -120 * math.sqrt(32)
+    reference = copy.deepcopy(attention)
+    reference(x).square().sum().backward()
+    attention.to("cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        y = attention(x.to("cuda"))
+    y.float().square().sum().backward()
+    torch.testing.assert_close(y.float().cpu(), reference(x), rtol=0.05, atol=0.02)
+    for p in attention.parameters():
+        assert p.grad.isfinite().all()
