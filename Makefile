@@ -2,10 +2,13 @@
 #
 # .venv/.core, .venv/.course, .venv/.site and .venv/.test say what is installed: the package, with
 # what the course needs, with what its web pages need, with what the tests need. A wider one counts
-# as the narrower ones too. They are written last, so that an interrupted installation is taken up
-# again by the next `make`.
+# as the narrower ones too. They are written last, so the next `make` resumes an interrupted
+# installation. .venv/.torch keeps which builds of PyTorch were chosen with TORCH=.
 
+UV_PIN := uv==0.13.9
 PYTHON ?=
+KEPT := $(shell cat .venv/.torch 2>/dev/null)
+TORCH ?= $(KEPT)
 ARGS ?=
 BRANCH ?= main
 
@@ -13,10 +16,11 @@ BRANCH ?= main
 .PHONY: help compare test lab notebooks site report colab lint constraints clean always
 
 help:  ## show this list
-	@echo "make TARGET [ARGS=\"...\"] [PYTHON=/path/to/python3]"; echo
+	@echo "make TARGET [ARGS=\"...\"] [TORCH=cpu] [PYTHON=/path/to/python3]"; echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1 \2/p' Makefile | while read -r name text; do \
 	    printf '  %-12s %s\n' "$$name" "$$text"; done
-	@echo; echo "PYTHON is what .venv is created with (default: the newest of 3.13 ... 3.10)."
+	@echo; echo "PYTHON creates .venv (default: the newest of 3.13 ... 3.10). TORCH=cpu installs PyTorch"
+	@echo "without CUDA, which is much smaller; later commands keep to it, until TORCH= is given."
 
 compare: .venv/.core  ## train and evaluate original against improved MAE (ARGS="--help")
 	@.venv/bin/python -m mae_lib.compare $(ARGS)
@@ -24,43 +28,46 @@ compare: .venv/.core  ## train and evaluate original against improved MAE (ARGS=
 test: .venv/.test  ## ruff, pytest without the slow tests (ARGS="-k NAME"), notebooks by nbval
 	@sh -c "$$TEST_SCRIPT"
 
-# Photographs of more than 10 MB would not arrive through the upload button otherwise.
-UPLOADS := {"websocket_max_message_size": 200000000}
-
 lab: .venv/.course  ## open the course in JupyterLab (ARGS="--no-browser")
 	@first=$$(ls notebooks/*.ipynb 2>/dev/null | head -n 1); \
-	.venv/bin/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url="/lab/tree/$$first" \
-	    --ServerApp.tornado_settings='$(UPLOADS)' $(ARGS)
+	JUPYTER_CONFIG_PATH="$$(pwd -P)/tools/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	    .venv/bin/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url="/lab/tree/$$first" $(ARGS)
 
 notebooks: .venv/.test  ## run notebooks/py/*.py and store their outputs (ARGS="01 05")
-	@.venv/bin/python notebooks/build.py $(ARGS)
+	@.venv/bin/python tools/build.py $(ARGS)
 
 site: .venv/.site  ## the course as web pages that need no kernel, in build/site (ARGS="00 09")
 	@.venv/bin/python site/build_site.py $(ARGS)
 
 report: .venv/.test  ## README's tables and figures, and notebook 10, anew from the records
 	@.venv/bin/python -m mae_lib.evidence.report
-	@.venv/bin/python notebooks/build.py 10
+	@.venv/bin/python tools/build.py 10
 
 colab: .venv/.course  ## address and Colab badges into the notebooks (REPO=owner/name BRANCH=main)
-	@.venv/bin/python notebooks/colab.py --branch "$$BRANCH" $(if $(filter undefined,$(origin REPO)),,"$$REPO")
+	@.venv/bin/python tools/colab.py --branch "$$BRANCH" $(if $(filter undefined,$(origin REPO)),,"$$REPO")
 
 lint: .venv/.test  ## ruff alone
 	@.venv/bin/python -m ruff check . $(ARGS)
 
-constraints:  ## choose the newest versions again for this Python, into constraints.txt
+constraints:  ## choose the newest versions again, for all Pythons, into constraints.txt
 	@sh -c "$$VENV_SCRIPT"
-	@.venv/bin/python -m pip install --disable-pip-version-check --quiet --dry-run \
-	    --ignore-installed --report .venv/report.json ".[course,site,test]"
-	@.venv/bin/python -c "$$PINS_SCRIPT"
+	@sh -c 'eval "$$FIND_UV_SCRIPT"; unset UV_INDEX UV_FIND_LINKS; \
+	    $${uv:?could not be installed} pip compile $(COMPILE)'
+	@sed '/^\(nvidia-\|cuda-\|triton=\|setuptools=\)/d' .venv/constraints.txt > constraints.txt
+
+# Only the main index is asked, since others may lack files for other Pythons. torch itself demands
+# exact versions of the CUDA libraries and triton: they are left out, as TORCH= may choose others.
+COMPILE := pyproject.toml --all-extras --universal --python-version 3.10 --upgrade --quiet \
+    --no-annotate --no-emit-index-url --custom-compile-command "make constraints" -o .venv/constraints.txt
 
 clean:  ## remove .venv, caches and build leftovers (runs/ and data stay)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .jupyter .virtual_documents
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 
 # A .venv whose Python is gone, or that came here with a moved or copied checkout, is stale.
+# So is one with other builds of PyTorch.
 HERE := $(shell test -x .venv/bin/python && test "$$(cat .venv/.path 2>/dev/null)" = "$$(pwd -P)" && echo yes)
-STALE := $(if $(HERE),,always)
+STALE := $(if $(HERE),$(if $(filter-out x$(KEPT),x$(TORCH)),always),always)
 
 EXTRAS.core   :=
 EXTRAS.course := [course]
@@ -107,28 +114,64 @@ done
 exit 1
 endef
 
+# Sets $uv, and tells uv what pip is told about where packages are; uv's own variables go first.
+# Of several indexes, pip takes the best match of all; uv would take the first that has any.
+define FIND_UV_SCRIPT
+uv=
+.venv/bin/python -m pip install --disable-pip-version-check --quiet "$(UV_PIN)" 2>/dev/null &&
+    uv=".venv/bin/python -m uv"
+settings=$$(.venv/bin/python -m pip config list 2>/dev/null | LC_ALL=C sort)
+for pair in index-url:UV_DEFAULT_INDEX extra-index-url:UV_INDEX find-links:UV_FIND_LINKS \
+        trusted-host:UV_INSECURE_HOST cert:SSL_CERT_FILE proxy:HTTPS_PROXY; do
+    value=$$(printf '%s\n' "$$settings" | sed -n "s/^[a-z:]*\.$${pair%:*}='\(.*\)'$$/\1/p" | head -n 1)
+    value=$$(printf '%s\n' "$$value" | sed 's/\\n/ /g; s/^ *//')
+    case "$$pair" in find-links:*) value=$$(echo "$$value" | tr ' ' ,) ;; esac
+    if [ -n "$$value" ] && ! printenv "$${pair#*:}" >/dev/null; then export "$${pair#*:}=$$value"; fi
+done
+[ -z "$$UV_INDEX" ] || export UV_INDEX_STRATEGY="$${UV_INDEX_STRATEGY:-unsafe-best-match}"
+endef
+
 # Installs this checkout with $EXTRAS, then writes $MARKS.
 define INSTALL_SCRIPT
 set -e
 start=$$(date +%s)
-pins="-c constraints.txt"
-.venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' || {
-    pins=
-    echo "constraints.txt has no versions for this Python: taking the newest that fit."
-}
-echo "Installing mae_lib$$EXTRAS into .venv (torch is large: 6 GB in all on Linux, a few minutes) ..."
+echo "Installing mae_lib$$EXTRAS into .venv (6 GB on Linux with CUDA; a few minutes) ..."
 if [ -t 1 ]; then
     quiet=
 else  # no terminal, no progress bars: a line now and then
     quiet=--quiet
     while sleep 15 >/dev/null 2>&1; do
-        echo "  $$(($$(date +%s) - start)) s, $$(du -sh .venv | cut -f1) so far"
+        echo "  $$(($$(date +%s) - start)) s so far"
     done &
     trap "kill $$! 2>/dev/null" EXIT
     trap 'exit 130' INT TERM
 fi
-.venv/bin/python -m pip install --disable-pip-version-check $$quiet -e ".$$EXTRAS" $$pins
+eval "$$FIND_UV_SCRIPT"
+wheels=https://download.pytorch.org/whl/$$TORCH
+reach="from urllib.request import urlopen; urlopen('$$wheels/torch/', timeout=20)"
+if [ -n "$$TORCH" ] && ! .venv/bin/python -c "$$reach" 2>/dev/null; then
+    echo "PyTorch's builds for TORCH=$$TORCH cannot be had: $$wheels does not answer." >&2
+    echo "Check the name and the network, or install the usual builds: make ... TORCH=" >&2
+    exit 1
+fi
+if [ "$$TORCH" != "$$KEPT" ]; then
+    rm -f .venv/.core .venv/.course .venv/.site .venv/.test
+    .venv/bin/python -m pip uninstall --yes --quiet torch torchvision 2>/dev/null || true
+fi
+set -- -c constraints.txt -e ".$$EXTRAS"
+if [ -z "$$uv" ]; then
+    echo "uv could not be installed: pip installs the rest, which takes longer."
+elif $$uv pip install $${TORCH:+--torch-backend $$TORCH} --python .venv/bin/python $$quiet "$$@"; then
+    set --
+elif [ -n "$$TORCH" ]; then
+    exit 1
+else
+    echo "uv could not install this: trying pip, which takes longer."
+fi
+[ $$# = 0 ] || .venv/bin/python -m pip install --disable-pip-version-check $$quiet "$$@" \
+    $${TORCH:+--extra-index-url "$$wheels"}
 pwd -P > .venv/.path
+echo "$$TORCH" > .venv/.torch
 touch $$MARKS
 echo "Installed in $$(($$(date +%s) - start)) s."
 endef
@@ -151,32 +194,4 @@ fi
 echo "make test: all passed."
 endef
 
-# Reads pip's report; keeps the versions chosen for the other Pythons.
-define PINS_SCRIPT
-import json, re, sys
-markers = ['python_version < "3.11"', 'python_version >= "3.11"']
-mine = sys.version_info >= (3, 11)
-notes, pins = [], {}
-for line in open("constraints.txt", encoding="utf-8").read().splitlines():
-    if line.startswith("#") or not line:
-        notes.append(line)
-        continue
-    pin, _, marker = (part.strip() for part in line.partition(";"))
-    for i in [markers.index(marker)] if marker else [0, 1]:
-        if i != mine:
-            pins.setdefault(pin.partition("==")[0], ["", ""])[i] = pin
-for item in json.load(open(".venv/report.json", encoding="utf-8"))["install"]:
-    name = re.sub("[-_.]+", "-", item["metadata"]["name"]).lower()
-    if not re.match("(nvidia-|cuda-|(triton|setuptools|pip|mae-lib)$$)", name):
-        pins.setdefault(name, ["", ""])[mine] = name + "==" + item["metadata"]["version"]
-lines = []
-for _, (old, new) in sorted(pins.items()):
-    if old == new:
-        lines.append(new)
-    else:
-        lines += [pin + " ; " + marker for pin, marker in zip((old, new), markers) if pin]
-open("constraints.txt", "w", encoding="utf-8").write(chr(10).join(notes + lines) + chr(10))
-print(len(lines), "lines in constraints.txt")
-endef
-
-export PYTHON REPO BRANCH VENV_SCRIPT INSTALL_SCRIPT TEST_SCRIPT PINS_SCRIPT
+export PYTHON TORCH KEPT REPO BRANCH VENV_SCRIPT FIND_UV_SCRIPT INSTALL_SCRIPT TEST_SCRIPT

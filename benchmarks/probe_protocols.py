@@ -72,12 +72,12 @@ def main() -> None:
     for name, (block, pool) in PROTOCOLS.items():
         train, mirrored = (features(model, x, block, pool)
                            for x in (data.train, data.train.flip(3)))
-        found = evaluate.cross_validated_probe(train, data.train_labels, mirrored)
+        _, found = evaluate.choose_decay(train, data.train_labels, mirrored)
         rows.append({"name": name, "features": train.shape[1], "lp_cv": found.entry()})
         low, high = found.interval()
         print(f"{found.percent:5.1f} % [{low:.1f}, {high:.1f}]  {name}", flush=True)
         if pool is mean and block is None:
-            found = evaluate.cross_validated_probe(train, data.train_labels)
+            _, found = evaluate.choose_decay(train, data.train_labels)
             rows.append({"name": "without mirror images", "features": train.shape[1],
                          "lp_cv": found.entry()})
             print(f"{found.percent:5.1f} %  without mirror images", flush=True)

@@ -21,9 +21,16 @@ from mae_lib import evaluate, plots
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet, evenly_spaced
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.pretrain import Run, add_data_arguments, data_from, pretrain
+from mae_lib.pretrain import (
+    Run,
+    add_data_arguments,
+    data_from,
+    describe_images,
+    input_size,
+    pretrain,
+)
 from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
-from mae_lib.runtime import cli, hardware
+from mae_lib.runtime import cli, distributed, hardware
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.optim import NonFiniteLoss
 
@@ -93,6 +100,7 @@ class Comparison:
         return {
             "name": data.name, "unlabeled": len(data.unlabeled), "train": len(data.train),
             "test": len(data.test), "classes": len(data.classes), "pixels": data.train.shape[-1],
+            "fingerprint": data.fingerprint,
         }
 
     def baselines(self, seed: int) -> list[dict]:
@@ -146,7 +154,7 @@ class Comparison:
         return self._run(variant, seed, self._settings(cfg), measure)
 
     def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
-        return pretrain(self.data.unlabeled, self.data.train, cfg, folder, self.device, label,
+        return pretrain(self.data.unlabeled, self.data.validation, cfg, folder, self.device, label,
                         self.progress)
 
     def _settings(self, cfg: PretrainConfig) -> dict:
@@ -225,8 +233,10 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
         path = comparison.folder(name, record["seed"]) / "model.safetensors"
         if path.exists():
             model, facts = load_weights(path)
-            if facts.items() <= (record["settings"] | {"label": facts["label"]}).items():
-                models[name] = model, facts["norm_pix"]  # not of a later run with other settings
+            expected = record["settings"] | {
+                "label": facts["label"], "images": describe_images(data.unlabeled)}
+            if facts.items() <= expected.items():  # not of a later run with other settings or data
+                models[name] = model, facts["norm_pix"]
     if models:
         figure = plots.reconstructions(models, evenly_spaced(data.test, 5), 0.75, title)
         paths.append(plots.save(figure, folder / "compare_reconstructions.png"))
@@ -253,17 +263,19 @@ def main() -> None:
     cli.add_options(parser, PretrainConfig)
     cli.add_options(parser, FineTuneConfig, "ft-")
     arguments = parser.parse_args()
+    distributed.require_one_process("mae_lib.compare")
     recipe = RECIPES[arguments.recipe]
     base = recipe.pretrain | cli.given(arguments, PretrainConfig)
     given = cli.given(arguments, FineTuneConfig, "ft_")
     fine_tune = FineTuneConfig(**recipe.fine_tune | given)
     # Layers that all start at random have no reason to learn at different rates.
     scratch = FineTuneConfig(**recipe.fine_tune | recipe.scratch | given | {"layer_decay": 1.0})
-    for variant in arguments.variants:
-        PretrainConfig(**variant_settings(variant, base)).check()
+    configs = [PretrainConfig(**variant_settings(name, base)) for name in arguments.variants]
+    for settings in (*configs, fine_tune, scratch):
+        settings.check()
     device = hardware.pick_device(arguments.device)
     base["precision"] = hardware.pick_precision(device, base.get("precision", "auto"))
-    data = data_from(arguments, recipe.counts)
+    data = data_from(arguments, recipe.counts, max(map(input_size, configs)))
 
     name = f"{arguments.recipe}-{data.name.replace(':', '-')}"
     out = arguments.out or Path("runs") / name

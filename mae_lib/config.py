@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from mae_lib.masking import schedule_mask_ratio
+from mae_lib.masking import num_visible_patches, schedule_mask_ratio
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.runtime import cli
 from mae_lib.runtime.cli import option
-from mae_lib.runtime.hardware import RNG, generator
+from mae_lib.runtime.hardware import PRECISIONS, RNG, generator
 
 ADD_ONS = {
     "curriculum": {"mask_ratio_sched": "linear"},
@@ -33,30 +33,44 @@ class PretrainConfig:
     """All that decides a run's result. The defaults are the specification's original MAE."""
 
     preset: str = option("specified", "model sizes, see mae_lib.model.PRESETS", "model")
-    img_size: int | None = option(None, "side of the model's input in pixels (preset's)", "model")
-    patch_size: int | None = option(None, "side of a patch in pixels (preset's)", "model")
-    decoder_depth: int | None = option(None, "blocks of the decoder (preset's)", "model")
-    epochs: int = option(10, "how often the data set is gone through", "schedule")
-    images_per_epoch: int | None = option(None, "images that an epoch sees (all, once)", "schedule")
+    img_size: int | None = option(None, "side of the model's input in pixels (preset's)", "model",
+                                  at_least=1)
+    patch_size: int | None = option(None, "side of a patch in pixels (preset's)", "model",
+                                    at_least=1)
+    decoder_depth: int | None = option(None, "blocks of the decoder (preset's)", "model",
+                                       at_least=1)
+    epochs: int = option(10, "how often the data set is gone through", "schedule", at_least=1)
+    images_per_epoch: int | None = option(None, "images that an epoch sees (all, once)", "schedule",
+                                          at_least=1)
     equal_compute: bool = option(False, "fewer steps, to cost what a constant mask ratio does",
                                  "schedule")
-    batch_size: int = option(64, "images per step", "schedule")
-    lr: float = option(1.5e-4, "peak learning rate", "schedule")
-    warmup_epochs: float = option(2.0, "epochs of linear warm-up, before the cosine", "schedule")
-    weight_decay: float = option(0.05, "AdamW's weight decay", "schedule")
-    crop_scale: float = option(0.2, "smallest share of the area that a crop keeps", "schedule")
-    mask_ratio: float = option(0.75, "share of patches hidden, at the end", "masking")
+    batch_size: int = option(64, "images per step", "schedule", at_least=1)
+    accumulate: int = option(1, "parts in which a batch is computed, to save memory", "schedule",
+                             at_least=1)
+    lr: float = option(1.5e-4, "peak learning rate", "schedule", above=0)
+    warmup_epochs: float = option(2.0, "epochs of linear warm-up, before the cosine", "schedule",
+                                  at_least=0)
+    weight_decay: float = option(0.05, "AdamW's weight decay", "schedule", at_least=0)
+    crop_scale: float = option(0.2, "smallest share of the area that a crop keeps", "schedule",
+                               above=0, at_most=1)
+    mask_ratio: float = option(0.75, "share of patches hidden, at the end", "masking",
+                               at_least=0, below=1)
     mask_ratio_sched: str = option("const", "const, linear, cosine or shuffled", "masking")
-    mask_ratio_start: float = option(0.5, "share hidden at the start of a ramp", "masking")
-    mask_ratio_warmup_epochs: float = option(5.0, "epochs that the ramp lasts", "masking")
-    mask_ratio_holds: int = option(4, "how often in an epoch a ramp changes the ratio", "masking")
+    mask_ratio_start: float = option(0.5, "share hidden at the start of a ramp", "masking",
+                                     at_least=0, below=1)
+    mask_ratio_warmup_epochs: float = option(5.0, "epochs that the ramp lasts", "masking",
+                                             at_least=0)
+    mask_ratio_holds: int = option(4, "how often in an epoch a ramp changes the ratio", "masking",
+                                   at_least=1)
     norm_pix: bool = option(True, "predict patches normalised by their own statistics", "loss")
-    target_blur: float = option(0.0, "blur of the target, in pixels (a control)", "loss")
-    lambda_freq: float = option(0.0, "weight of the Laplacian loss", "loss")
+    target_blur: float = option(0.0, "blur of the target, in pixels (a control)", "loss",
+                                at_least=0)
+    lambda_freq: float = option(0.0, "weight of the Laplacian loss", "loss", at_least=0)
     freq_form: str = option("composite", f"its form: {', '.join(FREQUENCY_FORMS)}", "loss")
-    lambda_unif: float = option(0.0, "weight of the uniformity loss", "loss")
-    unif_t: float = option(2.0, "its t: the larger, the nearer the pairs that count", "loss")
-    seed: int = option(0, "seed of weights, data order, crops and masks", "run")
+    lambda_unif: float = option(0.0, "weight of the uniformity loss", "loss", at_least=0)
+    unif_t: float = option(2.0, "its t: the larger, the nearer the pairs that count", "loss",
+                           above=0)
+    seed: int = option(0, "seed of weights, data order, crops and masks", "run", at_least=0)
     precision: str = option("auto", "auto, fp32, bf16 or fp16", "run")
 
     def build_model(self) -> MaskedAutoencoder:
@@ -68,38 +82,59 @@ class PretrainConfig:
             return MaskedAutoencoder.from_preset(self.preset, **sizes)
 
     def check(self) -> None:
-        """Raise ValueError, naming the setting, if a value is out of range."""
-        for name in ("epochs", "batch_size", "lr", "mask_ratio_holds", "images_per_epoch",
-                     "img_size", "patch_size", "decoder_depth", "unif_t"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
-        if not 0 <= self.warmup_epochs < self.epochs:
-            raise ValueError(f"warmup_epochs must be at least 0 and below epochs ({self.epochs}), "
-                             f"got {self.warmup_epochs}.")
-        if not 0 < self.crop_scale <= 1:
-            raise ValueError(f"crop_scale must be above 0 and at most 1, got {self.crop_scale}.")
+        """Raise ValueError, naming the setting, if a value is out of range or fits no other."""
+        cli.check_values(self)
+        _check_warmup(self)
         if self.freq_form not in FREQUENCY_FORMS:
             raise ValueError(f"freq_form must be one of {', '.join(FREQUENCY_FORMS)}, "
                              f"got {self.freq_form!r}.")
-        if not self.target_blur >= 0:
-            raise ValueError(f"target_blur must be at least 0, got {self.target_blur}.")
         if self.lambda_unif and self.batch_size < 2:
             raise ValueError("The uniformity loss compares images: batch_size must be at least 2.")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"A batch of {self.batch_size} cannot be cut into {self.accumulate} "
+                             "equal parts: choose another accumulate.")
+        if self.lambda_unif and self.accumulate > 1:
+            raise ValueError("The uniformity loss compares all images of a batch with each other: "
+                             "it cannot be accumulated in parts. Set accumulate to 1.")
+        if self.precision not in ("auto", *PRECISIONS):
+            raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, "
+                             f"got {self.precision!r}.")
+        with torch.device("meta"):  # sizes that do not fit together raise here, without memory
+            model = self.build_model()
+        if self.lambda_freq and self.freq_form == "energy" and model.patch_size < 3:
+            raise ValueError("The energy form of the Laplacian loss filters each patch by itself: "
+                             f"patch_size must be at least 3, got {model.patch_size}.")
         schedule_mask_ratio(0, 0, 1, self)
+        ramps = self.mask_ratio_sched != "const"
+        num_visible_patches(
+            model.num_patches, max(self.mask_ratio, self.mask_ratio_start * ramps))
+
+
+def _check_warmup(cfg) -> None:
+    if not cfg.warmup_epochs < cfg.epochs:
+        raise ValueError(f"warmup_epochs must be below epochs ({cfg.epochs}), "
+                         f"got {cfg.warmup_epochs:g}.")
 
 
 @dataclass(frozen=True)
 class FineTuneConfig:
     """The fine-tuning recipe, after He et al. 2022, table 9, with fewer epochs for fewer images."""
 
-    epochs: int = option(50, "epochs over the labelled images", "fine-tuning")
-    batch_size: int = option(128, "images per step", "fine-tuning")
-    lr: float = option(1e-3, "peak learning rate", "fine-tuning")
-    warmup_epochs: float = option(5.0, "epochs of linear warm-up", "fine-tuning")
-    weight_decay: float = option(0.05, "AdamW's weight decay", "fine-tuning")
-    layer_decay: float = option(0.75, "learning rate's factor per layer downwards", "fine-tuning")
-    label_smoothing: float = option(0.1, "label smoothing", "fine-tuning")
-    crop_scale: float = option(0.35, "smallest share of the area that a crop keeps", "fine-tuning")
+    epochs: int = option(50, "epochs over the labelled images", "fine-tuning", at_least=1)
+    batch_size: int = option(128, "images per step", "fine-tuning", at_least=1)
+    lr: float = option(1e-3, "peak learning rate", "fine-tuning", above=0)
+    warmup_epochs: float = option(5.0, "epochs of linear warm-up", "fine-tuning", at_least=0)
+    weight_decay: float = option(0.05, "AdamW's weight decay", "fine-tuning", at_least=0)
+    layer_decay: float = option(0.75, "learning rate's factor per layer downwards", "fine-tuning",
+                                above=0, at_most=1)
+    label_smoothing: float = option(0.1, "label smoothing", "fine-tuning", at_least=0, below=1)
+    crop_scale: float = option(0.35, "smallest share of the area that a crop keeps", "fine-tuning",
+                               above=0, at_most=1)
+
+    def check(self) -> None:
+        """Raise ValueError, naming the setting, if a value is out of range."""
+        cli.check_values(self)
+        _check_warmup(self)
 
 
 def variant_settings(variant: str, base: dict | None = None) -> dict:

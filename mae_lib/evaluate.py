@@ -1,7 +1,8 @@
 """What the representation is worth: kNN, linear probe, fine-tuning, and reconstruction quality.
 
 Features are the mean of the patch tokens after the final norm, of the whole image without masking.
-Whatever must be chosen is chosen on a tenth of the training images; the test set is read once.
+Whatever must be chosen is chosen by cross-validation on the training images; the test set is read
+once.
 """
 
 import copy
@@ -15,7 +16,8 @@ from tqdm.auto import tqdm
 
 from mae_lib import metrics
 from mae_lib.config import FineTuneConfig
-from mae_lib.data.augment import denormalise, random_resized_crop, resize
+from mae_lib.data.augment import check_images, denormalise, random_resized_crop, resize
+from mae_lib.data.fingerprint import fingerprint, fingerprint_of_weights
 from mae_lib.data.sources import ImageSet
 from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
@@ -51,6 +53,7 @@ def folds(labels: Tensor, draw: int = 0) -> Tensor:
 @torch.no_grad()
 def extract_features(model: MaskedAutoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
     """Features of uint8 images (N, 3, H, W): float32 (N, D) on the CPU."""
+    check_images(images)
     device = next(model.parameters()).device
     model.eval()
     parts = images.split(batch_size)
@@ -68,7 +71,7 @@ def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: in
     Votes weigh exp(similarity / 0.07) (Wu et al. 2018, section 3.4).
     """
     similarity, neighbours = (F.normalize(test, dim=1) @ F.normalize(train, dim=1).T).topk(k)
-    votes = torch.zeros(len(test), classes)
+    votes = similarity.new_zeros(len(test), classes)
     return votes.scatter_add(1, labels[neighbours], (similarity / 0.07).exp()).argmax(dim=1)
 
 
@@ -253,8 +256,12 @@ def fine_tune(
     epoch. The same call on a randomly initialised model is the from-scratch baseline. The head
     starts at random, or at `head` (D + 1, classes), the bias last.
 
-    Raises ValueError if `checkpoint` is of a run with other settings, and NonFiniteLoss.
+    Raises ValueError if `checkpoint` is of a run with other settings, images, labels or weights,
+    and NonFiniteLoss.
     """
+    cfg.check()
+    check_images(data.train, "data.train")
+    check_images(data.test, "data.test")
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -268,12 +275,16 @@ def fine_tune(
     cast = hardware.autocast(device, precision)
     labels = data.train_labels.to(device)
     iters = -(-len(labels) // cfg.batch_size)
-    settings = {**vars(cfg), "seed": seed, "precision": precision, "images": len(labels)}
+    settings = {**vars(cfg), "seed": seed, "precision": precision,
+                "images": fingerprint(data.train, data.train_labels),
+                "weights": fingerprint_of_weights(classifier.state_dict())}
     done = 0
     if checkpoint and checkpoint.exists():
         state = load_checkpoint(checkpoint)
-        if state["settings"] != settings:
-            raise ValueError(f"{checkpoint} holds a run with other settings; delete it first.")
+        changed = [k for k, v in settings.items() if state["settings"].get(k) != v]
+        if changed:
+            raise ValueError(f"{checkpoint} holds a run with other {', '.join(changed)}; choose "
+                             "another file, or delete it.")
         classifier.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
@@ -325,6 +336,7 @@ def reconstruction_quality(
     Returns {method: {metric: (N,)}} for "model" and each of `metrics.trivial_reconstructions`. With
     `norm_pix` the model's pictures use the target's patch statistics and are optimistic.
     """
+    check_images(images)
     device = next(model.parameters()).device
     model.eval()
     generator = hardware.generator(RNG.TEST_MASKS)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mae_lib.masking import take_patches
 from mae_lib.model import MAEOutput, MaskedAutoencoder, hidden_ids
-from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
+from mae_lib.patches import check_shape, patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.runtime import distributed
 
 NORM_PIX_EPS = 1e-6  # as in the official code
@@ -43,8 +43,13 @@ def mae_loss(pred: Tensor, images: Tensor, mask: Tensor, patch_size: int, norm_p
 
     `pred` (B, L, p²·3), `images` (B, 3, H, W), `mask` (B, L) with 1 = masked. With `norm_pix` the
     target is each patch minus its mean, over its standard deviation. Returns a scalar.
+
+    Raises ValueError if the shapes do not fit.
     """
-    pred, target = at_least_float32(pred), patchify(at_least_float32(images), patch_size)
+    target = patchify(images, patch_size)
+    check_shape(pred, "pred", *target.shape)
+    check_shape(mask, "mask", *target.shape[:2])
+    pred, target = at_least_float32(pred), at_least_float32(target)
     target = normalise_patches(target) if norm_pix else target
     error = F.mse_loss(pred, target, reduction="none").mean(dim=-1)  # (B, L)
     return (error * mask).sum() / mask.sum().clamp(min=1)
@@ -120,16 +125,19 @@ def laplacian_loss_masked(
     return error.sum() / count.sum().clamp(min=1)
 
 
+def check_image_pair(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> None:
+    """Raise ValueError unless the images have one shape (B, C, H, W), the mask (B, 1, H, W)."""
+    check_shape(pred_img, "pred_img", *"BCHW")
+    b, c, h, w = pred_img.shape
+    check_shape(tgt_img, "tgt_img", b, c, h, w)
+    check_shape(mask_img, "mask_img", b, 1, h, w)
+
+
 def laplacian_error_per_image(
     pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor, composite: bool = True
 ) -> tuple[Tensor, Tensor]:
     """The sum over masked pixels of the Laplacians' L1 distance, and their number: two (B,)."""
-    b, _, h, w = pred_img.shape
-    if pred_img.shape != tgt_img.shape or mask_img.shape != (b, 1, h, w):
-        raise ValueError(
-            f"pred_img and tgt_img must have one shape (B, C, H, W) and mask_img (B, 1, H, W), got "
-            f"{tuple(pred_img.shape)}, {tuple(tgt_img.shape)} and {tuple(mask_img.shape)}."
-        )
+    check_image_pair(pred_img, tgt_img, mask_img)
     difference = at_least_float32(pred_img) - at_least_float32(tgt_img)
     if composite:  # the composite equals the target where visible
         difference = difference * mask_img
@@ -166,7 +174,8 @@ def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0) -> Tens
 
     Raises ValueError for another shape or fewer than two images, which have no pair.
     """
-    if z_tokens.ndim != 3 or len(z_tokens) < 2:
+    check_shape(z_tokens, "z_tokens", *"BND")
+    if len(z_tokens) < 2:
         raise ValueError(
             f"uniformity_loss needs tokens of shape (B, N, D) with B of at least 2, "
             f"got {tuple(z_tokens.shape)}."

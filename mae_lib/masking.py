@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from mae_lib.patches import check_shape
 from mae_lib.runtime.hardware import RNG, generator
 
 SCHEDULES = ("const", "linear", "cosine", "shuffled")
@@ -59,12 +60,14 @@ def random_masking(
     `x` is (B, L, D). Returns `x_vis` (B, L_vis, D), `mask` (B, L) with 1 = masked, and
     `ids_restore` (B, L). The mask repeats when the caller passes `noise` (B, L) or a seeded
     `generator`.
+
+    Raises ValueError if a shape or the mask ratio does not fit.
     """
+    check_shape(x, "x", *"BLD")
     b, length, _ = x.shape
     if noise is None:
         noise = torch.rand(b, length, device=x.device, generator=generator)
-    elif noise.shape != (b, length):
-        raise ValueError(f"noise must have shape {(b, length)}, got {tuple(noise.shape)}.")
+    check_shape(noise, "noise", b, length)
     ids_keep, mask, ids_restore = random_mask_ids(noise, num_visible_patches(length, mask_ratio))
     return take_patches(x, ids_keep), mask, ids_restore
 

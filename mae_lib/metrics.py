@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_lib.losses import gaussian_blur, laplacian_error_per_image
+from mae_lib.losses import check_image_pair, gaussian_blur, laplacian_error_per_image
+from mae_lib.patches import check_shape
 
 
 def composite(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
@@ -21,7 +22,10 @@ def masked_psnr(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
 
     Predictions are clipped to [0, 1], as any screen does. 100 dB is the highest value: of equal
     images, or where no pixel is masked.
+
+    Raises ValueError if the shapes do not fit.
     """
+    check_image_pair(pred_img, tgt_img, mask_img)
     error = (pred_img.clamp(0, 1) - tgt_img).square().mean(dim=1, keepdim=True) * mask_img
     mse = error.sum(dim=(1, 2, 3)) / mask_img.sum(dim=(1, 2, 3)).clamp(min=1)
     return -10 * mse.clamp(min=1e-10).log10()
@@ -33,6 +37,7 @@ def masked_hf_error(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tens
     Measured on the composite, so that seams at mask boundaries count; see
     `losses.laplacian_loss_masked`. It can reward smoothness: read it beside trivial references.
     """
+    check_image_pair(pred_img, tgt_img, mask_img)
     error, count = laplacian_error_per_image(pred_img.clamp(0, 1), tgt_img, mask_img)
     return error / count.clamp(min=1)
 
@@ -43,8 +48,9 @@ def masked_ssim(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
     Gaussian windows of 11×11 pixels, σ = 1.5, K₁ = 0.01, K₂ = 0.03 (Wang et al. 2004, section
     III.B); only windows that lie wholly inside the image count.
 
-    Raises ValueError for images under 11 pixels.
+    Raises ValueError for images under 11 pixels, or if the shapes do not fit.
     """
+    check_image_pair(pred_img, tgt_img, mask_img)
     if min(tgt_img.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs images of at least 11×11 pixels, got {tuple(tgt_img.shape)}.")
     x, y = composite(pred_img.clamp(0, 1), tgt_img, mask_img), tgt_img
@@ -75,7 +81,8 @@ def effective_rank(features: Tensor) -> float:
 
     Raises ValueError for another shape or fewer than two rows.
     """
-    if features.ndim != 2 or len(features) < 2:
+    check_shape(features, "features", *"ND")
+    if len(features) < 2:
         raise ValueError(
             f"effective_rank needs features (N, D), N ≥ 2, got {tuple(features.shape)}."
         )

@@ -4,7 +4,9 @@ Parameter names follow the official code (github.com/facebookresearch/mae), so t
 load: `patch_embed.proj`, `blocks.0.attn.qkv`, `decoder_blocks.0.mlp.fc1`, `decoder_pred`, …
 """
 
+import copy
 import difflib
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -12,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_lib.masking import num_visible_patches, random_mask_ids, take_patches
-from mae_lib.patches import patchify, sincos_position_embedding
+from mae_lib.patches import check_shape, patchify, resample_positions, sincos_position_embedding
 
 # torch 2.11 prefers cuDNN's attention on Hopper GPUs, whose gradients can be nan (pytorch/pytorch
 # issue 196678, kyutai-labs/pocket-tts pull 264). On an H100 one of two fine-tunings with it became
@@ -137,6 +139,7 @@ class MaskedAutoencoder(nn.Module):
 
     The encoder embeds and processes visible patches only. The decoder, narrower and shallower, sees
     their latent tokens and a learned mask token at every hidden place, and predicts all patches.
+    With `decoder_depth` 0 there is an encoder alone, which has `features` but cannot reconstruct.
 
     Raises ValueError for sizes that do not fit together.
     """
@@ -147,20 +150,17 @@ class MaskedAutoencoder(nn.Module):
         decoder_num_heads: int = 4, mlp_ratio: float = 4.0, class_token: bool = False,
     ):
         super().__init__()
-        if patch_size < 1 or img_size % patch_size:
-            raise ValueError(f"img_size {img_size} is not a multiple of patch_size {patch_size}.")
         for name, dim, heads in (("embed_dim", embed_dim, num_heads),
                                  ("decoder_embed_dim", decoder_embed_dim, decoder_num_heads)):
-            if dim % heads:
+            if heads < 1 or dim % heads:
                 raise ValueError(f"{name} {dim} cannot be shared equally by {heads} heads.")
         self.config = dict(
             img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=depth,
             num_heads=num_heads, decoder_embed_dim=decoder_embed_dim, decoder_depth=decoder_depth,
             decoder_num_heads=decoder_num_heads, mlp_ratio=mlp_ratio, class_token=class_token,
         )
-        self.img_size, self.patch_size, self.embed_dim = img_size, patch_size, embed_dim
-        self.grid = (img_size // patch_size,) * 2
-        self.num_patches = self.grid[0] * self.grid[1]
+        self.patch_size, self.embed_dim = patch_size, embed_dim
+        self._set_size(img_size)
         self.num_extra = int(class_token)  # tokens in front of the patch tokens
 
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
@@ -171,6 +171,10 @@ class MaskedAutoencoder(nn.Module):
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
 
+        if not decoder_depth:
+            self.decoder_embed = self.mask_token = self.decoder_pos_embed = None
+            self.decoder_blocks = self.decoder_norm = self.decoder_pred = None
+            return self._initialise()
         self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_embed_dim))
         position = sincos_position_embedding(decoder_embed_dim, self.grid, class_token)
@@ -191,6 +195,28 @@ class MaskedAutoencoder(nn.Module):
             raise ValueError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.{hint}")
         return cls(**{**PRESETS[name], **changes})
 
+    def _set_size(self, img_size: int) -> None:
+        sizes = img_size, self.patch_size
+        if not all(isinstance(n, Integral) and n > 0 for n in sizes) or img_size % self.patch_size:
+            raise ValueError(f"img_size {img_size} is not a multiple of patch_size "
+                             f"{self.patch_size}; both are whole numbers, as images are square.")
+        self.img_size = self.config["img_size"] = img_size
+        self.grid = (img_size // self.patch_size,) * 2
+        self.num_patches = self.grid[0] * self.grid[1]
+
+    def at_size(self, img_size: int) -> "MaskedAutoencoder":
+        """A copy for images of another size, with interpolated position embeddings.
+
+        Embeddings computed for more patches would hold places that the model has never seen. The
+        copy shares nothing with this model. Raises ValueError for a size that is not a multiple of
+        the patch size.
+        """
+        model = copy.deepcopy(self)
+        model._set_size(img_size)
+        for name, embedding in list(model.named_buffers()):  # of the encoder and of the decoder
+            setattr(model, name, resample_positions(embedding, model.grid, self.num_extra))
+        return model
+
     def _initialise(self) -> None:
         """Xavier-uniform matrices, zero biases, small normal tokens, as in the official code."""
         for module in self.modules():
@@ -199,7 +225,8 @@ class MaskedAutoencoder(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
         nn.init.zeros_(self.patch_embed.proj.bias)
-        nn.init.normal_(self.mask_token, std=0.02)
+        if self.mask_token is not None:
+            nn.init.normal_(self.mask_token, std=0.02)
         if self.num_extra:
             nn.init.normal_(self.cls_token, std=0.02)
 
@@ -209,16 +236,21 @@ class MaskedAutoencoder(nn.Module):
         Returns the latent tokens after the final norm, (B, K, D), a class token in front if any.
         """
         self._check_images(images)
+        if ids_keep is not None:
+            check_shape(ids_keep, "ids_keep", len(images), "K")
         return self._encode(patchify(images, self.patch_size), ids_keep)
 
-    def _encode(self, patches: Tensor, ids_keep: Tensor | None) -> Tensor:
-        position = self.pos_embed[:, self.num_extra :].expand(len(patches), -1, -1)  # (B, L, D)
+    def _encode(
+        self, patches: Tensor, ids_keep: Tensor | None, pos_embed: Tensor | None = None
+    ) -> Tensor:
+        pos_embed = self.pos_embed if pos_embed is None else pos_embed  # (1, [1 +] L, D)
+        position = pos_embed[:, self.num_extra :].expand(len(patches), -1, -1)  # (B, L, D)
         if ids_keep is not None:
             patches = take_patches(patches, ids_keep)  # (B, K, p²·3)
             position = take_patches(position, ids_keep)  # (B, K, D)
         x = self.patch_embed(patches) + position  # (B, K, D)
         if self.num_extra:
-            cls_token = self.cls_token + self.pos_embed[:, :1]
+            cls_token = self.cls_token + pos_embed[:, :1]
             x = torch.cat([cls_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + K, D)
         for block in self.blocks:
             x = block(x)
@@ -229,8 +261,12 @@ class MaskedAutoencoder(nn.Module):
     ) -> Tensor:
         """Predict every patch, (B, L, p²·3), from latent tokens and the places they came from.
 
-        With `ids` (B, K) only these patches, (B, K, p²·3).
+        With `ids` (B, K) only these patches, (B, K, p²·3). Raises ValueError for an encoder alone.
         """
+        if self.decoder_blocks is None:
+            raise ValueError("This model is an encoder without a decoder, so it gives features but "
+                             "cannot reconstruct; take weights that have both, such as the "
+                             "official mae_visualize_* ones.")
         x = self.decoder_embed(latent)  # (B, [1 +] K, D')
         extra, x = x[:, : self.num_extra], x[:, self.num_extra :]
         num_masked = ids_restore.shape[1] - x.shape[1]
@@ -260,8 +296,7 @@ class MaskedAutoencoder(nn.Module):
         shape = (len(images), self.num_patches)
         if noise is None:
             noise = torch.rand(shape, device=images.device, generator=generator)
-        elif noise.shape != shape:
-            raise ValueError(f"noise must have shape {shape}, got {tuple(noise.shape)}.")
+        check_shape(noise, "noise", *shape)
         if num_visible is None:
             num_visible = num_visible_patches(self.num_patches, mask_ratio)
         ids_keep, mask, ids_restore = random_mask_ids(noise, num_visible)
@@ -272,15 +307,24 @@ class MaskedAutoencoder(nn.Module):
         return MAEOutput(pred, mask, ids_restore, latent, patches)
 
     def features(self, images: Tensor) -> Tensor:
-        """What a probe reads: the mean of all patch tokens after the final norm, (B, D)."""
-        return self.encode(images)[:, self.num_extra :].mean(dim=1)
+        """What a probe reads: the mean of all patch tokens after the final norm, (B, D).
 
-    def _check_images(self, images: Tensor) -> None:
-        expected = (3, self.img_size, self.img_size)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            shape = ", ".join(map(str, ("B", *expected)))
-            raise ValueError(f"This model takes images of shape ({shape}), got "
-                             f"{tuple(images.shape)}.")
+        Images (B, 3, S, S) of another size than the model's get interpolated positions, as those
+        of `at_size`.
+        """
+        self._check_images(images, any_size=True)
+        patches = patchify(images, self.patch_size)
+        grid = (images.shape[-1] // self.patch_size,) * 2
+        pos_embed = resample_positions(self.pos_embed, grid, self.num_extra)
+        return self._encode(patches, None, pos_embed)[:, self.num_extra :].mean(dim=1)
+
+    def _check_images(self, images: Tensor, any_size: bool = False) -> None:
+        check_shape(images, "images", *"BCHW")
+        channels, height, width = images.shape[1:]
+        if channels != 3 or height != width or (width != self.img_size and not any_size):
+            raise ValueError(f"This model takes square images with 3 channels, of shape (B, 3, "
+                             f"{self.img_size}, {self.img_size}), got {tuple(images.shape)}; "
+                             "model.at_size gives a model for another size.")
         if not images.is_floating_point():
             raise ValueError(f"This model takes normalised float images, got {images.dtype}; "
                              "pass uint8 images through mae_lib.data.augment.normalise first.")

@@ -5,7 +5,20 @@ Mixing this order with (channel, row, column) scrambles colours silently.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+
+def check_shape(x: Tensor, name: str, *shape: int | str) -> None:
+    """Raise ValueError unless `x` is a tensor of this shape; a letter stands for any number."""
+    if isinstance(x, Tensor) and x.ndim == len(shape) and all(
+            isinstance(n, str) or n == there for n, there in zip(shape, x.shape, strict=True)):
+        return
+    wanted = f"({', '.join(map(str, shape))})"
+    if isinstance(x, Tensor):
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(x.shape)}.")
+    raise ValueError(f"{name} must be a torch tensor of shape {wanted}, got {type(x).__name__}: "
+                     "use torch.as_tensor, or torch.stack for a list of tensors.")
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
@@ -13,11 +26,10 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 
     Patches run left to right, then top to bottom: L = (H / patch_size) · (W / patch_size).
 
-    Raises ValueError if `images` is not four-dimensional or its sides are not multiples of
+    Raises ValueError if `images` is not a four-dimensional tensor or its sides are not multiples of
     `patch_size`.
     """
-    if images.ndim != 4:
-        raise ValueError(f"patchify needs images of shape (B, C, H, W), got {tuple(images.shape)}.")
+    check_shape(images, "images", *"BCHW")
     b, c, h, w = images.shape
     if patch_size < 1 or h % patch_size or w % patch_size:
         raise ValueError(
@@ -38,8 +50,7 @@ def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int] | None = 
 
     Raises ValueError if L does not fit the grid or a patch does not hold whole pixels.
     """
-    if patches.ndim != 3:
-        raise ValueError(f"unpatchify needs patches (B, L, p²·C), got {tuple(patches.shape)}.")
+    check_shape(patches, "patches", "B", "L", "p²·C")
     b, length, values = patches.shape
     rows, cols = grid or (round(length**0.5),) * 2
     if rows * cols != length:
@@ -61,6 +72,7 @@ def patch_mask_to_pixels(
     mask: Tensor, patch_size: int, grid: tuple[int, int] | None = None
 ) -> Tensor:
     """Spread a mask over patches (B, L) to a mask over pixels (B, 1, H, W)."""
+    check_shape(mask, "mask", *"BL")
     patches = mask[:, :, None].expand(-1, -1, patch_size**2)  # (B, L, p²)
     return unpatchify(patches, patch_size, grid)
 
@@ -90,3 +102,18 @@ def sincos_position_embedding(
     if class_token:
         embedding = torch.cat([torch.zeros(1, dim), embedding])  # (1 + L, dim)
     return embedding
+
+
+def resample_positions(embedding: Tensor, grid: tuple[int, int], num_extra: int = 0) -> Tensor:
+    """The position embedding (1, E + L, D) of a square grid, for another `grid`: (1, E + L', D).
+
+    Places are interpolated by a bicubic filter, as DINO and timm do. The first `num_extra` tokens,
+    which have no place, stay as they are.
+    """
+    extra, places = embedding[:, :num_extra], embedding[:, num_extra:]
+    side = round(places.shape[1] ** 0.5)
+    if grid == (side, side):
+        return embedding
+    x = places.float().unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, D, rows, columns)
+    x = F.interpolate(x, grid, mode="bicubic", antialias=True)
+    return torch.cat([extra, x.flatten(2).mT.to(embedding.dtype)], dim=1)

@@ -15,17 +15,23 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mae_lib.config import PretrainConfig, variant_settings
-from mae_lib.data.augment import denormalise, resize
+from mae_lib.data.augment import check_images, denormalise, resize
+from mae_lib.data.fingerprint import fingerprint, fingerprint_of_weights
 from mae_lib.data.sources import ImageSet, evenly_spaced, load_data
 from mae_lib.losses import mae_loss, predicted_images, uniformity_loss
-from mae_lib.masking import num_visible_patches, training_mask_ratio
+from mae_lib.masking import training_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
-from mae_lib.model import MaskedAutoencoder
+from mae_lib.model import PRESETS, MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.runtime import cli, distributed, hardware
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training.batches import batches, on_device
-from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint, save_weights
+from mae_lib.training.checkpoints import (
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 from mae_lib.training.compute import steps_per_epoch
 from mae_lib.training.history import History
 from mae_lib.training.optim import NonFiniteLoss, schedule_learning_rate
@@ -78,10 +84,16 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     }
 
 
+def describe_images(images: Tensor) -> str:
+    """What checkpoints and weights say of the images that they were trained on."""
+    return f"{len(images)} (fingerprint {fingerprint(images)})"
+
+
 @hardware.explain_full_memory
 def pretrain(
     images: Tensor, validation_images: Tensor, cfg: PretrainConfig, out: Path | None = None,
     device: torch.device | None = None, label: str = "Original", progress: bool = True,
+    start: Path | None = None,
 ) -> Run:
     """Pretrain on `images`, uint8 (N, 3, H, W), and validate on some of the others, every epoch.
 
@@ -89,12 +101,17 @@ def pretrain(
     and end with the weights that one process would, but for rounding. Each is given all images.
 
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
-    history.jsonl and ends with model.safetensors. `label` stands on the progress bars.
+    history.jsonl and ends with model.safetensors. `label` stands on the progress bars. `start`, a
+    file of weights of the same sizes, takes the place of random ones.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
     """
     cfg.check()
+    check_images(images)
+    check_images(validation_images, "validation_images")
+    if len(validation_images) < 2:
+        raise ValueError("validation_images must be at least 2, as validation compares them.")
     if len(images) < cfg.batch_size:
         raise ValueError(f"{len(images)} images do not fill one batch of {cfg.batch_size}; lower "
                          "batch_size.")
@@ -103,10 +120,13 @@ def pretrain(
         hardware.reuse_freed_memory()
     checkpoint = Path(out) / "checkpoint.pt" if out else None
     first = distributed.is_first()  # the process that writes and shows
-    seen = f"{len(images)} (checksum {int(evenly_spaced(images, VALIDATION_IMAGES).sum())})"
+    seen = describe_images(images)
+    model = cfg.build_model()
+    if start:
+        model.load_state_dict(_weights_to_start_from(start, model))
+        seen += f", starting from weights {fingerprint_of_weights(model.state_dict())}"
     cfg, state = _resume(checkpoint, cfg, seen, device)
-    model = cfg.build_model().to(device)
-    num_visible_patches(model.num_patches, max(cfg.mask_ratio, cfg.mask_ratio_start))  # or an error
+    model = model.to(device)
     train_step = fastest_step(model, cfg)
     step, seconds = 0, 0.0
     if state:
@@ -158,7 +178,8 @@ def pretrain(
         saved = save()
     model.eval()
     if out and first:
-        save_weights(Path(out) / "model.safetensors", model, label=label, **dataclasses.asdict(cfg))
+        save_weights(Path(out) / "model.safetensors", model, label=label, images=seen,
+                     **dataclasses.asdict(cfg))
     return Run(model, history, seconds, step * cfg.batch_size / max(seconds, 1e-9))
 
 
@@ -196,24 +217,48 @@ def _resume(
     changed += [f"images {state['images']} → {images}"] * (state["images"] != images)
     if changed:
         raise ValueError(f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
-                         "choose another folder, or delete that one.")
+                         "choose another folder, or delete that one. To train finished weights "
+                         "further, start a run in another folder from them (--start FILE).")
     return PretrainConfig(**ours), state
+
+
+def _weights_to_start_from(path: Path, model: MaskedAutoencoder) -> dict[str, Tensor]:
+    """The weights in a file, if they fit the model. Raises ValueError if not."""
+    found, _ = load_weights(path)
+    other = {k: v for k, v in found.config.items() if model.config[k] != v}
+    if other:
+        words = ", ".join(f"{k} {v}, not {model.config[k]}" for k, v in other.items())
+        raise ValueError(f"The weights in {path} have other sizes ({words}).")
+    return found.state_dict()
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="scenes", metavar="NAME",
                         help="scenes, stl10, cifar10 or imagefolder:PATH (default: scenes)")
     parser.add_argument("--size", type=int, metavar="N",
-                        help="side at which an imagefolder's images are stored, in pixels (96)")
+                        help="side at which an imagefolder's images are stored, in pixels (96, "
+                             "or the model's input if that is larger)")
     parser.add_argument("--limit", type=int, metavar="N", help="use only N unlabeled images")
     parser.add_argument("--strict", action="store_true", help="stop at an unreadable image")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
-def data_from(arguments: argparse.Namespace, counts: tuple | None = None) -> ImageSet:
-    """The data set that `add_data_arguments` describe; `counts` are for scenes."""
-    return load_data(arguments.data, size=arguments.size, limit=arguments.limit,
-                     strict=arguments.strict, counts=counts if arguments.data == "scenes" else None)
+def input_size(cfg: PretrainConfig) -> int:
+    """Side of the model's input in pixels."""
+    return cfg.img_size or PRESETS[cfg.preset]["img_size"]
+
+
+def data_from(arguments: argparse.Namespace, counts: tuple | None = None, img_size: int = 96,
+              labels: bool = True) -> ImageSet:
+    """The data set that `add_data_arguments` describe; `counts` are for scenes.
+
+    Without --size, an imagefolder is stored at `img_size`, the model's input, but at least at 96.
+    """
+    size = arguments.size
+    if size is None and str(arguments.data).startswith("imagefolder:"):
+        size = max(96, img_size)
+    return load_data(arguments.data, size=size, limit=arguments.limit, strict=arguments.strict,
+                     counts=counts if arguments.data == "scenes" else None, labels=labels)
 
 
 def main() -> None:
@@ -227,6 +272,8 @@ def main() -> None:
     parser.add_argument("--variant", default="original", metavar="NAME", help="original, improved, "
                         "or of curriculum, laplacian, uniformity some joined by + (original)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/DATA-VARIANT)")
+    parser.add_argument("--start", type=Path, metavar="FILE",
+                        help="weights to start from, instead of random ones")
     cli.add_options(parser, PretrainConfig)
     arguments = parser.parse_args()
     given = cli.given(arguments, PretrainConfig)
@@ -234,10 +281,11 @@ def main() -> None:
     cfg.check()
     device = distributed.join(hardware.pick_device(arguments.device))
     with distributed.first_process_first():  # which builds the cache
-        data = data_from(arguments)
+        data = data_from(arguments, img_size=input_size(cfg), labels=False)
     out = arguments.out or Path("runs") / f"{data.name.replace(':', '-')}-{arguments.variant}"
     label = arguments.variant.capitalize()
-    run = pretrain(data.unlabeled, data.train, cfg, out, device, label)
+    run = pretrain(data.unlabeled, data.validation, cfg, out, device, label,
+                   start=arguments.start)
     if distributed.is_first():
         last = run.history.epochs()[-1]
         print(

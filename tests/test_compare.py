@@ -1,8 +1,11 @@
 """The main job, end to end on a small folder of images, and its bookkeeping."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from PIL import Image
 
 from mae_lib import compare as C
 from mae_lib import results as R
+from mae_lib.evidence import report
 from mae_lib.model import MaskedAutoencoder
 
 BASELINES = ["chance", "raw pixels", "random init", "from scratch"]
@@ -167,7 +171,67 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
         run(folder, tmp_path, "--variants", "improoved", monkeypatch=monkeypatch, capsys=capsys)
     with pytest.raises(ValueError, match="mask_ratio must be"):
         run(folder, tmp_path, "--mask-ratio", "1.5", monkeypatch=monkeypatch, capsys=capsys)
+    with pytest.raises(ValueError, match="label_smoothing must be at least 0 and below 1"):
+        run(folder, tmp_path, "--ft-label-smoothing", "2", monkeypatch=monkeypatch, capsys=capsys)
+    with pytest.raises(ValueError, match="warmup_epochs must be below epochs"):
+        run(folder, tmp_path, "--ft-epochs", "1", monkeypatch=monkeypatch, capsys=capsys)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"mae_lib.compare runs in one process"):
+        run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     assert not (tmp_path / "results.json").exists()
+
+
+def test_results_of_other_data_are_never_taken_for_new(folder, tmp_path, monkeypatch, capsys):
+    """Another folder of the same name, shape and counts; the same one with a corrected label."""
+    first = run(folder, tmp_path / "run", "--variants", "original", monkeypatch=monkeypatch,
+                capsys=capsys)
+    other = tmp_path / "b" / folder.name
+    shutil.copytree(folder, other)
+    test = other / "test"
+    (test / "dark" / "0.png").rename(tmp_path / "swapped")
+    (test / "light" / "0.png").rename(test / "dark" / "0.png")
+    (tmp_path / "swapped").rename(test / "light" / "0.png")
+    second = run(other, tmp_path / "run", "--variants", "original", monkeypatch=monkeypatch,
+                 capsys=capsys)
+    assert first != second
+    prints = {r["data"]["fingerprint"] for r in R.Results(tmp_path / "run/results.json").read()}
+    assert len(prints) == 2
+    for line in second.splitlines():
+        if line.startswith("raw pixels"):  # right on all but the two mislabelled images
+            assert f"{100 * 10 / 12:.1f}" in line
+
+
+def test_a_record_found_again_is_that_of_its_settings_seed_and_data(folder, tmp_path):
+    data = C.data_from(SimpleNamespace(data=f"imagefolder:{folder}", size=32, limit=None,
+                                       strict=False))
+    comparison = C.Comparison(data, {}, None, tmp_path, R.Results(tmp_path / "r.json"), None)
+    key = comparison.key("original", 0)
+    assert key == comparison.key("original", 0)
+    changes = [replace(comparison, base={"lr": 0.1}), replace(comparison, choosing=True),
+               replace(comparison, fine_tune=C.FineTuneConfig())]
+    for tensor in ("unlabeled", "train", "train_labels", "test", "test_labels"):
+        changed = getattr(data, tensor).clone()
+        changed[-1] = 1 - changed[-1] if "labels" in tensor else changed[-1] ^ 1
+        changes.append(replace(comparison, data=replace(data, **{tensor: changed})))
+    keys = {c.key("original", 0) for c in changes}
+    keys |= {comparison.key("improved", 0), comparison.key("original", 1)}
+    assert key not in keys and len(keys) == len(changes) + 2
+    # The machine's choices are recorded and change no identity.
+    assert replace(comparison, base={"precision": "bf16"}).key("original", 0) == key
+
+
+def test_pictures_show_no_weights_of_other_data(folder, tmp_path, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(C.plots, "reconstructions", lambda models, *_: (
+        shown.append(sorted(models)), C.plots.new_figure(1, 1, 4, 3)[0])[1])
+    other = tmp_path / "b" / folder.name
+    shutil.copytree(folder, other)
+    picture = next((other / "unlabeled").rglob("*.png"))
+    Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
+    for data in (folder, other, folder):
+        run(data, tmp_path / "run", "--variants", "original", monkeypatch=monkeypatch,
+            capsys=capsys)
+    assert shown == [["original"], ["original"]]  # the third time they are the other data's
 
 
 # ---------------------------------------------------------------- records
@@ -244,12 +308,12 @@ def test_times_of_several_devices_are_not_averaged():
 
 def test_the_table_of_a_results_file_can_be_printed_again(folder, tmp_path, monkeypatch, capsys):
     text = run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)
-    monkeypatch.setattr(sys, "argv", ["results", str(tmp_path / "results.json")])
-    R.main()
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "results.json")])
+    report.main()
     printed = capsys.readouterr().out
     start, end = text.index("imagefolder:tones"), text.index("\nRecords:")
     strip = lambda t: [line for line in t.split("images", 1)[1].splitlines()[1:] if line]  # noqa: E731
     assert strip(printed) == strip(text[start:end])
-    monkeypatch.setattr(sys, "argv", ["results", "nowhere.json"])
+    monkeypatch.setattr(sys, "argv", ["report", "nowhere.json"])
     with pytest.raises(FileNotFoundError, match="no results file nowhere"):
-        R.main()
+        report.main()

@@ -7,8 +7,10 @@ import pytest
 import scipy.stats
 import torch
 import torchvision.transforms.functional as TF
-from sklearn.linear_model import LogisticRegression
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 
 from mae_lib import evaluate as E
 from mae_lib.data.augment import normalise
@@ -77,12 +79,16 @@ def test_paired_difference_uses_the_pairing():
 # ---------------------------------------------------------------- frozen features
 
 
-def test_validation_split_takes_a_tenth_of_every_class():
-    labels = torch.tensor([0] * 500 + [1] * 50 + [2] * 5)
-    rest, validation = E.split_for_validation(labels)
-    assert sorted(torch.cat([rest, validation]).tolist()) == list(range(555))
-    assert torch.bincount(labels[validation]).tolist() == [50, 5, 1]
-    assert torch.equal(validation, E.split_for_validation(labels)[1])
+def test_folds_spread_every_class_evenly_and_are_fixed():
+    labels = torch.tensor([0] * 500 + [1] * 50 + [2] * 5 + [3] * 2)
+    labels = labels[torch.randperm(len(labels))]
+    fold = E.folds(labels)
+    counts = torch.stack([fold[labels == c].bincount(minlength=5) for c in range(4)])
+    assert counts[:3].tolist() == [[100] * 5, [10] * 5, [1] * 5]
+    assert counts[3].max() == 1 and counts.sum() == len(labels)
+    assert torch.equal(fold, E.folds(labels))
+    assert not torch.equal(fold, E.folds(labels, draw=1))
+    assert fold[labels == 0].tolist() != sorted(fold[labels == 0].tolist())  # at random
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.03, 0.001])
@@ -115,22 +121,115 @@ def test_linear_probe_standardises_like_a_batch_norm_without_affine():
     )
 
 
+def cross_validated_by_scikit_learn(x, labels, decays):
+    """Accuracies {decay: share right} of the same folds, each standardised by its own training."""
+    fold, right = E.folds(labels).numpy(), dict.fromkeys(decays, 0)
+    x, labels = x.numpy(), labels.numpy()
+    for k in range(E.FOLDS):
+        train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        scaler = StandardScaler().fit(x[train])
+        # Its penalty is on the sum over images: C = 1 / (decay · N), for each fold's N.
+        search = LogisticRegressionCV(
+            Cs=[1 / (decay * len(train)) for decay in decays], cv=[(train, held)], max_iter=5000,
+            scoring="accuracy")
+        search.fit(scaler.transform(x), labels)
+        scores = search.scores_  # older versions have them once for each class
+        scores = next(iter(scores.values())) if isinstance(scores, dict) else scores
+        for decay, score in zip(decays, scores.reshape(-1), strict=True):
+            right[decay] += round(score * len(held))
+    return {decay: count / len(labels) for decay, count in right.items()}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:sklearn")
+def test_the_decay_is_chosen_as_by_scikit_learns_cross_validation():
+    x, labels = clusters(300, spread=4)
+    expected = cross_validated_by_scikit_learn(x, labels, E.PROBE_DECAYS)
+    decay, found = E.choose_decay(x, labels)
+    assert expected[decay] >= max(expected.values()) - 1 / 300  # an image near a border
+    assert found.percent / 100 == pytest.approx(expected[decay], abs=1.5 / 300)
+    assert found.chosen == f"weight decay {decay:g}"
+
+
+def noisy_labels(n, g):
+    """Weak evidence in many features, a fifth of the labels wrong: decay must be strong."""
+    labels = torch.arange(n) % 2
+    x = torch.randn(n, 100, generator=g) + 0.15 * (2 * labels[:, None] - 1)
+    return x, torch.where(torch.rand(n, generator=g) < 0.2, 1 - labels, labels)
+
+
+def small_difference(n, g):
+    """The class is in the difference of two nearly equal features: weights must become large."""
+    labels = torch.arange(n) % 2
+    x = torch.randn(n, 1, generator=g) + 0.02 * torch.randn(n, 2, generator=g)
+    x[:, 0] += 0.06 * labels
+    return x, labels
+
+
+@pytest.mark.parametrize("draw, strong", [(noisy_labels, True), (small_difference, False)])
+def test_the_decay_is_right_where_the_best_one_is_known(draw, strong):
+    g = torch.Generator().manual_seed(0)
+    (x, labels), (test, test_labels) = draw(200, g), draw(4000, g)
+    scores = {d: E.linear_probe(x, labels, test, test_labels, decay=d).percent
+              for d in E.PROBE_DECAYS}
+    decay, _ = E.choose_decay(x, labels)
+    assert scores[decay] > max(scores.values()) - 1.5
+    assert min(scores.values()) < max(scores.values()) - 5  # it mattered
+    assert decay >= 0.3 if strong else decay <= 3e-3
+
+
+def test_a_held_out_image_and_its_mirror_image_do_not_train():
+    """Features that tell each image apart, and labels at random: who saw it would know it."""
+    x, labels = torch.eye(100), torch.arange(100) % 4
+    _, found = E.choose_decay(x, labels[torch.randperm(100)], mirrored=x)
+    assert found.percent < 45
+
+
+def test_four_fifths_train_and_one_fifth_is_judged(monkeypatch):
+    sizes, fit = [], E.fit_logistic
+    monkeypatch.setattr(E, "fit_logistic", lambda x, labels, *rest: (
+        sizes.append(len(x)), fit(x, labels, *rest))[1])
+    x, labels = clusters(100)
+    E.choose_decay(x, labels, mirrored=x)
+    assert set(sizes) == {160}  # with mirror images
+    assert len(sizes) == E.FOLDS * len(E.PROBE_DECAYS)
+
+
+def test_fewer_labels_are_as_many_of_each_class_and_score_less():
+    (x, labels), (test, test_labels) = clusters(400, spread=4), clusters(800, spread=4, seed=1)
+    few = E.linear_probe_with_fewer_labels(x, labels, test, test_labels, 5, draws=3)
+    more = E.linear_probe_with_fewer_labels(x, labels, test, test_labels, 50, draws=3)
+    assert len(set(few)) > 1 and sum(few) < sum(more)
+    seen = []
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(E, "linear_probe", lambda x, labels, *_: (
+            seen.append(labels), E.Accuracy(torch.ones(2, dtype=torch.bool)))[1])
+        E.linear_probe_with_fewer_labels(x, labels, test, test_labels, 7)
+    assert [labels.bincount().tolist() for labels in seen] == [[7] * 4] * 5
+
+
+def test_centred_and_whitened_features_are_scikit_learns():
+    x, _ = clusters(200)
+    test, _ = clusters(50, seed=1)
+    for ours, theirs in ((E.centred, StandardScaler(with_std=False)), (E.whitened, None)):
+        train, found = ours(x.double(), test.double())
+        torch.testing.assert_close(train.mean(0), torch.zeros(12).double(), atol=1e-6, rtol=0)
+        if theirs:
+            np.testing.assert_allclose(found, theirs.fit(x.numpy()).transform(test.numpy()),
+                                       rtol=1e-4, atol=1e-4)
+    # Where no direction is held back, distances are those of Mahalanobis.
+    x = x / x.std(0)
+    train, found = E.whitened(x.double(), (test / test.std(0)).double())
+    torch.testing.assert_close(train.T.cov(), torch.eye(12).double(), atol=1e-6, rtol=0)
+    pca = PCA(whiten=True).fit(x.double().numpy())
+    expected = pca.transform((test / test.std(0)).double().numpy())
+    np.testing.assert_allclose(found.abs().numpy(), np.abs(expected), atol=1e-6)
+
+
 def test_mirror_images_train_too():
     (train, labels), (test, test_labels) = clusters(100), clusters(400, seed=1)
     alone = E.linear_probe(train, labels, test, test_labels)
     more = E.linear_probe(train, labels, test, test_labels, mirrored=train + 0.3 * train.std(0))
     assert not torch.equal(alone.correct, more.correct)
-
-
-def test_cross_validation_judges_every_image_once_by_a_probe_that_never_saw_it():
-    (train, labels), (test, test_labels) = clusters(400), clusters(2000, seed=1)
-    found = E.cross_validated_probe(train, labels)
-    assert len(found.correct) == 400
-    honest = E.linear_probe(train, labels, test, test_labels).percent
-    assert found.percent == pytest.approx(honest, abs=6)
-    # Labels by chance cannot be told from features, unless the probe saw them.
-    noise = torch.randint(4, (400,), generator=torch.Generator().manual_seed(3))
-    assert E.cross_validated_probe(train, noise, mirrored=train).percent < 35
 
 
 @pytest.mark.parametrize("judge", [E.linear_probe, E.knn])
@@ -212,10 +311,24 @@ def test_interrupted_fine_tuning_goes_on_where_it_was(tmp_path, monkeypatch):
 
 def test_fine_tuning_does_not_go_on_with_other_settings(tmp_path):
     m, data, file = model(), coloured(20), tmp_path / "ft.pt"
-    E.fine_tune(m, data, replace(FAST, epochs=1), checkpoint=file, progress=False)
-    for cfg, seed in ((replace(FAST, epochs=1, layer_decay=0.5), 0), (replace(FAST, epochs=1), 1)):
-        with pytest.raises(ValueError, match="holds a run with other settings; delete it"):
-            E.fine_tune(m, data, cfg, seed, checkpoint=file, progress=False)
+    once = replace(FAST, epochs=1, warmup_epochs=0)
+    E.fine_tune(m, data, once, checkpoint=file, progress=False)
+    other_labels = replace(data, train_labels=data.train_labels.flip(0))
+    other_images = replace(data, train=data.train ^ 1)
+    torch.manual_seed(7)
+    other_model = MaskedAutoencoder.from_preset("tiny", img_size=16, patch_size=4)
+    for name, model_, data_, cfg, seed in (
+        ("layer_decay", m, data, replace(once, layer_decay=0.5), 0),
+        ("seed, weights", m, data, once, 1),  # the head's first weights depend on the seed
+        ("images", m, other_labels, once, 0), ("images", m, other_images, once, 0),
+        ("weights", other_model, data, once, 0),
+    ):
+        with pytest.raises(ValueError, match=f"holds a run with other {name}; choose another file"):
+            E.fine_tune(model_, data_, cfg, seed, checkpoint=file, progress=False)
+    fresh = replace(data, test=data.test ^ 1)  # other test images are judged, by the same training
+    expected = E.fine_tune(m, fresh, once, progress=False).correct
+    found = E.fine_tune(m, fresh, once, checkpoint=file, progress=False).correct
+    assert torch.equal(found, expected)
 
 
 def test_fine_tuning_that_explodes_says_so():

@@ -281,3 +281,15 @@ def test_shuffling_keeps_the_ratios_and_changes_their_order():
     assert one != ramp and two != ramp and one != two
     ratios = np.array(one).reshape(-1, 3)  # four parts of three steps in every epoch
     assert (ratios == ratios[:, :1]).all()
+
+
+@pytest.mark.parametrize("x, noise, message", [
+    (np.zeros((2, 4, 3)), None, r"x must be a torch tensor of shape \(B, L, D\), got ndarray"),
+    ([[[0.0]]], None, "got list: use torch.as_tensor"),
+    (torch.zeros(2, 4), None, r"x must have shape \(B, L, D\), got \(2, 4\)"),
+    (torch.zeros(2, 4, 3), np.zeros((2, 4)), r"noise must be a torch tensor of shape \(2, 4\)"),
+    (torch.zeros(2, 4, 3), torch.zeros(8), r"noise must have shape \(2, 4\), got \(8,\)"),
+])
+def test_arrays_lists_and_other_shapes_are_explained(x, noise, message):
+    with pytest.raises(ValueError, match=message):
+        random_masking(x, 0.5, noise)

@@ -8,9 +8,12 @@ import torch
 from timm.models import vision_transformer
 from torch import nn
 
+from mae_lib import course
+from mae_lib.evaluate import Classifier, reconstruction_quality
 from mae_lib.losses import mae_loss
 from mae_lib.masking import num_visible_patches, take_patches
 from mae_lib.model import PRESETS, Attention, Block, MaskedAutoencoder, hidden_ids
+from mae_lib.training.checkpoints import load_shipped
 
 SMALL = dict(
     img_size=32, patch_size=8, embed_dim=32, depth=3, num_heads=4,
@@ -449,6 +452,71 @@ def test_bfloat16_autocast_is_close_to_float32():
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+# Other image sizes, and encoders alone
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+@pytest.mark.parametrize("size", [64, 48, 16, 32])
+@torch.no_grad()
+def test_another_size_has_interpolated_positions_and_the_same_weights(size, class_token):
+    layers = pytest.importorskip("timm.layers")
+    model = small(class_token).train()
+    other, grid = model.at_size(size), [size // 8, size // 8]
+    assert other.config == {**model.config, "img_size": size} and other.training
+    assert model.config["img_size"] == 32 and model.num_patches == 16
+    for name, tensor in model.state_dict().items():
+        if "pos_embed" in name:
+            tensor = layers.resample_abs_pos_embed(tensor, grid, num_prefix_tokens=class_token)
+        torch.testing.assert_close(other.state_dict()[name], tensor)
+    again = MaskedAutoencoder(**other.config)  # as when it is saved and loaded
+    again.load_state_dict(other.state_dict())
+    images = torch.randn(2, 3, size, size)
+    assert other(images).pred.shape == (2, (size // 8) ** 2, 192)
+    torch.testing.assert_close(model.features(images), other.features(images))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for tensor in other.state_dict().values():  # parameters and buffers
+        tensor.fill_(7)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [30, 0, -8, (64, 48), 64.0])
+def test_a_size_that_does_not_fit_is_explained(size):
+    with pytest.raises(ValueError, match="is not a multiple of patch_size 8"):
+        small().at_size(size)
+
+
+def test_another_size_draws_no_random_numbers():
+    model, state = small(), torch.get_rng_state()
+    model.at_size(64)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_interpolated_positions_reconstruct_larger_pictures():
+    """Of 64-pixel training, on 128 pixels: recomputed positions, once used here, cost decibels."""
+    model, facts = load_shipped("original")
+    images = torch.stack([course.photograph(name, 128) for name in course.PHOTOGRAPHS])
+    recomputed = MaskedAutoencoder(**{**model.config, "img_size": 128})
+    recomputed.load_state_dict({**model.state_dict(), **{
+        n: t for n, t in recomputed.state_dict().items() if "pos_embed" in n}})
+    new, old = (reconstruction_quality(m, images, facts["norm_pix"])["model"]["psnr"].mean()
+                for m in (model.at_size(128), recomputed))
+    assert new > old + 2
+
+
+@torch.no_grad()
+def test_an_encoder_alone_has_features_and_explains_that_it_cannot_reconstruct():
+    whole, images = small(class_token=True), torch.randn(2, 3, 32, 32)
+    encoder = MaskedAutoencoder(**{**whole.config, "decoder_depth": 0})
+    missing = encoder.load_state_dict(whole.state_dict(), strict=False)
+    assert not missing.missing_keys
+    assert all("decoder" in name or name == "mask_token" for name in missing.unexpected_keys)
+    assert torch.equal(encoder.features(images), whole.features(images))
+    assert encoder.at_size(64).features(torch.randn(2, 3, 64, 64)).shape == (2, 32)
+    assert Classifier(encoder, 5)(images).shape == (2, 5)  # what fine-tuning trains
+    with pytest.raises(ValueError, match="encoder without a decoder, so it gives features but"):
+        encoder(images)
+
+
 # Bad input
 
 
@@ -458,21 +526,31 @@ def test_bfloat16_autocast_is_close_to_float32():
         (torch.zeros(2, 3, 32, 40), r"shape \(B, 3, 32, 32\), got \(2, 3, 32, 40\)"),
         (torch.zeros(2, 3, 96, 96), r"shape \(B, 3, 32, 32\), got \(2, 3, 96, 96\)"),
         (torch.zeros(2, 1, 32, 32), r"shape \(B, 3, 32, 32\), got \(2, 1, 32, 32\)"),
-        (torch.zeros(3, 32, 32), r"shape \(B, 3, 32, 32\), got \(3, 32, 32\)"),
+        (torch.zeros(2, 4, 32, 32), r"square images with 3 channels, .* got \(2, 4, 32, 32\)"),
+        (torch.zeros(3, 32, 32), r"shape \(B, C, H, W\), got \(3, 32, 32\)"),
+        (torch.zeros(2, 3, 32, 32).numpy(), "images must be a torch tensor .*, got ndarray"),
+        ([torch.zeros(3, 32, 32)], "got list: use .* torch.stack for a list of tensors"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "got torch.uint8; pass uint8 images"),
     ],
 )
 def test_bad_images_are_explained(images, message):
     model = small()
     for call in (model, model.encode, model.features):
+        if call == model.features and tuple(getattr(images, "shape", ())) == (2, 3, 96, 96):
+            continue  # it interpolates positions
         with pytest.raises(ValueError, match=message):
             call(images)
+    with pytest.raises(ValueError, match="cannot be cut into whole patches of 8×8"):
+        model.features(torch.zeros(2, 3, 36, 36))
+    with pytest.raises(ValueError, match=r"ids_keep must be a torch tensor .*, got list"):
+        model.encode(torch.zeros(1, 3, 32, 32), [[0, 1]])
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (dict(noise=torch.rand(2, 15)), r"noise must have shape \(2, 16\), got \(2, 15\)"),
+        (dict(noise=[[0.5] * 16] * 2), "noise must be a torch tensor .*, got list"),
         (dict(noise=torch.rand(1, 16)), r"noise must have shape \(2, 16\), got \(1, 16\)"),
         (dict(mask_ratio=1.0), "below 1"),
         (dict(mask_ratio=float("nan")), "got nan"),
@@ -490,6 +568,11 @@ def test_bad_masking_is_explained(arguments, message):
     "changes, message",
     [
         (dict(img_size=30), "img_size 30 is not a multiple of patch_size 8"),
+        (dict(img_size=(32, 24)), r"img_size \(32, 24\) is not .* as images are square"),
+        (dict(img_size=32.0), "img_size 32.0 is not"),
+        (dict(img_size=0), "img_size 0 is not a multiple"),
+        (dict(patch_size=0), "not a multiple of patch_size 0"),
+        (dict(num_heads=0), "by 0 heads"),
         (dict(num_heads=5), "embed_dim 32 cannot be shared equally by 5 heads"),
         (dict(decoder_num_heads=3), "decoder_embed_dim 16 cannot be shared equally by 3 heads"),
         (dict(embed_dim=30, num_heads=5), "divisible by 4, got 30"),

@@ -9,6 +9,7 @@ import torch
 from mae_lib.patches import (
     patch_mask_to_pixels,
     patchify,
+    resample_positions,
     sincos_position_embedding,
     unpatchify,
 )
@@ -124,6 +125,9 @@ def test_mask_over_pixels_covers_the_patches_that_patchify_cuts():
         (torch.zeros(1, 3, 9, 8), 4, "9×8 pixels cannot be cut into whole patches of 4×4"),
         (torch.zeros(1, 3, 8, 8), 16, "choose a patch size that divides both sides"),
         (torch.zeros(1, 3, 8, 8), 0, "whole patches of 0×0"),
+        (np.zeros((1, 3, 8, 8)), 4, r"shape \(B, C, H, W\), got ndarray: use torch.as_tensor"),
+        ([torch.zeros(3, 8, 8)], 4, "got list: use .* torch.stack for a list of tensors"),
+        (None, 4, "got NoneType"),
     ],
 )
 def test_patchify_explains_bad_input(images, p, message):
@@ -143,6 +147,13 @@ def test_patchify_explains_bad_input(images, p, message):
 def test_unpatchify_explains_bad_input(shape, grid, message):
     with pytest.raises(ValueError, match=message):
         unpatchify(torch.zeros(shape), 4, grid)
+
+
+@pytest.mark.parametrize("call", [lambda x: unpatchify(x, 4), lambda x: patch_mask_to_pixels(x, 4)])
+@pytest.mark.parametrize("x", [np.zeros((1, 4, 48)), [[[0.0]]]])
+def test_arrays_and_lists_are_explained(call, x):
+    with pytest.raises(ValueError, match=r"must be a torch tensor of .*, got (ndarray|list)"):
+        call(x)
 
 
 # Position embedding
@@ -199,3 +210,19 @@ def test_embedding_tells_every_place_apart():
 def test_embedding_explains_a_dim_that_is_not_a_multiple_of_4(dim):
     with pytest.raises(ValueError, match=f"divisible by 4, got {dim}"):
         sincos_position_embedding(dim, (2, 2))
+
+
+@pytest.mark.parametrize("num_extra", [0, 1])
+@pytest.mark.parametrize("grid", [(14, 14), (5, 5), (4, 4), (2, 2), (6, 9)])
+def test_resampled_positions_equal_those_of_timm(grid, num_extra):
+    layers = pytest.importorskip("timm.layers")
+    embedding = torch.randn(1, num_extra + 25, 16)
+    expected = layers.resample_abs_pos_embed(embedding, list(grid), num_prefix_tokens=num_extra)
+    torch.testing.assert_close(resample_positions(embedding, grid, num_extra), expected)
+
+
+def test_resampled_positions_keep_half_precision_and_the_class_token():
+    embedding = torch.randn(1, 26, 16).bfloat16()
+    resampled = resample_positions(embedding, (7, 7), 1)
+    assert resampled.dtype == torch.bfloat16 and resampled.shape == (1, 50, 16)
+    assert torch.equal(resampled[:, 0], embedding[:, 0])

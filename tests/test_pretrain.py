@@ -1,19 +1,24 @@
 """The training loop: what it computes, that it resumes exactly, and how it stops."""
 
 import errno
+import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mae_lib import losses
 from mae_lib import pretrain as P
+from mae_lib.config import FineTuneConfig
 from mae_lib.data.augment import normalise
 from mae_lib.runtime import hardware
 from mae_lib.training import history
@@ -329,23 +334,115 @@ def test_weights_after_a_non_finite_loss_are_never_saved(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(epochs=0), "epochs must be above 0, got 0"),
-        (dict(lr=-1.0), "lr must be above 0"),
-        (dict(lr=float("nan")), "lr must be above 0"),
-        (dict(warmup_epochs=3.0), r"warmup_epochs must be at least 0 and below epochs \(3\)"),
-        (dict(crop_scale=0.0), "crop_scale must be above 0"),
+        (dict(epochs=0), "epochs must be at least 1, got 0"),
+        (dict(epochs=1.5), "epochs must be a whole number, got 1.5"),
+        (dict(batch_size=True), "batch_size must be a whole number, got True"),
+        (dict(lr=-1.0), "lr must be above 0, got -1.0"),
+        (dict(lr=float("nan")), "lr must be finite and above 0, got nan"),
+        (dict(lr="fast"), "lr must be a number, got 'fast'"),
+        (dict(weight_decay=float("inf")), "weight_decay must be finite and at least 0, got inf"),
+        (dict(warmup_epochs=3.0), r"warmup_epochs must be below epochs \(3\), got 3"),
+        (dict(warmup_epochs=-1.0), "warmup_epochs must be at least 0"),
+        (dict(crop_scale=0.0), "crop_scale must be above 0 and at most 1, got 0.0"),
+        (dict(crop_scale=1.5), "crop_scale must be above 0 and at most 1, got 1.5"),
         (dict(mask_ratio=1.0), "mask_ratio must be at least 0 and below 1"),
-        (dict(mask_ratio_start=-0.1), "mask_ratio must be at least 0 and below 1"),
+        (dict(mask_ratio=0.95), r"leaves none of 16 patches visible"),
+        (dict(mask_ratio_start=-0.1), "mask_ratio_start must be at least 0 and below 1"),
+        (dict(mask_ratio_holds=0), "mask_ratio_holds must be at least 1"),
+        (dict(lambda_freq=-5.0), "lambda_freq must be at least 0, got -5.0"),
+        (dict(lambda_unif=-0.1), "lambda_unif must be at least 0"),
+        (dict(unif_t=0.0), "unif_t must be above 0"),
+        (dict(target_blur=-1.0), "target_blur must be at least 0"),
+        (dict(seed=-1), "seed must be at least 0"),
+        (dict(norm_pix="yes"), "norm_pix must be True or False, got 'yes'"),
+        (dict(patch_size=2, freq_form="energy"), "patch_size must be at least 3, got 2"),
+        (dict(patch_size=3), "img_size 16 is not a multiple of patch_size 3"),
+        (dict(accumulate=3, lambda_unif=0.0), "cannot be cut into 3 equal parts"),
+        (dict(accumulate=2), "cannot be accumulated in parts"),
         (dict(mask_ratio_sched="linaer"), "mask_ratio_sched must be one of const, linear, cosine"),
         (dict(batch_size=1), "batch_size must be at least 2"),
         (dict(batch_size=64), "20 images do not fill one batch of 64"),
         (dict(preset="tinny"), "Did you mean 'tiny'"),
-        (dict(precision="fp8"), "Unknown precision 'fp8'"),
+        (dict(precision="fp8"), "precision must be one of auto, fp32, bf16, fp16, got 'fp8'"),
     ],
 )
 def test_bad_settings_get_one_sentence(change, message):
     with pytest.raises(ValueError, match=message):
         train(replace(TINY, **change))
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(epochs=0), "epochs must be at least 1"),
+    (dict(lr=0.0), "lr must be above 0"),
+    (dict(warmup_epochs=50.0), r"warmup_epochs must be below epochs \(50\)"),
+    (dict(layer_decay=1.5), "layer_decay must be above 0 and at most 1, got 1.5"),
+    (dict(label_smoothing=1.0), "label_smoothing must be at least 0 and below 1"),
+    (dict(crop_scale=-0.5), "crop_scale must be above 0 and at most 1"),
+])
+def test_bad_settings_of_fine_tuning_get_one_sentence(change, message):
+    with pytest.raises(ValueError, match=message):
+        FineTuneConfig(**change).check()
+
+
+@pytest.mark.parametrize("images, message", [
+    (np.zeros((20, 3, 20, 20), np.uint8), "images must be a torch tensor, got ndarray"),
+    ([torch.zeros(3, 20, 20)], "images must be a torch tensor, got list"),
+    (torch.rand(20, 3, 20, 20), "images must be uint8 images of shape .*, got torch.float32"),
+    (pictures().permute(0, 2, 3, 1), r"got torch.uint8 of shape \(20, 20, 20, 3\)"),
+    (pictures()[:, :1], r"of shape \(20, 1, 20, 20\)"),
+    (pictures()[:0], r"of shape \(0, 3, 20, 20\)"),
+])
+def test_what_are_no_images_is_named(images, message):
+    with pytest.raises(ValueError, match=message):
+        train(images=images)
+    with pytest.raises(ValueError, match="validation_images must be"):
+        P.pretrain(pictures(), images, TINY, None, CPU, progress=False)
+
+
+def test_a_batch_in_parts_trains_what_a_whole_one_does():
+    """The mean over equal parts is the mean over the batch, for all losses but uniformity."""
+    cfg = replace(TINY, lambda_unif=0.0, epochs=2)
+    whole, parts = train(cfg), train(replace(cfg, accumulate=4))
+    for a, b in zip(whole.history.records, parts.history.records, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-4)
+
+
+def test_training_can_start_from_given_weights(tmp_path):
+    first = train(out=tmp_path / "first")
+    weights = tmp_path / "first" / "model.safetensors"
+    still = replace(TINY, epochs=1, warmup_epochs=0, lr=1e-12, seed=5)
+
+    def go_on(out, cfg=still):
+        return P.pretrain(pictures(), pictures(8, seed=1), cfg, out, CPU, progress=False,
+                          start=weights)
+
+    found = go_on(tmp_path / "second").model
+    for a, b in zip(first.model.parameters(), found.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+    with pytest.raises(ValueError, match=r"other settings .*starting from weights"):
+        P.pretrain(pictures(), pictures(8, seed=1), still, tmp_path / "second", CPU, progress=False)
+    with pytest.raises(ValueError, match=r"have other sizes .*patch_size 4, not 8"):
+        go_on(None, replace(still, patch_size=8))
+    with pytest.raises(FileNotFoundError, match="There are no weights at"):
+        P.pretrain(pictures(), pictures(8), still, None, CPU, progress=False,
+                   start=tmp_path / "nothing")
+
+
+def test_more_epochs_for_a_finished_run_are_refused_with_the_way_to_go_on(tmp_path):
+    train(out=tmp_path)
+    with pytest.raises(ValueError, match=r"epochs 3 → 4.*from them \(--start FILE\)"):
+        train(replace(TINY, epochs=4), out=tmp_path)
+
+
+def test_the_time_of_a_resumed_run_is_that_of_both_parts(tmp_path, monkeypatch):
+    """Seconds and images/s of a record count the training before an interruption too."""
+    whole = train(out=tmp_path)
+    again = train(out=tmp_path)  # nothing left to do
+    assert again.seconds == whole.seconds > 0
+    assert again.images_per_second == pytest.approx(whole.images_per_second)
+    assert again.seconds == again.history.epochs()[-1]["seconds"]
 
 
 def test_variants():
@@ -393,6 +490,86 @@ def test_help_lists_every_setting_with_its_default():
         assert "--" + name.replace("_", "-") in text
     assert "peak learning rate (default: 0.00015)" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def photographs(folder, count=40, side=20):
+    folder.mkdir(parents=True)
+    for i, image in enumerate(pictures(count, side).permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+
+
+SHORT = ("--preset", "tiny", "--epochs", "2", "--warmup-epochs", "0", "--batch-size", "8",
+         "--precision", "fp32", "--device", "cpu")
+
+
+@pytest.mark.parametrize("layout", ["unlabeled", "plain", "one fake class", "no unlabeled"])
+def test_photographs_without_labels_are_enough(tmp_path, layout, monkeypatch, capsys):
+    """And no image that validates is trained on."""
+    root, used = tmp_path / "photos", []
+    photographs({"plain": root, "no unlabeled": root / "train/x"}.get(layout, root / "unlabeled"))
+    if layout in ("one fake class", "no unlabeled"):
+        photographs(root / "test/x", 1)
+        photographs(root / "train/x", 1) if layout == "one fake class" else None
+    monkeypatch.setattr(P, "pretrain", lambda images, validation, *rest, real=P.pretrain, **named: (
+        used.extend([images, validation]), real(images, validation, *rest, **named))[1])
+    monkeypatch.setattr(sys, "argv", ["pretrain", "--data", f"imagefolder:{root}", "--size", "16",
+                                      *SHORT, "--out", str(tmp_path / "run")])
+    monkeypatch.setenv("MAE_LIB_CACHE", str(tmp_path / "cache"))
+    P.main()
+    assert "4 of 40 images are held out to validate pretraining" in capsys.readouterr().out
+    trained, held = ({image.numpy().tobytes() for image in part} for part in used)
+    assert len(trained) == 36 and len(held) == 4 and not trained & held
+    assert (tmp_path / "run/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("module", ["compare", "evidence.experiments"])
+def test_commands_that_need_labels_refuse_such_a_folder_at_once(tmp_path, module):
+    photographs(tmp_path / "photos", 4)
+    found = subprocess.run(
+        [sys.executable, "-m", f"mae_lib.{module}", "--data", f"imagefolder:{tmp_path / 'photos'}",
+         "--out", str(tmp_path / "run"), "--device", "cpu"], capture_output=True, text=True,
+        env=os.environ | {"MAE_LIB_CACHE": str(tmp_path / "cache")})
+    assert found.returncode == 1 and not (tmp_path / "cache").exists()
+    assert len(found.stderr.splitlines()) == 1 and "PATH/train/CLASS/" in found.stderr
+    assert "only pretraining can do without" in found.stderr
+
+
+@pytest.mark.parametrize("data, given, cfg, size", [
+    ("imagefolder:x", None, dict(preset="specified"), 224),
+    ("imagefolder:x", None, dict(preset="tiny"), 96),
+    ("imagefolder:x", None, dict(preset="tiny", img_size=192), 192),
+    ("imagefolder:x", 64, dict(preset="specified"), 64),
+    ("scenes", None, dict(preset="specified"), None),
+    ("stl10", None, dict(preset="specified"), None),
+])
+def test_photographs_are_stored_at_the_size_of_the_input(monkeypatch, data, given, cfg, size):
+    monkeypatch.setattr(P, "load_data", lambda name, **options: options["size"])
+    arguments = SimpleNamespace(data=data, size=given, limit=None, strict=False)
+    assert P.data_from(arguments, img_size=P.input_size(P.PretrainConfig(**cfg))) == size
+    assert P.data_from(arguments) == (given or (96 if data == "imagefolder:x" else None))
+
+
+@pytest.mark.parametrize("module, words, size", [
+    ("pretrain", ("--preset", "specified"), 224), ("pretrain", ("--preset", "tiny"), 96),
+    ("compare", ("--preset", "specified", "--img-size", "160", "--patch-size", "16"), 160),
+])
+def test_the_commands_say_so_to_the_data(monkeypatch, module, words, size):
+    asked = []
+
+    def load_data(name, **options):
+        asked.append(options["size"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(P, "load_data", load_data)
+    monkeypatch.setattr(sys, "argv", [module, "--data", "imagefolder:x", "--device", "cpu", *words])
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module(f"mae_lib.{module}").main()
+    assert asked == [size]
+
+
+def test_one_image_to_validate_on_is_refused_at_the_start():
+    with pytest.raises(ValueError, match="validation_images must be at least 2"):
+        P.pretrain(pictures(), pictures(1), TINY, None, CPU, progress=False)
 
 
 @pytest.mark.parametrize("words, said", [

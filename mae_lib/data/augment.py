@@ -24,6 +24,16 @@ def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tenso
     return mean, std
 
 
+def check_images(images: Tensor, name: str = "images") -> None:
+    """Raise ValueError unless `images` is a uint8 tensor (N, 3, H, W), N at least 1."""
+    if not isinstance(images, Tensor):
+        raise ValueError(f"{name} must be a torch tensor, got {type(images).__name__}: use "
+                         "torch.as_tensor, or torch.stack for a list of tensors.")
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or images.dtype != torch.uint8:
+        raise ValueError(f"{name} must be uint8 images of shape (N, 3, H, W), got {images.dtype} "
+                         f"of shape {tuple(images.shape)}.")
+
+
 def normalise(images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W), or floats in [0, 1], to about zero mean and unit deviation."""
     x = images if images.is_floating_point() else images.float() / 255

@@ -92,7 +92,11 @@ def check_disk(folder: Path, needed_bytes: int) -> None:
 
 
 def _build(folder: Path, build: Callable[[Callable], dict], needed_bytes: int) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"The cache folder {folder.parent} cannot be made ({error.strerror}): set "
+                      "MAE_LIB_CACHE to a folder that you may write to.") from None
     for old in folder.parent.glob(f".{folder.name}.*"):  # untouched for an hour: its build died
         with suppress(OSError):
             if time.time() - max(p.stat().st_mtime for p in (old, *old.rglob("*"))) > 3600:

@@ -6,33 +6,40 @@ from files: a set may exceed the memory, and only the images looked at are read.
 """
 
 import difflib
+import functools
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from glob import escape, glob
+from glob import glob
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import datasets
 from tqdm import tqdm
 
 from mae_lib.data import scenes as generator
 from mae_lib.data.cache import cache_key, default_cache, fetch, map_file, open_or_build
+from mae_lib.data.fingerprint import fingerprint
+from mae_lib.data.pictures import OPAQUE, decode, extensions, list_files
 
 NAMES = ("stl10", "cifar10", "imagefolder:PATH", "scenes")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 STL_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 STL_COUNTS = {"unlabeled": 100_000, "train": 5_000, "test": 8_000}
+HELD_OUT = 512  # validation images taken from the others, at the most (about)
 WINDOW = 512  # images held in memory at a time while a set is made
 SCENES_VERSION = 1  # increase it when scenes.py draws other images, to leave cached ones unused
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Three splits like STL-10's. Images are uint8 (N, 3, H, W); labels int64 (N,)."""
+    """Three splits like STL-10's. Images are uint8 (N, 3, H, W); labels int64 (N,).
+
+    A folder of unlabeled photographs has no classes, and empty `train` and `test`.
+    """
 
     name: str  # "scenes", "stl10", "cifar10", "imagefolder:pets" (never a machine's path)
     classes: tuple[str, ...]
@@ -42,6 +49,19 @@ class ImageSet:
     test: Tensor
     test_labels: Tensor
     skipped: tuple[str, ...] = ()  # unreadable files left out, relative to the folder
+    held_out: Tensor | None = None  # images to validate on, where `train` cannot serve
+
+    @property
+    def validation(self) -> Tensor:
+        """Images on which pretraining is validated; none of them is among `unlabeled`."""
+        return self.train if self.held_out is None else self.held_out
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with any image or label; see `fingerprint.fingerprint`."""
+        held_out = [] if self.held_out is None else [self.held_out]
+        return fingerprint(self.unlabeled, self.train, self.train_labels, self.test,
+                           self.test_labels, *held_out)
 
     def __repr__(self) -> str:
         counts = f"{len(self.unlabeled)} unlabeled, {len(self.train)} train, {len(self.test)} test"
@@ -56,7 +76,7 @@ def evenly_spaced(images: Tensor, count: int) -> Tensor:
 
 def load_data(
     name: str, *, size: int | None = None, counts: tuple[int, int, int] | None = None,
-    limit: int | None = None, strict: bool = False, verify: bool = False,
+    limit: int | None = None, strict: bool = False, labels: bool = False, verify: bool = False,
     root: str | Path | None = None, cache: str | Path | None = None, progress: bool = True,
 ) -> ImageSet:
     """The data set "stl10", "cifar10", "imagefolder:PATH" or "scenes".
@@ -65,6 +85,7 @@ def load_data(
     `counts`: of scenes only, (unlabeled, train, test) images (default 20000, 5000, 5000).
     `limit`: keep the first so many unlabeled images.
     `strict`: an unreadable image is an error instead of being left out.
+    `labels`: an imagefolder without train/ and test/ is an error; pretraining can do without.
     `verify`: compute all checksums, even if nothing seems to have touched the files.
     `root`: where downloads go (default: the folder "downloads" of the cache).
     `cache`: where decoded images go (default: $MAE_LIB_CACHE, else ~/.cache/mae_lib).
@@ -72,6 +93,8 @@ def load_data(
     Raises ValueError for a wrong argument or file, FileNotFoundError for a missing one,
     ConnectionError for a failed download, OSError when the disk is too small.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}.")
     kind, _, path = name.partition(":")
     kinds = [n.partition(":")[0] for n in NAMES]
     if kind not in kinds or bool(path) != (kind == "imagefolder"):
@@ -80,29 +103,53 @@ def load_data(
         raise ValueError(f"There is no data set {name!r}; the names are {', '.join(NAMES)}{hint}")
     if counts is not None and kind != "scenes":
         raise ValueError(f"counts is for scenes only, leave it out for {kind}.")
+    for what, number in (("size", size), ("limit", limit)):
+        if number is not None and not _is_whole(number):
+            raise ValueError(f"{what} must be a whole number, got {number!r}.")
     if size is not None and (size < 1 or size != {"stl10": 96, "cifar10": 32}.get(kind, size)):
         raise ValueError(f"{kind} has no images of size {size}; leave size out for its default.")
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}.")
 
-    cache = Path(cache).expanduser() if cache else default_cache()
-    root = Path(root).expanduser() if root else cache / "downloads"
+    cache = _path(cache, "cache") if cache else default_cache()
+    root = _path(root, "root") if root else cache / "downloads"
     options = {"verify": verify, "progress": progress}
     if kind == "stl10":
         data = stl10(root, **options)
     elif kind == "cifar10":
         data = cifar10(root, cache, **options)
     elif kind == "imagefolder":
-        data = imagefolder(path, cache, size=size or 96, strict=strict, **options)
+        data = imagefolder(path, cache, size=size or 96, strict=strict, labels=labels, **options)
     else:
         data = scenes(cache, size=size or 96, counts=counts or (20000, 5000, 5000), **options)
+    if data.held_out is not None:
+        held, total = len(data.held_out), len(data.held_out) + len(data.unlabeled)
+        print(f"{data.name}: {held:,} of {total:,} images are held out to validate pretraining.")
     return replace(data, unlabeled=data.unlabeled[:limit])
+
+
+def _is_whole(number) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def _path(path: str | Path, what: str) -> Path:
+    """The absolute path, or ValueError if it can be none."""
+    try:
+        return Path(path).expanduser().resolve()
+    except (TypeError, ValueError, RuntimeError, OSError) as error:  # also "~nobody/x", a loop
+        raise ValueError(f"{what} {path!r} is not the path of a folder ({error}).") from None
+
+
+def _held_out_count(images: int) -> int:
+    """How many of so many images are held out: a tenth, but at least 2 and at most HELD_OUT."""
+    return min(HELD_OUT, max(2, images // 10))
 
 
 def scenes(cache: Path, *, size: int = 96, counts: tuple[int, int, int] = (20000, 5000, 5000),
            seed: int = 0, verify: bool = False, progress: bool = True) -> ImageSet:
     """Synthetic images (see scenes.py), drawn the first time: about 1,000 a second."""
-    if len(counts) != 3 or min(counts) < 1:
+    counts = tuple(counts) if isinstance(counts, (tuple, list)) else (counts,)
+    if len(counts) != 3 or not all(map(_is_whole, counts)) or min(counts) < 1:
         raise ValueError(f"counts must be three positive numbers of images, got {counts}.")
 
     def build(append):
@@ -114,26 +161,41 @@ def scenes(cache: Path, *, size: int = 96, counts: tuple[int, int, int] = (20000
                 append(f"{split}_labels", labels)
         return {"classes": generator.CLASSES}
 
-    folder = cache / cache_key("scenes", SCENES_VERSION, size, tuple(counts), seed)
+    folder = cache / cache_key("scenes", SCENES_VERSION, size, counts, seed)
     return _open("scenes", folder, build, sum(counts), size, verify)
 
 
 def imagefolder(path: str | Path, cache: Path, *, size: int = 96, strict: bool = False,
-                verify: bool = False, progress: bool = True) -> ImageSet:
+                labels: bool = False, verify: bool = False, progress: bool = True) -> ImageSet:
     """Your own images: PATH/unlabeled/**, PATH/train/CLASS/** and PATH/test/CLASS/**.
 
-    Without PATH/unlabeled, the training images serve as unlabeled ones. A change of any file's
-    name, size or time decodes the folder again. Raises FileNotFoundError or ValueError for missing
-    folders or images, and ValueError if most of a folder, or with `strict` any, is unreadable.
+    Without train and test, which `labels` asks for, the images in PATH/unlabeled, or else all in
+    PATH, are unlabeled ones. Without PATH/unlabeled, the training images serve as unlabeled ones.
+    Where no training images are left to validate on, evenly spaced images are held out. A change of
+    any file's name, size or time decodes the folder again. Raises FileNotFoundError or ValueError
+    for missing folders or images, and ValueError if most of a folder, or with `strict` any, is
+    unreadable.
     """
-    path = Path(path).expanduser().resolve()
-    title, (classes, files) = f"imagefolder:{path.name}", _list_folder(path)
-    total = sum(map(len, files.values()))
-    if "unlabeled" not in files:
+    path = _path(path, "imagefolder")
+    title, (classes, files) = f"imagefolder:{path.name}", _list_folder(path, labels)
+    labelled = sum(len(entries) for folder, entries in files.items() if folder[:6] == "train/")
+    # Validation compares images with each other, so that one training image is not enough.
+    source = "train" if "unlabeled" not in files else "unlabeled" if labelled < 2 else ""
+    total, changes = sum(map(len, files.values())), []
+    if source:
+        candidates = labelled if source == "train" else len(files["unlabeled"])
+        if candidates < 4:
+            raise ValueError(f"{path} has {candidates} images to pretrain on; it needs at least 4, "
+                             "as 2 are held out to validate it.")
+        every = candidates // _held_out_count(candidates)
+        changes.append(f"every {every} of {source} held out")
+    if not all(file.lower().endswith(OPAQUE) for entries in files.values() for file, *_ in entries):
+        changes.append("transparent pictures on white")  # caches from before have them otherwise
+    if source == "train":
         print(f"{title} has no folder unlabeled: its training images serve as unlabeled ones too.")
 
     def build(append):
-        skipped = {}
+        skipped, place, held_out = {}, 0, 0
         bar = tqdm(desc=f"Decoding {path.name}", total=total, unit="image", disable=not progress)
         with bar, ThreadPoolExecutor() as pool:  # Pillow lets other threads run while it decodes
             for folder, entries in files.items():
@@ -144,91 +206,114 @@ def imagefolder(path: str | Path, cache: Path, *, size: int = 96, strict: bool =
                     found = dict(zip(window, decoded, strict=True))
                     images = [image for image in found.values() if not isinstance(image, str)]
                     failed |= {file: why for file, why in found.items() if isinstance(why, str)}
-                    if images:
-                        append(split, np.stack(images))
+                    parts = {split: images}
+                    if split == source:
+                        held = [(place + i) % every == every - 1 for i in range(len(images))]
+                        place, held_out = place + len(images), held_out + sum(held)
+                        for part, wanted in (("held_out", True), ("unlabeled", False)):
+                            parts[part] = [image for image, is_held in
+                                           zip(images, held, strict=True) if is_held == wanted]
+                    for part, chosen in parts.items():
+                        if chosen:
+                            append(part, np.stack(chosen))
                     bar.update(len(window))
                 if 2 * len(failed) > len(entries):
                     file, why = next(iter(failed.items()))
-                    raise ValueError(f"{len(failed)} of {len(entries)} images in {path / folder} "
+                    where = path / folder if (path / folder).is_dir() else path
+                    raise ValueError(f"{len(failed)} of {len(entries)} images in {where} "
                                      f"cannot be read ({file}: {why}): replace or remove them.")
                 label = classes.index(name) if name else -1
                 append(f"{split}_labels", np.full(len(entries) - len(failed), label, np.int64))
                 skipped |= failed
-        return {"classes": classes, "skipped": skipped}
+        if source and held_out < 2:
+            file, why = next(iter(skipped.items()))
+            raise ValueError(f"{path} has too few images that can be read ({file}: {why}): "
+                             "pretraining needs at least 4.")
+        return {"classes": classes, "skipped": list(skipped)}
 
-    folder = cache / cache_key(title, size, files)
-    data = _open(title, folder, build, total, size, verify)
+    folder = cache / cache_key(title, size, files, *changes)
+    needed = total + (labelled if source == "train" else 0)
+    data = _open(title, folder, build, needed, size, verify)
     if data.skipped:
         some = ", ".join(data.skipped[:3]) + (", ..." if len(data.skipped) > 3 else "")
-        found = f"{len(data.skipped)} unreadable images ({some})"
+        why = decode(path / data.skipped[0], size)  # again: the cache holds names alone
+        reason = f"; the first: {why}" if isinstance(why, str) else ""
+        found = f"{len(data.skipped)} unreadable images ({some}{reason})"
         if strict:
             raise ValueError(f"{path} has {found}: replace them, or leave out strict to skip them.")
         print(f"{title} has {found}: they were left out.")
     return data
 
 
-def _list_folder(path: Path) -> tuple[list[str], dict[str, list[tuple[str, int, int]]]]:
+def _list_folder(
+    path: Path, labels: bool
+) -> tuple[list[str], dict[str, list[tuple[str, int, int]]]]:
     """Class names and, by folder ("train/cat"), its images as [(relative path, bytes, time)]."""
-    for folder in (path, path / "train", path / "test"):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"There is no folder {folder}: imagefolder:PATH needs "
-                                    "PATH/train/CLASS/ and PATH/test/CLASS/ with images.")
-    train, test = ({name[:-1] for name in glob("*/", root_dir=path / s)} for s in ("train", "test"))
-    if not train or train != test:
-        found = f"only one has {', '.join(sorted(train ^ test))}" if train != test else "has none"
-        raise ValueError(f"{path} needs the same class folders in train and test, but {found}.")
-    files = {"unlabeled": []} if (path / "unlabeled").is_dir() else {}
-    files |= {f"{split}/{name}": [] for split in ("train", "test") for name in sorted(train)}
-    for folder in files:
-        for file in sorted(glob(f"{escape(folder)}/**/*", root_dir=path, recursive=True)):
-            if file.lower().endswith(EXTENSIONS):
+    if path.is_file():
+        raise ValueError(f"{path} is a file: imagefolder:PATH needs a folder of images.")
+    alone = path.is_dir() and not (path / "train").is_dir() and not (path / "test").is_dir()
+    groups, train = [[]], set()
+    if not alone or labels:
+        for folder in (path, path / "train", path / "test"):
+            if not folder.is_dir():
+                raise FileNotFoundError(f"There is no folder {folder}: imagefolder:PATH needs "
+                                        "PATH/train/CLASS/ and PATH/test/CLASS/ with images; "
+                                        "only pretraining can do without both.")
+        train, test = ({name[:-1] for name in glob("*/", root_dir=path / split)}
+                       for split in ("train", "test"))
+        if not train or train != test:
+            found = f"only one has {', '.join(sorted(train ^ test))}" if train != test else (
+                "has none")
+            raise ValueError(f"{path} needs the same class folders in train and test, but {found}.")
+        groups = [[f"{split}/{name}" for name in sorted(train)] for split in ("train", "test")]
+    if (path / "unlabeled").is_dir():
+        groups.insert(0, ["unlabeled"])
+    elif alone:
+        groups = [[""]]
+    files, passed_over = {}, Counter()
+    for group in groups:
+        for folder, found in list_files(path, group).items():
+            images = [file for file in found if file.lower().endswith(tuple(extensions()))]
+            others = Counter(Path(file).suffix.lower() or "without a type"
+                             for file in set(found).difference(images))
+            if not images:
+                only = f", only files that cannot be read here ({_counted(others)})" * bool(others)
+                raise ValueError(f"{path / folder} has no images{only}: add some or remove it.")
+            passed_over += others
+            entries = files[folder or "unlabeled"] = []
+            for file in images:
                 # A link to nowhere is listed too: it is to be reported as unreadable.
                 stat = os.stat(path / file, follow_symlinks=os.path.exists(path / file))
-                files[folder].append((file, stat.st_size, stat.st_mtime_ns))
-        if not files[folder]:
-            raise ValueError(f"{path / folder} has no images: add some or remove it.")
+                entries.append((file, stat.st_size, stat.st_mtime_ns))
+    if passed_over:
+        print(f"imagefolder:{path.name}: {passed_over.total()} files that are not read as images "
+              f"were passed over ({_counted(passed_over)}).")
     return sorted(train), files
 
 
-def decode(path: Path, size: int) -> np.ndarray | str:
-    """The centre of the image, uint8 (3, size, size) in RGB; or why it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return centre_square(image, size)
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged files make Pillow raise almost anything
-        return f"{type(error).__name__}: {error}".replace(str(path), path.name)
-
-
-def centre_square(image: Image.Image, size: int) -> np.ndarray:
-    """The centre of an opened image, uint8 (3, size, size) in RGB, turned upright."""
-    image.draft(None, (2 * size, 2 * size))  # spares the JPEG decoder unneeded detail
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of an unknown range")
-    if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 255 rather than scale
-        grey = np.asarray(image).clip(0, 65535) / 257
-        image = Image.fromarray(grey.round().astype(np.uint8))
-    if "transparency" in image.info:  # such a palette has no direct way to RGB
-        image = image.convert("RGBA")
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image).transpose(2, 0, 1)
+def _counted(types: Counter) -> str:
+    """For example "3 .heic, 1 .txt"; for photographs of a phone, what would read them."""
+    words = ", ".join(f"{count} {kind}" for kind, count in sorted(types.items()))
+    return words + "; install pillow-heif to read HEIC" * bool({".heic", ".heif"} & types.keys())
 
 
 def _open(name: str, folder: Path, build, images: int, size: int, verify: bool) -> ImageSet:
     tensors, info = open_or_build(folder, build, images * (3 * size**2 + 8), verify)
     tensors.pop("unlabeled_labels", None)
-    tensors.setdefault("unlabeled", tensors["train"])
+    if "unlabeled" not in tensors:  # CIFAR-10, whose images lie in random order
+        held = _held_out_count(len(tensors["train"]))
+        tensors["unlabeled"], tensors["held_out"] = tensors["train"].tensor_split([-held])
+    for split in ("train", "test"):
+        tensors.setdefault(split, tensors["unlabeled"][:0])
+        tensors.setdefault(f"{split}_labels", torch.zeros(0, dtype=torch.int64))
     return ImageSet(name, tuple(info["classes"]), skipped=tuple(info.get("skipped", ())), **tensors)
 
 
 def cifar10(root: Path, cache: Path, *, verify: bool = False, progress: bool = True) -> ImageSet:
     """CIFAR-10 (Krizhevsky, 2009), 32 x 32 pixels, downloaded on first use (170 MB).
 
-    The 50,000 training images serve as unlabeled ones too. Raises ConnectionError or ValueError
+    The 50,000 training images serve as unlabeled ones too, but for the last 512, on which
+    pretraining is validated. Raises ConnectionError or ValueError
     for a failed download.
     """
 

@@ -34,9 +34,9 @@ from mae_lib.evidence.plan import (
     Study,
 )
 from mae_lib.evidence.workers import folder_lock, start_workers
-from mae_lib.pretrain import Run, add_data_arguments, data_from
+from mae_lib.pretrain import Run, add_data_arguments, data_from, describe_images
 from mae_lib.results import Results
-from mae_lib.runtime import cli, hardware
+from mae_lib.runtime import cli, distributed, hardware
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.compute import steps_per_epoch
@@ -56,7 +56,8 @@ class Runs(Comparison):
         if weights.exists() and not (folder / "checkpoint.pt").exists():
             model, facts = load_weights(weights)
             epochs = (history := History(folder / "history.jsonl", cfg.epochs * iters)).epochs()
-            if facts == {"label": label, **vars(cfg)} and len(epochs) == cfg.epochs:
+            expected = {"label": label, "images": describe_images(self.data.unlabeled), **vars(cfg)}
+            if facts == expected and len(epochs) == cfg.epochs:
                 seconds = epochs[-1]["seconds"]
                 speed = cfg.epochs * iters * cfg.batch_size / seconds
                 return Run(model.to(self.device), history, seconds, speed)
@@ -235,6 +236,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/evidence)")
     parser.add_argument("--results", type=Path, metavar="FILE", help="(OUT/results.json)")
     arguments = parser.parse_args()
+    distributed.require_one_process("mae_lib.evidence.experiments")
     scale = SCALES[arguments.scale]
     out = arguments.out or Path("runs/evidence")
     results = Results(arguments.results or out / "results.json")

@@ -3,14 +3,46 @@
 import argparse
 import dataclasses
 import functools
+import math
+import numbers
+import operator
 import os
 import sys
 from collections.abc import Callable
 
 
-def option(default, help: str, group: str):
-    """A dataclass field that is also a command-line option."""
-    return dataclasses.field(default=default, metadata={"help": help, "group": group})
+def option(default, help: str, group: str, **bounds):
+    """A dataclass field that is also a command-line option.
+
+    `bounds` are any of `above`, `at_least`, `below` and `at_most`; see `check_values`.
+    """
+    return dataclasses.field(default=default,
+                             metadata={"help": help, "group": group, "bounds": bounds})
+
+
+BOUNDS = {"above": operator.gt, "at_least": operator.ge,
+          "below": operator.lt, "at_most": operator.le}
+
+
+def check_values(settings) -> None:
+    """Raise ValueError, naming the setting, if an option of a dataclass has an impossible value.
+
+    A number must be finite, whole where its default is, and within the option's bounds.
+    """
+    for field in _options(type(settings)):
+        value, kind = getattr(settings, field.name), _kind(field)
+        if value is None and field.default is None:
+            continue
+        wanted = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+            words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+            raise ValueError(f"{field.name} must be {words[kind]}, got {value!r}.")
+        bounds = field.metadata["bounds"]
+        finite = kind is not float or math.isfinite(value)
+        if not finite or not all(BOUNDS[name](value, bound) for name, bound in bounds.items()):
+            asked = ["finite"] * (not finite) + [
+                f"{name.replace('_', ' ')} {bound:g}" for name, bound in bounds.items()]
+            raise ValueError(f"{field.name} must be {' and '.join(asked)}, got {value}.")
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:

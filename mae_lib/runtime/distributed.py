@@ -31,6 +31,13 @@ def join(device: torch.device) -> torch.device:
     return device
 
 
+def require_one_process(command: str) -> None:
+    """Raise ValueError if torchrun started this process beside others."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError(f"{command} runs in one process: start it by python -m {command}. Under "
+                         "torchrun, mae_lib.pretrain shares a training among processes.")
+
+
 def leave() -> None:
     """Undo `join`."""
     if dist.is_initialized():

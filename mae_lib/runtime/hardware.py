@@ -29,7 +29,8 @@ class RNG(IntEnum):
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device by name; "auto" takes a GPU where there is one.
+    """The device by name: "cpu", "cuda", "cuda:N" or, on a Mac, "mps"; "auto" takes a CUDA GPU
+    where there is one, else the CPU.
 
     Raises ValueError for an unknown device or a GPU that is not there.
     """
@@ -37,8 +38,12 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"Unknown device {name!r}; use auto, cpu, cuda or cuda:N.") from None
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"Unknown device {name!r}; use auto, cpu, cuda, cuda:N or mps.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("No Apple GPU is available here: choose --device cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"No CUDA GPU is available here as {name!r}: choose --device cpu, or in "
                          "Colab select Runtime → Change runtime type → T4 GPU.")

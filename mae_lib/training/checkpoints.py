@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mae_lib.model import PRESETS, MaskedAutoencoder
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.training import foreign
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -64,14 +66,29 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 def load_checkpoint(path: Path) -> dict:
     """Read a training state. Raises ValueError if the file is damaged or something else."""
+    return _read(path, "If a run of yours wrote it, delete it to start over.")
+
+
+def _read(path: Path, advice: str) -> dict:
+    """What `torch.save` wrote. Raises ValueError, with `advice` where the file is damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:
-        raise ValueError(f"{path} is not a readable checkpoint ({type(error).__name__}): it is "
-                         "damaged, or holds more than tensors. If a run of yours wrote it, delete "
-                         "it to start over.") from None
+        with open(path, "rb") as file:
+            start = file.read(16)
+        objects = re.search(r"GLOBAL (\S+)|(TorchScript)", str(error))
+        if objects:
+            why = (f"it holds more than tensors and plain values ({objects[1] or objects[2]}), and "
+                   "mae_lib runs no code from a file. Save the model's state_dict() alone.")
+        elif start[:2] in (b"", b"PK"):
+            why = f"it is {'damaged or cut short' if start else 'empty'}. {advice}"
+        elif start.isascii() and start[:1] >= b" ":
+            why = f"it is text that begins with {start.decode()!r}, not a file of tensors."
+        else:
+            why = f"it begins with {start!r}, unlike what torch.save writes. {advice}"
+        raise ValueError(f"{path} is not a readable checkpoint: {why}") from None
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, not a checkpoint.")
     return state
@@ -92,19 +109,24 @@ def load_weights(path: Path) -> tuple[MaskedAutoencoder, dict]:
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"There are no weights at {path}.")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}).") from None
+    metadata, tensors = _read_safetensors(path)
     try:
         about = json.loads(metadata["mae_lib"])
         model = MaskedAutoencoder(**about["config"])
         model.load_state_dict(tensors)
         return model.eval(), about["facts"]
     except (KeyError, TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{path} does not hold weights that mae_lib has written.") from None
+        raise ValueError(f"{path} does not hold weights that mae_lib has written; load_official "
+                         "reads those of other programs.") from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}).") from None
 
 
 def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
@@ -126,26 +148,34 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load_official(path: Path) -> MaskedAutoencoder:
-    """Read a checkpoint of the official code (github.com/facebookresearch/mae).
+def load_official(
+    path: Path, norm_pix: bool | None = None, num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+) -> tuple[MaskedAutoencoder, dict]:
+    """Read weights of the official code (github.com/facebookresearch/mae) or in its architecture.
 
-    The sizes are recognised from the shapes. Raises ValueError for an encoder-only checkpoint,
-    whose reconstructions would be noise, and for sizes that no preset has.
+    Also those of Hugging Face's ViTMAE, wrapped ones, and encoders alone. Sizes come from the
+    shapes, numbers of heads from convention unless given. Returns the model, in float32 and eval
+    mode, and the facts: "norm_pix" as given, else as the file says, else None.
+
+    Raises FileNotFoundError, or ValueError with one sentence for a damaged or foreign file.
     """
-    with torch.serialization.safe_globals([argparse.Namespace]):  # the official code's settings
-        state = load_checkpoint(path)
-    state = state.get("model", state)
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError(f"{path} is no checkpoint of the official code: those hold their weights "
-                         "alone, or under 'model'.")
-    if "patch_embed.proj.weight" in state and "decoder_pred.weight" not in state:
-        raise ValueError(f"{path} holds an encoder without its decoder, which would reconstruct "
-                         "noise; use the mae_visualize_* checkpoint, which has both.")
-    for name in PRESETS:
-        with torch.device("meta"):  # sizes without memory
-            shapes = MaskedAutoencoder.from_preset(name).state_dict()
-        if {k: v.shape for k, v in shapes.items()} == {k: v.shape for k, v in state.items()}:
-            model = MaskedAutoencoder.from_preset(name)
-            model.load_state_dict(state)
-            return model.eval()
-    raise ValueError(f"{path} has sizes that no preset has; the presets are {', '.join(PRESETS)}.")
+    if Path(path).suffix == ".safetensors":
+        metadata, state = _read_safetensors(path)
+        if "mae_lib" in metadata:
+            model, facts = load_weights(path)
+            return model, facts if norm_pix is None else {**facts, "norm_pix": norm_pix}
+    else:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the official code's settings
+            state = _read(path, "Download or copy it again.")
+    for name in ("args", "config"):  # of the official code, and of our own training
+        settings = state.get(name)
+        settings = vars(settings) if isinstance(settings, argparse.Namespace) else settings
+        if norm_pix is None and isinstance(settings, dict):
+            norm_pix = settings.get("norm_pix_loss", settings.get("norm_pix"))
+    inner = [state[name] for name in ("model", "state_dict") if name in state]
+    state = next((found for found in inner if isinstance(found, dict)), state)
+    try:
+        return foreign.model_from(state, num_heads, decoder_num_heads), {"norm_pix": norm_pix}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -29,6 +29,9 @@ class TrainStep:
 
     def __init__(self, model: MaskedAutoencoder, cfg: PretrainConfig):
         self.model, self.cfg = model, cfg
+        if cfg.batch_size % (cfg.accumulate * distributed.world_size()):
+            raise ValueError(f"A batch of {cfg.batch_size} cannot be shared by "
+                             f"{distributed.world_size()} processes in {cfg.accumulate} parts.")
         self.device = next(model.parameters()).device
         self.optimizer = adamw(model, cfg.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
@@ -67,16 +70,20 @@ class TrainStep:
         self, images: Tensor, crops: Tensor, noise: Tensor, num_visible: int
     ) -> dict[str, Tensor]:
         """The step as a function of tensors alone."""
-        x = crop(images, self.model.img_size, crops)
-        with self.cast:
-            output = self.forward(x, num_visible=num_visible, noise=noise,
-                                  hidden_only=self.hidden_only)
-        terms = total_loss(self.model, output, self.cfg)
+        parts = self.cfg.accumulate
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(terms["loss"]).backward()
+        values = 0
+        for part, boxes, part_noise in zip(
+                images.chunk(parts), crops.chunk(parts, dim=1), noise.chunk(parts), strict=True):
+            x = crop(part, self.model.img_size, boxes)
+            with self.cast:
+                output = self.forward(x, num_visible=num_visible, noise=part_noise,
+                                      hidden_only=self.hidden_only)
+            terms = total_loss(self.model, output, self.cfg)
+            self.scaler.scale(terms["loss"] / parts).backward()
+            values = values + distributed.average(torch.stack(list(terms.values()))) / parts
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        values = distributed.average(torch.stack(list(terms.values())))
         return dict(zip(terms, values.unbind(), strict=True))
 
     def state_dict(self) -> dict:

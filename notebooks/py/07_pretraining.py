@@ -47,6 +47,7 @@ from unittest import mock
 import torch
 from torchvision.transforms.functional import resized_crop
 
+# %%
 from mae_lib import losses
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.course.exercises import pretraining as check

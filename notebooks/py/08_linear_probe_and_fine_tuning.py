@@ -42,6 +42,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import nn
 
+# %%
 from mae_lib import evaluate, results
 from mae_lib.config import RECIPES, FineTuneConfig
 from mae_lib.course.exercises import linear_probe_and_fine_tuning as check
@@ -96,15 +97,13 @@ print(f"run here: {data.name}, {len(data.train):,} train and {len(data.test):,} 
 
 # %% [markdown]
 # The encoder is the `original` one that comes with the package. It learned from photographs of 64×64 pixels. Its
-# position embedding is computed, not learned, so it takes other sizes too, and at the smoke level we feed it 48×48: about
-# half the work.
+# position embedding is made for 8×8 patches; `at_size` interpolates it for other sizes. At the smoke level we feed it 48×48:
+# about half the work.
 
 # %%
 original, facts = load_shipped("original")
 size = session.choose(smoke=48, quick=64, full=64)
-model = MaskedAutoencoder(**{**original.config, "img_size": size}).to(session.device).eval()
-weights = {k: v for k, v in original.state_dict().items() if "pos_embed" not in k}
-model.load_state_dict(weights, strict=False)
+model = original.at_size(size).to(session.device).eval()
 
 torch.manual_seed(0)
 untrained = MaskedAutoencoder(**model.config).to(session.device).eval()
@@ -398,11 +397,13 @@ print(f"training mode, by class:     {in_batches(by_class):.0f} %")
 # ## Choose without the test set
 #
 # The weight decay has to be chosen by some accuracy. If by that of the test set, then this set has taken part in the training, and
-# can no longer say what happens on images never seen. So we cut a **validation** set from the training
-# images: the library takes a tenth of every class, always the same.
+# can no longer say what happens on images never seen. So we choose on the training images alone, by **cross-validation**: cut
+# them into five folds, fit to four of them and judge the fifth, five times over. Every training image is then judged once, by
+# a probe that never saw it. We start with one fold, our **validation** images.
 
 # %%
-rest, validation = evaluate.split_for_validation(labels)
+fold = evaluate.folds(labels)  # always the same, every class spread evenly
+rest, validation = (fold != 0).nonzero()[:, 0], (fold == 0).nonzero()[:, 0]
 print(f"{len(labels)} training images = {len(rest)} to fit + {len(validation)} to choose")
 print("validation images of each class:", labels[validation].bincount().tolist())
 
@@ -425,9 +426,9 @@ show(figure, "Accuracy against weight decay, with 95 % intervals. On the fitted 
 
 # %% [markdown]
 # Fitted images prove nothing: with a weak decay they are learned by heart. On validation, compare the better points with
-# their intervals: they can hardly be told apart, so the choice among them is partly luck. That is no drama, settings that
-# are nearly equal may be drawn by lot. It is a drama only if the best validation score is then *reported*, because the luck
-# comes with it. How much?
+# their intervals: they are hardly distinguishable, so the choice among them is partly luck. Bad luck costs: the decay
+# that looks best on few images can do worse than another on new ones. All five folds together choose with five times as many
+# images. And the best validation score must never be *reported*, because its luck comes with it. How much?
 #
 # ### What a peek costs
 #
@@ -472,7 +473,7 @@ for settings, images in ((11, 500), (11, 8000), (5, 8000), (1000, 8000)):
 #
 # ## Baselines first
 #
-# Now we have a judge that we can trust: `evaluate.linear_probe` standardises, chooses the decay on validation, fits again on all training
+# Now we have a judge that we can trust: `evaluate.linear_probe` standardises, chooses the decay by cross-validation, fits again on all training
 # images, and reads the test set once. Before it judges our encoder, it judges three that know nothing: chance, raw pixels, and an encoder
 # with **random weights**.
 #

@@ -541,7 +541,7 @@ attempt("whole.safetensors", checkpoints.load_weights, content)
 attempt("cut.safetensors", checkpoints.load_weights, content[:-5000])
 attempt("one-byte.safetensors", checkpoints.load_weights, bytes(flipped))
 attempt("gift.pth", checkpoints.load_checkpoint, pickled)
-attempt("encoder-only.pth", checkpoints.load_official, encoder)
+attempt("encoder-only.pth", lambda path: checkpoints.load_official(path)[0](x), encoder)
 
 # %% [markdown]
 # A file that was cut, a program in place of weights, an encoder without its decoder: each is refused in a sentence. But one flipped byte

@@ -7,7 +7,6 @@ there is no Chromium, of which the system's own is used.
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -49,7 +48,6 @@ SETTINGS = {
 # What JupyterLab says of itself, whatever is opened in it.
 HARMLESS = ()
 MOVES, BURST = 20, 30
-UPLOADS = re.search(r"^UPLOADS := (.+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1]
 
 
 # ---------------------------------------------------------------- JupyterLab, and a browser
@@ -77,14 +75,15 @@ class Lab:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser",
                    "--allow-root", "--IdentityProvider.token=", "--ServerApp.password=",
                    "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-                   f"--ServerApp.root_dir={folder}", f"--ServerApp.tornado_settings={UPLOADS}"]
+                   f"--ServerApp.root_dir={folder}"]
         places = {name: str(folder / "jupyter" / name) for name in (
             "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
             "JUPYTERLAB_WORKSPACES_DIR")}
         self.log = open(folder / "log.txt", "w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=self.log, stderr=self.log, start_new_session=True,
-            env={**os.environ, **places, "JUPYTER_PREFER_ENV_PATH": "1", "MAE_LIB_LEVEL": "smoke",
+            env={**os.environ, **places, "JUPYTER_CONFIG_PATH": str(ROOT / "tools/jupyter"),
+                 "JUPYTER_PREFER_ENV_PATH": "1", "MAE_LIB_LEVEL": "smoke",
                  "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
         self._wait_for_answer(60)
 
@@ -400,6 +399,15 @@ def the_quiz_answers(page) -> None:
     assert not explanation.is_visible()
     option.locator("summary").click()
     assert explanation.is_visible() and explanation.inner_text().startswith("✓")
+
+
+def test_a_notebook_is_not_unsaved_as_soon_as_it_opens(open_notebook):
+    page = open_notebook(PATHS[0]).page
+    page.evaluate(f"() => {PANEL}.sessionContext.session.kernel.info")
+    page.wait_for_timeout(500)
+    assert not page.evaluate(f"{PANEL}.context.model.dirty")
+    page.evaluate(f"() => {{ {CELLS}[0].model.sharedModel.setSource('1'); }}")
+    assert page.evaluate(f"{PANEL}.context.model.dirty")
 
 
 def test_photographs_arrive_through_the_button(lab, open_notebook, tmp_path):

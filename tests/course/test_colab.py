@@ -24,7 +24,7 @@ from mae_lib.course.widgets import VIEW
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parents[1]
-sys.path.insert(0, str(ROOT / "notebooks"))
+sys.path.insert(0, str(ROOT / "tools"))
 import colab  # noqa: E402
 
 FOLDER = Path(sys.prefix) / ".colab"

@@ -11,13 +11,15 @@ import re
 import sys
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 import torch
+from jupytext.config import load_jupytext_config
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
-sys.path.insert(0, str(FOLDER))
+sys.path.insert(0, str(ROOT / "tools"))
 import build  # noqa: E402
 
 PATHS = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -63,6 +65,53 @@ def test_a_rule_in_a_notebook_takes_nothing_away():
 def test_the_pair_says_the_same(path):
     stored = (FOLDER / "py" / f"{path.stem}.py").read_text("utf-8")
     assert build.paired_text(read(path)) == stored, "run make notebooks"
+    # What jupytext itself makes of the notebook, as pyproject.toml configures it, is the same.
+    config = load_jupytext_config(str(path))
+    notebook = jupytext.read(path, config=config)
+    assert jupytext.writes(notebook, "py:percent", config=config) == stored
+
+
+def test_jupytext_is_configured_but_left_out_of_jupyter():
+    """It would pair on every save, by file times: see tests/course/test_server.py."""
+    config = load_jupytext_config(str(PATHS[0]))
+    assert config.notebook_metadata_filter == "-all" and not config.default_formats(str(PATHS[0]))
+    assert all("jupytext" not in read(path).metadata for path in PATHS)
+
+
+def pair(folder, text, name="00_a"):
+    """A notebook and its pair that say the same, in a copy of the folder."""
+    (folder / "py").mkdir(exist_ok=True)
+    source = folder / "py" / f"{name}.py"
+    source.write_text(text, "utf-8")
+    notebook = build.normalise(jupytext.read(source, fmt="py:percent"))
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    return source
+
+
+def test_building_never_overwrites_edits_that_only_one_file_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(build, "LAST", tmp_path / "last")
+    before, after = "# %%\nx = 1\n", "# %%\nx = 2\n"
+
+    source = pair(tmp_path, before)
+    for sync in (False, True):  # the same in both: nothing to lose
+        build.check(source, sync)
+    source.write_text(after, "utf-8")
+    for sync in (False, True):  # who can say which one is newer?
+        with pytest.raises(SystemExit, match="--force"):
+            build.check(source, sync)
+
+    build.store(pair(tmp_path, before), before)
+    source.write_text(after, "utf-8")  # edited since both were written
+    build.check(source, sync=False)
+    with pytest.raises(SystemExit, match=r"notebooks/py/00_a.py has edits"):
+        build.check(source, sync=True)
+
+    pair(tmp_path, after)
+    source.write_text(before, "utf-8")  # now the notebook is the one that was edited
+    build.check(source, sync=True)
+    with pytest.raises(SystemExit, match=r"notebooks/00_a.ipynb has edits .*build.py --sync 00"):
+        build.check(source, sync=False)
 
 
 @every_notebook

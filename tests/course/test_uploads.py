@@ -26,6 +26,7 @@ from mae_lib.course.widgets import (
     uploads,
 )
 from mae_lib.course.widgets.uploads import decode_upload
+from mae_lib.data.pictures import decode
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.training.checkpoints import save_weights
 
@@ -118,6 +119,18 @@ def test_a_transparent_palette_is_white():
     clear = image.getpixel((0, 0))
     left, right = left_right(saved(image, transparency=clear))
     assert near(left, (255, 255, 255)) and near(right, BLUE, 12)
+
+
+def test_the_same_file_is_the_same_picture_as_in_a_data_set(tmp_path):
+    deep = Image.fromarray(np.full((80, 80), 7000, np.uint16))
+    palette = halves("RGB", (0, 0, 0), BLUE).quantize(4)
+    files = [saved(halves("RGBA", (*RED, 90), (*BLUE, 255))), saved(halves("LA", (9, 0), (80, 99))),
+             saved(palette, transparency=palette.getpixel((0, 0))), saved(deep, transparency=7000),
+             saved(halves(), "JPEG2000"), saved(halves("RGB", size=(300, 300)), "JPEG")]
+    for content in files:
+        (tmp_path / "picture").write_bytes(content)
+        wanted = decode(tmp_path / "picture", 16)
+        assert np.array_equal(decode_upload(content, 16).numpy(), wanted)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -327,6 +340,29 @@ def test_weights_are_found_one_level_up(model, tmp_path, monkeypatch):
     assert sources.add_weights("runs/a/model.safetensors") == "own a"
 
 
+def test_norm_pix_is_read_or_given(explorer, model, tmp_path):
+    """Official checkpoints say it in their settings, if they have any; then the user can."""
+    heads = {"num_heads": model.config["num_heads"],
+             "decoder_num_heads": model.config["decoder_num_heads"]}
+    path = tmp_path / "a.pth"
+    for settings, given, expected in (({"norm_pix_loss": True}, {}, True), ({}, {}, False),
+                                      ({}, {"norm_pix": True}, True)):
+        torch.save({"model": model.state_dict(), "args": settings}, path)
+        assert explorer.open(path, **heads, **given) == "✓ Opened own a."
+        assert sources.weights("own a").facts == {"norm_pix": expected}
+    explorer.set(weights="original")
+    save_weights(tmp_path / "b.safetensors", model)  # ours, without a word
+    sources.add_weights(tmp_path / "b.safetensors")
+    assert sources.weights("own b").facts == {"norm_pix": True}
+
+
+def test_an_encoder_alone_is_not_shown(explorer, model, tmp_path):
+    encoder = MaskedAutoencoder(**{**model.config, "decoder_depth": 0})
+    save_weights(tmp_path / "a.safetensors", encoder)
+    said = explorer.open(tmp_path / "a.safetensors")
+    assert said.startswith("✗ a.safetensors holds an encoder without its decoder")
+
+
 class Hostile:
     def __reduce__(self):
         return Path.touch, (Path("opened"),)
@@ -380,7 +416,7 @@ def server(tmp_path, monkeypatch):
 
 def test_official_weights_are_fetched_once_and_checked(server, model, monkeypatch, capsys):
     torch.save({"model": model.state_dict()}, server / "mae_visualize_vit_base.pth")
-    monkeypatch.setattr(sources, "load_official", lambda path: model)
+    monkeypatch.setattr(sources, "load_official", lambda path, **how: (model, how))
     assert sources.add_weights("vit_base") == "official vit_base"
     assert "mae_visualize_vit_base.pth" in capsys.readouterr().err  # the progress
     assert sources.weights("official vit_base").facts == {"norm_pix": False}

@@ -166,9 +166,9 @@ def test_start_says_where_it_runs(level, said, monkeypatch, capsys):
 
 def test_the_level_suits_the_machine(monkeypatch):
     monkeypatch.delenv("MAE_LIB_LEVEL", raising=False)
-    monkeypatch.setattr(course.hardware, "pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(course.session.hardware, "pick_device", lambda: torch.device("cpu"))
     assert course.start().level == "smoke"
-    monkeypatch.setattr(course.hardware, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(course.session.hardware, "pick_device", lambda: torch.device("cuda"))
     assert course.start().level == "quick"
 
 

@@ -9,11 +9,14 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +27,10 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
+from mae_lib.data import pictures, scenes
 from mae_lib.data import sources as data_module
-from mae_lib.data.cache import default_cache, download, map_file, open_or_build
-from mae_lib.data.sources import evenly_spaced, load_data, scenes
+from mae_lib.data.cache import cache_key, default_cache, download, map_file, open_or_build
+from mae_lib.data.sources import evenly_spaced, load_data
 
 
 @pytest.fixture
@@ -78,6 +82,20 @@ def one_sentence(caught, *parts):
         ("scenes", {"counts": (1, 0, 1)}, ["positive"]),
         ("cifar10", {"counts": (1, 1, 1)}, ["scenes only"]),
         ("scenes", {"limit": 0}, ["limit"]),
+        ("scenes", {"limit": 2.5}, ["limit must be a whole number, got 2.5"]),
+        ("scenes", {"limit": True}, ["limit must be a whole number, got True"]),
+        ("scenes", {"size": "96"}, ["size must be a whole number, got '96'"]),
+        ("imagefolder:x", {"size": (96, 96)}, ["size must be a whole number"]),
+        ("scenes", {"counts": 5}, ["three positive numbers"]),
+        ("scenes", {"counts": (5, 5)}, ["three positive numbers"]),
+        ("scenes", {"counts": (5, 5, 0.5)}, ["three positive numbers"]),
+        ("scenes", {"counts": "555"}, ["three positive numbers"]),
+        ("", {}, ["no data set ''"]),
+        (None, {}, ["name must be one of stl10", "got None"]),
+        (Path("photos"), {}, ["name must be one of stl10"]),
+        ("scenes", {"cache": 5}, ["cache 5 is not the path of a folder"]),
+        ("imagefolder:~nobody-of-that-name/x", {}, ["is not the path of a folder"]),
+        ("imagefolder:a\0b", {}, ["is not the path of a folder"]),
     ],
 )
 def test_wrong_arguments(load, name, arguments, parts):
@@ -133,8 +151,163 @@ def test_limit_is_a_view_and_writing_leaves_the_file_alone(load, folder):
 def test_without_unlabeled_the_train_images_serve(load, folder, capsys):
     shutil.rmtree(folder / "unlabeled")
     data = load(f"imagefolder:{folder}")
-    assert torch.equal(data.unlabeled, data.train) and data.train.shape == (6, 3, 96, 96)
-    assert "no folder unlabeled" in capsys.readouterr().out
+    assert data.train.shape == (6, 3, 96, 96)
+    assert torch.equal(data.unlabeled, data.train[[0, 1, 3, 4]])
+    assert torch.equal(data.validation, data.train[[2, 5]])  # of both classes
+    printed = capsys.readouterr().out
+    assert "no folder unlabeled" in printed and "2 of 6 images are held out" in printed
+    again = load(f"imagefolder:{folder}", limit=3)
+    assert torch.equal(again.validation, data.validation) and len(again.unlabeled) == 3
+    assert data.fingerprint == replace(again, unlabeled=data.unlabeled).fingerprint
+    assert data.fingerprint != replace(data, held_out=data.held_out ^ 1).fingerprint
+
+
+def test_with_unlabeled_the_train_images_validate(load, folder, capsys):
+    data = load(f"imagefolder:{folder}")
+    assert data.held_out is None and data.validation is data.train
+    assert capsys.readouterr().out == ""
+    fewer = replace(data, train=data.train[:2])
+    assert fewer.validation is fewer.train
+
+
+@pytest.mark.parametrize("layout", ["unlabeled", "plain", "nested", "one fake class"])
+def test_unlabeled_photographs_alone(load, tmp_path, layout, capsys):
+    root, fake = tmp_path / "photos", layout == "one fake class"
+    place = {"plain": root, "nested": root / "2024" / "may"}.get(layout, root / "unlabeled")
+    for where in [place] + [root / split / "x" for split in ("train", "test")] * fake:
+        where.mkdir(parents=True)
+        for i in range(40 if where == place else 1):
+            Image.fromarray(picture(i)).save(where / f"{i:02}.png")
+    data = load(f"imagefolder:{root}", size=16)
+    every = torch.from_numpy(np.stack([picture(i) for i in range(40)])).permute(0, 3, 1, 2)
+    held = torch.arange(40) % 10 == 9
+    assert torch.equal(data.validation, every[held]) and torch.equal(data.unlabeled, every[~held])
+    assert data.classes == (("x",) if fake else ()) and len(data.train) == len(data.test) == fake
+    assert data.train.shape[1:] == (3, 16, 16) and len(data.fingerprint) == 8
+    printed = capsys.readouterr().out
+    assert printed == "imagefolder:photos: 4 of 40 images are held out to validate pretraining.\n"
+    if not fake:
+        with pytest.raises(FileNotFoundError) as caught:
+            load(f"imagefolder:{root}", size=16, labels=True, cache=tmp_path / "other")
+        one_sentence(caught, "photos/train", "only pretraining can do without")
+        assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("damaged, part", [(0, "has 3 images to pretrain on"),
+                                           (2, "too few images that can be read")])
+def test_too_few_photographs_to_hold_some_out(load, tmp_path, damaged, part):
+    for i in range(4 if damaged else 3):
+        Image.fromarray(picture(i)).save(tmp_path / f"{i}.png")
+    for i in range(damaged):
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
+    with pytest.raises(ValueError) as caught:
+        load(f"imagefolder:{tmp_path}", size=16)
+    one_sentence(caught, part, "at least 4")
+
+
+def test_each_real_file_is_listed_once(load, folder, tmp_path):
+    whole = load(f"imagefolder:{folder}", size=16)
+    (folder / "unlabeled/loop").symlink_to(folder / "unlabeled")
+    (folder / "unlabeled/more/up").symlink_to("..")
+    (folder / "unlabeled/all").symlink_to(folder)  # would make test images unlabeled ones
+    (folder / "unlabeled/above").symlink_to(tmp_path)
+    (folder / "unlabeled/00.png").symlink_to(folder / "unlabeled/1.png")
+    (folder / "unlabeled/self").symlink_to("self")
+    (folder / "train/cat/dogs").symlink_to(folder / "train/dog")  # stay dogs
+    (folder / "train/cat/up").symlink_to("..")
+    (folder / "train/cat/a.png").symlink_to(folder / "train/dog/0.png")
+    os.mkfifo(folder / "train/cat/pipe.png")  # opening it would wait for ever
+    data = load(f"imagefolder:{folder}", size=16)
+    for a, b in zip(vars(whole).values(), vars(data).values(), strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_linked_folders_and_files_are_read(load, folder, tmp_path):
+    whole = load(f"imagefolder:{folder}", size=16)
+    store, linked = folder.rename(tmp_path / "store"), folder
+    (linked / "train/dog").mkdir(parents=True)
+    (linked / "unlabeled").symlink_to(store / "unlabeled")
+    (linked / "test").symlink_to(store / "test")
+    (linked / "train/cat").symlink_to(store / "train/cat")
+    for i in range(3):
+        (linked / f"train/dog/{i}.png").symlink_to(store / f"train/dog/{i}.png")
+    (linked / "train/dog/3.png").symlink_to(store / "train/dog/1.png")  # the second link to it
+    data = load(f"imagefolder:{linked}", size=16)
+    for a, b in zip(vars(whole).values(), vars(data).values(), strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_a_folder_that_cannot_be_read_is_named(load, folder, monkeypatch):
+    def scandir(place, real=os.scandir):
+        if Path(place).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ValueError) as caught:
+        load(f"imagefolder:{folder}", size=16)
+    one_sentence(caught, "unlabeled/more cannot be read (Permission denied)")
+
+
+def test_all_types_that_can_be_read_are_and_others_are_counted(load, folder, capsys):
+    ends = {"jfif": "JPEG", "jpe": "JPEG", "jp2": "JPEG2000", "JPG": "JPEG", "mpo": "JPEG"}
+    if ".avif" in pictures.extensions():
+        ends["avif"] = "AVIF"
+    for end, kind in ends.items():
+        Image.fromarray(picture(0)).save(folder / f"unlabeled/a.{end}", kind)
+    for junk in ("a.heic", "b.heic", "c.eps", "d.pfm", "notes.txt", "README", ".hidden"):
+        (folder / "unlabeled" / junk).write_bytes(b"")
+    data = load(f"imagefolder:{folder}", size=16)
+    assert len(data.unlabeled) == 4 + len(ends)
+    if ".heic" not in pictures.extensions():
+        assert capsys.readouterr().out == (
+            "imagefolder:pets: 6 files that are not read as images were passed over (1 .eps, "
+            "2 .heic, 1 .pfm, 1 .txt, 1 without a type; install pillow-heif to read HEIC).\n")
+
+
+def test_a_folder_of_other_files_alone_says_so(load, tmp_path):
+    (tmp_path / "a.heix").write_bytes(b"")
+    with pytest.raises(ValueError) as caught:
+        load(f"imagefolder:{tmp_path}")
+    one_sentence(caught, "no images, only files that cannot be read here (1 .heix)")
+
+
+def test_a_heif_plugin_is_used_where_there_is_one(monkeypatch):
+    def register_heif_opener():
+        monkeypatch.setitem(Image.OPEN, "HEIF", (None, None))
+        monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
+
+    plugin = SimpleNamespace(register_heif_opener=register_heif_opener)
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    for cached in (pictures.formats, pictures.extensions):
+        cached.cache_clear()
+    assert ".heic" in pictures.extensions() and "HEIF" in pictures.formats()
+    monkeypatch.undo()
+    for cached in (pictures.formats, pictures.extensions):
+        cached.cache_clear()
+
+
+def test_no_picture_starts_another_program(load, folder, monkeypatch, capsys):
+    for program in ("Popen", "run", "call", "check_call", "check_output"):
+        monkeypatch.setattr(subprocess, program, forbid)
+    monkeypatch.setattr(os, "system", forbid)
+    Image.fromarray(picture(0)).save(folder / "unlabeled/a.jpg", "EPS")
+    data = load(f"imagefolder:{folder}", size=16)
+    assert data.skipped == ("unlabeled/a.jpg",)
+    assert "the first: UnidentifiedImageError" in capsys.readouterr().out
+    assert not {"EPS", "WMF", "PDF"} & set(pictures.formats())
+
+
+def test_caches_of_photographs_without_transparency_stay_valid(load, tmp_path):
+    for where in ("unlabeled", "train/x", "test/x"):
+        (tmp_path / "p" / where).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(picture(i)).save(tmp_path / "p" / where / f"{i}.jpg")
+    load(f"imagefolder:{tmp_path / 'p'}", size=16)
+    files = {where: [(f"{where}/{i}.jpg", *(getattr((tmp_path / "p" / where / f"{i}.jpg").stat(), x)
+                                            for x in ("st_size", "st_mtime_ns")))
+                     for i in range(2)] for where in ("unlabeled", "train/x", "test/x")}
+    assert entry(tmp_path).name == cache_key("imagefolder:p", 16, files)
 
 
 def test_resize_keeps_the_centre_of_the_shorter_side(load, folder):
@@ -166,20 +339,31 @@ def formats():
     deep = Image.fromarray(np.full((16, 16), 200 * 257, np.uint16))
     animated = {"save_all": True, "append_images": [flat("RGB", color=(0, 0, 255))]}
     clear = flat("RGBA", color=(*red, 99))
+    on_white = [round(99 / 255 * c + 156) for c in red]
+    half_clear = [round(128 / 255 * c + 127) for c in red]
     return [
         ("grey.png", saved(flat("L", color=77), "PNG"), (77, 77, 77)),
-        ("grey_alpha.png", saved(flat("LA", color=(77, 9)), "PNG"), (77, 77, 77)),
+        ("grey_alpha.png", saved(flat("LA", color=(77, 0)), "PNG"), (255, 255, 255)),
+        ("grey_clear.png", saved(flat("L", color=77), "PNG", transparency=77), (255, 255, 255)),
+        ("grey16_clear.png", saved(deep, "PNG", transparency=200 * 257), (255, 255, 255)),
+        ("rgb_clear.png", saved(flat("RGB", color=red), "PNG", transparency=red), (255, 255, 255)),
         ("grey16.png", saved(deep, "PNG"), (200, 200, 200)),
         ("bits.png", saved(flat("1", color=1), "PNG"), (255, 255, 255)),
-        ("rgba.png", saved(clear, "PNG"), red),
+        ("rgba.png", saved(clear, "PNG"), on_white),
+        ("rgba.webp", saved(clear, "WEBP", lossless=True), on_white),
+        ("rgba.tiff", saved(clear, "TIFF"), on_white),
+        ("clear.gif", saved(palette, "GIF", transparency=3), (255, 255, 255)),
         ("palette.png", saved(palette, "PNG"), red),
-        ("clear_palette.png", saved(palette, "PNG", transparency=b"\xff\xff\xff\x80"), red),
+        ("clear_palette.png", saved(palette, "PNG", transparency=b"\xff\xff\xff\x80"),
+         half_clear),
         ("cmyk.jpg", saved(flat("CMYK", color=(55, 225, 215, 0)), "JPEG", quality=100), red),
         ("turned.jpg", saved(Image.fromarray(half), "JPEG", exif=exif, quality=100), turned),
         ("animated.gif", saved(flat("RGB", color=red), "GIF", **animated), red),
         ("UPPER.BMP", saved(flat("RGB", color=red), "BMP"), red),
         ("image.webp", saved(flat("RGB", color=red), "WEBP", lossless=True), red),
         ("image.tiff", saved(flat("RGB", color=red), "TIFF"), red),
+        ("image.jp2", saved(flat("RGB", color=red), "JPEG2000"), red),
+        ("image.jfif", saved(flat("RGB", color=red), "JPEG", quality=100), red),
     ]
 
 
@@ -189,7 +373,7 @@ def test_every_format_becomes_rgb(tmp_path, name, content, wanted):
     image = data_module.decode(tmp_path / name, 16)
     assert image.shape == (3, 16, 16) and image.dtype == np.uint8
     difference = image.transpose(1, 2, 0).astype(int) - np.asarray(wanted)
-    assert abs(difference).max() <= (3 if name.endswith("jpg") else 0)
+    assert abs(difference).max() <= (3 if name.endswith(("jpg", "jfif")) else 1)
 
 
 def test_unreadable_images_are_named_and_skipped(load, folder, tmp_path, capsys):
@@ -208,7 +392,8 @@ def test_unreadable_images_are_named_and_skipped(load, folder, tmp_path, capsys)
     for other in ("cache", "cache2"):  # cached without strict, and not cached
         with pytest.raises(ValueError) as caught:
             load(f"imagefolder:{folder}", size=16, strict=True, cache=tmp_path / other)
-        one_sentence(caught, str(folder), "3 unreadable", *wanted)
+        one_sentence(caught, str(folder), "3 unreadable", *wanted, "the first: OSError")
+    assert "the first: OSError" in printed
 
 
 def remove_unlabeled_images(f):
@@ -225,7 +410,8 @@ def damage(f):
     ("change", "error", "parts"),
     [
         (shutil.rmtree, FileNotFoundError, ["no folder", "pets:", "PATH/train/CLASS/"]),
-        (lambda f: (shutil.rmtree(f), f.mkdir()), FileNotFoundError, ["pets/train:", "needs"]),
+        (lambda f: (shutil.rmtree(f), f.mkdir()), ValueError, ["pets has no images: add some"]),
+        (lambda f: (shutil.rmtree(f), f.write_text("")), ValueError, ["pets is a file"]),
         (lambda f: shutil.rmtree(f / "train"), FileNotFoundError, ["pets/train:"]),
         (lambda f: shutil.rmtree(f / "test"), FileNotFoundError, ["pets/test:"]),
         (lambda f: shutil.rmtree(f / "test/dog"), ValueError, ["same class folders", "has dog"]),
@@ -362,6 +548,14 @@ def test_two_builds_at_once(tmp_path, damaged):
         builds = [pool.submit(open_or_build, tmp_path / "key", build, 0) for _ in range(2)]
     assert all(np.array_equal(done.result()[0]["x"], NUMBERS) for done in builds)
     assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_cache_that_is_a_file_is_named(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    for cache in ("file", "file/below"):
+        with pytest.raises(OSError) as caught:
+            load_data(f"imagefolder:{folder}", size=16, cache=tmp_path / cache)
+        one_sentence(caught, "cannot be made", "MAE_LIB_CACHE")
 
 
 def test_full_disk(load, folder, tmp_path, monkeypatch):
@@ -603,7 +797,8 @@ def test_cifar10_reads_what_torchvision_reads(load, cifar, monkeypatch):
             ours = getattr(data, split)
             assert np.array_equal(ours.permute(0, 2, 3, 1).numpy(), theirs.data)
             assert getattr(data, f"{split}_labels").tolist() == theirs.targets
-        assert data.unlabeled.shape == (15, 3, 32, 32) and torch.equal(data.unlabeled, data.train)
+        assert torch.equal(torch.cat([data.unlabeled, data.validation]), data.train)
+        assert len(data.validation) == 2 and len(data.train) == 15
         monkeypatch.setattr(datasets, "CIFAR10", forbid)  # the second time comes from the cache
 
 

@@ -5,16 +5,12 @@ import sys
 from dataclasses import replace
 
 import pytest
-import torch
 from test_compare import folder  # noqa: F401  a small image folder
 
-from mae_lib.compare import Comparison
-from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
-from mae_lib.data.sources import load_data
+from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.evidence import experiments as X
 from mae_lib.evidence import plan
-from mae_lib.results import Accuracy, Results
-from mae_lib.training.checkpoints import ASSETS
+from mae_lib.results import Results
 from mae_lib.training.optim import NonFiniteLoss
 
 TINY = plan.Scale("for this test", dict(
@@ -87,9 +83,9 @@ def test_it_tunes_then_runs_every_study_and_goes_on_after_an_interruption(
     assert all(set(r["measures"]) == {"lp_cv", "seconds", "images_per_second", "epochs"}
                for r in tuning), "tuning read the test set"
     rates = tuning[:2]  # the first axis; then another batch size with the better rate
-    better = rates[X.lowest_loss_of_the_best(rates)]["settings"]["lr"]
+    better = rates[X.best_probe(rates)]["settings"]["lr"]
     batches = [next(r for r in rates if r["settings"]["lr"] == better), tuning[2]]
-    best = batches[X.lowest_loss_of_the_best(batches)]["settings"]
+    best = batches[X.best_probe(batches)]["settings"]
     tuned = {r["name"]: r for r in by_recipe["tuned"] if "epochs" in r["measures"]}
     assert set(tuned) == {"original", "improved", "shuffled", "curriculum+equal-compute"}
     for record in tuned.values():
@@ -138,25 +134,6 @@ def test_a_study_can_have_other_seeds_and_variants(folder, tmp_path, monkeypatch
         run(folder, tmp_path, *words, "sharper", monkeypatch=monkeypatch)
 
 
-@pytest.mark.parametrize("right, losses, place", [
-    ((500, 700), (0.1, 0.2), 1),  # the probe tells
-    ((690, 700), (0.1, 0.2), 0),  # it cannot: the loss does
-    ((690, 700), (0.2, 0.1), 1),
-    ((690, 400, 700), (0.2, 0.1, 0.3), 0),  # the lowest loss of all is of a bad probe
-])
-def test_where_probes_differ_by_chance_the_lowest_loss_is_chosen(right, losses, place):
-    records = []
-    for i, (n, loss) in enumerate(zip(right, losses, strict=True)):
-        order = torch.randperm(1000, generator=torch.Generator().manual_seed(i))
-        records.append({"settings": {"norm_pix": True},
-                        "measures": {"lp_cv": Accuracy(order < n).entry(),
-                                     "epochs": [{"val_loss": 9}, {"val_loss": loss}]}})
-    assert X.lowest_loss_of_the_best(records) == place
-    for record in records[:-1]:  # a loss in another unit: the last has the highest probe
-        record["settings"] = {"norm_pix": False}
-    assert X.lowest_loss_of_the_best(records) == len(records) - 1
-
-
 def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
     folder, tmp_path, monkeypatch, tiny  # noqa: F811
 ):
@@ -187,15 +164,15 @@ def test_a_setting_that_diverges_loses_instead_of_ending_the_tuning(
 
 def test_only_one_process_works_in_a_folder(tmp_path):
     pytest.importorskip("fcntl")
-    code = ("import sys, pathlib; from mae_lib.evidence.workers import claim\n"
+    code = ("import sys, pathlib; from mae_lib.evidence.workers import folder_lock\n"
             "print('asks', flush=True)\n"
-            "with claim(pathlib.Path(sys.argv[1])) as mine: print(mine)")
+            "with folder_lock(pathlib.Path(sys.argv[1])) as mine: print(mine)")
     ask = [sys.executable, "-c", code, str(tmp_path / "run")]
 
     def other() -> str:
         return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()[1]
 
-    with X.claim(tmp_path / "run") as mine:
+    with X.folder_lock(tmp_path / "run") as mine:
         assert mine and other() == "False"
         patient = [*ask[:2], code.replace("[1])", "[1]), wait=True"), ask[-1]]
         waiting = subprocess.Popen(patient, stdout=subprocess.PIPE, text=True)
@@ -228,25 +205,3 @@ def test_every_variant_of_the_plan_is_a_valid_setting():
     for axis in (*X.RECIPE_AXES, *X.ADD_ON_AXES):
         settings = [PretrainConfig(**variant_settings(part)) for part in axis]
         assert len(set(settings)) == len(axis)
-
-
-def test_the_tuned_recipe_is_the_winner_of_the_recorded_search(tmp_path, monkeypatch):
-    """`make compare --recipe tuned` trains with what the committed records chose."""
-    limit, records = X.SCALES["cpu"].tuning_limit, Results(ASSETS / "results.json").read()
-    found = {(r["recipe"], r["name"]): r for r in records if r["data"]["unlabeled"] == limit}
-    monkeypatch.setattr(X.Experimenter, "run", lambda self, jobs: [
-        found[job.comparison.recipe, job.variant] for job in jobs])
-    monkeypatch.setattr(X.FineTunings, "variant", lambda self, name, _: found[self.recipe, name])
-    data = load_data("scenes", counts=(2, 2, 2), cache=tmp_path, progress=False)
-    tuned, scale = RECIPES["tuned"], X.SCALES["cpu"]
-    template = Comparison(data, {}, FineTuneConfig(**scale.fine_tune), tmp_path,
-                          Results(tmp_path / "results.json"), torch.device("cpu"))
-    experimenter = X.Experimenter(template)
-    winner = experimenter.search("tuning", X.RECIPE_AXES, "", X.lowest_loss_of_the_best)
-    fine_tune = experimenter.fine_tuning("fine-tuning", X.FINE_TUNE_AXES, winner, winner)
-    scratch = experimenter.fine_tuning("fine-tuning from scratch", X.SCRATCH_AXES, winner, "")
-
-    chosen = PretrainConfig(**variant_settings(winner, scale.base))
-    assert PretrainConfig(**tuned.pretrain) == chosen
-    assert FineTuneConfig(**tuned.fine_tune) == fine_tune
-    assert FineTuneConfig(**tuned.fine_tune | tuned.scratch | {"layer_decay": 1.0}) == scratch

@@ -158,7 +158,7 @@ def test_generator_leaves_the_global_state_alone():
 
 
 def test_generator_is_the_same_in_every_process():
-    code = "from mae_lib import hardware;print(hardware.generator(1, 2, 3).initial_seed())"
+    code = "from mae_lib.runtime import hardware;print(hardware.generator(1, 2, 3).initial_seed())"
     environment = {**os.environ, "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "1"}
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment

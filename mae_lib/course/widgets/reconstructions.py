@@ -227,12 +227,15 @@ class ReconstructionExplorer(AheadExplorer):
         image.quantize(palette=palette).save(buffer, "png")
         return buffer.getvalue()
 
-    def open(self, source: str | Path, progress: bool = True) -> str:
-        """Take a photograph's file, a file of weights, or official weights, and show them."""
+    def open(self, source: str | Path, progress: bool = True, **how) -> str:
+        """Take a photograph's file, a file of weights, or official weights, and show them.
+
+        `how`, such as `norm_pix=True`, is for weights: see `sources.add_weights`.
+        """
         suffix = Path(source).suffix.lower()
         try:
             if source in sources.OFFICIAL or suffix in sources.WEIGHTS_FILES:
-                return self._choose("weights", sources.add_weights(source, progress))
+                return self._choose("weights", sources.add_weights(source, progress, **how))
             path = sources.find(source)
             return self._choose("photograph", sources.add_photograph(path.name, path.read_bytes()))
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: no such user's home

@@ -11,7 +11,7 @@ from mae_lib.course.widgets.uploads import decode_upload, safe_name
 from mae_lib.data.augment import normalise
 from mae_lib.data.cache import check_disk, default_cache, download
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.training.checkpoints import checksum, load_official, load_shipped, load_weights
+from mae_lib.training.checkpoints import checksum, load_official, load_shipped
 
 WEIGHTS_FILES = (".safetensors", ".pth", ".pt")
 # Encoder and decoder as their authors show them (github.com/facebookresearch/mae): trained on
@@ -70,26 +70,29 @@ def all_weights() -> tuple[str, ...]:
     return "original", "improved", *_weights
 
 
-def add_weights(source: str | Path, progress: bool = True) -> str:
+def add_weights(source: str | Path, progress: bool = True, **how) -> str:
     """Take a file of weights, or one of OFFICIAL, among the weights; returns its name here.
 
-    Raises ValueError or OSError with one sentence if it cannot be had.
+    `how` can be `norm_pix`, for a file that does not say how it was trained (then False), and the
+    other arguments of `load_official`. Raises ValueError or OSError with one sentence if the
+    weights cannot be had or cannot reconstruct.
     """
     if source in OFFICIAL:
-        name, model = f"official {source}", load_official(fetch_official(source, progress))
-        _weights[name] = Weights(model, {"norm_pix": False})
+        name = f"official {source}"
+        path = fetch_official(source, progress)
+        _weights[name] = Weights(*load_official(path, **{"norm_pix": False, **how}))
         return name
     path = find(source)
     if path.name == "checkpoint.pt":
         raise ValueError("checkpoint.pt is the state of a training: open the model.safetensors "
                          "that it leaves when it ends.")
-    if path.suffix == ".safetensors":
-        model, facts = load_weights(path)
-    else:
-        model, facts = load_official(path), {}
+    model, facts = load_official(path, **how)
+    if not model.config["decoder_depth"]:
+        raise ValueError(f"{path.name} holds an encoder without its decoder, which cannot "
+                         "reconstruct: open a mae_visualize_* checkpoint, which has both.")
     run = path.resolve().parent.name if path.stem == "model" else path.stem
     name = f"own {safe_name(run)}"
-    _weights[name] = Weights(model, {"norm_pix": path.suffix == ".safetensors", **facts})
+    _weights[name] = Weights(model, {**facts, "norm_pix": bool(facts.get("norm_pix", True))})
     return name
 
 

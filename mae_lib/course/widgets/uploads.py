@@ -5,14 +5,12 @@ import re
 import warnings
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from mae_lib.data.sources import centre_square
+from mae_lib.data.pictures import centre_square, formats
 
 MAX_PIXELS = 50_000_000  # to decode: 150 MB in RGB
-# No others: for some, such as EPS, Pillow starts another program.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 
 def decode_upload(content: bytes, size: int) -> Tensor:
@@ -25,11 +23,10 @@ def decode_upload(content: bytes, size: int) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures: they are judged here
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=formats()) as image:
                 image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at an eighth
                 pixels = image.width * image.height
                 if pixels <= MAX_PIXELS:
-                    image = on_white(ImageOps.exif_transpose(image))
                     return torch.from_numpy(centre_square(image, size).copy())
     except UnidentifiedImageError:
         raise ValueError("This is not a picture, or none that can be read here: use JPEG, PNG, "
@@ -43,14 +40,6 @@ def decode_upload(content: bytes, size: int) -> Tensor:
                          "again, or choose another one.") from None
     raise ValueError(f"The picture has {pixels / 1e6:,.0f} million pixels or more, and "
                      f"{MAX_PIXELS / 1e6:.0f} million are decoded at the most: make it smaller.")
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """Transparent pictures on white paper: what lies behind the transparent is often black."""
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return image
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def uploaded(value) -> list[tuple[str, bytes]]:

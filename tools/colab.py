@@ -1,8 +1,8 @@
 """Prepare the notebooks for Google Colab, once it is known where they live on GitHub.
 
-  python notebooks/colab.py owner/name                # badges, and the address in every setup cell
-  python notebooks/colab.py owner/name --branch dev   # of another branch than main
-  python notebooks/colab.py ""                        # both taken out again
+  python tools/colab.py owner/name                # badges, and the address in every setup cell
+  python tools/colab.py owner/name --branch dev   # of another branch than main
+  python tools/colab.py ""                        # both taken out again
 
 Nothing is run, and outputs stay as they are. The README gets its badge below <!-- colab -->.
 """

@@ -1,25 +1,32 @@
 """Make the notebooks from their py:percent pairs: run each as a learner would, keep its outputs.
 
-  python notebooks/build.py            # all
-  python notebooks/build.py 01 05      # some
-  python notebooks/build.py --sync     # run nothing; take edits made in Jupyter over into py/
+  python tools/build.py            # all
+  python tools/build.py 01 05      # some
+  python tools/build.py --sync     # run nothing; copy edits made in Jupyter into notebooks/py/
+
+It stops before it would overwrite edits that only the other file of a pair has.
 """
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
+HERE = ROOT / "notebooks"
+LAST = ROOT / "build/pairs"  # what both files of a pair said when this last wrote them
 os.environ.update(JUPYTER_PREFER_ENV_PATH="1", MAE_LIB_LEVEL="smoke", CUDA_VISIBLE_DEVICES="",
                   PYTHONHASHSEED="0")
 
 import jupytext  # noqa: E402
 import nbformat  # noqa: E402
+from jupytext.config import load_jupytext_configuration_file  # noqa: E402
 from nbclient import NotebookClient  # noqa: E402
 from nbclient.exceptions import CellExecutionError  # noqa: E402
 
+CONFIG = load_jupytext_configuration_file(str(ROOT / "pyproject.toml"))
 VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}
@@ -56,8 +63,39 @@ def joined(outputs: list) -> list:
 def paired_text(notebook: nbformat.NotebookNode) -> str:
     """The notebook as it should stand in notebooks/py/."""
     bare = nbformat.from_dict({**notebook, "metadata": {}})
-    text = jupytext.writes(bare, fmt="py:percent")
-    return text.split("# ---\n", 2)[2].lstrip("\n") if text.startswith("# ---\n") else text
+    return jupytext.writes(bare, fmt="py:percent", config=CONFIG)
+
+
+def known(name: str) -> set[str]:
+    """The texts of a pair that can be had again: the last one written, and the committed one."""
+    committed = subprocess.run(["git", "show", f"HEAD:./py/{name}.py"], cwd=HERE, check=False,
+                               capture_output=True, text=True, encoding="utf-8")
+    last = LAST / f"{name}.py"
+    texts = {last.read_text("utf-8")} if last.exists() else set()
+    return texts | ({committed.stdout} if committed.returncode == 0 else set())
+
+
+def check(source: Path, sync: bool) -> None:
+    """Stop if writing one file of the pair would lose edits that the other one does not have."""
+    target = HERE / f"{source.stem}.ipynb"
+    if not target.exists():
+        return
+    texts = [paired_text(jupytext.read(source, fmt="py:percent")),
+             paired_text(nbformat.read(target, as_version=4))]
+    lost = texts[0] if sync else texts[1]
+    if texts[0] == texts[1] or lost in known(source.stem):
+        return
+    edited, option = (f"py/{source.name}", "") if sync else (target.name, "--sync ")
+    other = target.name if sync else f"py/{source.name}"
+    sys.exit(f"notebooks/{edited} has edits that notebooks/{other} does not have. Keep them with "
+             f"`python tools/build.py {option}{source.name[:2]}`, or overwrite them with --force.")
+
+
+def store(source: Path, text: str) -> None:
+    """Write the pair, and remember that both files say the same."""
+    for path in (source, LAST / source.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def build(source: Path) -> None:
@@ -69,7 +107,7 @@ def build(source: Path) -> None:
     client.execute()
     target = HERE / f"{source.stem}.ipynb"
     nbformat.write(normalise(notebook), target)
-    source.write_text(paired_text(notebook), encoding="utf-8")  # in jupytext's own layout
+    store(source, paired_text(notebook))  # in jupytext's own layout
     size = target.stat().st_size / 1e6
     print(f"{target.name}: {time.perf_counter() - start:.0f} s, {size:.1f} MB", flush=True)
 
@@ -79,13 +117,16 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", help="which, by number (default: all)")
     parser.add_argument("--sync", action="store_true", help="from .ipynb to .py instead")
+    parser.add_argument("--force", action="store_true", help="overwrite edits of the other file")
     arguments = parser.parse_args()
     sources = [p for p in sorted((HERE / "py").glob("[0-9]*.py"))
                if not arguments.numbers or p.name[:2] in arguments.numbers]
+    for source in sources if not arguments.force else []:
+        check(source, arguments.sync)
     for source in sources:
         if arguments.sync:
             notebook = nbformat.read(HERE / f"{source.stem}.ipynb", as_version=4)
-            source.write_text(paired_text(notebook), encoding="utf-8")
+            store(source, paired_text(notebook))
             continue
         try:
             build(source)

@@ -1,6 +1,6 @@
 """Take the README's picture: the first explorer of notebook 00, alive in JupyterLab.
 
-  python notebooks/screenshot.py
+  python tools/screenshot.py
 """
 
 import sys
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests/course"))
 
 import test_browser as t  # noqa: E402  JupyterLab and a browser, as the tests use them
 

@@ -1,0 +1,109 @@
+"""Picture files: which of them are read, where they lie in a folder, how they become arrays.
+
+Data sets and uploads follow the same rules.
+"""
+
+import functools
+import importlib
+import os
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# No others are tried, whatever a file is called: for EPS, Pillow starts another program.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
+OPAQUE = (".jpg", ".jpeg", ".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".pnm")  # never transparent
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Those of FORMATS that can be read here; HEIF needs the package pillow-heif or pi-heif."""
+    for plugin in ("pillow_heif", "pi_heif"):
+        with suppress(ImportError):
+            importlib.import_module(plugin).register_heif_opener()
+            break
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@functools.cache
+def extensions() -> frozenset[str]:
+    """The file types that can be read here, without .pfm: it holds distances, not photographs."""
+    readable = {*formats(), "MPO"}  # several JPEGs in one file, which Pillow opens as JPEG
+    known = Image.registered_extensions()
+    return frozenset(end for end, name in known.items() if name in readable) - {".pfm"}
+
+
+def list_files(root: Path, folders: list[str]) -> dict[str, list[str]]:
+    """The files below each of `folders`, relative to `root`, sorted, without hidden ones.
+
+    Each real file is listed once, under its own name rather than a link's. A link to a folder that
+    contains the data set is not followed. Raises ValueError for a folder that cannot be read.
+    """
+    real_folders = [Path(os.path.realpath(root / folder)) for folder in folders]
+    above = {str(parent) for place in (root.resolve() / "x", *real_folders)
+             for parent in place.parents} - {str(place) for place in real_folders}
+    found, links, seen = {}, [], set()  # found: real path -> (folder, path)
+    places = deque((folder, folder) for folder in folders)
+    while places:  # linked folders come last: a file's own name is found before those by links
+        folder, place = places.popleft()
+        real = os.path.realpath(root / place)
+        if real in seen or real in above:
+            continue
+        seen.add(real)
+        try:
+            entries = list(os.scandir(root / place))
+        except OSError as error:
+            raise ValueError(f"The folder {root / place} cannot be read ({error.strerror}): change "
+                             "its permissions or remove it.") from None
+        for entry in entries:
+            path, linked = os.path.join(place, entry.name), entry.is_symlink()
+            if entry.name.startswith("."):
+                continue
+            if os.path.isdir(entry) if linked else entry.is_dir():
+                (places.append if linked else places.appendleft)((folder, path))
+            elif linked and (os.path.isfile(entry) or not os.path.exists(entry)):
+                links.append((path, folder))  # one to nowhere, too: it is reported as unreadable
+            elif not linked and entry.is_file():  # not a pipe or a device
+                found[os.path.join(real, entry.name)] = folder, path
+    for path, folder in sorted(links):
+        found.setdefault(os.path.realpath(root / path), (folder, path))
+    return {folder: sorted(path for owner, path in found.values() if owner == folder)
+            for folder in folders}
+
+
+def decode(path: Path, size: int) -> np.ndarray | str:
+    """The centre of the image, uint8 (3, size, size) in RGB; or why it cannot be read."""
+    try:
+        with Image.open(path, formats=formats()) as image:
+            image.draft(None, (2 * size, 2 * size))  # spares the JPEG decoder unneeded detail
+            return centre_square(image, size)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise almost anything
+        why = f"{type(error).__name__}: {error}".replace(str(path), path.name)
+        return " ".join(why.split()).rstrip(".")
+
+
+def centre_square(image: Image.Image, size: int) -> np.ndarray:
+    """The centre of an opened image, uint8 (3, size, size) in RGB, upright, on white paper."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of an unknown range")
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 255 rather than scale
+        deep, clear = np.asarray(image), image.info.get("transparency")
+        grey = (deep.clip(0, 65535) / 257).round().astype(np.uint8)
+        if isinstance(clear, int):
+            grey[deep == clear] = 255
+        image = Image.fromarray(grey)
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        # What lies behind the transparency is arbitrary, and often black.
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).transpose(2, 0, 1)

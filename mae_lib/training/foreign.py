@@ -1,0 +1,93 @@
+"""Weights that other programs wrote: a model of the sizes that their tensors have."""
+
+import math
+import re
+
+import torch
+from torch import Tensor
+
+from mae_lib.model import PRESETS, MaskedAutoencoder
+
+# Parts of names that DistributedDataParallel, torch.compile, FSDP and Lightning put in.
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "model"}
+# Hugging Face's ViTMAE, in the order of replacement; transformers 4 and 5 differ.
+HUGGING_FACE = {
+    r"^vit\.": "", r"^embeddings\.": "", "^position_embeddings": "pos_embed",
+    r"^patch_embeddings\.projection": "patch_embed.proj", r"^layernorm\.": "norm.",
+    r"^(encoder\.layer|layers)\.": "blocks.", r"^decoder\.decoder_layers\.": "decoder_blocks.",
+    r"^decoder\.": "", "layernorm_before": "norm1", "layernorm_after": "norm2",
+    r"attention\.(attention\.)?([qkv])(uery|ey|alue|_proj)\.": r"attn.\2.",
+    r"attention\.(output\.dense|o_proj)": "attn.proj", r"intermediate\.dense": "mlp.fc1",
+    r"\.output\.dense": ".mlp.fc2",
+}
+
+
+def official_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under the names of the official code, which are ours."""
+    state = {".".join(part for part in name.split(".") if part not in WRAPPERS): tensor
+             for name, tensor in tensors.items()}
+    if not any("patch_embeddings.projection" in name for name in state):
+        return state
+    for old, new in HUGGING_FACE.items():
+        state = {re.sub(old, new, name): tensor for name, tensor in state.items()}
+    for name in [name for name in state if ".attn.q." in name]:  # one matrix in the official code
+        parts = [state.pop(name.replace(".q.", f".{part}."), None) for part in "qkv"]
+        if all(part is not None for part in parts):
+            state[name.replace(".q.", ".qkv.")] = torch.cat(parts)
+    return state
+
+
+def heads(kind: str, dim: int, class_token: bool) -> int:
+    """How many attention heads a Transformer of this width has, which no tensor's shape tells.
+
+    `kind` is "" or "decoder_". Raises ValueError where no convention says.
+    """
+    for preset in PRESETS.values():
+        if (preset[f"{kind}embed_dim"], preset.get("class_token", False)) == (dim, class_token):
+            return preset[f"{kind}num_heads"]
+    if kind or not class_token or dim % 64:
+        raise ValueError(f"The number of heads for {kind}embed_dim {dim} does not show in the "
+                         f"file's shapes; pass {kind}num_heads=.")
+    return dim // 64  # as all ViTs up to ViT-L (Dosovitskiy et al. 2021, table 1)
+
+
+def model_from(
+    found: dict, num_heads: int | None = None, decoder_num_heads: int | None = None
+) -> MaskedAutoencoder:
+    """The model whose tensors these are; without those of a decoder, an encoder alone.
+
+    Raises ValueError for tensors of another architecture, or where a number of heads is needed.
+    """
+    state = official_names({str(k): v for k, v in found.items() if isinstance(v, Tensor)})
+    needed = {"patch_embed.proj.weight": 4, "pos_embed": 3, "blocks.0.mlp.fc1.weight": 2}
+    if any(name not in state or state[name].ndim != ndim for name, ndim in needed.items()):
+        raise ValueError(f"This file does not hold MAE weights: it has keys such as "
+                         f"{' and '.join(map(repr, [*found][:2])) or 'none'}, and lacks those "
+                         "of the official code or of Hugging Face's ViTMAE.")
+    dim, channels, patch_size = state["patch_embed.proj.weight"].shape[:3]
+    class_token, has_decoder = "cls_token" in state, "decoder_embed.weight" in state
+    places = state["pos_embed"].shape[1] - class_token
+    if channels != 3 or math.isqrt(places) ** 2 != places:
+        raise ValueError(f"This file's model takes images of {channels} channels in {places} "
+                         "patches; mae_lib has models for square images with 3 channels.")
+    sizes = dict(img_size=math.isqrt(places) * patch_size, patch_size=patch_size, embed_dim=dim,
+                 mlp_ratio=len(state["blocks.0.mlp.fc1.weight"]) / dim, class_token=class_token,
+                 num_heads=num_heads or heads("", dim, class_token), decoder_depth=0)
+    for kind in ("", "decoder_"):
+        blocks = {name.split(".")[1] for name in state if name.startswith(f"{kind}blocks.")}
+        sizes[f"{kind}depth"] = len(blocks)
+    if has_decoder:
+        width = len(state["decoder_embed.weight"])
+        sizes |= dict(decoder_embed_dim=width, decoder_num_heads=decoder_num_heads or heads(
+            "decoder_", width, class_token))
+    with torch.device("meta"):  # no memory, and no random numbers
+        model = MaskedAutoencoder(**sizes)
+    expected = model.state_dict()
+    odd = [name for name in {**expected, **state} if name not in expected or name not in state
+           or expected[name].shape != state[name].shape]
+    if odd:
+        raise ValueError(f"This file's model is not built as the official MAE: {len(odd)} tensors "
+                         f"are missing, added or of another shape, such as {', '.join(odd[:3])}.")
+    state = {name: tensor.detach().float() for name, tensor in state.items()}
+    model.load_state_dict(state, assign=True)
+    return model.eval()
