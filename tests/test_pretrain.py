@@ -400,8 +400,9 @@ def test_what_are_no_images_is_named(images, message):
 
 
 def test_a_batch_in_parts_trains_what_a_whole_one_does():
-    """The mean over equal parts is the mean over the batch, for all losses but uniformity."""
-    cfg = replace(TINY, lambda_unif=0.0, epochs=2)
+    """The mean over equal parts is the mean over the batch. (Not quite for the Laplacian loss, whose
+    number of inner pixels differs a little from part to part.)"""
+    cfg = replace(TINY, lambda_unif=0.0, lambda_freq=0.0, epochs=2)
     whole, parts = train(cfg), train(replace(cfg, accumulate=4))
     for a, b in zip(whole.history.records, parts.history.records, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
