@@ -400,14 +400,16 @@ def test_what_are_no_images_is_named(images, message):
 
 
 def test_a_batch_in_parts_trains_what_a_whole_one_does():
-    """The mean over equal parts is the mean over the batch. (Not quite for the Laplacian loss, whose
-    number of inner pixels differs a little from part to part.)"""
+    """The mean over equal parts is the mean over the batch.
+
+    Not quite so for the Laplacian loss, whose number of inner pixels differs from part to part.
+    """
     cfg = replace(TINY, lambda_unif=0.0, lambda_freq=0.0, epochs=2)
     whole, parts = train(cfg), train(replace(cfg, accumulate=4))
     for a, b in zip(whole.history.records, parts.history.records, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-4)
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=5e-4)
 
 
 def test_training_can_start_from_given_weights(tmp_path):

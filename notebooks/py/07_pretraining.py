@@ -47,12 +47,20 @@ from unittest import mock
 import torch
 from torchvision.transforms.functional import resized_crop
 
+from mae_lib.course.session import show
+from mae_lib.course.widgets import pretraining as widgets
+
+show(*widgets.title())
+
+# %% [markdown]
+# Two runs on photographs, whose records come with the package, each drawn twice on one scale. How far apart
+# are the two methods on the left, and how far on the right? Pictures like the left one get into announcements.
+# Keep the question; we need a loop first.
+
 # %%
 from mae_lib import losses
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.course.exercises import pretraining as check
-from mae_lib.course.session import show
-from mae_lib.course.widgets import pretraining as widgets
 from mae_lib.course.widgets import recorded_runs
 from mae_lib.course.widgets.live_curves import LiveCurves
 from mae_lib.data.augment import crop, denormalise, normalise, random_crops
@@ -63,8 +71,6 @@ from mae_lib.plots import COLOURS, new_figure
 from mae_lib.pretrain import pretrain
 from mae_lib.runtime import hardware
 from mae_lib.runtime.hardware import RNG
-
-# %%
 from mae_lib.training import compute, optim
 from mae_lib.training.batches import batch_indices
 from mae_lib.training.checkpoints import load_checkpoint
@@ -72,13 +78,7 @@ from mae_lib.training.compute import steps_per_epoch
 from mae_lib.training.optim import schedule_learning_rate
 from mae_lib.training.step import TrainStep, fastest_step
 
-show(*widgets.title())
-
 # %% [markdown]
-# Two runs on photographs, whose records come with the package, each drawn twice on one scale. How far apart
-# are the two methods on the left, and how far on the right? Pictures like the left one get into announcements.
-# Keep the question; we need a loop first.
-#
 # ## A run is a state and a seed
 #
 # A training run carries a **state** from step to step: the weights, what the optimizer remembers, and the number of

@@ -35,9 +35,10 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     assert hardware.pick_device("cuda:1") == torch.device("cuda", 1)
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "banana"])
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "banana", "meta", "tpu"])
 def test_unknown_device_is_explained(name):
-    with pytest.raises(ValueError, match=f"Unknown device '{name}'; use auto, cpu, cuda or cuda:N"):
+    words = f"Unknown device '{name}'; use auto, cpu, cuda, cuda:N or mps"
+    with pytest.raises(ValueError, match=words):
         hardware.pick_device(name)
 
 
