@@ -210,6 +210,9 @@ def _resume(
         precision = distributed.broadcast_from_first(hardware.pick_precision(device, cfg.precision))
         return dataclasses.replace(cfg, precision=precision), None
     state = load_checkpoint(path)
+    if not {"config", "images", "step", "seconds", "model", "optimizer"} <= state.keys():
+        raise ValueError(f"{path} does not hold a training run: choose another folder, or move "
+                         "that file.")
     theirs, ours = state["config"], dataclasses.asdict(cfg)
     if ours["precision"] == "auto":  # what was chosen when the run began
         ours["precision"] = theirs.get("precision")

@@ -433,6 +433,12 @@ def test_training_can_start_from_given_weights(tmp_path):
                    start=tmp_path / "nothing")
 
 
+def test_a_file_that_is_no_training_run_is_named(tmp_path):
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint.pt does not hold a training run"):
+        train(out=tmp_path)
+
+
 def test_more_epochs_for_a_finished_run_are_refused_with_the_way_to_go_on(tmp_path):
     train(out=tmp_path)
     with pytest.raises(ValueError, match=r"epochs 3 → 4.*from them \(--start FILE\)"):
