@@ -114,16 +114,25 @@ def whitened(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     return train @ directions.T / scale, test @ directions.T / scale
 
 
-def fit_logistic(x: Tensor, labels: Tensor, classes: int, decay: float, start=None) -> Tensor:
+def curvature_of(x: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """How strongly the loss of `fit_logistic` curves, (D,), and along which directions, (D, D)."""
+    return torch.linalg.eigh(x.T @ x / (len(x) * classes))
+
+
+def fit_logistic(
+    x: Tensor, labels: Tensor, classes: int, decay: float, start: Tensor | None = None,
+    curvature: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Weights (D + 1, classes), bias last, of multinomial logistic regression by L-BFGS.
 
     Minimises the mean cross-entropy + decay / 2 · ‖W‖², which has one minimum: no learning rate and
-    no number of epochs to choose. `start` are weights to begin at.
+    no number of epochs to choose. `start` are weights to begin at; `curvature` spares computing
+    `curvature_of(x, classes)` again.
     """
     # L-BFGS needs many steps where features are correlated, as they always are. It works on V
     # instead, W = P V, with P so that the loss is about equally curved in all directions.
-    curvature, directions = torch.linalg.eigh(x.T @ x / (len(x) * classes))
-    scale = (curvature.clamp(min=0) + decay).rsqrt()
+    strength, directions = curvature or curvature_of(x, classes)
+    scale = (strength.clamp(min=0) + decay).rsqrt()
     to_weights = directions * scale @ directions.T  # P
     turned, bias = x @ to_weights, x.new_zeros(1, classes)
     v = x.new_zeros(x.shape[1], classes)
@@ -151,7 +160,7 @@ class Probe:
 
     Features are standardised by the training set's mean and standard deviation, as a BatchNorm
     without affine parameters does (He et al. 2022, appendix A.1). `mirrored` are the features of
-    the mirror images, which then also train. `start` is a probe to begin the fit from.
+    the mirror images, which then also train. `start` is a probe of the same images, to begin at.
     """
 
     def __init__(
@@ -161,8 +170,9 @@ class Probe:
         self.mean, self.std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
         views = [train] if mirrored is None else [train, mirrored]
         x = torch.cat([self._standardised(view) for view in views])
-        self.weights = fit_logistic(
-            x, labels.repeat(len(views)), classes, decay, start.weights if start else None)
+        self.curvature = start.curvature if start else curvature_of(x, classes)
+        self.weights = fit_logistic(x, labels.repeat(len(views)), classes, decay,
+                                    start.weights if start else None, self.curvature)
 
     def _standardised(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
