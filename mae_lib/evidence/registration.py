@@ -92,11 +92,20 @@ PRICES = (
     Price("uniformity", "costs about 2 % of a step", ("+ uniformity",), 2.0, 1.0),
     Price("all three", "cost about 2 % of ten epochs", ("+ both", "curriculum"), 2.0, 1.0),
 )
-# Judged by other means, each in one place of report.py: that uniformity has no parameters (they are
-# counted), that it prevents a collapse (is there one without it: an effective rank below 10?), that
-# the asymmetric design is three times as fast as a symmetric one (a step whose encoder sees every
-# patch, on the machine of the prices; refuted if the whole interval is below 2.5), and that rates
-# and mask ratios end each epoch as printed.
+# Judged by rules of their own, in claims.py: that uniformity has no parameters (they are counted),
+# that it prevents a collapse (is there one without it, an effective rank below 10?), that the
+# asymmetric design is three times as fast as a symmetric one (a step whose encoder sees every
+# patch, on the machine of the prices; refuted if the whole interval lies below 2.5), and that
+# learning rates and mask ratios end each epoch as printed.
+
+# A claim of our own, from the first edition's runs on other photographs, where it stood at +2.1
+# points with six seeds: a Laplacian loss that asks for as much detail, not for the same detail.
+OWN = (
+    Gain("energy form", "raises linear-probe accuracy by 2 points, at the original's compute",
+         "lp", 2.0, 1.0, "points", SMALL, "energy+lambda_freq=0.2"),
+    Gain("energy form", "raises fine-tuned accuracy by 0.5 points",
+         "ft", 0.5, 0.5, "points", SMALL, "energy+lambda_freq=0.2"),
+)
 
 # Our own questions: contrasts without a claim, and so without a verdict. The second table has them.
 CONTRASTS = (
@@ -107,7 +116,8 @@ CONTRASTS = (
     ("mean-ratio", "curriculum", "the curriculum's mean mask ratio throughout"),
     ("original+epochs=12", "original", "a fifth more compute as longer training"),
     ("laplacian", "original", "the Laplacian loss"),
-    ("energy+lambda_freq=0.2", "original", "a Laplacian loss that asks for as much detail"),
+    ("energy+lambda_freq=0.2+curriculum+equal-compute", "original",
+     "the energy form and the curriculum, at the original's compute"),
     ("uniformity+lambda_unif=0.002", "original", "the uniformity loss at a fifth of its strength"),
 )
 
