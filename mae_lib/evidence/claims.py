@@ -1,25 +1,21 @@
-"""The claims made for the improved MAE, each with its test and the verdict of the measurements.
-
-A claim bounds an effect. The 95 % interval of the measured effect decides:
-
-- of a gain: does not hold if the whole interval lies short of the bound; holds if it reaches the
-  bound and excludes zero;
-- of a cost: does not hold if the whole interval lies above the bound; holds if it lies below;
-- cannot tell: neither, or no interval, as after a single run.
-"""
+"""Every reported claim with what was measured, and the verdict by the rule of registration.py."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from scipy import stats
 
 from mae_lib.config import PretrainConfig, variant_settings
-from mae_lib.evidence.records import LETTER, SPECIFIED, TUNED, Evidence
+from mae_lib.evidence import registration as rule
+from mae_lib.evidence.records import Evidence
+from mae_lib.evidence.registration import CONFIRMED, INCONCLUSIVE, REFUTED, Gain, Price
 from mae_lib.masking import schedule_mask_ratio
 from mae_lib.results import Interval, student
 from mae_lib.training.compute import relative_cost
 from mae_lib.training.optim import schedule_learning_rate
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot tell"
+NOT_MEASURED = "not measured"
 # What was reported: STL-10, ten epochs of 1563 steps, one run of each method.
 REPORTED = {
     "original": {
@@ -36,82 +32,123 @@ REPORTED = {
 REPORTED_LR = (7.50e-05, 1.50e-04, 1.44e-04, 1.28e-04, 1.04e-04, 7.50e-05, 4.63e-05, 2.20e-05,
                5.72e-06, 2.37e-12)
 ITERS = 1563
+UNITS = {"points": 1, "%": 1, "dB": 2, "times": 2}  # digits after the point
+
+
 @dataclass(frozen=True)
-class Claim:
-    """What is claimed, and how it is tested. `low` and `high` bound the claimed effect."""
+class Check:
+    """A claim that has a rule of its own: confirmed or refuted if `confirms` or `refutes`."""
 
     topic: str
     text: str
-    test: str
-    unit: str
-    digits: int
     measure: Callable[[Evidence], Interval | None]
-    low: float = -math.inf
-    high: float = math.inf
-    better: int = 1  # 1: the effect is claimed to be positive; −1: negative; 0: at most `high`
-
-    def judge(self, evidence: Evidence) -> "Judgement":
-        found = self.measure(evidence)
-        if found is None:
-            return Judgement(self, None, OPEN)
-        _, low, high = found  # a comparison with nan, where there is no interval, is False
-        if self.better == 0:
-            verdict = HOLDS if high <= self.high else FAILS if low > self.high else OPEN
-        elif self.better > 0:
-            verdict = FAILS if high < self.low else HOLDS if low > 0 else OPEN
-        else:
-            verdict = FAILS if low > self.high else HOLDS if high < 0 else OPEN
-        return Judgement(self, found, verdict)
+    confirms: Callable[[float, float], bool]  # of the interval's ends
+    refutes: Callable[[float, float], bool]
+    over: str  # what the interval runs over
+    unit: str = ""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim, the measured effect, and what follows."""
+    """A claim, the measured effect, and what follows.
 
-    claim: Claim
-    effect: Interval | None
+    `interval` is a gain, positive for the better; or a price in per cent; or a check's number.
+    """
+
+    claim: Gain | Price | Check
+    interval: Interval | None
     verdict: str
+    over: str = ""  # what the interval runs over
+    p: float = math.nan  # adjusted by Holm's method; of accuracies
 
     def measured(self) -> str:
         """The effect with its 95 % interval as text."""
-        if self.effect is None:
-            return "not measured"
-        value, low, high = self.effect
-        digits, unit = self.claim.digits, self.claim.unit
-        sign = "+" if unit else ""  # a number without a unit is none of change
+        if self.interval is None:
+            return NOT_MEASURED
+        value, low, high = self.interval
+        unit = "%" if isinstance(self.claim, Price) else self.claim.unit
+        digits = UNITS.get(unit, 1 if low < high else 0)
+        sign = "+" if unit in ("points", "%", "dB") else ""
         text = f"{value:{sign}.{digits}f}"
         if low < high:
             text += f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
         return f"{text} {unit}".strip()
 
 
-# ---------------------------------------------------------------- what is claimed
+def judge_gain(claim: Gain, evidence: Evidence) -> Judgement:
+    """The verdict on a gain, over the pairs of runs with the same seed."""
+    pairs = evidence.pairs(claim.measure, claim.variant, claim.base, claim.runs)
+    if not pairs:
+        return Judgement(claim, None, NOT_MEASURED)
+    gains = [claim.sign * (100 * (new / old - 1) if claim.relative else new - old)
+             for old, new in pairs]
+    _, low, high = interval = student(gains)
+    verdict = rule.verdict_on_gain(low, high, claim.claimed, claim.worth)
+    if verdict == INCONCLUSIVE and rule.claimed_size_excluded(high, claim.claimed, claim.worth):
+        verdict += ", claimed size excluded"
+    p = float(stats.ttest_1samp(gains, 0).pvalue) if claim.accuracy and len(gains) > 1 else math.nan
+    return Judgement(claim, interval, verdict, f"{len(pairs)} pair{'s'[:len(pairs) > 1]}", p)
 
 
-def _value(measure: str) -> Callable[[dict], float]:
-    return lambda measures: measures[measure]["value"]
+def judge_price(claim: Price, evidence: Evidence) -> Judgement:
+    """The verdict on a price, measured in rounds of timing on one machine, or counted."""
+    found, over = evidence.price(*claim.rows), "rounds of timing"
+    if claim.counted:
+        config = PretrainConfig(**variant_settings("curriculum"))
+        found, over = _exact(100 * (relative_cost(config, ITERS) - 1)), "counted"
+    if found is None:
+        return Judgement(claim, None, NOT_MEASURED)
+    verdict = rule.verdict_on_price(*found[1:], claim.claimed, claim.worth)
+    return Judgement(claim, found, verdict, over)
 
 
-def _last(key: str) -> Callable[[dict], float]:
-    return lambda measures: measures["epochs"][-1][key]
+def judge_check(claim: Check, evidence: Evidence) -> Judgement:
+    """The verdict on a claim with a rule of its own."""
+    found = claim.measure(evidence)
+    if found is None:
+        return Judgement(claim, None, NOT_MEASURED)
+    ends = found[1:]
+    verdict = (CONFIRMED if claim.confirms(*ends) else
+               REFUTED if claim.refutes(*ends) else INCONCLUSIVE)
+    return Judgement(claim, found, verdict, claim.over)
 
 
-def _effective_rank(evidence: Evidence) -> Interval | None:
-    ranks = [_last("effective_rank")(r["measures"]) for r in evidence.runs("original", TUNED)]
-    return student(ranks) if ranks else None
+def holm(p_values: list[float]) -> list[float]:
+    """The p-values adjusted for their number (Holm 1979): the smallest n-fold, and so on."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, largest = list(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
-def _rank_effect(evidence: Evidence) -> Interval | None:
-    return evidence.change(_last("effective_rank"), TUNED, "uniformity")
+def ledger(evidence: Evidence) -> list[Judgement]:
+    """The verdicts on everything that was claimed, in the order of the topics."""
+    gains = [judge_gain(claim, evidence) for claim in rule.GAINS]
+    tested = [i for i, found in enumerate(gains) if not math.isnan(found.p)]
+    for i, p in zip(tested, holm([gains[i].p for i in tested]), strict=True):
+        gains[i] = replace(gains[i], p=p)
+    prices = [judge_price(claim, evidence) for claim in rule.PRICES]
+    return gains + prices + [judge_check(claim, evidence) for claim in CHECKS]
+
+
+def own_claims(evidence: Evidence) -> list[Judgement]:
+    """The verdicts on what we claim ourselves."""
+    return [judge_gain(claim, evidence) for claim in rule.OWN]
+
+
+# ---------------------------------------------------------------- what has a rule of its own
 
 
 def _exact(value: float) -> Interval:
     return value, value, value
 
 
-def _reported_hf_change(_: Evidence) -> Interval:
-    theirs, ours = (REPORTED[name]["hf_error"] for name in ("original", "improved"))
-    return _exact(100 * (ours / theirs - 1))
+def _effective_rank(evidence: Evidence) -> Interval | None:
+    ranks = [r["measures"]["epochs"][-1]["effective_rank"] for r in evidence.runs("original")
+             if "epochs" in r["measures"]]
+    return student(ranks) if ranks else None
 
 
 def _more_parameters(_: Evidence) -> Interval:
@@ -121,84 +158,29 @@ def _more_parameters(_: Evidence) -> Interval:
     return _exact(improved - original)
 
 
-def _more_multiply_adds(_: Evidence) -> Interval:
-    cfg = PretrainConfig(**variant_settings("curriculum"))
-    return _exact(100 * (relative_cost(cfg, ITERS) - 1))
+def _symmetric_ratio(evidence: Evidence) -> Interval | None:
+    price = evidence.price("ratio 0.0")
+    return price and tuple(1 + percent / 100 for percent in price)
 
 
 def _schedules_deviate(_: Evidence) -> Interval:
-    """The largest relative deviation at the ends of epochs, in per cent, beyond rounding."""
+    """The largest relative difference between our schedules and what was printed, in per cent."""
     cfg = PretrainConfig(**variant_settings("improved"))
     ends = [(epoch, ITERS - 1, ITERS, cfg) for epoch in range(cfg.epochs)]
-    pairs = [*zip(REPORTED_LR, map(lambda e: schedule_learning_rate(*e), ends), strict=True),
-             *zip(REPORTED["improved"]["mask_ratio"],
-                  map(lambda e: schedule_mask_ratio(*e), ends), strict=True)]
-    return _exact(max(100 * abs(ours / theirs - 1) for theirs, ours in pairs))
+    ours = [f(*end) for f in (schedule_learning_rate, schedule_mask_ratio) for end in ends]
+    printed = REPORTED_LR + REPORTED["improved"]["mask_ratio"]
+    return _exact(max(100 * abs(x / y - 1) for x, y in zip(ours, printed, strict=True)))
 
 
-PAIRED = "improved − original, paired by seed; "
-SETTINGS = {
-    LETTER: PAIRED + "the specified recipe, sizes and steps",
-    SPECIFIED: PAIRED + "the specified recipe at a reduced size",
-    TUNED: PAIRED + "the tuned recipe at a reduced size",
-}
-LOSS = "reconstruction loss on fixed images and masks after ten epochs; "
-FACTORIAL = "with − without it, in all combinations with the others, by seed; the tuned recipe"
-LEDGER = (
-    Claim("accuracy", "LP@1 rises by 4.2 points (± 1.5, so at least 2.7)", SETTINGS[LETTER],
-          "points", 1, lambda e: e.effect("lp", LETTER), low=2.7),
-    Claim("accuracy", "LP@1 rises as much with small inputs and fewer steps", SETTINGS[SPECIFIED],
-          "points", 1, lambda e: e.effect("lp", SPECIFIED), low=2.7),
-    Claim("accuracy", "LP@1 rises as much on a tuned baseline, with small inputs",
-          SETTINGS[TUNED], "points", 1, lambda e: e.effect("lp", TUNED), low=2.7),
-    Claim("accuracy", "FT@1 rises by 0.9 points (± 1.5, so by anything)", SETTINGS[TUNED],
-          "points", 1, lambda e: e.effect("ft", TUNED), low=0),
-    Claim("accuracy", "fine-tuning ends below the linear probe (reported: 4.7 points)",
-          "FT − LP of the original, tuned recipe", "points", 1,
-          lambda e: e.gap("ft", "lp", TUNED), high=0, better=-1),
-    Claim("reconstruction", "high-frequency error falls by 8.6 % (0.03324 → 0.03037)",
-          SETTINGS[LETTER], "%", 1, lambda e: e.change(_value("hf_error"), LETTER), high=-8.6,
-          better=-1),
-    Claim("reconstruction", "it falls as much with small inputs and fewer steps",
-          SETTINGS[SPECIFIED], "%", 1, lambda e: e.change(_value("hf_error"), SPECIFIED),
-          high=-8.6, better=-1),
-    Claim("reconstruction", "high-frequency error falls by 33 %",
-          "the reported table itself: 0.03324 → 0.03037", "%", 1, _reported_hf_change, high=-33,
-          better=-1),
-    Claim("reconstruction", "masked PSNR rises by 1.3 dB", SETTINGS[LETTER], "dB", 2,
-          lambda e: e.effect("psnr", LETTER), low=1.3),
-    Claim("reconstruction", "training converges to a lower loss", LOSS + SETTINGS[LETTER], "%", 2,
-          lambda e: e.change(_last("val_loss"), LETTER), high=0, better=-1),
-    Claim("reconstruction", "it does so with small inputs and fewer steps",
-          LOSS + SETTINGS[SPECIFIED], "%", 2, lambda e: e.change(_last("val_loss"), SPECIFIED),
-          high=0, better=-1),
-    Claim("curriculum", "adds 1 to 3 points LP@1 to a tuned baseline", FACTORIAL, "points", 1,
-          lambda e: e.main_effect("lp", TUNED, "curriculum"), low=1),
-    Claim("curriculum", "makes early epochs 3 to 5 % faster (time: −3 % or less)",
-          "time of a step at mask ratio 0.55 against 0.75", "%", 1,
-          lambda e: e.price("ratio 0.55"), high=-3, better=0),
-    Claim("curriculum", "costs no compute",
-          "multiply-adds of ten epochs, counted; the specified sizes", "%", 1,
-          _more_multiply_adds, high=0, better=0),
-    Claim("Laplacian", "costs about 5 % of a step", "time of a step at equal mask ratio", "%", 1,
-          lambda e: e.price("+ Laplacian"), high=5, better=0),
-    Claim("uniformity", "adds 2 to 5 points LP@1 to a tuned baseline", FACTORIAL, "points", 1,
-          lambda e: e.main_effect("lp", TUNED, "uniformity"), low=2),
-    Claim("uniformity", "costs about 2 % of a step", "time of a step at equal mask ratio", "%", 1,
-          lambda e: e.price("+ uniformity"), high=2, better=0),
-    Claim("uniformity", "has no parameters", "parameters of improved − original", "", 0,
-          _more_parameters, high=0, better=0),
-    Claim("uniformity", "spreads the features over more directions",
-          "effective rank, uniformity against original, tuned recipe", "%", 0, _rank_effect, low=0),
-    Claim("uniformity", "has a collapse to prevent (effective rank below 10 without it)",
-          "effective rank of the original, of 192", "", 0, _effective_rank, high=10, better=0),
-    Claim("cost", "all three together cost about 2 %",
-          "time of ten epochs: both losses, and the curriculum's longer sequences", "%", 1,
-          lambda e: e.price("+ both", "curriculum"), high=2, better=0),
-    Claim("cost", "the asymmetric design is 3 times as fast as a symmetric one (+200 %)",
-          "time of a step whose encoder sees every patch", "%", 0,
-          lambda e: e.price("ratio 0.0"), low=200),
-    Claim("schedule", "learning rate and mask ratio end each epoch as printed",
-          "largest deviation at the ends of ten epochs (printed to three digits)", "%", 2,
-          _schedules_deviate, high=0.5, better=0),
+CHECKS = (
+    Check("uniformity", "adds no parameters", _more_parameters,
+          lambda low, high: high == 0, lambda low, high: low > 0, "counted"),
+    Check("uniformity", "prevents a collapse (an effective rank below 10 without it)",
+          _effective_rank, lambda low, high: high < 10, lambda low, high: low > 10,
+          "seeds of the original", "of 192"),
+    Check("design", "an asymmetric model is 3 times as fast as a symmetric one", _symmetric_ratio,
+          lambda low, high: low >= 2.5, lambda low, high: high < 2.5, "rounds of timing", "times"),
+    Check("schedule", "learning rates and mask ratios end each epoch as printed",
+          _schedules_deviate, lambda low, high: high < 0.5, lambda low, high: low >= 0.5,
+          "largest deviation of 20 printed values", "%"),
 )

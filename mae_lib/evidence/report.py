@@ -1,6 +1,6 @@
-"""What the records say, for readers: the README's tables and the pictures in figures/evidence.
+"""What the records say, for readers: RESULTS.md, README's headline, the figures of the evidence.
 
-  python -m mae_lib.evidence.report           # writes them anew; a test fails when one is stale
+  python -m mae_lib.evidence.report           # writes them again; a test fails when one is stale
   python -m mae_lib.evidence.report FILE...   # prints the tables of results files
 """
 
@@ -8,189 +8,177 @@ import hashlib
 import json
 import math
 import textwrap
-from itertools import product
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mae_lib.config import ADD_ONS
-from mae_lib.evidence.claims import FAILS, HOLDS, LEDGER, OPEN, REPORTED, SETTINGS, Judgement
-from mae_lib.evidence.plan import ADD_ON_AXES
-from mae_lib.evidence.records import (
-    ADD_ON_SETS,
-    LETTER,
-    RECIPES,
-    SPECIFIED,
-    TUNED,
-    Evidence,
-    name_of,
-)
+from mae_lib.evidence import registration as rule
+from mae_lib.evidence.claims import NOT_MEASURED, Judgement, ledger, own_claims
+from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
+from mae_lib.evidence.registration import CONTRASTS, LETTER, SMALL, Gain
 from mae_lib.model import PRESETS
 from mae_lib.plots import COLOURS, GREY, new_figure, save, styled
-from mae_lib.results import MEASURES, Results, table
+from mae_lib.results import MEASURES, Interval, Results, table
 from mae_lib.runtime import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "figures" / "evidence"
-VERDICTS = {HOLDS: COLOURS[2], FAILS: COLOURS[1], OPEN: GREY}
-ADD_ONS_PICTURE = (
-    "![All combinations of the add-ons: the accuracy of each, a dot for each seed; and what each "
-    "add-on adds on average, with its interval](figures/evidence/add_ons.png)")
+PAGES = ("README.md", "RESULTS.md")
+REGISTRATION = ROOT / "mae_lib" / "assets" / "registration.json"
+VERDICTS = {  # and their colours
+    rule.HARMFUL: COLOURS[1], rule.REFUTED: COLOURS[1], rule.CONFIRMED: COLOURS[2],
+    rule.SMALLER: COLOURS[5], rule.SUPPORTED: COLOURS[2], rule.INCONCLUSIVE: GREY,
+    rule.MORE: COLOURS[1], NOT_MEASURED: GREY,
+}
 BASELINES = ("chance", "raw pixels", "random init", "from scratch")
-
-
-def judgements(evidence: Evidence) -> list[Judgement]:
-    return [claim.judge(evidence) for claim in LEDGER]
 
 
 # ---------------------------------------------------------------- words
 
 
-def about(evidence: Evidence) -> str:
-    """On what the experiments were made, in a sentence."""
-    found = evidence.runs("original", TUNED) or evidence.runs("original", SPECIFIED)
-    if not found:
-        return "No experiment has been recorded yet."
-    data, settings, seeds = evidence.data, found[0]["settings"], len(found)
-    patch = settings["patch_size"]
-    devices = "; ".join(dict.fromkeys(run["device"] for run in found))
+def about(evidence: Evidence, place: str = SMALL) -> str:
+    """How the runs of a place were made, in a sentence."""
+    runs = evidence.runs("original", place)
+    if not runs:
+        return "No run has been recorded yet."
+    provisional = "" if evidence.count(place) else (
+        " **Provisional**: these runs were made for the first edition, before the registration; "
+        "their probes chose the weight decay on 500 images.")
+    data, settings = runs[0]["data"], runs[0]["settings"]
+    sizes = PRESETS[settings["preset"]] | {k: v for k, v in settings.items() if v is not None}
+    devices = " and ".join(dict.fromkeys(run["device"] for run in runs))
+    precisions = " and ".join(dict.fromkeys(run["settings"]["precision"] for run in runs))
     return (f"{data['unlabeled']:,} photographs of {data['pixels']} pixels without labels "
             f"({data['name']}), {data['train']:,} with labels of {data['classes']} classes and "
-            f"{data['test']:,} to test; {f'patches of {patch} pixels, ' * bool(patch)}"
-            f"{settings['epochs']} epochs, {seeds} "
-            f"seed{'s'[: seeds > 1]}, {devices}, {settings['precision']}.")
+            f"{data['test']:,} to test; inputs of {sizes['img_size']} pixels in patches of "
+            f"{sizes['patch_size']}; {runs[0]['measures']['epochs'][-1]['step']:,} steps of "
+            f"{settings['batch_size']} images, peak learning rate {settings['lr']:g}; "
+            f"{len(runs)} seed{'s'[:len(runs) > 1]}; {devices}, {precisions}.{provisional}")
 
 
 def about_prices(evidence: Evidence) -> str:
     """On what times were measured, in a sentence."""
-    if not evidence.prices:
-        return "No time of a step has been recorded yet."
-    latest = evidence.prices[-1]
-    return (f"Times of a step: {latest['device']}, {latest['precision']}, model "
-            f"`{latest['preset']}`, batch {latest['batch_size']}.")
+    found = evidence.prices
+    return (f"{found['device']}, {found['precision']}, model `{found['preset']}`, batch "
+            f"{found['batch_size']}, {found['rounds']} rounds." if found else
+            "No time of a step has been recorded yet.")
 
 
-def about_letter(evidence: Evidence) -> str:
-    """On what the runs at the specified sizes were made."""
-    runs = evidence.to_the_letter
-    data, settings = runs[0]["data"], runs[0]["settings"]
-    sizes, last = PRESETS[settings["preset"]], runs[0]["measures"]["epochs"][-1]
-    devices = "; ".join(dict.fromkeys(run["device"] for run in runs))
-    return (f"{last['step']:,} steps of {settings['batch_size']}, inputs of {sizes['img_size']} "
-            f"pixels in patches of {sizes['patch_size']}; {data['unlabeled']:,} photographs of "
-            f"{data['pixels']} pixels ({data['name']}); {devices}, {settings['precision']}")
+def registered() -> str:
+    """When and where the rule and the claims were fixed."""
+    found = json.loads(REGISTRATION.read_text("utf-8"))
+    return (f"Registered on {found['date']} in commit `{found['commit'][:10]}` "
+            f"(`mae_lib/evidence/registration.py`, SHA-256 `{found['sha256'][:16]}…`).")
+
+
+def text_of(interval: Interval | None, digits: int = 1) -> str:
+    """An effect with its 95 % interval."""
+    if interval is None:
+        return NOT_MEASURED
+    value, low, high = interval
+    ends = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else ""
+    return f"{value:+.{digits}f}{ends}"
 
 
 def headline(evidence: Evidence) -> str:
-    """The main result, in a few sentences."""
-    reported = REPORTED["improved"]["lp"] - REPORTED["original"]["lp"]
-    found = evidence.effect("lp", TUNED)
-    if found is None:
-        return "The three add-ons together have not been measured yet."
-    value, low, high = found
-    interval = f"95 % interval {low:+.1f} to {high:+.1f}" if low == low else "one seed: no interval"
-    claim = next(claim for claim in LEDGER if claim.test == SETTINGS[TUNED])
-    text = (f"On {evidence.data['unlabeled']:,} photographs and a tuned baseline, the three "
-            f"add-ons together change linear-probe accuracy by **{value:+.1f} points** "
-            f"({interval}); reported were {reported:+.1f}. The claim of a gain that large: "
-            f"**{claim.judge(evidence).verdict}**.")
-    letter = evidence.effect("lp", LETTER)
-    if letter and letter[1] == letter[1]:
-        value, low, high = letter
-        text += (f" With the specified recipe, sizes and steps: {value:+.1f} ({low:+.1f} to "
-                 f"{high:+.1f}; {len(evidence.runs('improved', LETTER))} runs each): "
-                 f"**{LEDGER[0].judge(evidence).verdict}**.")
-    effects = {name: evidence.main_effect("lp", TUNED, name) for name in ADD_ONS}
-    if not all(effects.values()):
-        return text
-    each = (f"{name} {mean:+.1f} ({low:+.1f} to {high:+.1f})"
-            for name, (mean, low, high) in effects.items())
-    seeds = len(evidence.pairs("lp", TUNED, "curriculum"))
-    text += (f" What each changes on that baseline, in all combinations of {seeds} seeds: "
-             f"{', '.join(each)}.")
-    effect = evidence.effect("lp", TUNED, winner(evidence))
-    if not effect or effect[1] != effect[1]:
-        return text
-    value, low, high = effect
-    return (f"{text} A search among other forms and strengths found a combination that changes it "
-            f"by **{value:+.1f} points** ({low:+.1f} to {high:+.1f}) at the original's compute.")
+    """The finding in three sentences, each with its interval and verdict."""
+    gains = {(j.claim.topic, j.claim.measure, j.claim.runs): j
+             for j in ledger(evidence) + own_claims(evidence) if isinstance(j.claim, Gain)}
+
+    def of(topic: str, place: str = SMALL) -> str:
+        found = gains[topic, "lp", place]
+        return f"{found.measured()}, {found.over}: **{found.verdict}**" if found.over else (
+            f"**{NOT_MEASURED}**")
+
+    return (
+        "Three additions to MAE (a curriculum for how much is hidden, a loss on fine detail and a "
+        "loss that spreads the features) were reported, from one run of each method, to raise "
+        "linear-probe accuracy by 4.2 points together. With the specified settings we measure "
+        f"{of('all three', LETTER)}.\n\n"
+        "Each alone, on small images and with settings tuned for plain MAE: the curriculum "
+        f"{of('curriculum')}; the loss that spreads the features {of('uniformity')}.\n\n"
+        "Our own candidate, a loss that rewards the right amount of detail instead of the right "
+        f"detail: {of('energy form')}.")
 
 
-def winner(evidence: Evidence) -> str | None:
-    """The variant that the search of the add-ons found, if the test images have judged it."""
-    searched = {"+".join(parts) for parts in product(*ADD_ON_AXES)}
-    return next((r["name"] for r in evidence.records if r["name"] in searched), None)
-
-
-def ledger_table(evidence: Evidence) -> str:
-    """Every claim with its verdict, as Markdown."""
-    lines = ["| | claim | measured, with 95 % interval | verdict |", "|---|---|---|---|"]
+def ledger_table(found: list[Judgement]) -> str:
+    """Claims with their verdicts, as Markdown."""
+    lines = ["| | claim | measured, 95 % interval | over | p (Holm) | verdict |",
+             "|---|---|---|---|---|---|"]
     topic = ""
-    for found in judgements(evidence):
-        claim = found.claim
-        first = "" if claim.topic == topic else claim.topic
-        topic = claim.topic
-        lines.append(f"| {first} | {claim.text} | {found.measured()} | {found.verdict} |")
+    for judgement in found:
+        claim = judgement.claim
+        first, topic = "" if claim.topic == topic else claim.topic, claim.topic
+        p = "" if math.isnan(judgement.p) else f"{judgement.p:.3f}"
+        lines.append(f"| {first} | {claim.text} | {judgement.measured()} | {judgement.over} | {p} "
+                     f"| {judgement.verdict} |")
     return "\n".join(lines)
 
 
-def methods_table(evidence: Evidence) -> str:
-    """Baselines, original and improved under each recipe, as plain text."""
-    baselines = [r for name in BASELINES for r in evidence.runs(name, TUNED)[:1]]  # first seed's
-    parts = []
-    for recipe, words in RECIPES.items():
-        runs = evidence.runs("original", recipe) + evidence.runs("improved", recipe)
-        if runs:
-            parts.append(f"{recipe}: {words}\n\n{table(baselines + runs)}")
-    return "\n\n\n".join(parts) or "not measured yet"
+def contrasts_table(evidence: Evidence) -> str:
+    """Our own questions, without verdicts, as Markdown."""
+    lines = ["| contrast | pairs | LP@1, points | kNN (whitened), points |", "|---|---|---|---|"]
+    for variant, base, words in CONTRASTS:
+        pairs = len(evidence.pairs("lp", variant, base))
+        found = [evidence.effect(m, variant, base) for m in ("lp", "knn_whitened")]
+        lines.append(f"| {words} (`{variant}` − `{base}`) | {pairs} | "
+                     f"{' | '.join(map(text_of, found))} |")
+    effects = {m: evidence.factorial(m) for m in ("lp", "knn_whitened")}
+    seeds = len(evidence.pairs("lp", "curriculum+laplacian", "original"))
+    for names in ADD_ON_SETS[1:] if effects["lp"] else ():
+        kind = "main effect" if len(names) == 1 else "interaction"
+        cells = " | ".join(text_of(effects[m].get(names)) for m in effects)
+        lines.append(f"| {kind}: {' × '.join(sorted(names))} | {seeds} seeds, 8 runs each | "
+                     f"{cells} |")
+    return "\n".join(lines)
 
 
-def letter_table(evidence: Evidence) -> str:
-    """What was run with the specified sizes, too, as plain text."""
-    if not evidence.to_the_letter:
-        return "not measured yet"
-    return f"{textwrap.fill(about_letter(evidence), 100)}\n\n{table(evidence.to_the_letter)}"
-
-
-def conditions(evidence: Evidence) -> str:
-    """On what everything in the ledger was measured."""
-    found = f"{about(evidence)} {about_prices(evidence)}"
-    if evidence.to_the_letter:
-        rows = (f"“{c.text}”" for c in LEDGER if SETTINGS[LETTER] in c.test)
-        found += f" Of the rows {', '.join(rows)}: {about_letter(evidence)}."
-    return found
+def methods_table(evidence: Evidence, place: str = SMALL) -> str:
+    """Baselines, original and improved, as plain text."""
+    baselines = [r for r in evidence.records[place] if r["name"] in BASELINES]
+    first = min((r["seed"] for r in baselines if r["seed"] is not None), default=None)
+    runs = [r for r in baselines if r["seed"] in (first, None)]
+    runs += evidence.runs("original", place) + evidence.runs("improved", place)
+    return f"```\n{table(runs)}\n```" if len(runs) > len(baselines) else NOT_MEASURED
 
 
 def search_list(records: list[dict]) -> str:
     """The variants of a search and what decided between them, as text; no test image took part."""
-    first = records[0]["measures"]
-    if "ft_held_out" in first:
-        lines = ["FT@1 on a fifth of the training images, held out"]
-        return "\n".join(lines + [f"{r['measures']['ft_held_out']['value']:5.1f} %  {r['name']}"
-                                  for r in records])
-    lines = ["LP@1, cross-validated on the training images; validation loss"]
-    for name, found in ((r["name"], r["measures"]) for r in records):
-        loss = found["epochs"][-1]["val_loss"] if "epochs" in found else math.nan
-        lines.append(f"{found['lp_cv']['value']:5.1f} %  {loss:.3f}  {name}")
-    return "\n".join(lines)
+    rows = []
+    for record in records:
+        found = record["measures"]
+        score = found.get("lp_cv", found.get("ft_held_out"))["value"]
+        rows.append(f"{score:5.1f} %  {record['name'].replace('+', ', ')}")
+    probed = "lp_cv" in records[0]["measures"]
+    kind = "LP@1, cross-validated" if probed else "FT@1, a fifth held out"
+    return "\n".join([f"{kind} (training images alone)", *sorted(rows, reverse=True)])
 
 
 def blocks(evidence: Evidence) -> dict[str, str]:
-    """What stands in the README between <!-- NAME --> and <!-- end of NAME -->."""
+    """What stands on a page between <!-- NAME --> and <!-- end of NAME -->."""
+    picture = ("![All combinations of the add-ons, a dot for each seed; and their main effects and "
+               "interactions with intervals](figures/evidence/add_ons.png)")
     return {
         "headline": headline(evidence),
-        "conditions": conditions(evidence),
-        "claims": ledger_table(evidence),
-        "methods": f"```\n{methods_table(evidence)}\n```",
-        "letter": f"```\n{letter_table(evidence)}\n```",
-        "add-ons": ADD_ONS_PICTURE if evidence.main_effect("lp", TUNED, "curriculum") else "",
+        "registration": registered(),
+        "small": about(evidence),
+        "letter": about(evidence, LETTER),
+        "prices": about_prices(evidence),
+        "claims": ledger_table(ledger(evidence)),
+        "own": ledger_table(own_claims(evidence)),
+        "contrasts": contrasts_table(evidence),
+        "add-ons": picture if evidence.factorial("lp") else "",
+        "methods": methods_table(evidence),
+        "methods to the letter": methods_table(evidence, LETTER),
     }
 
 
 def filled(text: str, evidence: Evidence) -> str:
-    """A page with its blocks written anew. Raises ValueError if a mark is missing."""
+    """A page with its blocks written again. Raises ValueError where only one mark is there."""
     for name, block in blocks(evidence).items():
         first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        if text.count(first) == text.count(last) == 0:
+            continue
         if text.count(first) != 1 or text.count(last) != 1:
             raise ValueError(f"The page must have {first.strip()} and {last} once each.")
         before, _, rest = text.partition(first)
@@ -202,97 +190,82 @@ def filled(text: str, evidence: Evidence) -> str:
 
 
 @styled
-def ledger(found: list[Judgement], height: float = 0.42) -> Figure:
-    """A row for each claim: what was claimed, what was measured, the verdict.
+def ledger_figure(found: list[Judgement]) -> Figure:
+    """What was measured of each gain and price, beside what was claimed.
 
-    Each row has a scale of its own, with no effect at the thin line. Shaded is what was claimed.
+    Gains are drawn in units of the claimed gain: 1 is what was claimed, 0 no effect. The shaded
+    band is too small to be worth having. Prices are in per cent of a step or of ten epochs.
     """
-    figure, axes = new_figure(len(found), 1, 11, height * len(found) + 0.5)
-    topic = ""
-    for judgement, (axis,) in zip(found, axes, strict=True):
-        claim, colour = judgement.claim, VERDICTS[judgement.verdict]
-        words = {"transform": axis.transAxes, "va": "center", "fontsize": 9}
-        if claim.topic != topic:
-            topic = claim.topic
-            axis.text(0.0, 0.5, topic, weight="bold", **words)
-        axis.text(0.12, 0.5, "\n".join(textwrap.wrap(claim.text, 58)), **words)
-        axis.text(0.74, 0.5, judgement.measured(), **words)
-        axis.text(1.0, 0.5, judgement.verdict, ha="right", color=colour, weight="bold", **words)
-        strip(axis.inset_axes([0.52, 0.0, 0.2, 1.0]), judgement)
-        axis.axis("off")
-    figure.suptitle("shaded: what was claimed; dot and line: what was measured, with its 95 % "
-                    "interval; thin line: no effect", fontsize=9, weight="normal")
+    gains = [j for j in found if isinstance(j.claim, Gain)]
+    prices = [j for j in found if isinstance(j.claim, rule.Price)]
+    heights = [len(gains), len(prices)]
+    figure = Figure(figsize=(11, 0.46 * sum(heights) + 1.6), layout="constrained")
+    panels = zip(figure.subplots(2, 1, height_ratios=heights), (gains, prices), strict=True)
+    for axis, rows in panels:
+        is_gain = rows is gains
+        for y, judgement in enumerate(reversed(rows)):
+            claim = judgement.claim
+            scale = claim.claimed if is_gain else 1
+            if is_gain:
+                axis.barh(y, 2 * claim.worth / scale, 0.8, -claim.worth / scale, color="#EEEEEE")
+            axis.plot(claim.claimed / scale, y, "D", color="black", markersize=6, fillstyle="none")
+            colour = next(c for v, c in VERDICTS.items() if judgement.verdict.startswith(v))
+            if judgement.interval:
+                value, low, high = (v / scale for v in judgement.interval)
+                axis.hlines(y, low, high, color=colour, linewidth=3)
+                axis.plot(value, y, "o", color=colour)
+            words = dict.fromkeys((judgement.measured(), judgement.verdict))
+            axis.text(1.02, y, "\n".join(words), color=colour, va="center", fontsize=8.5,
+                      transform=axis.get_yaxis_transform())
+        axis.axvline(0, color="black", linewidth=0.8)
+        words = [textwrap.fill(f"{j.claim.topic} {j.claim.text}", 64)
+                 for j in reversed(rows)]
+        axis.set_yticks(range(len(rows)), words, fontsize=8.5)
+        axis.set_ylim(-0.6, len(rows) - 0.4)
+        axis.grid(axis="y", visible=False)
+    figure.axes[0].set(xlim=(-1.6, 1.8), xlabel="gain, in units of the claimed gain (diamond: the "
+                       "claim; gray: too small to be worth having)")
+    figure.axes[1].set(xlabel="price, % (diamond: the claim)")
     return figure
 
 
-def strip(axis, judgement: Judgement) -> None:
-    """Draw one claim on an axis: its bound shaded, the effect with its interval."""
-    bound, (left, right) = bound_of(judgement.claim), span_of(judgement)
-    shaded = (bound, right) if judgement.claim.better > 0 else (left, bound)
-    axis.axvspan(*shaded, color=COLOURS[5], alpha=0.3, linewidth=0)
-    axis.axvline(0, color="black", linewidth=0.8)
-    if judgement.effect:
-        value, low, high = judgement.effect
-        axis.hlines(0, low, high, color=VERDICTS[judgement.verdict], linewidth=3)
-        axis.plot(value, 0, "o", color=VERDICTS[judgement.verdict])
-    axis.set(xlim=(left, right), ylim=(-1, 1), xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-
-
-def bound_of(claim) -> float:
-    """The end of what is claimed that lies nearest to no effect."""
-    return claim.low if claim.better > 0 else claim.high
-
-
-def span_of(judgement: Judgement) -> tuple[float, float]:
-    """The ends of an axis on which the claim, its measurement and no effect have room."""
-    marks = [0.0, bound_of(judgement.claim), *(judgement.effect or ())]
-    marks = [mark for mark in marks if mark == mark]
-    span = (max(marks) - min(marks)) or 1.0
-    return min(marks) - 0.25 * span, max(marks) + 0.25 * span
-
-
 @styled
-def add_ons(evidence: Evidence, recipe: str = TUNED, measure: str = "lp") -> Figure | None:
-    """All combinations of the add-ons, and what each adds on average; None if no seed has all."""
-    names = [name for name in map(name_of, ADD_ON_SETS) if evidence.runs(name, recipe)]
-    effects = [evidence.main_effect(measure, recipe, name) for name in reversed(ADD_ONS)]
-    if not any(effects):
+def add_ons(evidence: Evidence, measure: str = "lp") -> Figure | None:
+    """All combinations of the add-ons, their main effects and interactions; None without them."""
+    effects = evidence.factorial(measure)
+    if not effects:
         return None
     figure, ((left, right),) = new_figure(1, 2, 11, 3.6)
     title, digits = MEASURES[measure]
-    for y, name in enumerate(reversed(names)):
-        values = [r["measures"][measure]["value"] for r in evidence.runs(name, recipe)]
+    names = [name_of(names) for names in reversed(ADD_ON_SETS)]
+    for y, name in enumerate(names):
+        values = [r["measures"][measure]["value"] for r in evidence.runs(name)]
         left.plot(values, [y] * len(values), "o", color=COLOURS[0], alpha=0.5, markersize=5)
         left.plot(sum(values) / len(values), y, "|", color="black", markersize=14)
-    left.set_yticks(range(len(names)), list(reversed(names)))
+    left.set_yticks(range(len(names)), names)
     left.set(title="each dot a seed, the line their mean", xlabel=title)
-    for y, effect in enumerate(effects):
-        if effect:
-            value, low, high = effect
-            right.hlines(y, low, high, color=COLOURS[0], linewidth=3)
-            right.plot(value, y, "o", color=COLOURS[0])
-            right.annotate(f"{value:+.{digits}f}", (value, y), (0, 8), textcoords="offset points",
-                           ha="center", fontsize=9)
+    for y, (value, low, high) in enumerate(reversed(effects.values())):
+        right.hlines(y, low, high, color=COLOURS[0], linewidth=3)
+        right.plot(value, y, "o", color=COLOURS[0])
+        right.annotate(f"{value:+.{digits}f}", (value, y), (0, 6), textcoords="offset points",
+                       ha="center", fontsize=8)
     right.axvline(0, color="black", linewidth=0.8)
-    right.set_yticks(range(len(effects)), list(reversed(ADD_ONS)))
-    right.set(title="with − without, in all combinations", xlabel=f"{title}, difference",
-              ylim=(-0.6, len(effects) - 0.3))
+    words = [" × ".join(sorted(names)) for names in reversed(effects)]
+    right.set_yticks(range(len(words)), words)
+    right.set(title="main effects and interactions", xlabel=f"{title}, difference")
     return figure
 
 
 def pictures(evidence: Evidence) -> dict[str, Figure]:
     """The figures of the evidence by file name, those for which there are records."""
-    found = {"ledger": ledger(judgements(evidence)), "add_ons": add_ons(evidence)}
+    found = {"ledger": ledger_figure(ledger(evidence)), "add_ons": add_ons(evidence)}
     return {name: figure for name, figure in found.items() if figure}
 
 
 def digest(evidence: Evidence) -> str:
     """What the pictures were drawn from; each file holds it."""
-    bounds = [(claim.low, claim.high, claim.better) for claim in LEDGER]
-    drawn = [evidence.records, evidence.prices, blocks(evidence), bounds]
-    text = json.dumps(drawn, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    drawn = [evidence.records, evidence.prices, blocks(evidence)]
+    return hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()
 
 
 def print_tables(files: list[Path]) -> None:
@@ -308,7 +281,8 @@ def print_tables(files: list[Path]) -> None:
                      f"recipe {record['recipe']}")
             sets.setdefault(title, []).append(record)
         for title, records in sets.items():
-            searched = all(r["settings"].get("choosing") for r in records)
+            searched = all({"lp_cv", "ft_held_out"} & r["measures"].keys() and
+                           "lp" not in r["measures"] for r in records)
             print(f"{title}\n\n{(search_list if searched else table)(records)}\n")
 
 
@@ -318,9 +292,10 @@ def main() -> None:
     files = parser.parse_args().files
     if files:
         return print_tables(files)
-    evidence, page = Evidence(), ROOT / "README.md"
-    page.write_text(filled(page.read_text("utf-8"), evidence), "utf-8")
-    print(f"README.md: {', '.join(blocks(evidence))}")
+    evidence = Evidence()
+    for name in PAGES:
+        (page := ROOT / name).write_text(filled(page.read_text("utf-8"), evidence), "utf-8")
+        print(name)
     for name, figure in pictures(evidence).items():
         save(figure, FIGURES / f"{name}.png", Description=digest(evidence))
         print(f"figures/evidence/{name}.png")

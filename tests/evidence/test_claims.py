@@ -1,4 +1,4 @@
-"""Verdicts on claims: the rule, and what it is fed with."""
+"""Verdicts on claims: what the rule is fed with, and what is said of it."""
 
 import itertools
 import json
@@ -8,174 +8,231 @@ import pytest
 import scipy.stats
 
 from mae_lib.evidence import claims
-from mae_lib.evidence.claims import FAILS, HOLDS, LEDGER, OPEN, Claim
-from mae_lib.evidence.records import LETTER, Evidence, name_of
+from mae_lib.evidence import registration as rule
+from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
+from mae_lib.evidence.registration import LETTER, SMALL, Gain, Price
 
-NAN = math.nan
-
-
-def judged(effect, **bounds):
-    claim = Claim("topic", "text", "test", "points", 1, lambda _: effect, **bounds)
-    return claim.judge(None)
+GAIN = Gain("topic", "text", "lp", 4.0, 1.0, "points", SMALL)
 
 
-@pytest.mark.parametrize("effect, verdict", [
-    ((3.0, 2.0, 4.0), HOLDS),  # reaches what was claimed, and is a gain
-    ((1.5, 1.2, 1.8), FAILS),  # a gain, but surely a smaller one
-    ((5.0, 4.5, 5.5), HOLDS),  # more than claimed
-    ((1.5, 0.5, 2.5), HOLDS),
-    ((1.0, -1.0, 3.0), OPEN),  # nothing to a great deal
-    ((-1.0, -2.0, 0.5), FAILS),
-    ((2.5, 2.5, 2.5), HOLDS),  # known exactly
-    ((2.5, NAN, NAN), OPEN),  # a single run
-    (None, OPEN),
-])
-def test_a_gain_of_two_points(effect, verdict):
-    assert judged(effect, low=2).verdict == verdict
-
-
-@pytest.mark.parametrize("effect, verdict", [
-    ((-9.0, -12.0, -6.0), HOLDS), ((-5.0, -7.0, -3.0), FAILS), ((-5.0, -11.0, 1.0), OPEN),
-    ((3.0, 2.0, 4.0), FAILS),
-])
-def test_a_fall_by_eight_per_cent(effect, verdict):
-    assert judged(effect, high=-8, better=-1).verdict == verdict
-
-
-@pytest.mark.parametrize("effect, verdict", [
-    ((1.0, 0.5, 1.5), HOLDS), ((-3.0, -4.0, -2.0), HOLDS), ((2.0, 1.0, 3.0), OPEN),
-    ((9.0, 8.0, 10.0), FAILS), ((0.0, 0.0, 0.0), HOLDS), ((10.9, 10.9, 10.9), FAILS),
-    ((-3.0, NAN, NAN), OPEN),
-])
-def test_a_cost_of_two_per_cent_at_most(effect, verdict):
-    assert judged(effect, high=2, better=0).verdict == verdict
-
-
-def test_the_effect_is_told_with_its_interval():
-    assert judged((1.234, 0.5, 2.0), low=2).measured() == "+1.2 [+0.5, +2.0] points"
-    for end in (NAN, 1.234):  # a single run; known exactly
-        assert judged((1.234, end, end), low=2).measured() == "+1.2 points"
-    assert judged(None, low=2).measured() == "not measured"
-
-
-# ---------------------------------------------------------------- what it is fed with
-
-
-def record(name, seed, recipe="specified", epochs=None, **values):
+def record(name, seed, recipe="tuned", epochs=None, **values):
     measures = {k: {"value": v, "low": v - 1, "high": v + 1} for k, v in values.items()}
+    settings = {"img_size": None if recipe == "specified" else 64}
     return {"id": f"{recipe}-{name}-{seed}", "name": name, "recipe": recipe, "seed": seed,
-            "data": {"name": "photographs"},
+            "data": {"name": "photographs"}, "settings": settings,
             "measures": measures | ({"epochs": epochs} if epochs else {})}
+
+
+def evidence_of(folder, records, prices=()):
+    (folder / "results.json").write_text(json.dumps(records))
+    (folder / "add_on_prices.json").write_text(json.dumps(list(prices)))
+    return Evidence(folder)
+
+
+def price_list(speed, **ratios):
+    rows = [{"name": "original", "seconds_ratio": 1.0, "images_per_second": speed}]
+    rows += [{"name": name, "seconds_ratio": r, "seconds_ratio_low": r / 1.1,
+              "seconds_ratio_high": r * 1.1} for name, r in ratios.items()]
+    curriculum = {"seconds_ratio": 1.2, "seconds_ratio_low": 1.2 / 1.1,
+                  "seconds_ratio_high": 1.2 * 1.1}
+    return {"rows": rows, "curriculum": curriculum}
 
 
 @pytest.fixture
 def evidence(tmp_path):
-    records = [record("original", s, lp=40 + s, ft=50, hf_error=0.2) for s in range(3)]
-    records += [record("improved", s, lp=41.1 + 1.1 * s, ft=51, hf_error=0.19) for s in range(3)]
+    # The seeds stand in another order for each method, so that a pairing by position shows.
+    records = [record("original", s, lp=40 + s, ft=50 + s, hf_error=0.2) for s in (1, 2, 3)]
+    records += [record("improved", s, lp=45 + 1.1 * s, ft=51 + s, hf_error=0.19) for s in (3, 1, 2)]
     records += [record("improved", 7, lp=99)]  # without a partner: no pair
-    records += [record("original", 0, "tuned", [{"effective_rank": 60.0}], lp=50, ft=58)]
-    # What belongs to no recipe, or to other data, is no evidence.
-    records += [record("original", 1, "quick", lp=99), record("original", 2, "tuning", lp=99)]
+    # What belongs to no recipe that counts, or to other data, is no evidence.
+    records += [record("original", 1, "quick", lp=99), record("original", 2, "recipe", lp=99)]
     records += [record("original", 1, lp=99) | {"data": {"name": "others"}}]
-    (tmp_path / "results.json").write_text(json.dumps(records))
-    rows = [{"name": "+ both", "seconds_ratio": 1.1, "seconds_ratio_low": 1.05,
-             "seconds_ratio_high": 1.15}]
-    prices = [{"rows": [], "curriculum": {}},
-              {"rows": rows, "curriculum": {"seconds_ratio": 1.2, "multiply_adds_ratio": 1.109}}]
-    (tmp_path / "add_on_prices.json").write_text(json.dumps(prices))
-    return Evidence(tmp_path)
+    small = record("original", 1, "specified", lp=99)
+    records += [small | {"settings": {"img_size": 64}}]  # the specified recipe at another size
+    prices = [price_list(50, both=9.9), price_list(9000, both=1.1, uniformity=1.05)]
+    return evidence_of(tmp_path, records, prices)
 
 
 def test_effects_are_paired_by_seed(evidence):
-    differences = [1.1, 1.2, 1.3]
-    low, high = scipy.stats.t.interval(0.95, 2, 1.2, scipy.stats.sem(differences))
-    assert evidence.effect("lp", "specified") == pytest.approx((1.2, low, high), rel=1e-3)
-    change = evidence.change(lambda m: m["hf_error"]["value"], "specified")
-    assert change == pytest.approx((-5.0, -5.0, -5.0))
-    value, low, _ = evidence.gap("ft", "lp", "tuned")
-    assert value == 8 and low != low  # one run has no interval
-    assert evidence.effect("lp", "tuned") is None
+    differences = [5.1, 5.2, 5.3]
+    low, high = scipy.stats.t.interval(0.95, 2, 5.2, scipy.stats.sem(differences))
+    pairs = dict(evidence.pairs("lp", "improved"))
+    assert pairs == pytest.approx({41: 46.1, 42: 47.2, 43: 48.3})
+    assert evidence.effect("lp", "improved") == pytest.approx((5.2, low, high))
+    assert evidence.effect("lp", "improved", place=LETTER) is None
+    assert evidence.effect("lp", "curriculum") is None
+    assert evidence.effect("knn", "improved") is None
 
 
-def test_one_seed_gives_no_interval_even_where_test_images_would(tmp_path):
+def test_a_gain_is_judged_by_its_pairs(evidence):
+    found = claims.judge_gain(GAIN, evidence)
+    assert found.verdict == rule.CONFIRMED and found.over == "3 pairs"
+    assert found.measured() == "+5.2 [+5.0, +5.4] points"
+    assert math.isnan(found.p)  # no row of an accuracy
+    tested = Gain("", "", "lp", 4.0, 1.0, "points", SMALL, accuracy=True)
+    assert claims.judge_gain(tested, evidence).p == pytest.approx(
+        scipy.stats.ttest_rel([46.1, 47.2, 48.3], [41, 42, 43]).pvalue)
+
+
+def test_where_lower_is_better_a_fall_is_a_gain_and_per_cent_are_of_the_base(evidence):
+    fall = Gain("", "", "hf_error", 8.6, 2.0, "%", SMALL, relative=True, sign=-1)
+    found = claims.judge_gain(fall, evidence)
+    assert found.interval == pytest.approx((5.0, 5.0, 5.0)) and found.verdict == rule.SMALLER
+    rise = Gain("", "", "lp", 9.0, 2.0, "%", SMALL, relative=True)
+    expected = sum(100 * (b / a - 1) for a, b in evidence.pairs("lp", "improved")) / 3
+    assert claims.judge_gain(rise, evidence).interval[0] == pytest.approx(expected)
+
+
+def test_one_pair_gives_no_interval_even_where_test_images_would(tmp_path):
     pair = [record(name, 1, lp=lp) for name, lp in (("original", 40), ("improved", 45))]
     for r in pair:
         r["measures"]["lp"] |= {"correct": "AAAA", "images": 24, "chosen": ""}
-    (tmp_path / "results.json").write_text(json.dumps(pair))
-    value, low, high = Evidence(tmp_path).effect("lp", "specified")
-    assert value == 5 and low != low and high != high
+    found = claims.judge_gain(GAIN, evidence_of(tmp_path, pair))
+    assert found.verdict == rule.INCONCLUSIVE and found.measured() == "+5.0 points"
+    assert found.over == "1 pair"
 
 
-def test_runs_at_the_specified_sizes_stand_apart(evidence, tmp_path):
+def test_an_inconclusive_gain_says_where_the_claimed_size_is_excluded(tmp_path):
+    records = [record("original", s, lp=40) for s in (1, 2, 3)]
+    records += [record("improved", s, lp=40.5 + s / 2) for s in (1, 2, 3)]
+    found = claims.judge_gain(GAIN, evidence_of(tmp_path, records))
+    assert found.verdict == "inconclusive, claimed size excluded"
+
+
+def test_runs_to_the_letter_stand_apart(evidence, tmp_path):
     small = json.loads((tmp_path / "results.json").read_text())
-    whole = [record(name, seed, lp=lp + seed) | {
-        "id": f"whole-{name}-{seed}", "settings": {"img_size": None}, "data": {"name": "larger"}}
+    whole = [record(name, seed, "specified", lp=lp + seed) | {
+        "id": f"whole-{name}-{seed}", "data": {"name": "larger"}}
         for name, lp in (("original", 56), ("improved", 55)) for seed in (0, 1)]
-    tuned = whole[0] | {"recipe": "tuned", "id": "whole-tuned"}
-    (tmp_path / "results.json").write_text(json.dumps([*whole, tuned, *small]))
-    found = Evidence(tmp_path)
-    assert found.records == evidence.records and not evidence.runs("original", LETTER)
+    found = evidence_of(tmp_path, whole + small)
+    assert found.records[SMALL] == evidence.records[SMALL] and not evidence.runs("original", LETTER)
     assert found.runs("original", LETTER) == whole[:2]
-    assert found.effect("lp", LETTER) == (-1, -1, -1)
-    assert found.effect("lp", "specified") == evidence.effect("lp", "specified")
+    assert found.effect("lp", "improved", place=LETTER) == (-1, -1, -1)
 
 
 def test_two_records_for_one_seed_are_not_mixed(tmp_path):
     records = [record("original", 1), record("original", 1) | {"id": "with another batch size"}]
-    (tmp_path / "results.json").write_text(json.dumps(records))
-    with pytest.raises(ValueError, match="several records of 'original', recipe 'specified'"):
-        Evidence(tmp_path).runs("original", "specified")
+    with pytest.raises(ValueError, match="several records of 'original', small"):
+        evidence_of(tmp_path, records).runs("original")
 
 
-def test_a_main_effect_is_the_mean_of_all_pairs_that_differ_in_the_add_on_alone(tmp_path):
-    effects, records = {"curriculum": 1.0, "laplacian": -2.0, "uniformity": 4.0}, []
-    for add_ons in itertools.product((0, 1), repeat=3):
-        names = frozenset(name for name, on in zip(effects, add_ons, strict=True) if on)
-        for seed in (0, 1, 2):
-            lp = 50 + 3 * seed + (1 + seed / 10) * sum(effects[name] for name in names)
-            records.append(record(name_of(names), seed, "tuned", lp=lp + 0.4 * (len(names) == 2)))
-    records.append(record("uniformity+batch_size=512", 0, "tuned", lp=99))  # no add-on alone
-    (tmp_path / "results.json").write_text(json.dumps(records))
-    evidence = Evidence(tmp_path)
-    for name, effect in effects.items():  # of the four pairs of a seed two gain 0.4, one loses it
-        seeds = [(1 + seed / 10) * effect + 0.1 for seed in (0, 1, 2)]
-        half = scipy.stats.sem(seeds) * scipy.stats.t.ppf(0.975, 2)
-        mean = sum(seeds) / 3
-        assert evidence.main_effect("lp", "tuned", name) == pytest.approx(
-            (mean, mean - half, mean + half), rel=1e-3)
-    incomplete = [r for r in records if r["name"] != "laplacian" or r["seed"]]
-    (tmp_path / "results.json").write_text(json.dumps(incomplete))
-    found = Evidence(tmp_path).pairs("lp", "tuned", "uniformity")
-    assert list(found) == [1, 2] and all(len(pairs) == 4 for pairs in found.values())
-    assert evidence.main_effect("lp", "specified", "laplacian") is None
-    assert evidence.main_effect("ft", "tuned", "laplacian") is None
+def test_only_the_registered_runs_count(evidence, tmp_path):
+    assert not evidence.count()
+    for r in evidence.records[SMALL]:
+        r["data"]["fingerprint"] = "0123"
+    assert evidence.count()
 
 
-def test_prices_multiply(evidence):
-    assert evidence.price("+ both") == pytest.approx((10, 5, 15))
-    value, low, high = evidence.price("+ both", "curriculum")
-    assert value == pytest.approx(32) and low != low and high != high
+def test_main_effects_and_interactions_are_those_of_a_linear_model(tmp_path):
+    """Against least squares on −1 and +1 codes, and what was put in."""
+    import numpy as np
+
+    effects = {"curriculum": 1.0, "laplacian": -2.0, "uniformity": 4.0}
+    rng, records, values = np.random.default_rng(0), [], {}
+    for seed in (1, 2, 3):
+        for names in ADD_ON_SETS:
+            lp = 50 + 3 * seed + sum(effects[n] for n in names) + rng.normal()
+            lp += 3 * ({"curriculum", "uniformity"} <= names)
+            values[names, seed] = lp
+            records.append(record(name_of(names), seed, lp=lp))
+    records.append(record("uniformity+batch_size=512", 1, lp=99))  # no add-on alone
+    found = evidence_of(tmp_path, records).factorial("lp")
+    codes = [[math.prod(1 if n in on else -1 for n in names) for names in ADD_ON_SETS]
+             for on in ADD_ON_SETS]
+    by_seed = [2 * np.linalg.solve(codes, [values[on, seed] for on in ADD_ON_SETS])
+               for seed in (1, 2, 3)]
+    for i, names in enumerate(ADD_ON_SETS[1:], 1):
+        expected = [b[i] for b in by_seed]
+        half = scipy.stats.sem(expected) * scipy.stats.t.ppf(0.975, 2)
+        mean = np.mean(expected)
+        assert found[names] == pytest.approx((mean, mean - half, mean + half))
+    assert found[frozenset({"curriculum", "uniformity"})][0] == pytest.approx(1.5, abs=1)
+    incomplete = [r for r in records if r["name"] != "laplacian" or r["seed"] == 2]
+    (one,) = {len(v) for v in evidence_of(tmp_path, incomplete).factorial("lp").values()}
+    assert one == 3  # an interval, of one seed: nan
+    value, low, _ = Evidence(tmp_path).factorial("lp")[frozenset({"laplacian"})]
+    assert value == pytest.approx(by_seed[1][2]) and low != low
+    assert Evidence(tmp_path).factorial("ft") == {}
 
 
-def test_every_claim_is_judged_with_and_without_evidence(evidence, tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert Evidence(empty).price("+ both") is None
-    for claim in LEDGER:
-        assert claim.judge(Evidence(empty)).verdict in (HOLDS, FAILS, OPEN)
-    texts = [claim.text for claim in LEDGER]
-    assert len(set(texts)) == len(texts)
-    by_text = {c.text: c.judge(Evidence(empty)) for c in LEDGER}
-    assert by_text["high-frequency error falls by 33 %"].measured() == "-8.6 %"
-    assert by_text["high-frequency error falls by 33 %"].verdict == FAILS
-    assert by_text["has no parameters"].verdict == HOLDS
-    compute = by_text["costs no compute"]
-    assert compute.verdict == FAILS and 9 < compute.effect[0] < 13
-    schedule = by_text["learning rate and mask ratio end each epoch as printed"]
-    assert schedule.verdict == HOLDS and schedule.effect[0] < 0.5
+def test_prices_are_of_the_fastest_machine_and_multiply(evidence, tmp_path):
+    assert evidence.price("both") == pytest.approx((10, 0, 21))
+    value, low, high = evidence.price("both", "uniformity")
+    factor = 1.1 ** math.sqrt(2)  # independent errors add in quadrature
+    ratio = 1.1 * 1.05
+    assert (value, low, high) == pytest.approx(
+        tuple(100 * (r - 1) for r in (ratio, ratio / factor, ratio * factor)))
+    assert evidence.price("curriculum")[0] == pytest.approx(20)
+    price = Price("", "", ("both",), 5.0, 1.0)
+    found = claims.judge_price(price, evidence)
+    assert found.verdict == rule.INCONCLUSIVE and found.measured() == "+10.0 [+0.0, +21.0] %"
+    assert claims.judge_price(price, evidence_of(tmp_path, [])).verdict == claims.NOT_MEASURED
+
+
+def test_p_values_are_adjusted_by_holms_method():
+    # Holm (1979); the same as R's p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm").
+    assert claims.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert claims.holm([0.5, 0.9]) == [1.0, 1.0] and claims.holm([]) == []
+    for order in itertools.permutations([0.2, 0.01, 0.04]):
+        assert dict(zip(order, claims.holm(list(order)), strict=True)) == pytest.approx(
+            {0.01: 0.03, 0.04: 0.08, 0.2: 0.2})
+
+
+def test_the_ledger_adjusts_for_the_accuracies_that_were_measured(evidence, tmp_path):
+    assert all(math.isnan(j.p) for j in claims.ledger(evidence))  # none of them is to the letter
+    records = evidence.records[SMALL] + [
+        record(name, s, lp=41 + s * scale)
+        for name, scale in (("curriculum", 2), ("uniformity", 1.1)) for s in (1, 2, 3)]
+    found = claims.ledger(evidence_of(tmp_path, records))
+    raw = {j.claim.variant: claims.judge_gain(j.claim, Evidence(tmp_path)).p for j in found
+           if not math.isnan(j.p)}
+    assert set(raw) == {"curriculum", "uniformity"}
+    adjusted = {j.claim.variant: j.p for j in found if not math.isnan(j.p)}
+    first, second = sorted(raw, key=raw.get)
+    assert adjusted[first] == pytest.approx(2 * raw[first])
+    assert adjusted[second] == pytest.approx(max(2 * raw[first], raw[second]))
+
+
+def test_every_claim_is_judged_without_evidence(tmp_path):
+    found = {j.claim.text: j for j in claims.ledger(evidence_of(tmp_path, []))}
+    assert len(found) == len(rule.GAINS) + len(rule.PRICES) + len(claims.CHECKS)
+    assert found["adds no parameters"].verdict == rule.CONFIRMED
+    compute = found["adds no compute (multiply-adds of ten epochs)"]
+    assert compute.verdict == rule.MORE and 9 < compute.interval[0] < 13
+    schedule = found["learning rates and mask ratios end each epoch as printed"]
+    assert schedule.verdict == rule.CONFIRMED and schedule.interval[0] < 0.5
+    measured = {"adds no parameters", schedule.claim.text, compute.claim.text}
+    assert all(found[text].verdict == claims.NOT_MEASURED == found[text].measured()
+               for text in set(found) - measured)
+
+
+@pytest.mark.parametrize("rank, verdict", [(60.0, rule.REFUTED), (3.0, rule.CONFIRMED)])
+def test_a_collapse_is_an_effective_rank_below_ten(tmp_path, rank, verdict):
+    records = [record("original", s, epochs=[{"effective_rank": 99.0},
+                                             {"effective_rank": rank + s / 9}]) for s in (1, 2, 3)]
+    (check,) = (c for c in claims.CHECKS if "collapse" in c.text)
+    found = claims.judge_check(check, evidence_of(tmp_path, records))
+    assert found.verdict == verdict and found.interval[0] == pytest.approx(rank + 2 / 9)
+    assert found.over == "seeds of the original"
+
+
+@pytest.mark.parametrize("ratio, verdict", [
+    (1.5, rule.REFUTED), (2.6, rule.INCONCLUSIVE), (3.5, rule.CONFIRMED)])
+def test_three_times_as_fast(tmp_path, ratio, verdict):
+    (check,) = (c for c in claims.CHECKS if "symmetric" in c.text)
+    evidence = evidence_of(tmp_path, [], [price_list(9, **{"ratio 0.0": ratio})])
+    found = claims.judge_check(check, evidence)
+    assert found.verdict == verdict and found.interval[0] == pytest.approx(ratio)
+
+
+def test_a_schedule_that_differs_from_what_was_printed_is_refuted(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "REPORTED_LR", (8e-5, *claims.REPORTED_LR[1:]))
+    (check,) = (c for c in claims.CHECKS if "printed" in c.text)
+    found = claims.judge_check(check, evidence_of(tmp_path, []))
+    assert found.verdict == rule.REFUTED and found.interval[0] == pytest.approx(6.31, abs=0.01)
 
 
 def test_what_was_reported_is_the_specifications():
-    assert claims.REPORTED["improved"]["lp"] - claims.REPORTED["original"]["lp"] == pytest.approx(
-        4.21)
-    assert len(claims.REPORTED_LR) == 10
+    original, improved = claims.REPORTED["original"], claims.REPORTED["improved"]
+    assert improved["lp"] - original["lp"] == pytest.approx(4.21)
+    assert sum(improved["loss"]) == pytest.approx(4.8617) and len(claims.REPORTED_LR) == 10

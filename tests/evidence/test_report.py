@@ -1,49 +1,68 @@
-"""The README and the figures of the evidence say what the records say, and how they are made."""
+"""The pages and the figures of the evidence say what the records say, and how they are made."""
 
+import hashlib
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_claims import record
+from test_claims import evidence_of, price_list, record
 
-from mae_lib.evidence import claims, report
-from mae_lib.evidence.plan import ADD_ON_AXES
+from mae_lib.config import RECIPES
+from mae_lib.evidence import claims, experiments, plan, report
+from mae_lib.evidence import registration as rule
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
+from mae_lib.evidence.registration import LETTER, SMALL
+from mae_lib.results import Results
+from mae_lib.training.checkpoints import ASSETS
 
 ROOT = Path(__file__).resolve().parents[2]
-CURVE = [{"epoch": e, "val_loss": 1 / e, "val_psnr": 15.0 + e, "effective_rank": 60.0}
-         for e in (1, 2)]
+CURVE = [{"step": 7 * e, "epoch": e, "val_loss": 1 / e, "effective_rank": 60.0} for e in (1, 2)]
+SETTINGS = {"preset": "specified", "img_size": 64, "patch_size": 8, "epochs": 2, "batch_size": 32,
+            "lr": 0.002, "precision": "fp32", "norm_pix": True}
+DATA = {"name": "photographs", "unlabeled": 1200, "train": 50, "test": 80, "classes": 5,
+        "pixels": 96, "fingerprint": "0123"}
 
 
 def run(name, seed, recipe="tuned", **values):
     found = record(name, seed, recipe, CURVE, **values)
     found["measures"] |= {"references": {"masked mean": {}}, "seconds": 1.0,
                           "images_per_second": 9.0}
-    return found | {"settings": {"epochs": 2, "precision": "fp32", "patch_size": 8}, "data": {
-        "name": "photographs", "unlabeled": 1200, "train": 50, "test": 80, "classes": 5,
-        "pixels": 64}, "device": "abacus"}
+    sizes = {"img_size": None, "patch_size": None} if recipe == "specified" else {}
+    return found | {"settings": SETTINGS | sizes, "data": DATA, "device": "abacus"}
 
 
 @pytest.fixture
 def evidence(tmp_path):
-    gains = (1.0, 1.0, 1.3)  # of an add-on, by seed
+    gains = {1: 1.0, 2: 1.0, 3: 1.3}  # of an add-on, by seed
     records = [run(name_of(names), seed, lp=50 + gains[seed] * len(names), ft=60 + seed,
-                   knn=40 + seed, psnr=18.0, hf_error=0.2)
-               for names in ADD_ON_SETS for seed in (0, 1, 2)]
-    records += [run("random init", 0, lp=41.0)]
-    del records[-1]["measures"]["epochs"]
-    (tmp_path / "results.json").write_text(json.dumps(records))
-    return Evidence(tmp_path)
+                   knn=40 + seed, knn_whitened=41, psnr=18.0, hf_error=0.2)
+               for names in ADD_ON_SETS for seed in gains]
+    records += [run("random init", seed, lp=lp) for seed, lp in ((2, 42.0), (1, 41.0))]
+    for baseline in records[-2:]:
+        del baseline["measures"]["epochs"]
+    records += [run(name, seed, "specified", lp=lp) for seed in (1, 2) for
+                name, lp in (("original", 56.0), ("improved", 57.5 + seed / 5))]
+    return evidence_of(tmp_path, records, [price_list(9, **{"+ both": 1.5}) | {
+        "device": "abacus", "precision": "fp32", "preset": "specified", "batch_size": 64,
+        "rounds": 5}])
 
 
 # ---------------------------------------------------------------- what is committed
 
 
-def test_the_readme_says_what_the_records_say():
-    page = (ROOT / "README.md").read_text("utf-8")
+@pytest.mark.parametrize("name", report.PAGES)
+def test_a_page_says_what_the_records_say(name):
+    page = (ROOT / name).read_text("utf-8")
     assert page == report.filled(page, Evidence()), "run make report"
+
+
+def test_every_block_stands_on_a_page():
+    pages = "".join((ROOT / name).read_text("utf-8") for name in report.PAGES)
+    for name in report.blocks(Evidence()):
+        assert f"<!-- {name} -->" in pages
 
 
 def test_the_pictures_were_drawn_from_the_records():
@@ -55,76 +74,102 @@ def test_the_pictures_were_drawn_from_the_records():
             assert picture.text["Description"] == report.digest(evidence), "run make report"
 
 
+def test_nothing_registered_was_changed():
+    """The file is what it was when it was committed, before the first run that counts."""
+    registered = json.loads(report.REGISTRATION.read_text("utf-8"))
+    file = ROOT / "mae_lib" / "evidence" / "registration.py"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == registered["sha256"]
+    show = ["git", "show", f"{registered['commit']}:mae_lib/evidence/registration.py"]
+    shown = subprocess.run(show, cwd=ROOT, capture_output=True)
+    if shown.returncode == 0:  # a clone without history, or no clone at all, cannot tell
+        assert hashlib.sha256(shown.stdout).hexdigest() == registered["sha256"]
+
+
+def test_the_tuned_recipe_is_the_winner_of_the_recorded_search():
+    records = Results(ASSETS / "search.json").read()
+    recipe = RECIPES["tuned"]
+    for kind, settings in (("recipe", recipe.pretrain), ("fine-tuning", recipe.fine_tune),
+                           ("training from scratch", recipe.scratch)):
+        found = [r for r in records if r["recipe"] == kind]
+        if not found:
+            continue  # searched on the first edition's photographs
+        assert all(r["seed"] == 0 and "lp" not in r["measures"] for r in found)
+        winner = found[experiments.best(found)]["name"]
+        names = [part.partition("=")[::2] for part in winner.split("+")]
+        for name, text in names:
+            assert settings.get(name, 0.75) == float(text), f"{kind}: {winner}"
+        assert {name for axis in plan.SEARCHES[kind] for part in axis
+                for name in re.findall(r"(\w+)=", part)} == {name for name, _ in names}
+
+
 # ---------------------------------------------------------------- how it is made
 
 
-def test_the_headline_has_intervals_and_the_verdict(evidence):
+def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     text = report.headline(evidence)
-    assert "**+3.3 points** (95 % interval +2.0 to +4.6)" in text
-    assert "reported were +4.2" in text
-    assert "**holds**. What each changes on that baseline, in all combinations of 3 seeds" in text
-    assert text.endswith("uniformity +1.1 (+0.7 to +1.5).")  # 4.303 · 0.173 / √3 on either side
-    about = report.about(evidence)
-    for words in ("1,200 photographs of 64 pixels", "patches of 8", "3 seeds, abacus"):
-        assert words in about
+    assert "we measure +1.8 [+0.5, +3.1] points, 2 pairs: **inconclusive, claimed" in text
+    assert "the curriculum +1.1 [+0.7, +1.5] points, 3 pairs: **inconclusive**" in text
+    assert text.endswith("instead of the right detail: **not measured**.")
+    (tmp_path / "results.json").unlink()
+    assert "we measure **not measured**" in report.headline(Evidence(tmp_path))
 
 
-def test_without_all_combinations_the_headline_is_about_the_three_together(evidence):
-    evidence.records = [r for r in evidence.records if r["name"] in ("original", "improved")]
-    assert report.headline(evidence).endswith("**holds**.")
+def test_it_says_how_the_runs_were_made(evidence, tmp_path):
+    assert report.about(evidence) == (
+        "1,200 photographs of 96 pixels without labels (photographs), 50 with labels of 5 classes "
+        "and 80 to test; inputs of 64 pixels in patches of 8; 14 steps of 32 images, peak learning "
+        "rate 0.002; 3 seeds; abacus, fp32.")
+    assert "inputs of 224 pixels in patches of 16" in report.about(evidence, LETTER)
+    assert report.about_prices(evidence).startswith("abacus, fp32, model `specified`, batch 64, 5 ")
+    del evidence.records[SMALL][0]["data"]["fingerprint"]
+    assert "**Provisional**" in report.about(evidence)
+    nothing = evidence_of(tmp_path, [])
+    assert report.about(nothing) == "No run has been recorded yet."
+    assert report.methods_table(nothing) == "not measured"
+    assert "No time" in report.about_prices(nothing)
+    assert set(report.pictures(nothing)) == {"ledger"}
 
 
-def test_the_headline_tells_what_the_search_found(evidence):
-    assert report.winner(evidence) is None
-    name = "+".join(parts[-1] for parts in ADD_ON_AXES)
-    evidence.records += [run(name, seed, lp=52 + seed / 10) for seed in (0, 1, 2)]
-    assert report.winner(evidence) == name
-    assert report.headline(evidence).endswith(
-        "that changes it by **+2.1 points** (+1.9 to +2.3) at the original's compute.")
-    evidence.records = [r for r in evidence.records if r["name"] != name or r["seed"] == 0]
-    assert "search" not in report.headline(evidence)  # one seed has no interval
-
-
-def test_runs_to_the_letter_have_a_table_of_their_own(evidence, tmp_path):
-    assert evidence.to_the_letter == [] and report.letter_table(evidence) == "not measured yet"
-    records = evidence.records + [run(name, seed, "specified", lp=lp) for seed in (0, 1) for
-                                  name, lp in (("original", 56.0), ("improved", 57.5 + seed / 10))]
-    for r in records[-4:]:
-        r["settings"] |= {"img_size": None, "preset": "specified", "batch_size": 64}
-        r["data"] = {**r["data"], "unlabeled": 60000}
-        r["measures"]["epochs"] = [{"step": 15630}]
-    (tmp_path / "results.json").write_text(json.dumps(records))
-    found = Evidence(tmp_path)
-    assert found.records == evidence.records  # not mixed with the others
-    text = report.letter_table(found)
-    assert text.startswith("15,630 steps of 64, inputs of 224 pixels in patches of 16; 60,000 ")
-    assert re.search(r"paired +1\.6 ± 0\.6\n", text)
-    assert "steps: +1.6 (+0.9 to +2.2; 2 runs each): **does not hold**." in report.headline(found)
-    assert "sizes and steps" not in report.headline(evidence)
-    assert report.about_letter(found) in report.conditions(found)
+def test_the_methods_table_has_the_first_seeds_baselines(evidence):
+    text = report.methods_table(evidence)
+    assert "random init         41.0" in text and text.count("random init") == 1
+    assert re.search(r"paired +3\.3 ± 1\.3 ", text) and "abacus" not in text
+    assert re.search(r"paired +1\.8 ± 1\.3\n", report.methods_table(evidence, LETTER))
 
 
 def test_the_ledger_has_a_row_for_every_claim(evidence):
-    rows = report.ledger_table(evidence).splitlines()[2:]
-    assert len(rows) == len(claims.LEDGER)
-    for row, claim in zip(rows, claims.LEDGER, strict=True):
-        assert claim.text in row and row.count("|") == 5
-    assert "+3.3 [+2.0, +4.6] points | holds |" in rows[2]
+    found = claims.ledger(evidence)
+    rows = report.ledger_table(found).splitlines()[2:]
+    assert len(rows) == len(found)
+    for row, judgement in zip(rows, found, strict=True):
+        assert judgement.claim.text in row and row.count("|") == 7
+        assert row.endswith(f"| {judgement.verdict} |")
+    topics = [row.split("|")[1].strip() for row in rows]
+    assert topics[:6] == ["all three", "", "", "", "", "curriculum"]
 
 
-def test_without_records_it_says_so(tmp_path):
-    nothing = Evidence(tmp_path)
-    assert "not been measured" in report.headline(nothing)
-    assert "No experiment" in report.about(nothing)
-    assert report.methods_table(nothing) == "not measured yet"
-    assert set(report.pictures(nothing)) == {"ledger"}
+def test_contrasts_have_a_table_of_their_own_without_verdicts(evidence):
+    lines = report.contrasts_table(evidence).splitlines()[2:]
+    assert len(lines) == len(rule.CONTRASTS) + 7
+    assert lines[0].endswith("| 3 | +3.3 [+2.0, +4.6] | +0.0 [+0.0, +0.0] |")
+    assert "| not measured | not measured |" in lines[1]
+    assert "main effect: curriculum | 3 seeds, 8 runs each | +1.1 [+0.7, +1.5]" in lines[-7]
+    assert not any(v in line for line in lines for v in (rule.CONFIRMED, rule.REFUTED))
+
+
+def test_a_search_is_told_from_best_to_worst():
+    records = [record(name, 0, "recipe", lp_cv=lp) for name, lp in (("lr=1+b=2", 50), ("lr=3", 60))]
+    assert report.search_list(records).splitlines() == [
+        "LP@1, cross-validated (training images alone)", " 60.0 %  lr=3", " 50.0 %  lr=1, b=2"]
+    (one,) = [record("lr=1", 0, "fine-tuning", ft_held_out=70)]
+    assert "a fifth held out" in report.search_list([one])
 
 
 def test_a_page_gets_its_blocks_and_keeps_the_rest(evidence):
     page = "".join(f"before {name}\n<!-- {name} -->\nSTALE\n<!-- end of {name} -->\n"
-                   for name in report.blocks(evidence))
+                   for name in ("headline", "claims"))
     filled = report.filled(page, evidence)
-    assert "STALE" not in filled and filled.count("before") == len(report.blocks(evidence))
+    assert "STALE" not in filled and filled.count("before") == 2
     assert report.filled(filled, evidence) == filled
     with pytest.raises(ValueError, match=r"must have <!-- claims --> and .* once each"):
         report.filled(page.replace("<!-- claims -->", ""), evidence)
@@ -136,21 +181,32 @@ def test_every_picture_is_drawn(evidence, tmp_path):
     left, right = found["add_ons"].axes
     assert [t.get_text() for t in left.get_yticklabels()][-1] == "original"
     assert len(left.get_yticklabels()) == 8
-    assert [t.get_text() for t in right.texts] == ["+1.1"] * 3
-    words = {t.get_text() for axis in found["ledger"].axes for t in axis.texts}
-    assert {"holds", "does not hold", "cannot tell", "+3.3 [+2.0, +4.6] points"} <= words
+    values = dict(zip((t.get_text() for t in right.get_yticklabels()),
+                      (t.get_text() for t in right.texts), strict=True))
+    assert values["curriculum"] == "+1.1" and values["curriculum × laplacian"] == "+0.0"
+    gains, prices = found["ledger"].axes
+    first = max(gains.texts, key=lambda text: text.get_position()[1])  # the first row is on top
+    assert first.get_text() == "+1.8 [+0.5, +3.1] points\ninconclusive, claimed size excluded"
+    assert "not measured" in {t.get_text() for t in gains.texts}
+    claimed = [line.get_xdata()[0] for line in gains.lines if line.get_marker() == "D"]
+    assert claimed == [1.0] * len(rule.GAINS)
+    means = [line.get_xdata()[0] for line in gains.lines if line.get_marker() == "o"]
+    assert means[-1] == pytest.approx(1.8 / 4.2)  # in units of what was claimed
+    assert len(prices.texts) == len(rule.PRICES)
     path = report.save(found["ledger"], tmp_path / "ledger.png", Description="seen")
     with Image.open(path) as picture:
         assert picture.text == {"Description": "seen"} and min(picture.size) > 300
 
 
-def test_the_command_writes_page_and_pictures(tmp_path, monkeypatch, capsys):
-    page = tmp_path / "README.md"
-    page.write_text((ROOT / "README.md").read_text("utf-8").replace("does not hold", "?"))
+def test_the_command_writes_pages_and_pictures(tmp_path, monkeypatch, capsys):
+    for name in report.PAGES:
+        page = (ROOT / name).read_text("utf-8").replace("points, ", "STALE ")
+        (tmp_path / name).write_text(page)
     monkeypatch.setattr(report, "ROOT", tmp_path)
     monkeypatch.setattr(report, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr("sys.argv", ["report"])
     report.main()
-    assert page.read_text("utf-8") == (ROOT / "README.md").read_text("utf-8")
+    for name in report.PAGES:
+        assert (tmp_path / name).read_text("utf-8") == (ROOT / name).read_text("utf-8")
     told = re.findall(r"figures/evidence/(\w+)\.png", capsys.readouterr().out)
     assert told and {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(told)

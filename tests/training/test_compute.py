@@ -64,4 +64,10 @@ def test_equal_compute_shortens_a_dear_curriculum_and_lengthens_a_cheap_one():
 def test_it_counts_where_gradients_are_off():
     cfg = PretrainConfig(**SMALL)
     with torch.no_grad():
-        assert compute.multiply_adds.__wrapped__(cfg, 16) == compute.multiply_adds(cfg, 16)
+        assert compute._count.__wrapped__(cfg, 16) == compute._count(cfg, 16)
+
+
+@pytest.mark.parametrize("visible", [4, 16, 63, 64])
+def test_three_counts_give_all_others(visible):
+    cfg = PretrainConfig(**SMALL)
+    assert compute.multiply_adds(cfg, visible) == compute._count(cfg, visible)

@@ -7,7 +7,15 @@ import torch
 from scipy import stats
 
 from mae_lib.course.exercises import call, exercise, require, several
-from mae_lib.evidence.claims import FAILS, HOLDS, OPEN
+from mae_lib.evidence.registration import (
+    CONFIRMED,
+    HARMFUL,
+    INCONCLUSIVE,
+    REFUTED,
+    SMALLER,
+    SUPPORTED,
+    verdict_on_gain,
+)
 
 
 @exercise("Right: relative to what was there before, with its sign.")
@@ -33,29 +41,30 @@ def relative_change(answer: Callable) -> None:
                 f"From {before} to {after} is {right:+.2f} %, you found {found:+.2f}.")
 
 
-@exercise("Right: three verdicts, and no gain is called one that may be none.")
+@exercise("Right: six verdicts, and zero is never the boundary.")
 def judge(answer: Callable) -> None:
-    cases = (  # low, high, claimed, verdict, what to say if it is another
-        (2.0, 4.0, 2.5, HOLDS, "The interval reaches the claim, and all of it is a gain"),
-        (0.5, 1.5, 2.5, FAILS, "There is a gain, but all of the interval lies short of the claim"),
-        (-3.0, -1.0, 2.5, FAILS, "The effect is a loss for certain"),
-        (-1.0, 3.0, 2.5, OPEN, "The interval holds both the claimed gain and no effect"),
-        (3.0, 5.0, 2.5, HOLDS, "The gain is larger than claimed"),
-        (-0.2, 1.0, 2.5, FAILS, "Whether there is a gain or not, it is not as large as claimed"),
-        (0.1, 9.0, 2.5, HOLDS, "The interval is wide, but all of it is a gain and it reaches the "
-                               "claim"),
-        (0.2, 0.8, 0.5, HOLDS, "This claim is a smaller one, and the interval reaches it"),
-        (0.5, 2.5, 2.5, HOLDS, "The interval just reaches the claim"),
-        (0.0, 3.0, 2.5, OPEN, "No effect, 0, lies in the interval, at its end"),
+    cases = (  # low, high, claimed, worth, what decides
+        (3.5, 6.0, 4.0, 1.0, "the low end reaches the claim, up to what is not worth having"),
+        (3.0, 9.0, 4.0, 1.0, "the low end is exactly claimed − worth, and that is enough"),
+        (-1.5, 0.5, 4.0, 1.0, "the high end is below what is worth having"),
+        (0.2, 0.9, 4.0, 1.0, "there is a gain, but none worth having"),
+        (-3.0, -1.0, 4.0, 1.0, "the high end is −worth or below: this does harm"),
+        (-3.0, -0.5, 4.0, 1.0, "a loss, but not by as much as worth for certain"),
+        (1.2, 2.5, 4.0, 1.0, "a gain worth having, and the high end misses the claim"),
+        (1.0, 3.5, 4.0, 1.0, "a gain worth having, and the claimed size is still possible"),
+        (-0.5, 5.0, 4.0, 1.0, "no gain and the claimed gain are both possible"),
+        (0.5, 2.0, 4.0, 1.0, "the low end is below what is worth having"),
+        (0.4, 0.9, 0.6, 0.3, "another claim, with other sizes"),
     )
-    for low, high, claimed, right, why in cases:
-        found = call(answer, low, high, claimed)
-        require(isinstance(found, str), f"Return one of the words {HOLDS!r}, {FAILS!r} and "
-                                        f"{OPEN!r}, got {type(found).__name__}.")
-        require(found in (HOLDS, FAILS, OPEN), f"There is no verdict {found!r}; the three are "
-                                               f"{HOLDS!r}, {FAILS!r} and {OPEN!r}.")
-        require(found == right, f"A gain of at least {claimed} was claimed, and measured was "
-                                f"[{low:+.1f}, {high:+.1f}]. {why}: {right!r}, not {found!r}.")
+    words = (HARMFUL, REFUTED, CONFIRMED, SMALLER, SUPPORTED, INCONCLUSIVE)
+    for low, high, claimed, worth, why in cases:
+        right = verdict_on_gain(low, high, claimed, worth)
+        found = call(answer, low, high, claimed, worth)
+        require(isinstance(found, str) and found in words,
+                f"Return one of the six verdicts, written as in the table; got {found!r}.")
+        require(found == right, f"For the interval [{low:+.1f}, {high:+.1f}], a claim of {claimed} "
+                                f"and {worth} worth having, the verdict is {right!r}, not "
+                                f"{found!r}: {why}.")
 
 
 @exercise("Right: each effect uses all eight numbers, four with and four without.")
@@ -71,7 +80,7 @@ def main_effects(answer: Callable) -> None:
 
     alone = [float(lp[index] - lp[0, 0, 0]) for index in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
     last = [float(lp[1, 1, 1] - lp[index]) for index in ((0, 1, 1), (1, 0, 1), (1, 1, 0))]
-    require(not like(alone), "Those are the effects upon the original alone: one pair each. "
+    require(not like(alone), "Those are the effects on the original alone: one pair each. "
                              "Average over all four combinations of the other two.")
     require(not like(last), "Those are the effects of adding each one last: one pair each. Average "
                             "over all four combinations of the other two.")
@@ -117,5 +126,5 @@ def seeds_needed(answer: Callable) -> None:
         for other, explanation in mistakes:
             require(found != other, f"{explanation} (sd {sd}, effect {effect}: {right} seeds, not "
                                     f"{found}.)")
-        require(False, f"For a deviation of {sd} and an effect of {effect} it takes {right} seeds, "
-                       f"you found {found}.")
+        require(False, f"For a standard deviation of {sd} and an effect of {effect} it takes "
+                       f"{right} seeds, you found {found}.")

@@ -1,28 +1,30 @@
 """Notebook 10: a claim and its measurement, the rule of verdicts, what each add-on adds."""
 
 import functools
+import tempfile
+from pathlib import Path
 
 import ipywidgets
 from matplotlib.figure import Figure
 
+from mae_lib.compare import Comparison
 from mae_lib.config import ADD_ONS
 from mae_lib.course.widgets import Explorer, Frame
-from mae_lib.course.widgets.recorded_runs import pixels
+from mae_lib.course.widgets.recorded_runs import pixels, price_of_steps, settings_of
 from mae_lib.course.widgets.sheet import INK, Sheet
-from mae_lib.evidence.claims import LEDGER, REPORTED, Claim, Judgement
-from mae_lib.evidence.records import Evidence
-from mae_lib.evidence.report import VERDICTS, bound_of, judgements, ledger, span_of
-from mae_lib.plots import COLOURS, new_figure, styled
-from mae_lib.results import MEASURES
+from mae_lib.data.sources import load_data
+from mae_lib.evidence import claims, report
+from mae_lib.evidence.claims import NOT_MEASURED, REPORTED, Judgement
+from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
+from mae_lib.evidence.registration import Gain, Price, verdict_on_gain
+from mae_lib.plots import COLOURS, GREY, new_figure, styled
+from mae_lib.results import MEASURES, Results
 
-PALE = "#CCE6F6"
+CLAIMED, WORTH = 4.0, 1.0  # of the gain in the verdict explorer
 SHOW = ("the claim alone", "with the measurement")
-KINDS = {
-    "a gain of 2 or more": dict(low=2.0, better=1),
-    "a fall by 2 or more": dict(high=-2.0, better=-1),
-    "a cost of 2 at most": dict(high=2.0, better=0),
-}
 EFFECTS = {name: MEASURES[name] for name in ("lp", "ft", "knn", "psnr", "hf_error")}
+CONTROLS = ("original", "curriculum", "shuffled", "mean-ratio", "curriculum+equal-compute",
+            "original+epochs=12", "improved", "improved+equal-compute")
 
 
 @functools.cache
@@ -31,111 +33,122 @@ def evidence() -> Evidence:
     return Evidence()
 
 
+@functools.cache
+def judgements() -> list[Judgement]:
+    """The ledger's gains and prices, in its order."""
+    return [j for j in claims.ledger(evidence()) if isinstance(j.claim, Gain | Price)]
+
+
+def colour_of(verdict: str) -> str:
+    return next(colour for v, colour in report.VERDICTS.items() if verdict.startswith(v))
+
+
+def sentence(judgement: Judgement) -> str:
+    """A claim, its measurement and its verdict in words."""
+    claim = judgement.claim
+    if judgement.verdict == NOT_MEASURED:
+        return f"“{claim.topic} {claim.text}”: not measured."
+    return (f"“{claim.topic} {claim.text}”: measured {judgement.measured()} "
+            f"({judgement.over}). Verdict: {judgement.verdict}.")
+
+
 # ---------------------------------------------------------------- a claim and what was measured
 
 
-def draw_claim(sheet: Sheet, found: Judgement, top: int, shown: bool, ends: tuple[float, float],
-               name: str) -> None:
-    """The claimed region, and the effect with its interval if `shown`, on an axis below `top`."""
-    claim, (left, right) = found.claim, ends
+def draw_gain(sheet: Sheet, top: int, claimed: float, worth: float, ends: tuple[float, float],
+              name: str, interval=None, verdict: str = "") -> None:
+    """An axis with a diamond at the claim and a band that is not worth having; an interval."""
     floor = top + 90
-    place = sheet.axis(30, 730, floor, left, right, name)
-    bound = place(bound_of(claim))
-    edges = (bound, 730) if claim.better > 0 else (30, bound)
-    sheet.box(edges[0], top, edges[1], floor - 1, PALE)
-    if edges[1] - edges[0] > 60:
-        sheet.text(sum(edges) / 2, top + 12, "claimed", "mm", COLOURS[0], 12)
-    if left <= 0 <= right:
-        sheet.line([(place(0), top), (place(0), floor)], "black", 1.5)
-    if shown and found.effect:
-        value, low, high = found.effect
+    place = sheet.axis(30, 730, floor, *ends, name)
+    sheet.box(place(-worth), top, place(worth), floor - 1, "#EEEEEE")
+    sheet.line([(place(0), top), (place(0), floor)], "black", 1.5)
+    x, y = place(claimed), top + 22
+    sheet.area([(x, y - 8), (x + 8, y), (x, y + 8), (x - 8, y)], "black")
+    sheet.text(x, top + 2, "claimed", "mm", INK, 12)
+    if interval:
+        value, low, high = interval
         low, high = (value, value) if low != low else (low, high)
-        colour = VERDICTS[found.verdict]
-        sheet.line([(place(low), top + 50), (place(high), top + 50)], colour, 3)
+        colour = colour_of(verdict)
+        sheet.line([(place(low), top + 56), (place(high), top + 56)], colour, 3)
         for x in (place(low), place(high)):
-            sheet.line([(x, top + 42), (x, top + 58)], colour, 2)
-        sheet.dot(place(value), top + 50, 6, colour)
+            sheet.line([(x, top + 48), (x, top + 64)], colour, 2)
+        sheet.dot(place(value), top + 56, 6, colour)
 
 
 def render_claim(claim: int = 1, show: str = SHOW[0]) -> Frame:
-    """One claim of the ledger, counted from 1: what was claimed, its test, what came out."""
-    found = LEDGER[claim - 1].judge(evidence())
+    """One gain or price of the ledger, counted from 1: the claim, and what was measured."""
+    found = judgements()[claim - 1]
     shown = show == SHOW[1]
-    sheet = Sheet(760, 240)
-    sheet.text(30, 10, f"{found.claim.topic}: {found.claim.text}", "lt", size=14)
-    sheet.text(30, 36, f"test: {found.claim.test}", "lt", "#666666", 12)
-    unit = {"%": "change in %", "points": "change in points"}.get(found.claim.unit,
-                                                                 found.claim.unit or "number")
-    draw_claim(sheet, found, 70, shown, span_of(found), unit)
-    text = f"Claimed: {found.claim.topic} {found.claim.text}."
+    marks = [0.0, found.claim.claimed, found.claim.worth, -found.claim.worth,
+             *(v for v in found.interval or () if v == v)]
+    margin = 0.12 * (max(marks) - min(marks))
+    unit = "price, %" if isinstance(found.claim, Price) else f"gain, {found.claim.unit}"
+    sheet = Sheet(760, 220)
+    sheet.text(30, 12, f"{found.claim.topic} {found.claim.text}", "lt", size=14)
+    draw_gain(sheet, 60, found.claim.claimed, found.claim.worth,
+              (min(marks) - margin, max(marks) + margin), unit,
+              found.interval if shown else None, found.verdict)
     if shown:
-        text += f" Measured: {found.measured()}. Verdict: {found.verdict}."
-        sheet.text(730, 222, found.verdict, "rm", VERDICTS[found.verdict], 15)
-    return sheet.frame(text)
+        sheet.text(730, 200, found.verdict, "rm", colour_of(found.verdict), 15)
+    return sheet.frame(sentence(found) if shown else
+                       f"Claimed: {found.claim.topic} {found.claim.text}.")
 
 
 def claim_explorer() -> Explorer:
-    names = [(f"{i}. {c.topic}: {c.text[:48]}", i) for i, c in enumerate(LEDGER, 1)]
+    names = [(f"{i}. {j.claim.topic} {j.claim.text[:48]}", i)
+             for i, j in enumerate(judgements(), 1)]
     claim = ipywidgets.Dropdown(options=names, value=1, description="claim")
     show = ipywidgets.ToggleButtons(options=SHOW, description="show")
-    places = {c.text: i for i, c in enumerate(LEDGER, 1)}
-    stills = [{"claim": 1, "show": SHOW[0]}, {"claim": 1, "show": SHOW[1]}]
-    stills += [{"claim": places[text], "show": SHOW[1]} for text in (
-        "costs no compute", "spreads the features over more directions")]
+    stills = [{"claim": 1, "show": SHOW[0]}] + [{"claim": i, "show": SHOW[1]} for i in (1, 7, 10)]
     return Explorer(render_claim, stills, claim=claim, show=show)
 
 
 # ---------------------------------------------------------------- the rule
 
 
-def render_verdict(effect: float = 1.5, half: float = 1.0, kind: str = "a gain of 2 or more",
-                   ) -> Frame:
-    """An effect with its interval, a claim, and what the rule makes of both."""
-    bounds = KINDS[kind]
-    claim = Claim("", kind, "", "", 1, lambda _: (effect, effect - half, effect + half), **bounds)
-    found = claim.judge(evidence())
-    sheet = Sheet(760, 200)
-    sheet.text(30, 10, f"claimed: {kind}", "lt", size=14)
-    draw_claim(sheet, found, 40, True, (-6.0, 6.0), "effect")
-    sheet.text(730, 10, found.verdict, "rt", VERDICTS[found.verdict], 16)
-    return sheet.frame(f"Claimed {kind}; measured {effect:+.1f} [{effect - half:+.1f}, "
-                       f"{effect + half:+.1f}]: {found.verdict}.")
+def render_verdict(effect: float = 2.0, half: float = 1.5) -> Frame:
+    """An interval around a measured gain, and what the rule makes of it."""
+    low, high = effect - half, effect + half
+    verdict = verdict_on_gain(low, high, CLAIMED, WORTH)
+    sheet = Sheet(760, 190)
+    sheet.text(30, 12, f"claimed: a gain of {CLAIMED:g}; worth having: {WORTH:g} or more", "lt",
+               size=14)
+    draw_gain(sheet, 50, CLAIMED, WORTH, (-5.0, 9.0), "gain, points", (effect, low, high), verdict)
+    sheet.text(730, 12, verdict, "rt", colour_of(verdict), 16)
+    return sheet.frame(f"Measured {effect:+.1f} [{low:+.1f}, {high:+.1f}]: {verdict}.")
 
 
 def verdict_explorer() -> Explorer:
-    effect = ipywidgets.FloatSlider(1.5, min=-4, max=4, step=0.1, description="effect",
+    effect = ipywidgets.FloatSlider(2.0, min=-3, max=6, step=0.1, description="gain",
                                     readout_format=".1f")
-    half = ipywidgets.FloatSlider(1.0, min=0, max=3, step=0.1, description="± half the interval",
+    half = ipywidgets.FloatSlider(1.5, min=0, max=3, step=0.1, description="± half the interval",
                                   readout_format=".1f")
-    kind = ipywidgets.ToggleButtons(options=list(KINDS), description="claim")
-    stills = [{"effect": 1.5, "half": 1.0}, {"effect": 1.5, "half": 2.0},
-              {"effect": 1.5, "half": 0.2}, {"effect": 1.5, "half": 1.0, "kind": list(KINDS)[2]}]
-    return Explorer(render_verdict, stills, effect=effect, half=half, kind=kind)
+    stills = [{"effect": 2.0, "half": h} for h in (1.5, 0.8)]
+    stills += [{"effect": 4.0, "half": 0.8}, {"effect": 0.0, "half": 0.8}]
+    return Explorer(render_verdict, stills, effect=effect, half=half)
 
 
-# ---------------------------------------------------------------- what an add-on adds
+# ---------------------------------------------------------------- all combinations, controls
 
 
 @styled
 def render_add_on(add_on: str = "curriculum", measure: str = "lp") -> Frame:
     """Each pair of recorded runs that differ in one add-on alone: without it, with it."""
     title, digits = EFFECTS[measure]
-    by_seed = evidence().pairs(measure, "tuned", add_on)
-    pairs = [pair for found in by_seed.values() for pair in found]
+    pairs = [pair for names in ADD_ON_SETS if add_on not in names for pair in
+             evidence().pairs(measure, name_of(names | {add_on}), name_of(names))]
     figure, ((axis,),) = new_figure(1, 1, 7, 3.2)
     for without, with_it in pairs:
         colour = COLOURS[2] if with_it > without else COLOURS[1]
         axis.plot([0, 1], [without, with_it], "o-", color=colour, alpha=0.7)
     axis.set_xticks([0, 1], [f"without {add_on}", f"with {add_on}"])
     axis.set(xlim=(-0.4, 1.4), ylabel=title)
-    effect = evidence().main_effect(measure, "tuned", add_on)
+    effect = evidence().factorial(measure).get(frozenset({add_on}))
     if not effect:
         axis.set(yticks=[])
-        axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=INK)
+        axis.text(0.5, 0.5, NOT_MEASURED, transform=axis.transAxes, ha="center", color=INK)
         return Frame(pixels(figure), f"{title} with and without {add_on}: not measured.")
-    value, low, high = effect
-    text = f"{title}: {add_on} adds {value:+.{digits}f}"
-    text += f" [{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else ""
+    text = f"{title}: main effect of {add_on} {report.text_of(effect, digits)}"
     axis.set_title(text)
     rises = sum(b > a for a, b in pairs)
     return Frame(pixels(figure), f"{text}. It rises in {rises} of {len(pairs)} pairs.")
@@ -148,6 +161,32 @@ def add_on_explorer() -> Explorer:
     stills = [{"add_on": name, "measure": "lp"} for name in ADD_ONS]
     stills.append({"add_on": "uniformity", "measure": "knn"})
     return Explorer(render_add_on, stills, add_on=add_on, measure=measure)
+
+
+@styled
+def controls() -> tuple[Figure, str]:
+    """The probe of the original, the curriculum and its controls, by what they compute."""
+    rows = [(name, runs) for name in CONTROLS if (runs := evidence().runs(name))]
+    if not rows:
+        return new_figure(1, 1, 9, 1)[0], "No run has been recorded yet."
+
+    def computed(run: dict) -> float:
+        return price_of_steps(settings_of(run), run["measures"]["epochs"][0]["step"]).sum()
+
+    base = computed(rows[0][1][0])
+    figure, ((axis,),) = new_figure(1, 1, 9, 3.4)
+    labels = []
+    for y, (name, runs) in enumerate(reversed(rows)):
+        found = [r["measures"]["lp"]["value"] for r in runs]
+        extra = 100 * (computed(runs[0]) / base - 1)
+        axis.plot(found, [y] * len(found), "o", color=COLOURS[int(extra > 1)], alpha=0.6)
+        axis.plot(sum(found) / len(found), y, "|", color="black", markersize=16)
+        labels.append(f"{name} ({extra:+.0f} % compute)")
+    axis.set_yticks(range(len(rows)), labels)
+    axis.set(xlabel="LP@1 %")
+    return figure, ("Linear-probe accuracy of the original, the curriculum and its controls, a dot "
+                    "for each seed and a line at the mean. Runs that compute more than the "
+                    "original are orange, the others blue.")
 
 
 # ---------------------------------------------------------------- pictures
@@ -164,19 +203,41 @@ def reported_losses() -> tuple[Figure, str]:
     right.set(title="mask ratio at the end of the epoch, as reported", xlabel="epoch")
     left.legend()
     return figure, ("Two reported loss curves that fall and cross several times, the improved one "
-                    "mostly lower; beside them the mask ratio, constant for the original, rising "
+                    "mostly lower; next to them the mask ratio, constant for the original, rising "
                     "over five epochs for the improved.")
 
 
-def counted(found: list[Judgement]) -> str:
-    """How many verdicts of each kind, as text."""
-    verdicts = [judgement.verdict for judgement in found]
-    return ", ".join(f"{verdicts.count(v)} × {v}" for v in VERDICTS)
+@styled
+def seeds_curve(half: dict[str, list[float]], worth: float) -> tuple[Figure, str]:
+    """Half the interval against the number of seeds, for several standard deviations."""
+    figure, ((axis,),) = new_figure(1, 1, 8, 2.8)
+    for i, (label, values) in enumerate(half.items()):
+        axis.plot(range(2, 2 + len(values)), values, "o-", color=(*COLOURS, GREY)[i], label=label)
+    axis.axhline(worth, color="black", linewidth=0.8)
+    axis.set(yscale="log", xlabel="seeds", ylabel="half the interval, points")
+    axis.legend()
+    return figure, ("Half the interval against the number of seeds: it falls steeply at first, and "
+                    "a line marks the smallest gain worth having.")
 
 
 def title() -> tuple[Figure, str]:
     """The notebook's first picture, and what it shows."""
-    found = judgements(evidence())
-    return ledger(found), (f"The ledger: a row for each of {len(found)} claims, with what was "
-                           "claimed shaded on a small scale, the measured effect as a dot with "
-                           f"its interval, and a verdict. {counted(found)}.")
+    found = claims.ledger(evidence())
+    return report.ledger_figure(found), (
+        "The ledger: each claimed gain on an axis in units of the claim, and each price in per "
+        "cent, with the measured value, its 95 % interval and the verdict.")
+
+
+def own_evidence(session) -> Evidence:
+    """Two short pairs of runs of the learner's own, on generated scenes, as evidence."""
+    folder = Path(tempfile.mkdtemp())
+    counts = session.choose(smoke=(96, 60, 60), quick=(4000, 2000, 2000), full=(40000, 5000, 5000))
+    settings = {"preset": "tiny", "epochs": session.choose(smoke=2, quick=10, full=50),
+                "warmup_epochs": 1, "lr": 2e-3, "precision": "fp32"}
+    runs = Comparison(load_data("scenes", counts=counts, progress=False), settings, None, folder,
+                      Results(folder / "results.json"), session.device, recipe="tuned",
+                      progress=session.level != "smoke")
+    for seed in (1, 2):
+        for name in ("original", "improved"):
+            runs.variant(name, seed)
+    return Evidence(folder)

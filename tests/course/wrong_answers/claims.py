@@ -5,12 +5,25 @@ def change(value):
     return f"def relative_change(before, after):\n    return {value}"
 
 
+RULE = (
+    "if high <= -worth: return 'harmful'",
+    "if high < worth: return 'refuted'",
+    "if low >= claimed - worth: return 'confirmed'",
+    "if low >= worth and high < claimed - worth: return 'smaller than claimed'",
+    "if low >= worth: return 'supported, size open'",
+    "return 'inconclusive'",
+)
+
+
 def judge(*lines):
-    return "def judge(low, high, claimed):\n" + "\n".join(f"    {line}" for line in lines)
+    return "def judge(low, high, claimed, worth):\n" + "\n".join(f"    {x}" for x in lines)
 
 
-RULE = ("if high < claimed: return 'does not hold'", "if low > 0: return 'holds'",
-        "return 'cannot tell'")
+def but(old, new):
+    """The rule with one thing changed."""
+    changed = tuple(line.replace(old, new) for line in RULE)
+    assert changed != RULE
+    return judge(*changed)
 
 
 def effects(*values):
@@ -40,27 +53,21 @@ WRONG = {
         (change("200 * (after - before) / (after + before)"), "the mean of both"),
     ],
     "judge": [
-        (judge("return 'holds' if low > claimed else 'does not hold'"),
-         "The interval reaches the claim"),
-        (judge("return 'holds' if high >= claimed else 'does not hold'"),
-         "both the claimed gain and no effect"),
-        (judge("if low > 0: return 'holds'", "if high < 0: return 'does not hold'",
-               "return 'cannot tell'"), "all of the interval lies short of the claim"),
-        (judge("if low > 0 and high >= claimed: return 'holds'",
-               "if high < 0: return 'does not hold'", "return 'cannot tell'"),
-         "all of the interval lies short of the claim"),
-        (judge("if low > 0 and high >= claimed: return 'holds'",
-               "if low > 0 or high < 0: return 'does not hold'", "return 'cannot tell'"),
-         "Whether there is a gain or not"),
-        (judge("claimed = 2.5", *RULE), "This claim is a smaller one"),
-        (judge(RULE[0].replace("<", "<="), *RULE[1:]), "just reaches the claim"),
-        (judge(RULE[0], RULE[1].replace(">", ">="), RULE[2]), "lies in the interval, at its end"),
-        (judge("return 'true'"), "There is no verdict 'true'"),
-        (judge("return low > 0"), "Return one of the words"),
+        (judge("return 'confirmed' if low > claimed else 'refuted'"), "the low end reaches"),
+        (but("if low >= claimed - worth", "if low > claimed - worth"), "exactly claimed"),
+        (but("if high < worth", "if high < 0"), "below what is worth having"),
+        (but("if high <= -worth", "if high < 0"), "a loss, but not"),
+        (but("if high <= -worth", "if high < -worth"), "this does harm"),
+        (but("if low >= worth and high < claimed - worth",
+             "if low > 0 and high < claimed"), "claimed size is still possible"),
+        (judge(*RULE[:3], *RULE[4:]), "the high end misses the claim"),
+        (judge("claimed, worth = 4, 1", *RULE), "another claim"),
+        (judge("return 'true'"), "Return one of the six verdicts"),
+        (judge("return low > 0"), "Return one of the six verdicts"),
     ],
     "main_effects": [
         (effects("lp[1, 0, 0] - lp[0, 0, 0]", "lp[0, 1, 0] - lp[0, 0, 0]",
-                 "lp[0, 0, 1] - lp[0, 0, 0]"), "upon the original alone"),
+                 "lp[0, 0, 1] - lp[0, 0, 0]"), "on the original alone"),
         (effects("lp[1, 1, 1] - lp[0, 1, 1]", "lp[1, 1, 1] - lp[1, 0, 1]",
                  "lp[1, 1, 1] - lp[1, 1, 0]"), "adding each one last"),
         (effects(*(f"-({side})" for side in SIDES)), "The signs are the wrong way round"),
