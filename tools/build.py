@@ -11,6 +11,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "notebooks"
 LAST = ROOT / "build/pairs"  # what both files of a pair said when this last wrote them
 os.environ.update(JUPYTER_PREFER_ENV_PATH="1", MAE_LIB_LEVEL="smoke", CUDA_VISIBLE_DEVICES="",
-                  PYTHONHASHSEED="0")
+                  PYTHONHASHSEED="0", MAE_LIB_MY_MAE=tempfile.mkdtemp())  # nothing solved
 
 import jupytext  # noqa: E402
 import nbformat  # noqa: E402

@@ -1,5 +1,8 @@
-"""What only the notebooks use: a session, pictures, exercises and widgets."""
+"""What only the notebooks use: a session, the learner's parts, pictures, exercises and widgets."""
 
+from mae_lib.course.assemble import assemble
+from mae_lib.course.progress import status
+from mae_lib.course.seam import recheck, reset, use
 from mae_lib.course.session import (
     LEVELS,
     PHOTOGRAPHS,
@@ -7,9 +10,10 @@ from mae_lib.course.session import (
     Session,
     photograph,
     photographs,
+    shipped_weights,
     show,
     start,
 )
 
-__all__ = ["LEVELS", "PHOTOGRAPHS", "Picture", "Session", "photograph", "photographs", "show",
-           "start"]
+__all__ = ["LEVELS", "PHOTOGRAPHS", "Picture", "Session", "assemble", "photograph", "photographs",
+           "recheck", "reset", "shipped_weights", "show", "start", "status", "use"]

@@ -1,6 +1,5 @@
 """What every notebook starts with: the machine, the run level, photographs, pictures with words."""
 
-import base64
 import contextlib
 import io
 import os
@@ -17,7 +16,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mae_lib import plots
+from mae_lib.course.pictures import bundle
+from mae_lib.course.reference import from_official
 from mae_lib.runtime import hardware
+from mae_lib.training.checkpoints import load_shipped
 
 LEVELS = {
     "smoke": "a minute a notebook on any computer",
@@ -61,17 +63,32 @@ def start(level: str | None = None) -> Session:
     torch.set_printoptions(precision=3, sci_mode=False, linewidth=88)
     matplotlib.rcParams.update(plots.STYLE)
     if get_ipython():
-        get_ipython().set_custom_exc((NameError,), _explain_missing_name)
+        get_ipython().set_custom_exc((NameError, KeyboardInterrupt), _explain)
     print(f"Ready on {device.type}, run level {level}: {LEVELS[level]}.")
     return Session(device, level)
 
 
-def _explain_missing_name(shell, kind, error, trace, tb_offset=None) -> None:
-    """Show a NameError as usual, and what it most often means in a notebook."""
+def _explain(shell, kind, error, trace, tb_offset=None) -> None:
+    """Say how to go on from a stopped cell; show a NameError and what it most often means."""
+    if kind is KeyboardInterrupt:
+        print("Stopped. Run this cell again when you like: a run with checkpoints goes on from its "
+              "last one, everything else starts over.")
+        return
     if kind is NameError:  # and not one about a variable inside a function
         error.args = (f"{error}: if a cell above makes it, that cell has not run since the kernel "
                       f"started; in the menu Run or Runtime, run all cells above this one.",)
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+
+def shipped_weights(name: str = "original") -> tuple[dict, dict[str, Tensor]]:
+    """Sizes and weights that come with the package, under the names of the learner's `MAE`.
+
+    `MAE(**sizes).load_state_dict(weights)` takes them. Raises ValueError for another name than
+    "original" or "improved".
+    """
+    model, _ = load_shipped(name)
+    sizes = {k: v for k, v in model.config.items() if k not in ("mlp_ratio", "class_token")}
+    return sizes, from_official(model.state_dict())
 
 
 def photograph(name: str, size: int = 224) -> Tensor:
@@ -108,8 +125,8 @@ class Picture:
         return f"[picture: {self.alt}]"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        data = {"text/plain": repr(self), "image/png": base64.b64encode(self.png).decode()}
-        return data, {"image/png": {"alt": self.alt}}
+        data, alt = bundle(self.png, self.alt)
+        return {"text/plain": repr(self), **data}, alt
 
 
 def show(figure: Figure, alt: str) -> None:

@@ -99,7 +99,8 @@ def test_every_explorer_is_shown_and_moves_under_colabs_packages(older):
     shown = [output.data for output in outputs if output.output_type == "display_data"]
     assert len(shown) == text.count("moves") > 10
     for data in shown:
-        assert data[VIEW]["model_id"] and data["image/png"] and "[explorer" in data["text/plain"]
+        assert data[VIEW]["model_id"] and "[explorer" in data["text/plain"]
+        assert any(kind.startswith("image/") for kind in data)
 
 
 AFTER_A_RESTART = """

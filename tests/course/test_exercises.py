@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from mae_lib.course import exercises
+from mae_lib.course.parts import GIVEN, PARTS, stand_in
 
 FOLDER = Path(__file__).parent / "wrong_answers"
 WRONG = {
@@ -23,10 +24,15 @@ WRONG = {
 CASES = [(*key, *pair) for key, pairs in WRONG.items() for pair in pairs]
 
 
+SOLVED = dict(GIVEN)  # wrong answers may use the parts before their own
+for part in PARTS:
+    exec(stand_in(part)[1], SOLVED)
+
+
 @pytest.mark.parametrize("notebook, name, answer, words", CASES)
 def test_a_wrong_answer_is_explained(notebook, name, answer, words, capsys):
     check = getattr(importlib.import_module(f"mae_lib.course.exercises.{notebook}"), name)
-    scope = {"torch": torch}
+    scope = {**GIVEN, **SOLVED}
     exec(answer, scope)
     check(scope[name])
     said = capsys.readouterr().out
@@ -35,9 +41,45 @@ def test_a_wrong_answer_is_explained(notebook, name, answer, words, capsys):
 
 
 def test_explanations_differ():
-    """Three wrong answers with one and the same explanation would not have been understood."""
+    """Wrong answers with one and the same explanation would not have been understood."""
     for key, pairs in WRONG.items():
-        assert len({words for _, words in pairs}) >= 3, key
+        assert len({words for _, words in pairs}) >= 4, key
+
+
+def test_every_part_has_wrong_answers():
+    named = {name for _, name in WRONG}
+    # These two have the same check as an exercise of another name.
+    assert set(PARTS) - named == {"knn_predict", "schedule_learning_rate"}
+
+
+def with_nan(found):
+    if isinstance(found, tuple | list):
+        return type(found)(map(with_nan, found))
+    if isinstance(found, torch.Tensor) and found.is_floating_point():
+        return torch.full_like(found, float("nan"))
+    return float("nan") if isinstance(found, float) else found
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_makes_no_sense_is_told_as_a_mistake(name, capsys):
+    """Not as an error in the learner's code, which it is not, and never as right."""
+    right = SOLVED[name]
+    silly = [5, 2.0, "x", (1, 2, 3), [torch.zeros(3)] * 3, torch.zeros(3), torch.zeros(()), {},
+             torch.zeros(3, dtype=torch.long), (torch.zeros(2), torch.zeros(2)), torch.nn.Mish()]
+    answers = [lambda *args, _=found, **named: _ for found in silly]
+    if name not in ("parameter_groups", "snapshot", "knn_predict"):  # where there are no floats
+        answers.append(lambda *args, **named: with_nan(right(*args, **named)))
+    if isinstance(right, type):
+        def nan_too(self, *args, **named):
+            return with_nan(right.forward(self, *args, **named))
+
+        answers = [type("Answer", (right,), {"forward": forward})
+                   for forward in (*answers[: len(silly)], nan_too)]
+    for answer in answers:
+        PARTS[name].check(answer)
+        said = capsys.readouterr().out
+        assert said.startswith("✗ ") and said.count("\n") == 1, said
+        assert "stopped with" not in said, said
 
 
 # ---------------------------------------------------------------- the frame

@@ -5,7 +5,9 @@ import functools
 import http.server
 import io
 import pickle
+import sys
 import threading
+import types
 from pathlib import Path
 
 import ipywidgets
@@ -245,6 +247,25 @@ def test_names_are_safe_to_show(name, shown):
 @pytest.fixture(scope="module")
 def explorer():
     return reconstructions.explorer()
+
+
+def test_the_label_says_what_the_button_cannot_carry(tmp_path, monkeypatch):
+    """In Colab files of 1 MB and more never arrive; those in Files or Drive are opened by name."""
+    assert "above 10 MB" in reconstructions.explorer().status.value
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(uploads, "COLAB", tmp_path / "content")
+    monkeypatch.setattr(uploads, "DRIVE", tmp_path / "content/drive/MyDrive")
+    there = reconstructions.explorer()
+    for words in ("from 1 MB", "Files", "Drive", "type its name"):
+        assert words in there.status.value
+    uploads.DRIVE.mkdir(parents=True)
+    (uploads.COLAB / "mine.png").write_bytes(saved(halves()))
+    (uploads.DRIVE / "old.png").write_bytes(saved(halves()))
+    for name in ("mine.png", "old.png"):
+        there.source.value = name
+        assert there.status.value == f"✓ Opened {name}."
+    monkeypatch.delitem(sys.modules, "google.colab")
+    assert there.open("mine.png").startswith("✗ There is no file mine.png")
 
 
 @pytest.mark.parametrize("version", [7, 8])
@@ -518,6 +539,7 @@ def test_any_explorer_can_be_played():
     player = frames.Player(explorer, "level", range(10))
     data, metadata = player._repr_mimebundle_()
     assert "level 9, True" in data["text/plain"] and "level 4, True" in data["text/html"]
-    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size[0] > 600
-    assert len(metadata["image/png"]["alt"]) > 30
+    (kind,) = metadata
+    assert Image.open(io.BytesIO(base64.b64decode(data[kind]))).size[0] > 600
+    assert len(metadata[kind]["alt"]) > 30
     assert explorer.values["level"] == 3  # the explorer itself has not moved

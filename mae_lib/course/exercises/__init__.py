@@ -1,15 +1,20 @@
 """Checks behind the notebooks' exercises: they say what is wrong, not only that something is.
 
 Each notebook has its checks in a module of its own. A check never raises, so that a notebook with
-unsolved exercises runs to its end.
+unsolved exercises runs to its end. What passes the check of a part (see `seam`) is kept.
 """
 
 import functools
+import linecache
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from mae_lib.course import seam
+from mae_lib.course.parts import PARTS
 
 
 class Mistake(Exception):
@@ -23,25 +28,37 @@ class NotAttempted(Exception):
 def exercise(praise: str) -> Callable:
     """Turn test(answer, …), which raises Mistake, into a check that prints one line.
 
-    `praise` says what a right answer has shown.
+    `praise` says what a right answer has shown. If the test has the name of a part, a right answer
+    is kept, and a second line says so.
     """
 
     def decorate(test: Callable) -> Callable[..., None]:
+        name = test.__name__
+
         @functools.wraps(test)
         def check(*answers) -> None:
             try:
                 for answer in answers:
                     given(answer)
+                if name in PARTS and seam.is_packages(answers[0]):
+                    print(f"○ This is the package's {name}, not yours: run the cell with yours "
+                          "first, then this one.")
+                    return
                 test(*answers)
             except NotAttempted:
                 print("✗ Your function returns nothing: is a return missing, perhaps in one branch?"
                       if any(map(_has_a_body, answers)) else "○ Not attempted yet.")
             except Mistake as mistake:
                 print(f"✗ {mistake}")
+            except KeyboardInterrupt as stop:
+                print(f"✗ Stopped{_where(stop)}. If this loop never ends, look at what should end "
+                      "it; then run your cell again, and this one.")
             except Exception as error:
                 print(f"✗ Your code stopped with {type(error).__name__}{_where(error)}: {error}")
             else:
                 print(f"✓ {praise}")
+                if name in PARTS:
+                    print(seam.keep(name, *answers, test))
 
         return check
 
@@ -49,8 +66,8 @@ def exercise(praise: str) -> Callable:
 
 
 def _has_a_body(function) -> bool:
-    """Whether it is a function that does more than an empty one does."""
-    code = getattr(function, "__code__", None)
+    """Whether it is a function, or the module of one, that does more than an empty one does."""
+    code = getattr(getattr(function, "forward", function), "__code__", None)
     return bool(code) and code.co_code[::2] != (lambda: None).__code__.co_code[::2]
 
 
@@ -73,6 +90,34 @@ def require(condition: bool, explanation: str) -> None:
         raise Mistake(explanation)
 
 
+def build(answer: type, *sizes) -> torch.nn.Module:
+    """The module of a learner's class for these sizes. Raises NotAttempted for an empty one."""
+    require(isinstance(answer, type) and issubclass(answer, torch.nn.Module),
+            "This should be a class that inherits from nn.Module: pass the class itself, not an "
+            "instance of it.")
+    module = answer(*sizes)
+    if not module.state_dict():
+        raise NotAttempted
+    return module
+
+
+def give_weights(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load weights into a learner's module. Raises Mistake that names the first misfit."""
+    theirs = module.state_dict()
+    missing = [name for name in weights if name not in theirs]
+    other = [name for name in theirs if name not in weights]
+    hint = f" (yours has {', '.join(other[:3])})" if other else ""
+    require(not missing, f"The shipped weights hold {''.join(missing[:1])}, for which your class "
+                         f"has no place{hint}. The names are those of your attributes.")
+    require(not other, f"Your class has {''.join(other[:1])}, which is not among the shipped "
+                       "weights: leave it out.")
+    for name, value in weights.items():
+        require(theirs[name].shape == value.shape,
+                f"{name} should have shape {tuple(value.shape)}, yours has "
+                f"{tuple(theirs[name].shape)}.")
+    module.load_state_dict(weights)
+
+
 def several(found, count: int, explanation: str) -> tuple:
     """The `count` things that an answer returned, in a tuple, a list or a tensor, or Mistake."""
     try:
@@ -83,6 +128,14 @@ def several(found, count: int, explanation: str) -> tuple:
     return found
 
 
+def number(found, name: str = "The result") -> float:
+    """What an answer returned, as a float. Raises Mistake for what is not a single number."""
+    try:
+        return float(found)
+    except (TypeError, ValueError, RuntimeError):
+        raise Mistake(f"{name} should be one number, got {type(found).__name__}.") from None
+
+
 def require_tensor(x, shape: tuple[int, ...], name: str = "The result") -> None:
     """Raise Mistake unless x is a tensor of this shape."""
     require(isinstance(x, Tensor), f"{name} should be a tensor, got {type(x).__name__}.")
@@ -90,12 +143,42 @@ def require_tensor(x, shape: tuple[int, ...], name: str = "The result") -> None:
             f"{name} should have shape {tuple(shape)}, got {tuple(x.shape)}.")
 
 
+def require_right(found: Tensor, right: Tensor, mistakes: dict[str, Tensor], otherwise: str,
+                  tolerance: float = 1e-4) -> None:
+    """Raise Mistake unless `found` is right, with the words of the mistake that gives it."""
+    if close(found, right, tolerance):
+        return
+    for explanation, wrong in mistakes.items():
+        require(not close(found, wrong, tolerance), explanation)
+    raise Mistake(otherwise)
+
+
+def require_gradient(found: Tensor, right: Tensor, *inputs: Tensor) -> None:
+    """Raise Mistake unless `found` passes the gradients back to the inputs that `right` does."""
+    require(found.requires_grad,
+            "The values are right, but no gradient comes back through them, so that nothing can "
+            "learn: is there a detach(), an item() or a no_grad() on the way?")
+    weights = torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
+    found, right = (torch.autograd.grad((x * weights).sum(), inputs, allow_unused=True)
+                    for x in (found, right))
+    require(all(a is not None and close(a, b, 1e-3) for a, b in zip(found, right, strict=True)),
+            "The values are right, but their gradient is not: does every step go through "
+            "differentiable operations, without detach()?")
+
+
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), tolerance, tolerance)
 
 
-def _where(error: Exception) -> str:
-    """The line of the notebook's cell in which it happened."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.lineno for f in frames if f.filename.startswith("<") or "ipykernel" in f.filename]
-    return f" in line {lines[-1]}" if lines else ""
+def _where(error: BaseException) -> str:
+    """The line of the learner's code in which it happened, as " in line 3, `while True:`"."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_learners(f.filename)]
+    if not frames:
+        return ""
+    line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
+    return f" in line {frames[-1].lineno}" + (f", `{line}`" if line else "")
+
+
+def _is_learners(file: str) -> bool:
+    """Whether a file is a notebook's cell or one of the kept parts."""
+    return file.startswith("<") or "ipykernel" in file or seam.folder().name in Path(file).parts

@@ -1,12 +1,19 @@
-"""Notebook 03: one head, the order inside a block, mask tokens in their places, the price."""
+"""Notebook 03: one head, the order inside a block, mask tokens in their places, the price.
+
+The parts of the model, which the learner keeps, are in `model_parts`.
+"""
 
 from collections.abc import Callable
 
 import torch
 
 from mae_lib.course.exercises import call, close, exercise, require, require_tensor
+from mae_lib.course.exercises.model_parts import MAE, Attention, Block, Decoder, Encoder
 from mae_lib.masking import take_patches
-from mae_lib.model import Block
+from mae_lib.model import Block as PackageBlock
+
+__all__ = ["MAE", "Attention", "Block", "Decoder", "Encoder", "block_multiply_adds", "fill_in",
+           "pre_norm_block", "single_head"]
 
 
 @exercise("Right: two matrix products and a softmax, for any number of images and tokens.")
@@ -47,7 +54,7 @@ def single_head(answer: Callable) -> None:
 @exercise("Right: normalise, work, add; twice. The way straight through stays untouched.")
 def pre_norm_block(answer: Callable) -> None:
     torch.manual_seed(0)
-    block = Block(8, 2)
+    block = PackageBlock(8, 2)
     for norm in (block.norm1, block.norm2):
         torch.nn.init.normal_(norm.weight, 1, 0.5)
         torch.nn.init.normal_(norm.bias)

@@ -3,10 +3,19 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mae_lib import losses, metrics
-from mae_lib.course.exercises import call, close, exercise, require, require_tensor
+from mae_lib.course.exercises import (
+    call,
+    close,
+    exercise,
+    require,
+    require_gradient,
+    require_right,
+    require_tensor,
+)
 
 
 def _low_pass(image: Tensor, keep: Tensor) -> Tensor:
@@ -161,3 +170,64 @@ def composite(answer: Callable) -> None:
             "Hidden pixels hold the sum of both: the target must be multiplied by 1 - mask.")
     require(close(found, metrics.composite(pred, target, mask)),
             "Each pixel should be either the target's or the prediction's, as the mask says.")
+
+
+@exercise("Right: edges count, only where they were hidden, and no visible prediction leaks in.")
+def laplacian_loss_masked(answer: Callable) -> None:
+    torch.manual_seed(0)
+    for b, channels, h, w in ((2, 3, 8, 8), (3, 1, 6, 10)):
+        pred = torch.rand(b, channels, h, w, requires_grad=True)
+        target = torch.rand(b, channels, h, w)
+        mask = torch.zeros(b, 1, h, w)
+        mask[:, :, :4, 2:6] = 1
+        mask[0, :, 4:6] = 1
+        right = losses.laplacian_loss_masked(pred, target, mask)
+        found = call(answer, pred, target, mask)
+        require_tensor(found, (), "The loss")
+        _explain_laplacian_loss(found, right, pred, target, mask)
+        require_gradient(found, right, pred)
+    nothing = call(answer, pred.detach(), target, 0 * mask)
+    require(bool(nothing.isfinite()) and float(nothing) == 0,
+            "With nothing hidden the loss should be 0, not 0/0: clamp the count, .clamp(min=1).")
+
+
+def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
+    channels = pred.shape[1]
+    inner = mask[..., 1:-1, 1:-1]
+    count = channels * inner.sum()
+
+    def filtered(x: Tensor, padded: bool = False) -> Tensor:
+        return losses.laplacian(F.pad(x, (1, 1, 1, 1)) if padded else x)
+
+    difference = (pred - target) * mask  # of the composite and the target
+    error = filtered(difference)
+    padded = filtered(difference, True)
+    raw = filtered(pred - target)
+    per_image = ((error.abs() * inner).sum((1, 2, 3)) / (channels * inner.sum((1, 2, 3))))
+    require_right(found, right, {
+        "The filter reads the raw prediction, also where patches are visible and nothing trained "
+        "it. Filter the composite: the target where visible, the prediction where hidden.":
+            (raw.abs() * inner).sum() / count,
+        "All pixels count, visible ones too: multiply |error| by the mask before the sum, and "
+        "divide by the number of hidden values.": error.abs().mean(),
+        "The sum runs over hidden pixels, but you divide by all pixels.":
+            (error.abs() * inner).mean(),
+        "You divide by the number of hidden pixels; each has as many values as there are "
+        "channels.": (error.abs() * inner).sum() / inner.sum(),
+        "These are squared errors: L1 takes absolute values.":
+            (error.square() * inner).sum() / count,
+        "Errors of opposite sign cancel: take absolute values before the sum.":
+            (error * inner).sum() / count,
+        "There is no Laplacian in it: this is the error of the pixels themselves.":
+            (difference[..., 1:-1, 1:-1].abs() * inner).sum() / count,
+        "The mask is inverted: 1 means hidden.":
+            (filtered((pred - target) * (1 - mask)).abs() * (1 - inner)).sum()
+            / (channels * (1 - inner).sum()),
+        "The border is padded with zeros, which makes edges where there are none: leave out the "
+        "outermost pixels (no padding, and mask_img[..., 1:-1, 1:-1]).":
+            (padded.abs() * mask).sum() / (channels * mask.sum()),
+        "You average within each image, then over images: take one mean over all hidden values.":
+            per_image.mean(),
+        "This is the sum: divide it by the number of hidden values.": (error.abs() * inner).sum(),
+    }, f"Expected {right.item():.4f}, got {found.item():.4f}: |Laplacian of the composite − "
+       "Laplacian of the target|, averaged over hidden values.")

@@ -1,4 +1,7 @@
-"""Notebook 08: kNN votes, standardised features, two intervals, learning rates by layer."""
+"""Notebook 08: kNN votes, standardised features, two intervals, learning rates by layer.
+
+Other parts of evaluation, which the learner keeps, are in `probe_parts`.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,8 +12,11 @@ from scipy import stats
 from torch import Tensor
 
 from mae_lib.course.exercises import call, close, exercise, require, require_tensor, several
+from mae_lib.course.exercises.probe_parts import extract_features, fine_tune, fit_probe
 from mae_lib.results import Accuracy, paired_difference
 
+__all__ = ["extract_features", "fine_tune", "fit_probe", "knn", "knn_predict", "layer_scales",
+           "paired_interval", "standardise", "wilson"]
 Z = stats.norm.ppf(0.975)
 
 
@@ -22,7 +28,16 @@ def _votes(similarity: Tensor, labels: Tensor, k: int, weigh: Callable, largest=
 
 
 @exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
+def knn_predict(answer: Callable) -> None:
+    _explain_knn(answer)
+
+
+@exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
 def knn(answer: Callable) -> None:
+    _explain_knn(answer)
+
+
+def _explain_knn(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
     centres = 1.2 * torch.randn(6, 8, generator=generator)
     labels = torch.arange(240) % 6
@@ -123,6 +138,16 @@ def _wilson(p: float, n: int, z: float = Z) -> tuple[float, float]:
             z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
 
 
+def _one_sided(centre: float, half: float, p: float, n: int) -> list[tuple[float, float]]:
+    """Intervals in percent that lack one end, or have 5 % on either side."""
+    narrow, thin = _wilson(p, n, float(stats.norm.ppf(0.95)))
+    return [(100 * (centre - half), 100.0), (0.0, 100 * (centre + half)),
+            (100 * (centre - half), 100 * centre), (100 * centre, 100 * (centre + half)),
+            (100 * (centre - half), 100 * p), (100 * p, 100 * (centre + half)),
+            (100 * (narrow - thin), 100.0), (0.0, 100 * (narrow + thin)),
+            (100 * (narrow - thin), 100 * (narrow + thin))]
+
+
 @exercise("Right: the interval stays inside 0 to 100 %, and is not empty even at 0 %.")
 def wilson(answer: Callable) -> None:
     for right, n in ((41, 100), (0, 10), (10, 10), (3328, 8000)):
@@ -154,6 +179,9 @@ def _explain_wilson(low: float, high: float, right: int, n: int) -> None:
          "Under the root z²/(4n²) is missing: without it the interval is empty at 0 %."),
         ((100 * (thin[0] - thin[1]), 100 * (thin[0] + thin[1])),
          "With z = 1 the interval would cover 68 %; for 95 % take z = 1.96."),
+        *((ends, "Only one end is right: an interval of 95 % leaves 2.5 % on each side, so both "
+                 "ends are z = 1.96 away from the centre.")
+          for ends in _one_sided(centre, half, p, n)),
         ((100 * (centre - half / 2), 100 * (centre + half / 2)),
          "The interval is half as wide as it should be."),
     ]
@@ -207,7 +235,11 @@ def paired_interval(answer: Callable) -> None:
         for other, explanation in mistakes:
             require(abs(half - other) > 0.01, explanation)
         require(False, f"The interval should be ± {right_half:.2f} points, yours is ± {half:.2f}.")
-    require(abs(low + half - right) < 0.01, "The interval should lie around the difference.")
+    require(abs(low + half) > 0.01, "The width is right, but the interval lies around 0: it should "
+                                    "lie around the difference.")
+    require(abs(low + half - right) < 0.01,
+            f"The width is right, but the middle of the interval is {low + half:.2f}: it should "
+            f"be the difference, {right:.2f}.")
 
 
 @exercise("Right: the head learns at the full rate, and every layer below more slowly.")

@@ -1,11 +1,20 @@
-"""Notebook 01: counting tokens, putting patches back together, sine-cosine positions."""
+"""Notebook 01: counting tokens, patches and back, sine-cosine positions in one and two axes."""
 
 from collections.abc import Callable
 
 import torch
 
 from mae_lib import patches
-from mae_lib.course.exercises import call, close, exercise, require, require_tensor, several
+from mae_lib.course.exercises import (
+    call,
+    close,
+    exercise,
+    require,
+    require_gradient,
+    require_right,
+    require_tensor,
+    several,
+)
 
 
 @exercise("Right: halving the side of a patch gives four times the tokens, each a quarter as long.")
@@ -23,6 +32,33 @@ def token_count(answer: Callable) -> None:
                 f"{values} counts the pixels of a patch; each pixel has three values.")
         require(values == 3 * patch**2, f"A patch of {patch}×{patch} pixels holds {3 * patch**2} "
                                         f"values, not {values}.")
+
+
+@exercise("Right: patches row by row, and the values of each by row, column and channel.")
+def patchify(answer: Callable) -> None:
+    torch.manual_seed(0)
+    for channels, rows, cols, size in ((3, 2, 2, 2), (3, 2, 3, 4), (1, 3, 2, 2)):
+        images = torch.rand(2, channels, rows * size, cols * size, requires_grad=True)
+        right = patches.patchify(images, size)
+        found = call(answer, images, size)
+        require_tensor(found, right.shape, f"patchify of images {tuple(images.shape)} with "
+                                           f"patch_size {size}")
+        x = images.reshape(2, channels, rows, size, cols, size)  # (B, C, rows, p, cols, p)
+        require_right(found, right, {
+            "A single reshape keeps the order in memory, so that a patch holds a stripe of the "
+            "image. Split the axes, permute, and only then join.": images.reshape(right.shape),
+            "Each patch lists its values channel by channel. The order here is (row, column, "
+            "channel): the channel is the last axis after permute.":
+                x.permute(0, 2, 4, 1, 3, 5).reshape(right.shape),
+            "The patches run down the columns of the grid. They should run along its rows, from "
+            "left to right.": x.permute(0, 4, 2, 3, 5, 1).reshape(right.shape),
+            "Each patch is transposed: inside a patch the row comes before the column.":
+                x.permute(0, 2, 4, 5, 3, 1).reshape(right.shape),
+            "The axes are joined in the wrong order: those of the grid first, those inside a patch "
+            "behind them.": x.permute(0, 3, 5, 2, 4, 1).reshape(right.shape),
+        }, "The shape is right, but the values are not where they belong: after permute, the axes "
+           "should be (B, rows, cols, p, p, C).")
+        require_gradient(found, right, images)
 
 
 @exercise("Right: every pixel is back in its place, for images of any shape.")
@@ -46,6 +82,17 @@ def unpatchify(answer: Callable) -> None:
         require(rows != cols or not close(found, x.reshape(images.shape)),
                 "Patches are transposed: the order should be patch row, pixel row, patch column, "
                 "pixel column.")
+        x = tokens.reshape(2, cols, rows, size, size, 3).permute(0, 5, 2, 3, 1, 4)
+        require(not close(found, x.reshape(images.shape)),
+                "Patches are filled in column by column: they run along the rows, so split the "
+                "second axis into (rows, cols).")
+        x = tokens.reshape(2, cols, rows, size, size, 3).permute(0, 5, 1, 3, 2, 4)
+        require(not close(found, x.reshape(images.shape)),
+                "rows and cols are swapped: split the second axis into (rows, cols), in this "
+                "order.")
+        x = tokens.reshape(2, rows, cols, size, size, 3).permute(0, 5, 1, 4, 2, 3)
+        require(not close(found, x.reshape(images.shape)),
+                "Each patch is transposed: inside a patch the row comes before the column.")
         require(False, "The shape is right, but pixels are not where they came from: after "
                        "permute, the axes should be (B, 3, rows, p, cols, p).")
 
@@ -72,3 +119,42 @@ def sincos(answer: Callable) -> None:
             "The frequencies grow instead of falling: the exponent of 10000 is negative.")
     require(close(found, expected), "The frequencies differ from 10000^(−i / (dim/2)) for "
                                     "i = 0 … dim/2 − 1.")
+
+
+@exercise("Right: each place of the grid has a code of its own, and neighbours have similar ones.")
+def sincos_positions(answer: Callable) -> None:
+    for dim, rows, cols in ((24, 2, 5), (16, 3, 3)):
+        right = patches.sincos_position_embedding(dim, (rows, cols))
+        found = call(answer, dim, rows, cols)
+        require_tensor(found, right.shape, f"sincos_positions({dim}, {rows}, {cols})")
+        y = torch.arange(rows).repeat_interleave(cols)
+        x = torch.arange(cols).repeat(rows)
+
+        def code(*places: torch.Tensor, cut: float = dim / 4, sign: int = -1,
+                 weave: bool = False, flip: bool = False, dim: int = dim) -> torch.Tensor:
+            n = dim // (2 * len(places))
+            frequency = 10000.0 ** (sign * torch.arange(n, dtype=torch.float64) / cut)
+            found = []
+            for place in places:
+                angle = place[:, None] * frequency
+                waves = [angle.cos(), angle.sin()] if flip else [angle.sin(), angle.cos()]
+                found.append(torch.stack(waves, 2).flatten(1) if weave else torch.cat(waves, 1))
+            return torch.cat(found, dim=1)
+
+        require_right(found.detach(), right, {
+            "The row comes first here. As in the official code, the first half encodes the column "
+            "(x), the second the row (y).": code(y, x),
+            "This is the code of a place in the sequence, which knows nothing of rows: the patch "
+            "below would be as far away as one at the end of the row. Encode column and row each "
+            "in one half.": code(torch.arange(rows * cols), cut=dim / 2),
+            "The places run down the columns. They should run along the rows, as patches do.":
+                code(torch.arange(cols).repeat_interleave(rows), torch.arange(rows).repeat(cols)),
+            "Sines and cosines are swapped: sines come first.": code(x, y, flip=True),
+            "Sines and cosines alternate, as in the first Transformer; MAE puts all sines of a "
+            "half first, then its cosines.": code(x, y, weave=True),
+            "The frequencies grow instead of falling: the exponent of 10000 is negative.":
+                code(x, y, sign=1),
+            "The frequencies fall too slowly: each half has dim/4 of them, so the exponent is "
+            "−i / (dim/4).": code(x, y, cut=dim / 2),
+        }, "The frequencies of each half should be 10000^(−i / (dim/4)) for i = 0 … dim/4 − 1, "
+           "first their sines, then their cosines.", 1e-3)

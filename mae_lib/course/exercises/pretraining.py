@@ -1,4 +1,7 @@
-"""Notebook 07: the learning rate, what decays, a state to resume from, a process's share."""
+"""Notebook 07: the learning rate, what decays, a state to resume from, a process's share.
+
+Other parts of training, which the learner keeps, are in `training_parts`.
+"""
 
 import math
 from collections.abc import Callable
@@ -7,17 +10,43 @@ import torch
 from torch import nn
 
 from mae_lib.config import PretrainConfig
-from mae_lib.course.exercises import call, close, exercise, given, require, require_tensor
+from mae_lib.course.exercises import (
+    call,
+    close,
+    exercise,
+    given,
+    number,
+    require,
+    require_tensor,
+)
+from mae_lib.course.exercises.training_parts import (
+    parameter_groups,
+    total_loss,
+    train,
+    train_step,
+)
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.training import optim
+
+__all__ = ["decays", "learning_rate", "parameter_groups", "schedule_learning_rate",
+           "share_of_batch", "snapshot", "total_loss", "train", "train_step"]
+
+
+@exercise("Right: up in a line, down half a cosine, a little at every step.")
+def schedule_learning_rate(answer: Callable) -> None:
+    _explain_learning_rate(answer)
 
 
 @exercise("Right: up in a line, down half a cosine, a little at every step.")
 def learning_rate(answer: Callable) -> None:
+    _explain_learning_rate(answer)
+
+
+def _explain_learning_rate(answer: Callable) -> None:
     cfg = PretrainConfig(lr=0.4, warmup_epochs=3, epochs=9)
     iters = 10
     steps = [(epoch, step) for epoch in range(cfg.epochs) for step in range(iters)]
-    found = torch.tensor([float(call(answer, *at, iters, cfg)) for at in steps])
+    found = torch.tensor([number(call(answer, *at, iters, cfg)) for at in steps])
     time = torch.arange(len(steps)) / iters  # in epochs
 
     def rate(time, warmup=3.0, span=6.0, start=3.0):

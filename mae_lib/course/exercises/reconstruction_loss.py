@@ -5,9 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mae_lib.course.exercises import call, close, exercise, require, require_tensor
+from mae_lib import losses
+from mae_lib.course.exercises import (
+    call,
+    close,
+    exercise,
+    require,
+    require_gradient,
+    require_right,
+    require_tensor,
+)
 from mae_lib.losses import patch_statistics
 from mae_lib.metrics import masked_psnr
+from mae_lib.patches import patchify
 
 
 @exercise("Right: only hidden patches count, whatever stands on the visible ones.")
@@ -48,6 +58,71 @@ def masked_mse(answer: Callable) -> None:
     spoilt = pred + 100 * (1 - mask)[:, :, None]
     require(close(call(answer, spoilt, target, mask), right),
             "The loss changes when the prediction on visible patches does.")
+
+
+@exercise("Right: the hidden patches of a whole batch, in pixels or in units of their own.")
+def mae_loss(answer: Callable) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for size, rows, cols in ((2, 4, 2), (3, 2, 5)):
+        images = 2 * torch.rand(3, 3, rows * size, cols * size, generator=generator) + 0.5
+        target = patchify(images, size)
+        pred = torch.randn(target.shape, generator=generator).requires_grad_()
+        noise = torch.rand(target.shape[:2], generator=generator)
+        mask = (noise > torch.tensor([[0.2], [0.5], [0.4]])).float()
+        mask[:, 0], mask[:, 1] = 1, 0
+        for norm_pix in (False, True):
+            right = losses.mae_loss(pred, images, mask, size, norm_pix)
+            named = {"norm_pix": True} if norm_pix else {}  # which is False by default
+            found = call(answer, pred, images, mask, size, **named)
+            require_tensor(found, (), f"The loss with norm_pix={norm_pix}")
+            _explain_mae_loss(found, right, pred, target, mask, norm_pix)
+            require_gradient(found, right, pred)
+
+
+def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
+    mean, std = patch_statistics(target)
+    biased = (target.var(dim=-1, unbiased=False, keepdim=True) + 1e-6).sqrt()
+    whole = (target - target.mean()) / target.std()
+    normal = (target - mean) / std if norm_pix else target
+    square = (pred - normal).square()  # (B, L, V)
+    error, hidden = square.mean(dim=-1), mask.sum()
+
+    def loss(target: Tensor) -> Tensor:
+        return ((pred - target).square().mean(dim=-1) * mask).sum() / hidden
+
+    per_image = (error * mask).sum(1) / mask.sum(1)
+    which = f"With norm_pix={norm_pix}: "
+    require_right(found, right, {
+        which + "this is the mean over all patches, visible ones too: multiply each patch's error "
+        "by the mask.": error.mean(),
+        which + "the mask is inverted: 1 means hidden, and your loss counts the visible patches.":
+            (error * (1 - mask)).sum() / (1 - mask).sum(),
+        which + "visible errors are 0 but still count: divide by the number of hidden patches, "
+        "mask.sum().": (error * mask).mean(),
+        which + "this is a sum over hidden patches: divide by their number.":
+            (error * mask).sum(),
+        which + "the values of a patch are summed: take their mean.":
+            (square.sum(dim=-1) * mask).sum() / hidden,
+        which + "these are absolute errors: square them.":
+            ((pred - normal).abs().mean(dim=-1) * mask).sum() / hidden,
+        which + "you average within each image first. Take one mean over all hidden patches of "
+        "the batch.": per_image.mean(),
+        which + ("the target is not normalised: subtract each patch's mean and divide by its "
+                 "standard deviation." if norm_pix else
+                 "the target is normalised, which only norm_pix=True asks for."):
+            loss(target if norm_pix else (target - mean) / std),
+        which + "only the mean is subtracted; divide by the standard deviation too.":
+            loss(target - mean) if norm_pix else torch.tensor(torch.nan),
+        which + "the variance divides by the number of values; the official code's divides by one "
+        "less (unbiased, the default of torch.var).":
+            loss((target - mean) / biased) if norm_pix else torch.tensor(torch.nan),
+        which + "mean and standard deviation are those of the whole batch; each patch has its own.":
+            loss(whole) if norm_pix else torch.tensor(torch.nan),
+        which + "the prediction is normalised as well; only the target should be.":
+            (((pred - pred.mean(-1, keepdim=True)) / pred.std(-1, keepdim=True) - normal).square()
+             .mean(dim=-1) * mask).sum() / hidden,
+    }, f"{which}expected {right.item():.4f}, got {found.item():.4f}: the mean squared error of "
+       "each patch, then the mean over hidden patches.", 1e-5)
 
 
 def _near_flat() -> Tensor:

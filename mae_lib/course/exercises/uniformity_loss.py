@@ -6,8 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mae_lib import metrics
-from mae_lib.course.exercises import call, close, exercise, require, require_tensor
+from mae_lib import losses, metrics
+from mae_lib.course.exercises import (
+    call,
+    close,
+    exercise,
+    require,
+    require_gradient,
+    require_tensor,
+)
 
 
 @exercise("Right: every row has length 1, and a row of zeros does no harm.")
@@ -66,6 +73,22 @@ def squared_distances(answer: Callable) -> None:
             "negative: clamp them at 0.")
 
 
+@exercise("Right: the loss of a batch, safe for features of any size.")
+def uniformity_loss(answer: Callable) -> None:
+    torch.manual_seed(0)
+    for b, n, d in ((6, 3, 4), (4, 5, 8)):
+        tokens = (torch.randn(b, n, d) * torch.rand(b, 1, 1).add(0.5) + 0.3).requires_grad_()
+        found = call(answer, tokens)
+        require_tensor(found, (), "The loss")
+        explain_uniformity(found.item(), tokens.detach(), 2.0)
+        require_gradient(found, losses.uniformity_loss(tokens), tokens)
+    zeros = tokens.detach().clone()
+    zeros[0] = 0
+    require(abs(float(call(answer, zeros)) - float(losses.uniformity_loss(zeros))) < 1e-3,
+            "An image whose features are all 0 should stay 0: divide by the length, or by eps "
+            "where that is larger (F.normalize does).")
+
+
 def pair_terms(tokens: Tensor, t: float) -> tuple[Tensor, Tensor]:
     """Squared distances of all pairs of images (B, B), and which are of an image with itself."""
     z = torch.nn.functional.normalize(tokens.double().mean(dim=1), dim=1)
@@ -82,6 +105,9 @@ def uniformity(answer: Callable) -> None:
         require(found.numel() == 1, f"Return one number for the whole batch, "
                                     f"got a tensor of shape {tuple(found.shape)}.")
         explain_uniformity(float(found), tokens, t)
+        learning = tokens.clone().requires_grad_()
+        right = losses.uniformity_loss(learning, t=t)
+        require_gradient(call(answer, learning, t), right, learning)
     far = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])[:, None]  # (4, 1, 2)
     found = float(call(answer, far, 200.0))
     require(math.isfinite(found),
@@ -103,6 +129,9 @@ def explain_uniformity(found: float, tokens: Tensor, t: float) -> None:
         ((-t * square).exp().mean().log(),
          "You count the pairs i = i: an image is at distance 0 from itself, so these terms are 1 "
          "whatever the features are. Leave out the diagonal."),
+        ((-t * square).exp().sum().log() - math.log(len(tokens) * (len(tokens) - 1)),
+         "You count the pairs i = i in the sum, though not in their number: leave out the "
+         "diagonal."),
         (terms.sum().log() - 2 * math.log(len(tokens)),
          "The diagonal is left out of the sum but not of the count: a batch of B has B(B − 1) "
          "pairs, not B²."),

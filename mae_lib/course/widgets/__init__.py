@@ -4,7 +4,6 @@ Each notebook has its own in a module of its own. An explorer shows three things
 live widget; a PNG with a few stills, for pages without a kernel; and a sentence, which tests read.
 """
 
-import base64
 import io
 import struct
 import zlib
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mae_lib import plots
+from mae_lib.course.pictures import bundle
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -127,9 +127,8 @@ class Explorer:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        still = base64.b64encode(self.still()).decode()
-        data = {"text/plain": repr(self), "image/png": still, VIEW: view}
-        return data, {"image/png": {"alt": f"Stills of an explorer. {self.frame.text}"}}
+        data, alt = bundle(self.still(), f"Stills of an explorer. {self.frame.text}")
+        return {"text/plain": repr(self), **data, VIEW: view}, alt
 
 
 def make_room(control: ipywidgets.Widget) -> None:

@@ -12,6 +12,7 @@ import json
 import numpy as np
 from PIL import Image, features
 
+from mae_lib.course.pictures import bundle
 from mae_lib.course.widgets import Explorer, quietly
 from mae_lib.course.widgets.panels import GAP, STRIP, named
 
@@ -157,6 +158,5 @@ class Player:
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         some = np.linspace(0, len(self.values) - 1, min(6, len(self.values))).round().astype(int)
         still = self.explorer.still([{self.control: self.values[i]} for i in some])
-        data = {"text/plain": repr(self), "text/html": self.html(),
-                "image/png": base64.b64encode(still).decode()}
-        return data, {"image/png": {"alt": f"Stills of an animation. {repr(self)[1:-1]}"}}
+        data, alt = bundle(still, f"Stills of an animation. {repr(self)[1:-1]}")
+        return {"text/plain": repr(self), "text/html": self.html(), **data}, alt

@@ -22,7 +22,7 @@ from mae_lib.course.widgets.masks import (
     mask_noise,
 )
 from mae_lib.course.widgets.panels import GAP, STRIP, bars, heat, in_rows, named
-from mae_lib.course.widgets.uploads import decode_upload, uploaded
+from mae_lib.course.widgets.uploads import decode_upload, upload_limit, uploaded
 from mae_lib.data.augment import denormalise
 from mae_lib.losses import laplacian, patch_statistics, predicted_images
 from mae_lib.metrics import composite, masked_hf_error, masked_psnr, trivial_reconstructions
@@ -179,8 +179,7 @@ class ReconstructionExplorer(AheadExplorer):
         self.source = ipywidgets.Text(placeholder="a path, such as runs/mine/model.safetensors",
                                       description="or open", continuous_update=False,
                                       layout=ipywidgets.Layout(width="420px"))
-        # What is larger, Jupyter's connection drops without telling the kernel.
-        self.status = ipywidgets.HTML("above 10 MB: give the path")
+        self.status = ipywidgets.HTML(upload_limit())
         self.upload.observe(self._uploaded, names="value")
         self.source.observe(self._typed, names="value")
         show = self.controls

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mae_lib import course
-from mae_lib.course.widgets.uploads import decode_upload, safe_name
+from mae_lib.course.widgets.uploads import decode_upload, places, safe_name
 from mae_lib.data.augment import normalise
 from mae_lib.data.cache import check_disk, default_cache, download
 from mae_lib.model import MaskedAutoencoder
@@ -97,12 +97,9 @@ def add_weights(source: str | Path, progress: bool = True, **how) -> str:
 
 
 def find(source: str | Path) -> Path:
-    """The file, looked for here and, as notebooks run in a folder of their own, one level up.
-
-    Raises FileNotFoundError.
-    """
+    """The file, looked for in `places()`. Raises FileNotFoundError."""
     path = Path(source).expanduser()
-    for found in (path, Path("..") / path):
+    for found in (folder / path for folder in places()):
         if found.is_file():
             return found
     raise FileNotFoundError(f"There is no file {source}: give its path from the project's folder, "

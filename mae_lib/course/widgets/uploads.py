@@ -2,7 +2,9 @@
 
 import io
 import re
+import sys
 import warnings
+from pathlib import Path
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -11,6 +13,8 @@ from torch import Tensor
 from mae_lib.data.pictures import centre_square, formats
 
 MAX_PIXELS = 50_000_000  # to decode: 150 MB in RGB
+COLAB = Path("/content")  # where Colab's Files pane puts what is uploaded there
+DRIVE = COLAB / "drive" / "MyDrive"
 
 
 def decode_upload(content: bytes, size: int) -> Tensor:
@@ -40,6 +44,28 @@ def decode_upload(content: bytes, size: int) -> Tensor:
                          "again, or choose another one.") from None
     raise ValueError(f"The picture has {pixels / 1e6:,.0f} million pixels or more, and "
                      f"{MAX_PIXELS / 1e6:.0f} million are decoded at the most: make it smaller.")
+
+
+def upload_limit() -> str:
+    """What to do with a file that is too large for the upload button.
+
+    Such a file is lost between the browser and the kernel, which never hears of it. Colab's
+    connection loses files of 1 MB and more (jupyter-widgets/ipywidgets#3452), Jupyter's those of
+    more than 10 MB, unless it was started by `make lab`.
+    """
+    if "google.colab" in sys.modules:
+        return ("from 1 MB: upload it to Colab's Files (the folder icon on the left) or to your "
+                "Drive, and type its name")
+    return "above 10 MB: type the file's path"
+
+
+def places() -> list[Path]:
+    """The folders in which a file that the learner names is looked for, in this order.
+
+    Notebooks run in a folder of their own, so that the project's folder is one level up.
+    """
+    colab = [COLAB, DRIVE] if "google.colab" in sys.modules else []
+    return [Path(), Path(".."), *colab]
 
 
 def uploaded(value) -> list[tuple[str, bytes]]:

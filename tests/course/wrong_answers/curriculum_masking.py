@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 02, and what the check must say."""
 
+from slips import slip
+
 RANDOM_MASK = """
 def random_mask(noise, num_visible):
     ids_shuffle = noise.argsort(dim=1)
@@ -47,8 +49,73 @@ WRONG = {
         (RANDOM_MASK.format("ids_keep = ids_keep.sort(dim=1).values"), "sorted by place"),
         (RANDOM_MASK.format("mask = mask[:1].expand(len(noise), -1)"), "one and the same mask"),
         (RANDOM_MASK.format("return ids_keep, mask"), "Return three tensors"),
+        (RANDOM_MASK.format("ids_restore = ids_restore.flip(1)"), "runs backwards"),
+        (RANDOM_MASK.format("ids_restore = torch.arange(196).expand(3, -1)"),
+         "for each patch, its place in the shuffled order"),
+        (RANDOM_MASK.format("ids_restore = ids_restore.roll(1, dims=0)"),
+         "for each patch, its place in the shuffled order"),
         (RANDOM_MASK.replace("noise.argsort(dim=1)", "noise.argsort(dim=1, descending=True)")
          .format(""), "You keep the patches with the largest noise"),
+    ],
+    "random_masking": [
+        (slip("random_masking", ("ids_restore >= visible", "ids_restore < visible")),
+         "here 1 means hidden"),
+        (slip("random_masking", ("(ids_restore >= visible)", "(ids_shuffle >= visible)")),
+         "You compare ids_shuffle"),
+        (slip("random_masking", ("(ids_restore >= visible)",
+                                 "(torch.arange(length).expand(b, -1) >= visible)")),
+         "The mask is in shuffled order"),
+        (slip("random_masking", ("noise.argsort(dim=1)", "noise.argsort(dim=1, descending=True)")),
+         "the patches with the largest noise"),
+        (slip("random_masking", ("ids_shuffle.argsort(dim=1)", "ids_shuffle"),
+              ("(ids_restore >= visible)", "(ids_shuffle.argsort(1) >= visible)")),
+         "Its inverse is the argsort of it"),
+        (slip("random_masking", ("visible).float(), ids_restore",
+                                 "visible).float(), ids_restore.flip(1)")),
+         "for each patch, its place"),
+        (slip("random_masking", ("visible).float(), ids_restore",
+                                 "visible).float(), ids_restore[:1].expand(b, -1)")),
+         "the same for every image"),
+        (slip("random_masking", ("ids_shuffle[:, :visible, None]",
+                                 "ids_shuffle[:, :visible].sort(dim=1).values[:, :, None]")),
+         "sorted by place"),
+        (slip("random_masking", ("ids_shuffle[:, :visible, None]", "ids_restore[:, :visible, None]")
+              ), "You picked with ids_restore"),
+        (slip("random_masking", ("x_vis = x.gather", "x_vis = x[:, :visible] if True else x.gather")
+              ), "simply the first patches"),
+        (slip("random_masking", ("x_vis = x.gather", "x_vis = x.detach().gather")), "no gradient"),
+        (slip("random_masking", ("int(length * (1 - mask_ratio))", "int(length * mask_ratio)")),
+         "patches of the first image visible"),
+        (slip("random_masking", ("torch.rand(b, length, device=x.device)",
+                                 "torch.rand(1, length).expand(b, -1)")), "get one mask"),
+        (slip("random_masking", ("torch.rand(b, length, device=x.device)",
+                                 "torch.linspace(0, 1, length).expand(b, -1)")),
+         "two calls give the same mask"),
+    ],
+    "schedule_mask_ratio": [
+        (slip("schedule_mask_ratio", ("epoch + step / iters", "epoch")),
+         "With 'linear': the ratio changes only from one epoch"),
+        (slip("schedule_mask_ratio", ("min((epoch + step / iters) / cfg.mask_ratio_warmup_epochs, "
+                                      "1.0)", "(epoch + step / iters) / "
+                                      "cfg.mask_ratio_warmup_epochs")),
+         "With 'linear': the ramp does not stop"),
+        (slip("schedule_mask_ratio", ('cfg.mask_ratio_sched == "cosine"', "False")),
+         "With 'cosine': the ramp is a straight line"),
+        (slip("schedule_mask_ratio", ('cfg.mask_ratio_sched == "cosine"', "True")),
+         "With 'linear': the ramp is no straight line"),
+        (slip("schedule_mask_ratio", ("cfg.mask_ratio_start + (cfg", "cfg.mask_ratio + (cfg"),
+              ("(cfg.mask_ratio - cfg.mask_ratio_start)", "(cfg.mask_ratio_start - "
+               "cfg.mask_ratio)")), "falls from the end to the start"),
+        (slip("schedule_mask_ratio", ("math.pi * progress)) / 2", "math.pi * progress))")),
+         "starts at twice the way"),
+        (slip("schedule_mask_ratio", ("/ cfg.mask_ratio_warmup_epochs, 1", "/ 8, 1")),
+         "the ramp lasts the whole run"),
+        (slip("schedule_mask_ratio", ('cfg.mask_ratio_sched == "const" or ', "")),
+         "With 'const': the ramp is a straight line"),
+        (slip("schedule_mask_ratio", (" or cfg.mask_ratio_warmup_epochs <= 0", "")),
+         "Your code stopped with ZeroDivisionError"),
+        ("def schedule_mask_ratio(epoch, step, iters, cfg): return cfg.mask_ratio",
+         "With 'linear': the ratio does not change"),
     ],
     "unshuffle": [
         (UNSHUFFLE.format("ids = ids_restore.argsort(dim=1)"), "You shuffled once more"),

@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 05, and what the check must say."""
 
+from slips import slip
+
 
 def low_pass(keep, result="torch.fft.ifft2(torch.fft.fft2(image) * keep).real"):
     return ("def low_pass(image, cutoff):\n"
@@ -12,6 +14,28 @@ def low_pass(keep, result="torch.fft.ifft2(torch.fft.fft2(image) * keep).real"):
 DISC = "f[:, None]**2 + f**2 <= cutoff**2"
 
 WRONG = {
+    "laplacian_loss_masked": [
+        (slip("laplacian_loss_masked", ("torch.where(mask_img > 0, pred_img, tgt_img)",
+                                        "pred_img")), "The filter reads the raw prediction"),
+        (slip("laplacian_loss_masked", ("(error * inner).sum() / (channels * inner.sum()"
+                                        ".clamp(min=1))", "error.mean()")), "All pixels count"),
+        (slip("laplacian_loss_masked", ("(error * inner).sum() / (channels * inner.sum()"
+                                        ".clamp(min=1))", "(error * inner).mean()")),
+         "you divide by all pixels"),
+        (slip("laplacian_loss_masked", ("channels * inner", "inner")), "as many values as there"),
+        (slip("laplacian_loss_masked", (".abs()", ".square()")), "L1 takes absolute values"),
+        (slip("laplacian_loss_masked", (".abs()", "")), "opposite sign cancel"),
+        (slip("laplacian_loss_masked", ("[[0, 1, 0], [1, -4, 1], [0, 1, 0]]",
+                                        "[[0, 0, 0], [0, 1, 0], [0, 0, 0]]")), "no Laplacian"),
+        (slip("laplacian_loss_masked", ("(mask_img > 0, pred_img", "(mask_img < 1, pred_img"),
+              ("mask_img[:, :, 1:-1", "(1 - mask_img)[:, :, 1:-1")), "The mask is inverted"),
+        (slip("laplacian_loss_masked", ("groups=channels", "groups=channels, padding=1"),
+              ("mask_img[:, :, 1:-1, 1:-1]", "mask_img")), "padded with zeros"),
+        (slip("laplacian_loss_masked", (".clamp(min=1)", "")), "should be 0, not 0/0"),
+        (slip("laplacian_loss_masked", ("-4", "-8")), "averaged over hidden values"),
+        (slip("laplacian_loss_masked", ("composite - tgt", "composite.detach() - tgt")),
+         "no gradient"),
+    ],
     "low_pass": [
         (low_pass("(f[:, None] / n)**2 + (f / n)**2 <= cutoff**2"), "Nothing was removed"),
         (low_pass("f[:, None]**2 + f**2 > cutoff**2"), "what a low-pass removes"),

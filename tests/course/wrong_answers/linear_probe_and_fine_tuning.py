@@ -72,7 +72,12 @@ WRONG = {
         (wilson("h = z / s * (p * (1 - p) / n) ** 0.5; return 100 * (c - h), 100 * (c + h)"),
          "Under the root z²/(4n²) is missing"),
         (wilson("return 100 * (c - h), 100 * (c + h)", "z = 1"), "With z = 1"),
-        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 1.645"), "you found"),
+        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 1.645"), "Only one end is right"),
+        (wilson("return 100 * (c - h), 100.0"), "Only one end is right"),
+        (wilson("return 0.0, 100 * (c + h)"), "Only one end is right"),
+        (wilson("return 100 * (c - h), 100 * c"), "Only one end is right"),
+        (wilson("return 100 * (c - h), 100.0", "z = 1.645"), "Only one end is right"),
+        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 2.5"), "you found"),
     ],
     "paired_interval": [
         (paired("m = -m; h = 1.96 * d.std() / n ** 0.5"), "The sign is wrong"),
@@ -85,6 +90,12 @@ WRONG = {
         (paired("e = d[d != 0]; h = 1.96 * e.std() / len(e) ** 0.5"),
          "over the images on which the two differ"),
         (paired("h = 0.98 * d.std() / n ** 0.5"), "half as wide"),
+        ("def paired_interval(a, b):\n    d = 100 * (b.double() - a.double())\n"
+         "    m, h = d.mean(), 1.96 * d.std() / len(d) ** 0.5\n    return m, -h, h",
+         "the interval lies around 0"),
+        ("def paired_interval(a, b):\n    d = 100 * (b.double() - a.double())\n"
+         "    m, h = d.mean(), 1.96 * d.std() / len(d) ** 0.5\n    return m, m, m + 2 * h",
+         "but the middle of the interval is"),
         (paired("h = -1.96 * d.std() / n ** 0.5"), "The ends are swapped"),
         ("def paired_interval(a, b): return (b - a).mean()", "Your code stopped with"),
         ("def paired_interval(a, b): return 100 * (b.double() - a.double()).mean()",

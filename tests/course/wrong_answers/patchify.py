@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 01, and what the check must say."""
 
+from slips import slip
+
 WRONG = {
     "token_count": [
         ("def token_count(size, patch): return size // patch, 3 * patch**2",
@@ -10,6 +12,18 @@ WRONG = {
         ("def token_count(size, patch): return size**2 // patch, 3 * patch**2",
          "has 196 patches of 16×16, not 3136"),
         ("def token_count(size, patch): return (size // patch)**2, 3 * patch", "holds 768 values"),
+    ],
+    "patchify": [
+        ("def patchify(images, p):\n"
+         "    b, c, h, w = images.shape\n"
+         "    return images.reshape(b, h // p * (w // p), c * p * p)", "holds a stripe"),
+        (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 2, 4, 1, 3, 5")), "channel by channel"),
+        (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 4, 2, 3, 5, 1")), "down the columns"),
+        (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 2, 4, 5, 3, 1")), "Each patch is transposed"),
+        (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 3, 5, 2, 4, 1")), "joined in the wrong order"),
+        (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 4, 2, 5, 3, 1")), "where they belong"),
+        (slip("patchify", ("(b, -1, ", "(-1, ")), "should have shape (2, 4, 12)"),
+        (slip("patchify", ("= images.reshape", "= images.detach().reshape")), "no gradient"),
     ],
     "unpatchify": [
         ("def unpatchify(t, p, rows, cols): return t.reshape(len(t), 3, rows * p, cols * p)",
@@ -25,7 +39,35 @@ WRONG = {
         ("def unpatchify(t, p, rows, cols):\n"
          "    x = t.reshape(len(t), rows, cols, p, p, 3).permute(0, 5, 1, 4, 2, 3)\n"
          "    return x.reshape(len(t), 3, rows * p, cols * p)",
+         "Each patch is transposed"),
+        ("def unpatchify(t, p, rows, cols):\n"
+         "    x = t.reshape(len(t), cols, rows, p, p, 3).permute(0, 5, 1, 3, 2, 4)\n"
+         "    return x.reshape(len(t), 3, rows * p, cols * p)", "rows and cols are swapped"),
+        ("def unpatchify(t, p, rows, cols):\n"
+         "    x = t.reshape(len(t), cols, rows, p, p, 3).permute(0, 5, 2, 3, 1, 4)\n"
+         "    return x.reshape(len(t), 3, rows * p, cols * p)", "Patches are"),
+        ("def unpatchify(t, p, rows, cols):\n"
+         "    x = t.reshape(len(t), rows, cols, p, p, 3).permute(0, 5, 2, 4, 1, 3)\n"
+         "    return x.reshape(len(t), 3, rows * p, cols * p)",
          "after permute, the axes should be"),
+    ],
+    "sincos_positions": [
+        (slip("sincos_positions", ("(x, y)]", "(y, x)]")), "The row comes first here"),
+        ("def sincos_positions(dim, rows, cols):\n"
+         "    f = 10000.0 ** (-torch.arange(dim // 2) / (dim // 2))\n"
+         "    a = torch.arange(rows * cols)[:, None] * f\n"
+         "    return torch.cat([a.sin(), a.cos()], dim=1)", "knows nothing of rows"),
+        (slip("sincos_positions", ("place.flatten()", "place.T.flatten()")), "down the columns"),
+        (slip("sincos_positions", ("(a.sin(), a.cos())", "(a.cos(), a.sin())")),
+         "sines come first"),
+        (slip("sincos_positions", ("** (-torch", "** (torch")), "grow instead of falling"),
+        (slip("sincos_positions", ("/ (dim // 4))", "/ (dim // 2))")), "fall too slowly"),
+        (slip("sincos_positions", ("torch.cat([wave for a in angles for wave in "
+                                   "(a.sin(), a.cos())], dim=1)",
+                                   "torch.cat([torch.stack([a.sin(), a.cos()], 2).flatten(1) "
+                                   "for a in angles], dim=1)")), "alternate"),
+        (slip("sincos_positions", ("10000.0", "1000.0")), "The frequencies of each half should be"),
+        (slip("sincos_positions", (".float()", ".float()[None]")), "should have shape (10, 24)"),
     ],
     "sincos": [
         ("def sincos(length, dim):\n"

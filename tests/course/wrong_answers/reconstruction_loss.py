@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 04, and what the check must say."""
 
+from slips import slip
+
 NORMALISE = "def normalise_patches(patches, eps=1e-6):\n    p = patches\n    "
 DENORMALISE = (
     "from mae_lib.losses import patch_statistics\n"
@@ -11,6 +13,31 @@ ERROR = "error = (pred.clamp(0, 1) - target)**2\n    "
 HIDDEN = "hidden = 3 * mask.sum(dim=(1, 2, 3))\n    "
 
 WRONG = {
+    "mae_loss": [
+        (slip("mae_loss", ("(error * mask).sum() / mask.sum()", "error.mean()")),
+         "the mean over all patches"),
+        (slip("mae_loss", ("(error * mask).sum()", "(error * (1 - mask)).sum()"),
+              ("/ mask.sum()", "/ (1 - mask).sum()")), "the mask is inverted"),
+        (slip("mae_loss", ("(error * mask).sum() / mask.sum()", "(error * mask).mean()")),
+         "visible errors are 0 but still count"),
+        (slip("mae_loss", (" / mask.sum()", "")), "this is a sum over hidden patches"),
+        (slip("mae_loss", (".square().mean(dim=-1)", ".square().sum(dim=-1)")),
+         "the values of a patch are summed"),
+        (slip("mae_loss", (".square().mean", ".abs().mean")), "these are absolute errors"),
+        (slip("mae_loss", ("(error * mask).sum() / mask.sum()",
+                           "((error * mask).sum(1) / mask.sum(1)).mean()")),
+         "within each image first"),
+        (slip("mae_loss", ("if norm_pix", "if False")), "the target is not normalised"),
+        (slip("mae_loss", ("if norm_pix", "if True")), "which only norm_pix=True asks for"),
+        (slip("mae_loss", (" / (var + 1e-6).sqrt()", "")), "only the mean is subtracted"),
+        (slip("mae_loss", ("target.var(dim=-1,", "target.var(dim=-1, unbiased=False,")),
+         "divides by one less"),
+        (slip("mae_loss", ("target.mean(dim=-1, keepdim=True), target.var(dim=-1, keepdim=True)",
+                           "target.mean(), target.var()")), "those of the whole batch"),
+        (slip("mae_loss", ("(pred - target)", "(pred.detach() - target)")), "no gradient"),
+        (slip("mae_loss", ("return (error * mask).sum() / mask.sum()", "return error * mask")),
+         "should have shape ()"),
+    ],
     "masked_mse": [
         ("def masked_mse(pred, target, mask): return (pred - target).square().mean()",
          "the mean over all 24 patches"),

@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 06, and what the check must say."""
 
+from slips import slip
+
 POINTS = "    z = torch.nn.functional.normalize(tokens.mean(dim=1), dim=1)\n"
 PAIRS = "    d = torch.cdist(z, z).square()[~torch.eye(len(z), dtype=torch.bool)]\n"
 
@@ -14,6 +16,27 @@ def rank(lines: str, centre: str = "x - x.mean(dim=0)") -> str:
 
 
 WRONG = {
+    "uniformity_loss": [
+        (slip("uniformity_loss", ("[~itself]", ".flatten()")), "You count the pairs i = i"),
+        (slip("uniformity_loss", ("F.normalize(z_tokens.mean(dim=1), dim=1, eps=eps)",
+                                  "z_tokens.mean(dim=1)"),
+              ("square = z", "square = z")), "not on the sphere"),
+        (slip("uniformity_loss", ("F.normalize(z_tokens.mean(dim=1), dim=1, eps=eps)",
+                                  "F.normalize(z_tokens, dim=2).mean(dim=1)")),
+         "Normalise after the mean"),
+        (slip("uniformity_loss", ("(-2 * distance)", "(2 * distance)")), "you found"),
+        (slip("uniformity_loss", (" - math.log(len(z) * (len(z) - 1))", "")), "log of the sum"),
+        (slip("uniformity_loss", ("(-2 * distance)", "(-2 * distance.clamp(min=1e-12).sqrt())")),
+         "Your exponent has the distance"),
+        (slip("uniformity_loss", ("return (-2", "return -(-2"),
+              (" - math.log(len(z)", " + math.log(len(z)")), "The sign is wrong"),
+        (slip("uniformity_loss", ("len(z) * (len(z) - 1)", "len(z) ** 2")),
+         "B(B − 1) pairs, not B²"),
+        (slip("uniformity_loss", ("z_tokens.mean", "z_tokens.detach().mean")), "no gradient"),
+        (slip("uniformity_loss", ("F.normalize(z_tokens.mean(dim=1), dim=1, eps=eps)",
+                                  "(lambda m: m / m.norm(dim=1, keepdim=True))"
+                                  "(z_tokens.mean(dim=1))")), "should stay 0"),
+    ],
     "unit": [
         ("def unit(x, eps=1e-8): return x / x.norm(dim=1, keepdim=True)",
          "A row of zeros gives nan"),

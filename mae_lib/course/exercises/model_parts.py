@@ -1,0 +1,294 @@
+"""Notebook 03: the model, from attention to the whole, as the learner's own modules."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mae_lib import model as package
+from mae_lib.course.exercises import (
+    build,
+    close,
+    exercise,
+    give_weights,
+    given,
+    require,
+    require_gradient,
+    require_right,
+    require_tensor,
+    several,
+)
+from mae_lib.course.reference import from_official
+from mae_lib.masking import take_patches
+
+SIZES = ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "decoder_embed_dim",
+         "decoder_depth", "decoder_num_heads")
+
+
+def _randomised(module: nn.Module) -> nn.Module:
+    """The module with other weights than it starts with, so that none of them can be left out."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    for part in module.modules():
+        if isinstance(part, nn.LayerNorm):
+            nn.init.normal_(part.weight, 1, 0.3)
+    return module
+
+
+@exercise("Right: every head shares out on its own, and the trained weights fit your class.")
+def Attention(answer: type) -> None:
+    torch.manual_seed(0)
+    for b, n, d, heads in ((2, 5, 12, 2), (1, 4, 16, 4)):
+        module, right = build(answer, d, heads), _randomised(package.Attention(d, heads))
+        give_weights(module, right.state_dict())
+        x = torch.randn(b, n, d, requires_grad=True)
+        found = given(module(x))
+        require_tensor(found, x.shape, "Attention(dim, num_heads)(x)")
+
+        def variant(scale: float = (d / heads) ** -0.5, axis: int = -1, heads: int = heads,
+                    merge: tuple = (0, 2, 1, 3), order: str = "qkv", project: bool = True,
+                    split: str = "khd", x: Tensor = x, right: nn.Module = right) -> Tensor:
+            b, n, d = x.shape
+            size = d // heads
+            y = right.qkv(x)
+            if split == "khd":  # 3, heads, size: as it should be
+                q, k, v = y.reshape(b, n, 3, heads, size).permute(2, 0, 3, 1, 4)
+            else:
+                q, k, v = y.reshape(b, n, heads, 3, size).permute(3, 0, 2, 1, 4)
+            q, k, v = ({"q": q, "k": k, "v": v}[name] for name in order)
+            shares = q @ k.mT * scale
+            y = (shares.softmax(axis) if axis else shares) @ v
+            y = y.permute(merge).reshape(b, n, d)
+            return right.proj(y) if project else y
+
+        require_right(found, right(x), {
+            "The scores are not divided: divide by √(dim / num_heads), the root of a head's size.":
+                variant(scale=1.0),
+            f"You divide by √{d}, the root of all values; each head compares {d // heads} of them, "
+            f"so it is √{d // heads}.": variant(scale=d**-0.5),
+            "All values go through one head: split them into num_heads heads before q @ k.mT.":
+                variant(heads=1, scale=d**-0.5),
+            "All values go through one head (and are divided by a head's √): split them into "
+            "num_heads heads before q @ k.mT.": variant(heads=1),
+            "The softmax runs over the queries; each query shares itself out over the keys: "
+            "dim=-1.": variant(axis=-2),
+            "There is no softmax: the shares of a query should sum to 1.": variant(axis=0),
+            "Queries and keys are swapped: scores are q @ k.mT, with a row for each query.":
+                variant(order="kqv"),
+            "qkv holds queries, keys and values in this order; yours are taken in another.":
+                variant(order="vkq"),
+            "The heads are joined in the wrong order: bring the tokens in front of the heads "
+            "(transpose(1, 2)) before you reshape.": variant(merge=(0, 1, 2, 3)),
+            "proj is not applied: it mixes what the heads have found.": variant(project=False),
+            "The values of qkv are split as (heads, 3, size); here they come as (3, heads, size).":
+                variant(split="hkd"),
+        }, "The shape is right, the values are not: for each head softmax(q @ k.mT / √size) @ v, "
+           "then the heads side by side through proj.")
+        require_gradient(found, right(x), x)
+
+
+@exercise("Right: normalise, work, add, twice; and the trained weights fit your class.")
+def Block(answer: type) -> None:
+    torch.manual_seed(0)
+    for d, heads, size in ((8, 2, 1.0), (12, 3, 0.003)):
+        module, block = build(answer, d, heads), _randomised(package.Block(d, heads))
+        give_weights(module, block.state_dict())
+        x = (size * torch.randn(2, 5, d)).requires_grad_()
+        found = given(module(x))
+        require_tensor(found, x.shape, "Block(dim, num_heads)(x)")
+        norm1, attn, norm2, mlp = block.norm1, block.attn, block.norm2, block.mlp
+        middle = x + attn(norm1(x))
+
+        def mlp_with(bend: Callable, x: Tensor, mlp: nn.Module = mlp) -> Tensor:
+            return mlp.fc2(bend(mlp.fc1(x)))
+
+        def with_eps(eps: float, x: Tensor = x, d: int = d, block: nn.Module = block) -> Tensor:
+            def norm(x: Tensor, of: nn.LayerNorm) -> Tensor:
+                return F.layer_norm(x, (d,), of.weight, of.bias, eps)
+
+            y = x + block.attn(norm(x, block.norm1))
+            return y + block.mlp(norm(y, block.norm2))
+
+        after = norm1(x + attn(x))
+        require_right(found, middle + mlp(norm2(middle)), {
+            "This is post-norm, the order of 2017. Pre-norm normalises only what a layer reads.":
+                norm2(after + mlp(after)),
+            "Nothing is added to x: both layers need their residual sum.":
+                mlp(norm2(attn(norm1(x)))),
+            "The MLP reads the block's input. It should read what attention has made of it.":
+                middle + mlp(norm2(x)),
+            "norm1 is used twice. Each layer has a norm of its own.": middle + mlp(norm1(middle)),
+            "The second sum is missing: the result is the MLP's output alone.":
+                mlp(norm2(middle)),
+            "The first sum is missing: attention's output replaces x.":
+                attn(norm1(x)) + mlp(norm2(attn(norm1(x)))),
+            "No norm is used: attn reads norm1(x), and mlp reads norm2 of the sum.":
+                x + attn(x) + mlp(x + attn(x)),
+            "The MLP comes before attention here; the order is attention, then MLP.":
+                x + mlp(norm2(x)) + attn(norm1(x + mlp(norm2(x)))),
+            "The MLP has a ReLU between its layers; here it is a GELU.":
+                middle + mlp_with(F.relu, norm2(middle)),
+            "The MLP has nothing between its two layers, so that they are one: put a GELU there.":
+                middle + mlp_with(lambda y: y, norm2(middle)),
+            "LayerNorm's eps is 1e-5 by default; the trained weights expect eps=1e-6.":
+                with_eps(1e-5),
+        }, "The shape is right, the values are not: x + attn(norm1(x)), then the same with norm2 "
+           "and mlp on the result.", 1e-3)
+        require_gradient(found, block(x), x)
+
+
+def _small_model() -> package.MaskedAutoencoder:
+    torch.manual_seed(0)
+    return _randomised(package.MaskedAutoencoder(
+        img_size=12, patch_size=3, embed_dim=8, depth=2, num_heads=2, decoder_embed_dim=12,
+        decoder_depth=2, decoder_num_heads=3))
+
+
+def _weights(model: nn.Module, part: str) -> dict[str, Tensor]:
+    return {name.removeprefix(part): value for name, value in
+            from_official(model.state_dict()).items() if name.startswith(part)}
+
+
+@exercise("Right: only visible patches go through the blocks, each with the code of its place.")
+def Encoder(answer: type) -> None:
+    model = _small_model()
+    module = build(answer, 12, 3, 8, 2, 2)
+    require("pos_embed" not in dict(module.named_parameters()),
+            "pos_embed is a parameter, which training would change: register_buffer keeps it fixed "
+            "and still moves and saves it with the model.")
+    for name, value in _weights(model, "encoder.").items():
+        if name == "pos_embed" and name in module.state_dict():
+            require(close(module.state_dict()[name], value),
+                    "pos_embed should hold sincos_positions(dim, side, side), with a batch axis "
+                    "in front: (1, L, dim).")
+    give_weights(module, _weights(model, "encoder."))
+    images = torch.randn(2, 3, 12, 12, requires_grad=True)
+    noise = torch.rand(2, 16)
+    for ratio in (0.75, 0.5, 0.0):
+        right = model(images, ratio, noise=noise)
+        found = several(given(module(images, mask_ratio=ratio, noise=noise)), 3,
+                        "Return three tensors: the tokens, mask, ids_restore.")
+        latent, mask, ids_restore = found
+        require_tensor(latent, right.latent.shape, "The tokens")
+        require_tensor(mask, right.mask.shape, "mask")
+        require(close(mask, right.mask) and torch.equal(ids_restore, right.ids_restore),
+                "mask and ids_restore are not those of this noise: hand noise on to "
+                "random_masking, and return what it returns.")
+        ids = noise.argsort(dim=1)[:, : right.latent.shape[1]]
+        embedded, position = model.patch_embed(right.patches), model.pos_embed.expand(2, -1, -1)
+
+        def through(x: Tensor, blocks: int = 2, norm: bool = True) -> Tensor:
+            for block in model.blocks[:blocks]:
+                x = block(x)
+            return model.norm(x) if norm else x
+
+        visible, place = take_patches(embedded, ids), take_patches(position, ids)
+        require_right(latent, right.latent, {
+            "The positions are not added: without them a patch does not know where it was.":
+                through(visible),
+            "Visible patches get the positions of the first places. Add the positions before "
+            "masking, so that each patch takes its own along.":
+                through(visible + position[:, : visible.shape[1]]),
+            "The norm behind the last block is missing.": through(visible + place, norm=False),
+            "The blocks are not used.": through(visible + place, blocks=0),
+            "Only the first block is used.": through(visible + place, blocks=1),
+            "All patches go through the blocks, and the hidden ones are dropped behind them. Then "
+            "the visible tokens have seen what they should predict: mask first.":
+                take_patches(through(embedded + position), ids),
+            "The positions are added behind the blocks; they belong in front of the first one.":
+                model.norm(through(visible, norm=False) + place),
+        }, "The shapes are right, the tokens are not: patch_embed, plus pos_embed, then "
+           "random_masking, the blocks, the norm.", 1e-3)
+    require_gradient(latent, right.latent, images)
+
+
+@exercise("Right: every place has a token again, and a prediction.")
+def Decoder(answer: type) -> None:
+    model = _small_model()
+    module = build(answer, 12, 3, 8, 12, 2, 3)
+    give_weights(module, _weights(model, "decoder."))
+    for visible in (4, 7):
+        ids_shuffle = torch.rand(3, 16).argsort(dim=1)
+        ids_restore = ids_shuffle.argsort(dim=1)
+        latent = torch.randn(3, visible, 8, requires_grad=True)
+        right = model.decode(latent, ids_restore)
+        found = given(module(latent, ids_restore))
+        require_tensor(found, right.shape, "The prediction")
+        x, token = model.decoder_embed(latent), model.mask_token.expand(3, 16 - visible, -1)
+        joined, position = torch.cat([x, token], dim=1), model.decoder_pos_embed
+
+        def through(x: Tensor, blocks: int = 2, norm: bool = True) -> Tensor:
+            for block in model.decoder_blocks[:blocks]:
+                x = block(x)
+            return model.decoder_pred(model.decoder_norm(x) if norm else x)
+
+        restored = take_patches(joined, ids_restore) + position
+        require_right(found, right, {
+            "The positions are not added: all mask tokens are alike, so nothing tells the decoder "
+            "which place it should predict.": through(restored - position),
+            "The order is not restored: visible tokens stand in front, mask tokens behind. Gather "
+            "with ids_restore along dim=1.": through(joined + position),
+            "The positions are added before the order is restored: then they are shuffled too.":
+                through(take_patches(joined + position, ids_restore)),
+            "This shuffles once more instead of undoing the shuffle: gather with ids_restore as "
+            "it is, not with its argsort.": through(take_patches(joined, ids_shuffle) + position),
+            "The holes hold zeros: put mask_token there.":
+                through(take_patches(torch.cat([x, 0 * token], 1), ids_restore) + position),
+            "Mask tokens stand in front of the visible ones: the shuffle had put the visible "
+            "patches first.":
+                through(take_patches(torch.cat([token, x], 1), ids_restore) + position),
+            "The norm behind the last block is missing.": through(restored, norm=False),
+            "The blocks are not used, so that no token hears of another.":
+                through(restored, blocks=0),
+            "All images get the order of the first one: gather with an index for every image.":
+                through(joined[:, ids_restore[0]] + position),
+        }, "The shape is right, the prediction is not: embed, mask tokens, the old order, plus "
+           "pos_embed, the blocks, norm, pred.", 1e-3)
+        require_gradient(found, right, latent)
+
+
+@exercise("Right: a masked autoencoder of your own, and the shipped weights fit it.")
+def MAE(answer: type) -> None:
+    model = _small_model()
+    torch.manual_seed(1)
+    module = build(answer, *(model.config[name] for name in SIZES))
+    require(getattr(module, "patch_size", None) == 3,
+            "Keep the patch size: self.patch_size = patch_size. The loss will ask for it.")
+    started = {name: value.clone() for name, value in module.state_dict().items()}
+    give_weights(module, from_official(model.state_dict()))
+    for name in ("encoder.blocks.0.attn.qkv.bias", "decoder.pred.bias"):
+        require(not bool(started[name].any()),
+                f"{name} should start at 0: set the weights of every linear layer by "
+                "nn.init.xavier_uniform_ and its bias to 0, as the official code does.")
+    limit = (6 / (8 + 24)) ** 0.5  # of Xavier's uniform distribution
+    largest = float(started["encoder.blocks.0.attn.qkv.weight"].abs().max())
+    require(0.9 * limit < largest <= limit,
+            f"The weights of qkv go up to {largest:.3f} at the start. Xavier's uniform "
+            f"distribution for 8 inputs and 24 outputs ends at {limit:.3f}: "
+            "nn.init.xavier_uniform_.")
+    token = started["decoder.mask_token"].std()
+    require(0.008 < float(token) < 0.04,
+            f"mask_token starts with a standard deviation of {token:.3f}; it should be 0.02 "
+            "(nn.init.normal_).")
+    images, noise = torch.randn(2, 3, 12, 12, requires_grad=True), torch.rand(2, 16)
+    for ratio in (0.75, 0.4):
+        right = model(images, ratio, noise=noise)
+        found = several(given(module(images, mask_ratio=ratio, noise=noise)), 3,
+                        "Return three tensors: the prediction, mask, the encoder's tokens.")
+        pred, mask, latent = found
+        require(isinstance(pred, Tensor) and pred.shape != right.latent.shape,
+                "The encoder's tokens come first; return the prediction, mask, tokens.")
+        require_tensor(pred, right.pred.shape, "The prediction")
+        require(isinstance(mask, Tensor) and mask.shape == right.mask.shape
+                and close(mask, right.mask),
+                f"The second result should be the mask of this noise at ratio {ratio}: hand "
+                "mask_ratio and noise on to the encoder.")
+        require(isinstance(latent, Tensor) and close(latent, right.latent, 1e-3),
+                "The third result should be the encoder's tokens of the visible patches.")
+        require(close(pred, right.pred, 1e-3),
+                "The prediction is not the decoder's for these tokens and ids_restore.")
+    require_gradient(pred, right.pred, images)
+    hidden = module(images)[1].sum(dim=1)
+    require(bool((hidden == 12).all()), f"For images alone {int(hidden[0])} of 16 patches are "
+                                        "hidden: by default mask_ratio should be 0.75.")
