@@ -1,6 +1,7 @@
 """Every setting of a run, each with its default and the help that the command line shows."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -26,52 +27,56 @@ CONTROLS = {
     "low-frequency": {"target_blur": 2.0},  # the opposite of the Laplacian loss
 }
 FREQUENCY_FORMS = ("composite", "raw", "energy")
+# Options by the group that the command line's help shows them in.
+model, schedule, masking, loss, run, fine_tuning = (
+    functools.partial(option, group=group)
+    for group in ("model", "schedule", "masking", "loss", "run", "fine-tuning"))
+
+
+class Checked:
+    """Settings of a training, which know their ranges."""
+
+    def check(self) -> None:
+        """Raise ValueError, naming the setting, if a value is out of range."""
+        cli.check_values(self)
+        if not self.warmup_epochs < self.epochs:
+            raise ValueError(f"warmup_epochs must be below epochs ({self.epochs}), got "
+                             f"{self.warmup_epochs:g}.")
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Checked):
     """All that decides a run's result. The defaults are the specification's original MAE."""
 
-    preset: str = option("specified", "model sizes, see mae_lib.model.PRESETS", "model")
-    img_size: int | None = option(None, "side of the model's input in pixels (preset's)", "model",
-                                  at_least=1)
-    patch_size: int | None = option(None, "side of a patch in pixels (preset's)", "model",
-                                    at_least=1)
-    decoder_depth: int | None = option(None, "blocks of the decoder (preset's)", "model",
-                                       at_least=1)
-    epochs: int = option(10, "how often the data set is gone through", "schedule", at_least=1)
-    images_per_epoch: int | None = option(None, "images that an epoch sees (all, once)", "schedule",
-                                          at_least=1)
-    equal_compute: bool = option(False, "fewer steps, to cost what a constant mask ratio does",
-                                 "schedule")
-    batch_size: int = option(64, "images per step", "schedule", at_least=1)
-    accumulate: int = option(1, "parts in which a batch is computed, to save memory", "schedule",
-                             at_least=1)
-    lr: float = option(1.5e-4, "peak learning rate", "schedule", above=0)
-    warmup_epochs: float = option(2.0, "epochs of linear warm-up, before the cosine", "schedule",
-                                  at_least=0)
-    weight_decay: float = option(0.05, "AdamW's weight decay", "schedule", at_least=0)
-    crop_scale: float = option(0.2, "smallest share of the area that a crop keeps", "schedule",
-                               above=0, at_most=1)
-    mask_ratio: float = option(0.75, "share of patches hidden, at the end", "masking",
-                               at_least=0, below=1)
-    mask_ratio_sched: str = option("const", "const, linear, cosine or shuffled", "masking")
-    mask_ratio_start: float = option(0.5, "share hidden at the start of a ramp", "masking",
-                                     at_least=0, below=1)
-    mask_ratio_warmup_epochs: float = option(5.0, "epochs that the ramp lasts", "masking",
-                                             at_least=0)
-    mask_ratio_holds: int = option(4, "how often in an epoch a ramp changes the ratio", "masking",
-                                   at_least=1)
-    norm_pix: bool = option(True, "predict patches normalised by their own statistics", "loss")
-    target_blur: float = option(0.0, "blur of the target, in pixels (a control)", "loss",
-                                at_least=0)
-    lambda_freq: float = option(0.0, "weight of the Laplacian loss", "loss", at_least=0)
-    freq_form: str = option("composite", f"its form: {', '.join(FREQUENCY_FORMS)}", "loss")
-    lambda_unif: float = option(0.0, "weight of the uniformity loss", "loss", at_least=0)
-    unif_t: float = option(2.0, "its t: the larger, the nearer the pairs that count", "loss",
-                           above=0)
-    seed: int = option(0, "seed of weights, data order, crops and masks", "run", at_least=0)
-    precision: str = option("auto", "auto, fp32, bf16 or fp16", "run")
+    preset: str = model("specified", "model sizes, see mae_lib.model.PRESETS")
+    img_size: int | None = model(None, "side of the model's input in pixels (preset's)", at_least=1)
+    patch_size: int | None = model(None, "side of a patch in pixels (preset's)", at_least=1)
+    decoder_depth: int | None = model(None, "blocks of the decoder (preset's)", at_least=1)
+    epochs: int = schedule(10, "how often the data set is gone through", at_least=1)
+    images_per_epoch: int | None = schedule(None, "images that an epoch sees (all, once)",
+                                            at_least=1)
+    equal_compute: bool = schedule(False, "fewer steps, to cost what a constant mask ratio does")
+    batch_size: int = schedule(64, "images per step", at_least=1)
+    accumulate: int = schedule(1, "parts in which a batch is computed, to save memory", at_least=1)
+    lr: float = schedule(1.5e-4, "peak learning rate", above=0)
+    warmup_epochs: float = schedule(2.0, "epochs of linear warm-up, before the cosine", at_least=0)
+    weight_decay: float = schedule(0.05, "AdamW's weight decay", at_least=0)
+    crop_scale: float = schedule(0.2, "smallest share of the area that a crop keeps",
+                                 above=0, at_most=1)
+    mask_ratio: float = masking(0.75, "share of patches hidden, at the end", at_least=0, below=1)
+    mask_ratio_sched: str = masking("const", "const, linear, cosine or shuffled")
+    mask_ratio_start: float = masking(0.5, "share hidden at the start of a ramp",
+                                      at_least=0, below=1)
+    mask_ratio_warmup_epochs: float = masking(5.0, "epochs that the ramp lasts", at_least=0)
+    mask_ratio_holds: int = masking(4, "how often in an epoch a ramp changes the ratio", at_least=1)
+    norm_pix: bool = loss(True, "predict patches normalised by their own statistics")
+    target_blur: float = loss(0.0, "blur of the target, in pixels (a control)", at_least=0)
+    lambda_freq: float = loss(0.0, "weight of the Laplacian loss", at_least=0)
+    freq_form: str = loss("composite", f"its form: {', '.join(FREQUENCY_FORMS)}")
+    lambda_unif: float = loss(0.0, "weight of the uniformity loss", at_least=0)
+    unif_t: float = loss(2.0, "its t: the larger, the nearer the pairs that count", above=0)
+    seed: int = run(0, "seed of weights, data order, crops and masks", at_least=0)
+    precision: str = run("auto", "auto, fp32, bf16 or fp16")
 
     def build_model(self) -> MaskedAutoencoder:
         """A freshly initialised model: the same seed gives the same weights."""
@@ -83,22 +88,17 @@ class PretrainConfig:
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, if a value is out of range or fits no other."""
-        cli.check_values(self)
-        _check_warmup(self)
-        if self.freq_form not in FREQUENCY_FORMS:
-            raise ValueError(f"freq_form must be one of {', '.join(FREQUENCY_FORMS)}, "
-                             f"got {self.freq_form!r}.")
-        if self.lambda_unif and self.batch_size < 2:
-            raise ValueError("The uniformity loss compares images: batch_size must be at least 2.")
+        super().check()
+        for name, known in (("freq_form", FREQUENCY_FORMS), ("precision", ("auto", *PRECISIONS))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got "
+                                 f"{getattr(self, name)!r}.")
         if self.batch_size % self.accumulate:
             raise ValueError(f"A batch of {self.batch_size} cannot be cut into {self.accumulate} "
                              "equal parts: choose another accumulate.")
-        if self.lambda_unif and self.accumulate > 1:
+        if self.lambda_unif and (self.batch_size < 2 or self.accumulate > 1):
             raise ValueError("The uniformity loss compares all images of a batch with each other: "
-                             "it cannot be accumulated in parts. Set accumulate to 1.")
-        if self.precision not in ("auto", *PRECISIONS):
-            raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, "
-                             f"got {self.precision!r}.")
+                             "batch_size must be at least 2, and accumulate 1.")
         with torch.device("meta"):  # sizes that do not fit together raise here, without memory
             model = self.build_model()
         if self.lambda_freq and self.freq_form == "energy" and model.patch_size < 3:
@@ -106,35 +106,24 @@ class PretrainConfig:
                              f"patch_size must be at least 3, got {model.patch_size}.")
         schedule_mask_ratio(0, 0, 1, self)
         ramps = self.mask_ratio_sched != "const"
-        num_visible_patches(
-            model.num_patches, max(self.mask_ratio, self.mask_ratio_start * ramps))
-
-
-def _check_warmup(cfg) -> None:
-    if not cfg.warmup_epochs < cfg.epochs:
-        raise ValueError(f"warmup_epochs must be below epochs ({cfg.epochs}), "
-                         f"got {cfg.warmup_epochs:g}.")
+        largest = max(self.mask_ratio, self.mask_ratio_start * ramps)
+        num_visible_patches(model.num_patches, largest)
 
 
 @dataclass(frozen=True)
-class FineTuneConfig:
+class FineTuneConfig(Checked):
     """The fine-tuning recipe, after He et al. 2022, table 9, with fewer epochs for fewer images."""
 
-    epochs: int = option(50, "epochs over the labelled images", "fine-tuning", at_least=1)
-    batch_size: int = option(128, "images per step", "fine-tuning", at_least=1)
-    lr: float = option(1e-3, "peak learning rate", "fine-tuning", above=0)
-    warmup_epochs: float = option(5.0, "epochs of linear warm-up", "fine-tuning", at_least=0)
-    weight_decay: float = option(0.05, "AdamW's weight decay", "fine-tuning", at_least=0)
-    layer_decay: float = option(0.75, "learning rate's factor per layer downwards", "fine-tuning",
-                                above=0, at_most=1)
-    label_smoothing: float = option(0.1, "label smoothing", "fine-tuning", at_least=0, below=1)
-    crop_scale: float = option(0.35, "smallest share of the area that a crop keeps", "fine-tuning",
-                               above=0, at_most=1)
-
-    def check(self) -> None:
-        """Raise ValueError, naming the setting, if a value is out of range."""
-        cli.check_values(self)
-        _check_warmup(self)
+    epochs: int = fine_tuning(50, "epochs over the labelled images", at_least=1)
+    batch_size: int = fine_tuning(128, "images per step", at_least=1)
+    lr: float = fine_tuning(1e-3, "peak learning rate", above=0)
+    warmup_epochs: float = fine_tuning(5.0, "epochs of linear warm-up", at_least=0)
+    weight_decay: float = fine_tuning(0.05, "AdamW's weight decay", at_least=0)
+    layer_decay: float = fine_tuning(0.75, "learning rate's factor per layer downwards",
+                                     above=0, at_most=1)
+    label_smoothing: float = fine_tuning(0.1, "label smoothing", at_least=0, below=1)
+    crop_scale: float = fine_tuning(0.35, "smallest share of the area that a crop keeps",
+                                    above=0, at_most=1)
 
 
 def variant_settings(variant: str, base: dict | None = None) -> dict:
@@ -171,13 +160,25 @@ class Recipe:
     fine_tune: dict
     scratch: dict  # what training from scratch changes of it, apart from layer_decay
     counts: tuple[int, int, int] | None = None  # how many scenes of each split
+    label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well
+
+    def fine_tunings(self, given: dict | None = None) -> tuple[FineTuneConfig, FineTuneConfig]:
+        """How to fine-tune pretrained weights, and how to train from scratch.
+
+        Layers that all start at random have no reason to learn at different rates.
+        """
+        tune = self.fine_tune | (given or {})
+        scratch = self.fine_tune | self.scratch | (given or {}) | {"layer_decay": 1.0}
+        return FineTuneConfig(**tune), FineTuneConfig(**scratch)
 
 
 RECIPES = {
     "quick": Recipe(
-        "tiny models, minutes on a CPU",
-        dict(preset="tiny", lr=2e-3),
-        dict(epochs=10, batch_size=64, warmup_epochs=2), {}, (4000, 2000, 2000),
+        "tiny models, eight minutes on two cores",
+        dict(preset="tiny", patch_size=8, decoder_depth=1, batch_size=32, lr=2e-3, warmup_epochs=1,
+             crop_scale=0.5),
+        dict(epochs=10, batch_size=32, lr=3e-3, warmup_epochs=1, crop_scale=0.5), dict(lr=2e-3),
+        counts=(8000, 2000, 2000), label_counts=(100, 250, 500, 1000),
     ),
     "tuned": Recipe(
         "64-pixel photographs, settings that a search chose; 24,000 take an hour on two cores",

@@ -5,9 +5,12 @@ Whatever must be chosen is chosen by cross-validation on the training images; th
 once.
 """
 
+import collections
 import copy
 import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +46,27 @@ def folds(labels: Tensor, draw: int = 0) -> Tensor:
     fold = torch.empty(len(labels), dtype=torch.long)
     first = 0  # where a class starts: small classes do not all lack the last folds
     for label in labels.unique():
-        members = (labels == label).nonzero()[:, 0]
-        place = torch.randperm(len(members), generator=generator) + first
-        fold[members] = place % FOLDS
-        first += len(members)
+        members = labels == label
+        count = int(members.sum())
+        fold[members] = (torch.randperm(count, generator=generator) + first) % FOLDS
+        first += count
     return fold
+
+
+def cross_validate(
+        labels: Tensor, settings: Sequence, draw: int,
+        predict: Callable[[Tensor, Tensor], Iterable[Tensor]]) -> tuple[Any, Accuracy]:
+    """The setting with the highest cross-validated accuracy, the first of equal ones.
+
+    `predict(rest, held)` gets two masks of images (N,): those of four folds to learn from, and
+    those of the fifth to judge. It gives the labels that it predicts with each of the settings.
+    """
+    fold, right = folds(labels, draw), [torch.zeros(len(labels), dtype=bool) for _ in settings]
+    for held in (fold == i for i in range(FOLDS)):
+        for correct, predicted in zip(right, predict(~held, held), strict=True):
+            correct[held] = predicted == labels[held]
+    best = max(range(len(settings)), key=lambda i: int(right[i].sum()))
+    return settings[best], Accuracy(right[best])
 
 
 @torch.no_grad()
@@ -77,17 +96,15 @@ def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: in
 
 def knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Accuracy:
     """k-nearest-neighbour accuracy of features (N, D); k is chosen by cross-validation."""
-    classes, fold = int(train_labels.max()) + 1, folds(train_labels)
-    smallest = int((fold != fold.mode().values).sum())  # images that vote for the largest fold
+    classes = int(train_labels.max()) + 1
+    largest_fold = int(folds(train_labels).bincount().max())
+    tried = [k for k in NEIGHBOURS if k <= len(train) - largest_fold] or [1]
 
-    def score(k: int) -> float:
-        right = 0
-        for held in (fold == i for i in range(FOLDS)):
-            found = knn_predict(train[~held], train_labels[~held], train[held], k, classes)
-            right += int((found == train_labels[held]).sum())
-        return right
+    def predict(rest: Tensor, held: Tensor) -> Iterable[Tensor]:
+        for k in tried:
+            yield knn_predict(train[rest], train_labels[rest], train[held], k, classes)
 
-    k = max((k for k in NEIGHBOURS if k <= smallest), key=score, default=1)
+    k, _ = cross_validate(train_labels, tried, 0, predict)
     predicted = knn_predict(train, train_labels, test, k, classes)
     return Accuracy(predicted == test_labels, f"k={k}")
 
@@ -119,10 +136,9 @@ def curvature_of(x: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     return torch.linalg.eigh(x.T @ x / (len(x) * classes))
 
 
-def fit_logistic(
-    x: Tensor, labels: Tensor, classes: int, decay: float, start: Tensor | None = None,
-    curvature: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
+def fit_logistic(x: Tensor, labels: Tensor, classes: int, decay: float,
+                 start: Tensor | None = None,
+                 curvature: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Weights (D + 1, classes), bias last, of multinomial logistic regression by L-BFGS.
 
     Minimises the mean cross-entropy + decay / 2 · ‖W‖², which has one minimum: no learning rate and
@@ -139,9 +155,8 @@ def fit_logistic(
     if start is not None:
         v, bias = (directions / scale @ directions.T) @ start[:-1], start[-1:]
     unknown = torch.cat([v, bias]).requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [unknown], max_iter=300, tolerance_grad=1e-5, history_size=20, line_search_fn="strong_wolfe"
-    )
+    optimizer = torch.optim.LBFGS([unknown], max_iter=300, tolerance_grad=1e-5, history_size=20,
+                                  line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -163,10 +178,8 @@ class Probe:
     the mirror images, which then also train. `start` is a probe of the same images, to begin at.
     """
 
-    def __init__(
-        self, train: Tensor, labels: Tensor, classes: int, decay: float,
-        mirrored: Tensor | None = None, start: "Probe | None" = None,
-    ):
+    def __init__(self, train: Tensor, labels: Tensor, classes: int, decay: float,
+                 mirrored: Tensor | None = None, start: "Probe | None" = None):
         self.mean, self.std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
         views = [train] if mirrored is None else [train, mirrored]
         x = torch.cat([self._standardised(view) for view in views])
@@ -182,31 +195,28 @@ class Probe:
         return (self._standardised(x) @ self.weights[:-1] + self.weights[-1]).argmax(dim=1)
 
 
-def choose_decay(
-    train: Tensor, labels: Tensor, mirrored: Tensor | None = None, draw: int = 0,
-    decays: tuple[float, ...] = PROBE_DECAYS,
-) -> tuple[float, Accuracy]:
+def choose_decay(train: Tensor, labels: Tensor, mirrored: Tensor | None = None, draw: int = 0,
+                 decays: tuple[float, ...] = PROBE_DECAYS) -> tuple[float, Accuracy]:
     """The weight decay with the highest cross-validated accuracy, and that accuracy.
 
     Every training image is judged by a probe that was fitted to the other folds (see `folds`) and
     saw neither it nor its mirror image. Of equal decays the stronger one.
     """
-    classes, fold = int(labels.max()) + 1, folds(labels, draw)
-    correct = {decay: torch.zeros(len(labels), dtype=torch.bool) for decay in decays}
-    for held in (fold == i for i in range(FOLDS)):
-        mirror = None if mirrored is None else mirrored[~held]
+    classes = int(labels.max()) + 1
+
+    def predict(rest: Tensor, held: Tensor) -> Iterable[Tensor]:
+        mirror = None if mirrored is None else mirrored[rest]
         probe = None
         for decay in decays:  # from strong to weak, each starting from the last
-            probe = Probe(train[~held], labels[~held], classes, decay, mirror, probe)
-            correct[decay][held] = probe.predict(train[held]) == labels[held]
-    decay = max(decays, key=lambda decay: int(correct[decay].sum()))
-    return decay, Accuracy(correct[decay], f"weight decay {decay:g}")
+            probe = Probe(train[rest], labels[rest], classes, decay, mirror, probe)
+            yield probe.predict(train[held])
+
+    decay, found = cross_validate(labels, decays, draw, predict)
+    return decay, Accuracy(found.correct, f"weight decay {decay:g}")
 
 
-def linear_probe(
-    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor,
-    mirrored: Tensor | None = None, decay: float | None = None,
-) -> Accuracy:
+def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor,
+                 mirrored: Tensor | None = None, decay: float | None = None) -> Accuracy:
     """Accuracy of the best linear classifier on frozen features (N, D): LP@1.
 
     `decay` is chosen by cross-validation on the training images unless given. See `Probe`.
@@ -218,9 +228,8 @@ def linear_probe(
 
 
 def linear_probe_with_fewer_labels(
-    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, per_class: int,
-    mirrored: Tensor | None = None, draws: int = 3,
-) -> list[float]:
+        train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, per_class: int,
+        mirrored: Tensor | None = None, draws: int = 3) -> list[float]:
     """LP@1 in percent with `per_class` labels of each class, for `draws` fixed choices of them.
 
     So few images cannot tell near decays apart: every third is tried.
@@ -228,12 +237,12 @@ def linear_probe_with_fewer_labels(
     found = []
     for draw in range(draws):
         generator = hardware.generator(RNG.LABELS, draw, per_class)
-        chosen = torch.cat([
-            members[torch.randperm(len(members), generator=generator)[:per_class]]
-            for members in ((labels == label).nonzero()[:, 0] for label in labels.unique())])
-        mirror = None if mirrored is None else mirrored[chosen]
-        decay, _ = choose_decay(train[chosen], labels[chosen], mirror, decays=PROBE_DECAYS[:-1:3])
-        accuracy = linear_probe(train[chosen], labels[chosen], test, test_labels, mirror, decay)
+        classes = ((labels == label).nonzero()[:, 0] for label in labels.unique())
+        ids = torch.cat([members[torch.randperm(len(members), generator=generator)[:per_class]]
+                         for members in classes])
+        mirror = None if mirrored is None else mirrored[ids]
+        decay, _ = choose_decay(train[ids], labels[ids], mirror, decays=PROBE_DECAYS[:-1:3])
+        accuracy = linear_probe(train[ids], labels[ids], test, test_labels, mirror, decay)
         found.append(accuracy.percent)
     return found
 
@@ -244,9 +253,9 @@ class Classifier(nn.Module):
     def __init__(self, model: MaskedAutoencoder, classes: int):
         super().__init__()
         self.encoder = copy.deepcopy(model)
-        for name in ("decoder_embed", "mask_token", "decoder_pos_embed", "decoder_blocks",
+        for part in ("decoder_embed", "mask_token", "decoder_pos_embed", "decoder_blocks",
                      "decoder_norm", "decoder_pred"):
-            delattr(self.encoder, name)
+            delattr(self.encoder, part)
         self.head = nn.Linear(model.embed_dim, classes)
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -260,11 +269,9 @@ class Classifier(nn.Module):
 
 
 @hardware.explain_full_memory
-def fine_tune(
-    model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, seed: int = 0,
-    precision: str = "fp32", label: str = "", checkpoint: Path | None = None, progress: bool = True,
-    head: Tensor | None = None,
-) -> Accuracy:
+def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, seed: int = 0,
+              precision: str = "fp32", label: str = "", checkpoint: Path | None = None,
+              progress: bool = True, head: Tensor | None = None) -> Accuracy:
     """Train encoder and a new head on the labelled images, then read the test set: FT@1.
 
     `model` is left as it was. With `checkpoint`, a file, an interrupted run goes on from its last
@@ -282,9 +289,7 @@ def fine_tune(
         torch.manual_seed(seed)
         classifier = Classifier(model, len(data.classes)).to(device)
     if head is not None:
-        with torch.no_grad():
-            classifier.head.weight.copy_(head[:-1].T)
-            classifier.head.bias.copy_(head[-1])
+        classifier.head.load_state_dict({"weight": head[:-1].T, "bias": head[-1]})
     optimizer = adamw(classifier, cfg.weight_decay, cfg.layer_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     cast = hardware.autocast(device, precision)
@@ -293,24 +298,22 @@ def fine_tune(
     settings = {**vars(cfg), "seed": seed, "precision": precision,
                 "images": fingerprint(data.train, data.train_labels),
                 "weights": fingerprint_of_weights(classifier.state_dict())}
-    done = 0
+    parts, done = {"model": classifier, "optimizer": optimizer, "scaler": scaler}, 0
     if checkpoint and checkpoint.exists():
         state = load_checkpoint(checkpoint)
         changed = [k for k, v in settings.items() if state["settings"].get(k) != v]
         if changed:
             raise ValueError(f"{checkpoint} holds a run with other {', '.join(changed)}; choose "
                              "another file, or delete it.")
-        classifier.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         done = state["epoch"]
     for epoch in range(done, cfg.epochs):
         classifier.train()
         bar = tqdm(range(iters), desc=f"Fine-tune {label} E{epoch + 1}/{cfg.epochs}",
                    disable=not progress, leave=epoch == cfg.epochs - 1)
         for i in bar:
-            step = epoch * iters + i
-            lr = schedule_learning_rate(epoch, i, iters, cfg)
+            step, lr = epoch * iters + i, schedule_learning_rate(epoch, i, iters, cfg)
             set_learning_rate(optimizer, lr)
             ids = batch_indices(len(labels), cfg.batch_size, step, seed)
             generator = hardware.generator(seed, RNG.FINE_TUNE, step, device=device)
@@ -332,20 +335,18 @@ def fine_tune(
                                         f"{epoch + 1}. Try a lower learning rate than {cfg.lr:g}, "
                                         "or a longer warm-up.")
         if checkpoint:
-            state = {"settings": settings, "epoch": epoch + 1, "model": classifier.state_dict(),
-                     "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
-            save_checkpoint(checkpoint, state)
+            states = {name: part.state_dict() for name, part in parts.items()}
+            save_checkpoint(checkpoint, {"settings": settings, "epoch": epoch + 1, **states})
     classifier.eval()
     with torch.no_grad():
-        parts = [resize(x.to(device), model.img_size) for x in data.test.split(256)]
-        predicted = torch.cat([classifier(x).argmax(dim=1).cpu() for x in parts])
+        batches = (resize(x.to(device), model.img_size) for x in data.test.split(256))
+        predicted = torch.cat([classifier(x).argmax(dim=1).cpu() for x in batches])
     return Accuracy(predicted == data.test_labels)
 
 
 @torch.no_grad()
-def reconstruction_quality(
-    model: MaskedAutoencoder, images: Tensor, norm_pix: bool, mask_ratio: float = 0.75
-) -> dict[str, dict[str, Tensor]]:
+def reconstruction_quality(model: MaskedAutoencoder, images: Tensor, norm_pix: bool,
+                           mask_ratio: float = 0.75) -> dict[str, dict[str, Tensor]]:
     """Masked PSNR (dB), HF error and SSIM of each uint8 image (N, 3, H, W), under fixed masks.
 
     Returns {method: {metric: (N,)}} for "model" and each of `metrics.trivial_reconstructions`. With
@@ -354,9 +355,9 @@ def reconstruction_quality(
     check_images(images)
     device = next(model.parameters()).device
     model.eval()
-    generator = hardware.generator(RNG.TEST_MASKS)
-    noise = torch.rand(len(images), model.num_patches, generator=generator)
-    results: dict[str, dict[str, list]] = {}
+    noise = torch.rand(len(images), model.num_patches,
+                       generator=hardware.generator(RNG.TEST_MASKS))
+    results = collections.defaultdict(lambda: collections.defaultdict(list))
     measures = {"psnr": metrics.masked_psnr, "hf_error": metrics.masked_hf_error,
                 "ssim": metrics.masked_ssim}
     for part, part_noise in zip(images.split(128), noise.split(128), strict=True):
@@ -368,6 +369,5 @@ def reconstruction_quality(
         methods = {"model": pred, **metrics.trivial_reconstructions(target, mask)}
         for method, picture in methods.items():
             for name, measure in measures.items():
-                values = measure(picture, target, mask).cpu()
-                results.setdefault(method, {}).setdefault(name, []).append(values)
+                results[method][name].append(measure(picture, target, mask).cpu())
     return {m: {k: torch.cat(v) for k, v in found.items()} for m, found in results.items()}

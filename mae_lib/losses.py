@@ -107,9 +107,8 @@ class _Laplacian(torch.autograd.Function):
         return x
 
 
-def laplacian_loss_masked(
-    pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor, composite: bool = True
-) -> Tensor:
+def laplacian_loss_masked(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor,
+                          composite: bool = True) -> Tensor:
     """L1 distance between the Laplacians of prediction and target on masked pixels: a scalar.
 
     `pred_img` and `tgt_img` (B, C, H, W); `mask_img` (B, 1, H, W), 1 = masked. The denominator is
@@ -121,7 +120,9 @@ def laplacian_loss_masked(
 
     Raises ValueError if the shapes do not fit.
     """
-    error, count = laplacian_error_per_image(pred_img, tgt_img, mask_img, composite)
+    check_image_pair(pred_img, tgt_img, mask_img)
+    difference = at_least_float32(pred_img) - at_least_float32(tgt_img)
+    error, count = laplacian_error_per_image(difference, mask_img, composite)
     return error.sum() / count.sum().clamp(min=1)
 
 
@@ -134,21 +135,23 @@ def check_image_pair(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Non
 
 
 def laplacian_error_per_image(
-    pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor, composite: bool = True
-) -> tuple[Tensor, Tensor]:
-    """The sum over masked pixels of the Laplacians' L1 distance, and their number: two (B,)."""
-    check_image_pair(pred_img, tgt_img, mask_img)
-    difference = at_least_float32(pred_img) - at_least_float32(tgt_img)
+        difference: Tensor, mask_img: Tensor, composite: bool = True) -> tuple[Tensor, Tensor]:
+    """The sum over masked pixels of the Laplacians' L1 distance, and their number: two (B,).
+
+    `difference` is prediction minus target, (B, C, H, W). The filter is linear, so its Laplacian is
+    the difference of the Laplacians.
+    """
     if composite:  # the composite equals the target where visible
         difference = difference * mask_img
-    return _masked_laplacian(difference, mask_img)
-
-
-def _masked_laplacian(difference: Tensor, mask_img: Tensor) -> tuple[Tensor, Tensor]:
-    # The filter is linear: the difference of the Laplacians is the Laplacian of the difference.
     inner = mask_img[..., 1:-1, 1:-1]  # (B, 1, H−2, W−2)
     error = (laplacian(difference) * inner).abs().sum(dim=(1, 2, 3)) / difference.shape[1]
     return error, inner.sum(dim=(1, 2, 3))
+
+
+def gaussian_window(radius: int, sigma: float, like: Tensor) -> Tensor:
+    """A Gaussian of `sigma` at −radius … radius, summing to 1; its type and device are `like`'s."""
+    offset = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    return torch.softmax(-offset.square() / (2 * sigma**2), dim=0)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
@@ -157,9 +160,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     The Gaussian ends at 3 σ, or where the mirror image does.
     """
     radius = min(int(3 * sigma), min(images.shape[-2:]) - 1)
-    offset = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    gaussian = torch.softmax(-offset.square() / (2 * sigma**2), dim=0)
-    channels = images.shape[1]
+    gaussian, channels = gaussian_window(radius, sigma, images), images.shape[1]
     x = F.pad(images, (radius,) * 4, mode="reflect")
     x = F.conv2d(x, gaussian.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
     return F.conv2d(x, gaussian.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
@@ -176,10 +177,8 @@ def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0) -> Tens
     """
     check_shape(z_tokens, "z_tokens", *"BND")
     if len(z_tokens) < 2:
-        raise ValueError(
-            f"uniformity_loss needs tokens of shape (B, N, D) with B of at least 2, "
-            f"got {tuple(z_tokens.shape)}."
-        )
+        raise ValueError("uniformity_loss needs tokens of shape (B, N, D) with B of at least 2, "
+                         f"got {tuple(z_tokens.shape)}.")
     z = F.normalize(at_least_float32(z_tokens).mean(dim=1), dim=-1, eps=eps)  # (B, D)
     b, length = len(z), z.square().sum(dim=1)  # lengths are 1, but 0 for features that are all 0
     with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round distances away
@@ -238,22 +237,20 @@ def total_loss(model: MaskedAutoencoder, output: MAEOutput, cfg) -> dict[str, Te
     return terms
 
 
-def _frequency_term(
-    model: MaskedAutoencoder, output: MAEOutput, cfg, ids: Tensor, pred: Tensor, target: Tensor,
-    scale: Tensor | float,
-) -> Tensor:
+def _frequency_term(model: MaskedAutoencoder, output: MAEOutput, cfg, ids: Tensor, pred: Tensor,
+                    target: Tensor, scale: Tensor | float) -> Tensor:
     """The Laplacian loss of hidden patches `ids`; `scale` brings `pred` and `target` to pixels."""
     if cfg.freq_form == "energy":
         return laplacian_energy_loss(pred, target, model.patch_size)
     mask_img = patch_mask_to_pixels(output.mask, model.patch_size)
     if cfg.freq_form == "raw":
         images = unpatchify(at_least_float32(output.patches), model.patch_size)
-        image = predicted_images(output.pred, images, model.patch_size, cfg.norm_pix)
-        difference = image - images
+        difference = predicted_images(
+            output.pred, images, model.patch_size, cfg.norm_pix) - images
     else:  # of the composite: nothing differs where patches are visible
         difference = (pred - target) * scale
         places = ids[:, :, None].expand_as(difference)
         whole = difference.new_zeros(len(ids), model.num_patches, difference.shape[2])
         difference = unpatchify(whole.scatter(1, places, difference), model.patch_size)
-    error, count = _masked_laplacian(difference, mask_img)
+    error, count = laplacian_error_per_image(difference, mask_img, composite=False)
     return error.sum() / distributed.average(count.sum()).clamp(min=1)

@@ -49,12 +49,8 @@ def random_mask_ids(noise: Tensor, num_visible: int) -> tuple[Tensor, Tensor, Te
     return ids_shuffle[:, :num_visible], mask, ids_restore
 
 
-def random_masking(
-    x: Tensor,
-    mask_ratio: float,
-    noise: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+def random_masking(x: Tensor, mask_ratio: float, noise: Tensor | None = None,
+                   generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Keep a random share of each image's patches (He et al. 2022, section 3, "Masking").
 
     `x` is (B, L, D). Returns `x_vis` (B, L_vis, D), `mask` (B, L) with 1 = masked, and
@@ -91,9 +87,8 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
     """
     check_mask_ratio(cfg.mask_ratio)
     if cfg.mask_ratio_sched not in SCHEDULES:
-        raise ValueError(
-            f"mask_ratio_sched must be one of {', '.join(SCHEDULES)}, got {cfg.mask_ratio_sched!r}."
-        )
+        raise ValueError(f"mask_ratio_sched must be one of {', '.join(SCHEDULES)}, got "
+                         f"{cfg.mask_ratio_sched!r}.")
     if cfg.mask_ratio_sched == "const" or cfg.mask_ratio_warmup_epochs <= 0:
         return cfg.mask_ratio
     check_mask_ratio(cfg.mask_ratio_start)

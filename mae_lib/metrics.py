@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_lib.losses import check_image_pair, gaussian_blur, laplacian_error_per_image
+from mae_lib import losses
 from mae_lib.patches import check_shape
 
 
@@ -25,7 +25,7 @@ def masked_psnr(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
 
     Raises ValueError if the shapes do not fit.
     """
-    check_image_pair(pred_img, tgt_img, mask_img)
+    losses.check_image_pair(pred_img, tgt_img, mask_img)
     error = (pred_img.clamp(0, 1) - tgt_img).square().mean(dim=1, keepdim=True) * mask_img
     mse = error.sum(dim=(1, 2, 3)) / mask_img.sum(dim=(1, 2, 3)).clamp(min=1)
     return -10 * mse.clamp(min=1e-10).log10()
@@ -37,8 +37,8 @@ def masked_hf_error(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tens
     Measured on the composite, so that seams at mask boundaries count; see
     `losses.laplacian_loss_masked`. It can reward smoothness: read it beside trivial references.
     """
-    check_image_pair(pred_img, tgt_img, mask_img)
-    error, count = laplacian_error_per_image(pred_img.clamp(0, 1), tgt_img, mask_img)
+    losses.check_image_pair(pred_img, tgt_img, mask_img)
+    error, count = losses.laplacian_error_per_image(pred_img.clamp(0, 1) - tgt_img, mask_img)
     return error / count.clamp(min=1)
 
 
@@ -50,13 +50,11 @@ def masked_ssim(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
 
     Raises ValueError for images under 11 pixels, or if the shapes do not fit.
     """
-    check_image_pair(pred_img, tgt_img, mask_img)
+    losses.check_image_pair(pred_img, tgt_img, mask_img)
     if min(tgt_img.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs images of at least 11×11 pixels, got {tuple(tgt_img.shape)}.")
     x, y = composite(pred_img.clamp(0, 1), tgt_img, mask_img), tgt_img
-    channels = x.shape[1]
-    offset = torch.arange(11, dtype=x.dtype, device=x.device) - 5
-    gaussian = torch.softmax(-offset.square() / (2 * 1.5**2), dim=0)
+    gaussian, channels = losses.gaussian_window(5, 1.5, x), x.shape[1]
     kernel = torch.outer(gaussian, gaussian).expand(channels, 1, 11, 11)
 
     def blur(z: Tensor) -> Tensor:
@@ -83,13 +81,11 @@ def effective_rank(features: Tensor) -> float:
     """
     check_shape(features, "features", *"ND")
     if len(features) < 2:
-        raise ValueError(
-            f"effective_rank needs features (N, D), N ≥ 2, got {tuple(features.shape)}."
-        )
+        raise ValueError("effective_rank needs features (N, D), N ≥ 2, got "
+                         f"{tuple(features.shape)}.")
     x = features.double()
-    x = x - x.mean(dim=0)
-    singular = torch.linalg.svdvals(x)
-    if singular[0] <= 1e-12 * max(1.0, float(features.double().norm())):
+    singular = torch.linalg.svdvals(x - x.mean(dim=0))
+    if singular[0] <= 1e-12 * max(1.0, float(x.norm())):
         return 0.0
     p = singular / singular.sum()
     return float(torch.special.entr(p).sum().exp())
@@ -108,7 +104,7 @@ def trivial_reconstructions(tgt_img: Tensor, mask_img: Tensor) -> dict[str, Tens
     return {
         "masked mean": mean.expand_as(tgt_img),
         "bilinear fill": _pull_push(tgt_img * visible, visible),
-        "blurred target": gaussian_blur(tgt_img, sigma=2.0),
+        "blurred target": losses.gaussian_blur(tgt_img, sigma=2.0),
     }
 
 

@@ -5,7 +5,6 @@ load: `patch_embed.proj`, `blocks.0.attn.qkv`, `decoder_blocks.0.mlp.fc1`, `deco
 """
 
 import copy
-import difflib
 from numbers import Integral
 from typing import NamedTuple
 
@@ -23,22 +22,16 @@ torch.backends.cuda.enable_cudnn_sdp(False)
 
 # Sizes of the encoder and decoder; the ViT ones are the official MAE's (He et al. 2022, table 1 and
 # appendix A.1; Dosovitskiy et al. 2021).
+OFFICIAL = dict(img_size=224, patch_size=16, num_heads=16, decoder_embed_dim=512, decoder_depth=8,
+                decoder_num_heads=16, class_token=True)
 PRESETS = {
     "specified": dict(img_size=224, patch_size=16, embed_dim=192, depth=8, num_heads=6,
                       decoder_embed_dim=128, decoder_depth=4, decoder_num_heads=4),
-    "native96": dict(img_size=96, patch_size=8, embed_dim=192, depth=8, num_heads=6,
-                     decoder_embed_dim=128, decoder_depth=4, decoder_num_heads=4),
     "tiny": dict(img_size=48, patch_size=6, embed_dim=96, depth=4, num_heads=3,
                  decoder_embed_dim=64, decoder_depth=2, decoder_num_heads=2),
-    "vit_base": dict(img_size=224, patch_size=16, embed_dim=768, depth=12, num_heads=12,
-                     decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16,
-                     class_token=True),
-    "vit_large": dict(img_size=224, patch_size=16, embed_dim=1024, depth=24, num_heads=16,
-                      decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16,
-                      class_token=True),
-    "vit_huge": dict(img_size=224, patch_size=14, embed_dim=1280, depth=32, num_heads=16,
-                     decoder_embed_dim=512, decoder_depth=8, decoder_num_heads=16,
-                     class_token=True),
+    "vit_base": {**OFFICIAL, "embed_dim": 768, "depth": 12, "num_heads": 12},
+    "vit_large": {**OFFICIAL, "embed_dim": 1024, "depth": 24},
+    "vit_huge": {**OFFICIAL, "embed_dim": 1280, "depth": 32, "patch_size": 14},
 }
 
 
@@ -82,6 +75,8 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
+        if num_heads < 1 or dim % num_heads:
+            raise ValueError(f"{num_heads} heads cannot share a width of {dim} equally.")
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -150,10 +145,6 @@ class MaskedAutoencoder(nn.Module):
         decoder_num_heads: int = 4, mlp_ratio: float = 4.0, class_token: bool = False,
     ):
         super().__init__()
-        for name, dim, heads in (("embed_dim", embed_dim, num_heads),
-                                 ("decoder_embed_dim", decoder_embed_dim, decoder_num_heads)):
-            if heads < 1 or dim % heads:
-                raise ValueError(f"{name} {dim} cannot be shared equally by {heads} heads.")
         self.config = dict(
             img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=depth,
             num_heads=num_heads, decoder_embed_dim=decoder_embed_dim, decoder_depth=decoder_depth,
@@ -180,8 +171,7 @@ class MaskedAutoencoder(nn.Module):
         position = sincos_position_embedding(decoder_embed_dim, self.grid, class_token)
         self.register_buffer("decoder_pos_embed", position[None])
         self.decoder_blocks = nn.ModuleList(
-            Block(decoder_embed_dim, decoder_num_heads, mlp_ratio) for _ in range(decoder_depth)
-        )
+            Block(decoder_embed_dim, decoder_num_heads, mlp_ratio) for _ in range(decoder_depth))
         self.decoder_norm = nn.LayerNorm(decoder_embed_dim, eps=1e-6)
         self.decoder_pred = nn.Linear(decoder_embed_dim, patch_size**2 * 3)
         self._initialise()
@@ -190,9 +180,7 @@ class MaskedAutoencoder(nn.Module):
     def from_preset(cls, name: str, **changes) -> "MaskedAutoencoder":
         """Build a preset by name, e.g. `from_preset("specified", img_size=64, patch_size=8)`."""
         if name not in PRESETS:
-            near = difflib.get_close_matches(name, PRESETS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.{hint}")
+            raise ValueError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.")
         return cls(**{**PRESETS[name], **changes})
 
     def _set_size(self, img_size: int) -> None:
@@ -219,31 +207,25 @@ class MaskedAutoencoder(nn.Module):
 
     def _initialise(self) -> None:
         """Xavier-uniform matrices, zero biases, small normal tokens, as in the official code."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.embed_dim, -1))
-        nn.init.zeros_(self.patch_embed.proj.bias)
-        if self.mask_token is not None:
-            nn.init.normal_(self.mask_token, std=0.02)
-        if self.num_extra:
-            nn.init.normal_(self.cls_token, std=0.02)
+        layers = [module for module in self.modules() if isinstance(module, nn.Linear)]
+        for layer in (*layers, self.patch_embed.proj):
+            nn.init.xavier_uniform_(layer.weight.flatten(1))
+            nn.init.zeros_(layer.bias)
+        for name in ("mask_token", "cls_token"):
+            if getattr(self, name, None) is not None:
+                nn.init.normal_(getattr(self, name), std=0.02)
 
     def encode(self, images: Tensor, ids_keep: Tensor | None = None) -> Tensor:
         """Encode the patches `ids_keep` (B, K) of images (B, 3, H, W), all of them by default.
 
         Returns the latent tokens after the final norm, (B, K, D), a class token in front if any.
         """
-        self._check_images(images)
+        self._check_images(images, self.img_size)
         if ids_keep is not None:
             check_shape(ids_keep, "ids_keep", len(images), "K")
-        return self._encode(patchify(images, self.patch_size), ids_keep)
+        return self._encode(patchify(images, self.patch_size), ids_keep, self.pos_embed)
 
-    def _encode(
-        self, patches: Tensor, ids_keep: Tensor | None, pos_embed: Tensor | None = None
-    ) -> Tensor:
-        pos_embed = self.pos_embed if pos_embed is None else pos_embed  # (1, [1 +] L, D)
+    def _encode(self, patches: Tensor, ids_keep: Tensor | None, pos_embed: Tensor) -> Tensor:
         position = pos_embed[:, self.num_extra :].expand(len(patches), -1, -1)  # (B, L, D)
         if ids_keep is not None:
             patches = take_patches(patches, ids_keep)  # (B, K, p²·3)
@@ -256,17 +238,14 @@ class MaskedAutoencoder(nn.Module):
             x = block(x)
         return self.norm(x)
 
-    def decode(
-        self, latent: Tensor, ids_restore: Tensor, ids: Tensor | None = None
-    ) -> Tensor:
+    def decode(self, latent: Tensor, ids_restore: Tensor, ids: Tensor | None = None) -> Tensor:
         """Predict every patch, (B, L, p²·3), from latent tokens and the places they came from.
 
         With `ids` (B, K) only these patches, (B, K, p²·3). Raises ValueError for an encoder alone.
         """
         if self.decoder_blocks is None:
             raise ValueError("This model is an encoder without a decoder, so it gives features but "
-                             "cannot reconstruct; take weights that have both, such as the "
-                             "official mae_visualize_* ones.")
+                             "cannot reconstruct; take weights that have both.")
         x = self.decoder_embed(latent)  # (B, [1 +] K, D')
         extra, x = x[:, : self.num_extra], x[:, self.num_extra :]
         num_masked = ids_restore.shape[1] - x.shape[1]
@@ -280,11 +259,9 @@ class MaskedAutoencoder(nn.Module):
         x = last(x)[:, self.num_extra :] if ids is None else last(x, ids + self.num_extra)
         return self.decoder_pred(self.decoder_norm(x))  # (B, L or K, p²·3)
 
-    def forward(
-        self, images: Tensor, mask_ratio: float = 0.75, *, num_visible: int | None = None,
-        noise: Tensor | None = None, generator: torch.Generator | None = None,
-        hidden_only: bool = False,
-    ) -> MAEOutput:
+    def forward(self, images: Tensor, mask_ratio: float = 0.75, *, num_visible: int | None = None,
+                noise: Tensor | None = None, generator: torch.Generator | None = None,
+                hidden_only: bool = False) -> MAEOutput:
         """Hide patches of images (B, 3, H, W), encode the others, predict all.
 
         Masks `mask_ratio` of the patches, or keeps exactly `num_visible` when given. The mask is
@@ -292,7 +269,7 @@ class MaskedAutoencoder(nn.Module):
         `augment.normalise`. With `hidden_only` what no loss looks at, the prediction for visible
         patches, is not computed.
         """
-        self._check_images(images)
+        self._check_images(images, self.img_size)
         shape = (len(images), self.num_patches)
         if noise is None:
             noise = torch.rand(shape, device=images.device, generator=generator)
@@ -301,7 +278,7 @@ class MaskedAutoencoder(nn.Module):
             num_visible = num_visible_patches(self.num_patches, mask_ratio)
         ids_keep, mask, ids_restore = random_mask_ids(noise, num_visible)
         patches = patchify(images, self.patch_size)  # (B, L, p²·3)
-        latent = self._encode(patches, ids_keep)
+        latent = self._encode(patches, ids_keep, self.pos_embed)
         ids = hidden_ids(ids_restore, num_visible) if hidden_only else None
         pred = self.decode(latent, ids_restore, ids)
         return MAEOutput(pred, mask, ids_restore, latent, patches)
@@ -312,19 +289,14 @@ class MaskedAutoencoder(nn.Module):
         Images (B, 3, S, S) of another size than the model's get interpolated positions, as those
         of `at_size`.
         """
-        self._check_images(images, any_size=True)
+        self._check_images(images, "S")
         patches = patchify(images, self.patch_size)
         grid = (images.shape[-1] // self.patch_size,) * 2
         pos_embed = resample_positions(self.pos_embed, grid, self.num_extra)
         return self._encode(patches, None, pos_embed)[:, self.num_extra :].mean(dim=1)
 
-    def _check_images(self, images: Tensor, any_size: bool = False) -> None:
-        check_shape(images, "images", *"BCHW")
-        channels, height, width = images.shape[1:]
-        if channels != 3 or height != width or (width != self.img_size and not any_size):
-            raise ValueError(f"This model takes square images with 3 channels, of shape (B, 3, "
-                             f"{self.img_size}, {self.img_size}), got {tuple(images.shape)}; "
-                             "model.at_size gives a model for another size.")
+    def _check_images(self, images: Tensor, side: int | str) -> None:
+        check_shape(images, "images", "B", 3, side, side)
         if not images.is_floating_point():
             raise ValueError(f"This model takes normalised float images, got {images.dtype}; "
                              "pass uint8 images through mae_lib.data.augment.normalise first.")

@@ -10,15 +10,18 @@ from torch import Tensor
 
 
 def check_shape(x: Tensor, name: str, *shape: int | str) -> None:
-    """Raise ValueError unless `x` is a tensor of this shape; a letter stands for any number."""
-    if isinstance(x, Tensor) and x.ndim == len(shape) and all(
-            isinstance(n, str) or n == there for n, there in zip(shape, x.shape, strict=True)):
-        return
+    """Raise ValueError unless `x` is a tensor of this shape.
+
+    A letter stands for any number, and for the same one wherever it occurs.
+    """
     wanted = f"({', '.join(map(str, shape))})"
-    if isinstance(x, Tensor):
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} must be a torch tensor of shape {wanted}, got "
+                         f"{type(x).__name__}: use torch.as_tensor, or torch.stack for a list of "
+                         "tensors.")
+    numbers = dict(zip(shape, x.shape, strict=False))
+    if x.shape != tuple(numbers.get(n, 0) if isinstance(n, str) else n for n in shape):
         raise ValueError(f"{name} must have shape {wanted}, got {tuple(x.shape)}.")
-    raise ValueError(f"{name} must be a torch tensor of shape {wanted}, got {type(x).__name__}: "
-                     "use torch.as_tensor, or torch.stack for a list of tensors.")
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
@@ -32,11 +35,9 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     check_shape(images, "images", *"BCHW")
     b, c, h, w = images.shape
     if patch_size < 1 or h % patch_size or w % patch_size:
-        raise ValueError(
-            f"Images of {h}×{w} pixels cannot be cut into whole patches of "
-            f"{patch_size}×{patch_size}; choose a patch size that divides both sides, or resize "
-            f"the images."
-        )
+        raise ValueError(f"Images of {h}×{w} pixels cannot be cut into whole patches of "
+                         f"{patch_size}×{patch_size}; choose a patch size that divides both "
+                         "sides, or resize the images.")
     rows, cols = h // patch_size, w // patch_size
     x = images.reshape(b, c, rows, patch_size, cols, patch_size)
     x = x.permute(0, 2, 4, 3, 5, 1)  # (B, rows, cols, patch row, patch column, C)
@@ -54,32 +55,27 @@ def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int] | None = 
     b, length, values = patches.shape
     rows, cols = grid or (round(length**0.5),) * 2
     if rows * cols != length:
-        raise ValueError(
-            f"{length} patches do not fill a grid of {rows}×{cols}; pass grid=(rows, columns)."
-        )
+        raise ValueError(f"{length} patches do not fill a grid of {rows}×{cols}; pass "
+                         "grid=(rows, columns).")
     if patch_size < 1 or values % patch_size**2:
-        raise ValueError(
-            f"A patch of {values} values is not a whole number of channels of "
-            f"{patch_size}×{patch_size} pixels."
-        )
+        raise ValueError(f"A patch of {values} values is not a whole number of channels of "
+                         f"{patch_size}×{patch_size} pixels.")
     c = values // patch_size**2
     x = patches.reshape(b, rows, cols, patch_size, patch_size, c)
     x = x.permute(0, 5, 1, 3, 2, 4)  # (B, C, rows, patch row, cols, patch column)
     return x.reshape(b, c, rows * patch_size, cols * patch_size)
 
 
-def patch_mask_to_pixels(
-    mask: Tensor, patch_size: int, grid: tuple[int, int] | None = None
-) -> Tensor:
+def patch_mask_to_pixels(mask: Tensor, patch_size: int,
+                         grid: tuple[int, int] | None = None) -> Tensor:
     """Spread a mask over patches (B, L) to a mask over pixels (B, 1, H, W)."""
     check_shape(mask, "mask", *"BL")
     patches = mask[:, :, None].expand(-1, -1, patch_size**2)  # (B, L, p²)
     return unpatchify(patches, patch_size, grid)
 
 
-def sincos_position_embedding(
-    dim: int, grid: tuple[int, int], class_token: bool = False
-) -> Tensor:
+def sincos_position_embedding(dim: int, grid: tuple[int, int],
+                              class_token: bool = False) -> Tensor:
     """Fixed 2-D sine-cosine position embedding, (L, dim), or (1 + L, dim) with a class token.
 
     Half of the values encode the column, half the row, each as sines then cosines of the position
@@ -99,9 +95,7 @@ def sincos_position_embedding(
         return torch.cat([angle.sin(), angle.cos()], dim=1)  # (L, dim/2)
 
     embedding = torch.cat([encode(x), encode(y)], dim=1).float()  # (L, dim)
-    if class_token:
-        embedding = torch.cat([torch.zeros(1, dim), embedding])  # (1 + L, dim)
-    return embedding
+    return F.pad(embedding, (0, 0, int(class_token), 0))  # zeros in front: (1 + L, dim)
 
 
 def resample_positions(embedding: Tensor, grid: tuple[int, int], num_extra: int = 0) -> Tensor:

@@ -6,7 +6,9 @@ that a run killed at any moment and started again ends with the same weights as 
 
 import argparse
 import dataclasses
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +27,8 @@ from mae_lib.model import PRESETS, MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.runtime import cli, distributed, hardware
 from mae_lib.runtime.hardware import RNG
+from mae_lib.training import checkpoints
 from mae_lib.training.batches import batches, on_device
-from mae_lib.training.checkpoints import (
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    save_weights,
-)
 from mae_lib.training.compute import steps_per_epoch
 from mae_lib.training.history import History
 from mae_lib.training.optim import NonFiniteLoss, schedule_learning_rate
@@ -59,8 +56,8 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     only so can losses be compared between runs and epochs.
     """
     device = next(model.parameters()).device
-    generator = hardware.generator(RNG.VALIDATION)
-    noise = torch.rand(len(images), model.num_patches, generator=generator)
+    noise = torch.rand(len(images), model.num_patches,
+                       generator=hardware.generator(RNG.VALIDATION))
     loss, psnr, features = 0.0, [], []
     for part, part_noise in zip(images.split(64), noise.split(64), strict=True):
         x = resize(part.to(device), model.img_size)
@@ -90,11 +87,10 @@ def describe_images(images: Tensor) -> str:
 
 
 @hardware.explain_full_memory
-def pretrain(
-    images: Tensor, validation_images: Tensor, cfg: PretrainConfig, out: Path | None = None,
-    device: torch.device | None = None, label: str = "Original", progress: bool = True,
-    start: Path | None = None,
-) -> Run:
+def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
+             out: Path | None = None, device: torch.device | None = None, label: str = "Original",
+             progress: bool = True, start: Path | None = None,
+             each_epoch: Callable[[MaskedAutoencoder], None] | None = None) -> Run:
     """Pretrain on `images`, uint8 (N, 3, H, W), and validate on some of the others, every epoch.
 
     Under torchrun, after `distributed.join`, the processes share every batch of `cfg.batch_size`,
@@ -102,7 +98,8 @@ def pretrain(
 
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
     history.jsonl and ends with model.safetensors. `label` stands on the progress bars. `start`, a
-    file of weights of the same sizes, takes the place of random ones.
+    file of weights of the same sizes, takes the place of random ones. `each_epoch` is called with
+    the model after each epoch.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
@@ -139,9 +136,9 @@ def pretrain(
 
     def save() -> float:
         if checkpoint and first:
-            about = {"config": dataclasses.asdict(cfg), "images": seen}
-            state = {**about, "step": step, "seconds": seconds, **train_step.state_dict()}
-            save_checkpoint(checkpoint, state)
+            checkpoints.save_checkpoint(checkpoint, {
+                "config": dataclasses.asdict(cfg), "images": seen, "step": step,
+                "seconds": seconds, **train_step.state_dict()})
         return time.perf_counter()
 
     saved = time.perf_counter()
@@ -151,15 +148,15 @@ def pretrain(
         bar = tqdm(total=iters, initial=i, desc=title, disable=not (progress and first))
         model.train()
         while i < iters:
-            pending, start = [], time.perf_counter()
-            while i < iters and (not pending or time.perf_counter() - start < LOG_SECONDS):
+            pending, began = [], time.perf_counter()
+            while i < iters and (not pending or time.perf_counter() - began < LOG_SECONDS):
                 lr = schedule_learning_rate(epoch, i, iters, cfg)
                 mask_ratio = training_mask_ratio(step, iters, cfg)
                 terms = train_step(next(feed), step, lr, mask_ratio)
                 step, i = step + 1, i + 1
                 pending.append((step, lr, mask_ratio, terms))
             records = _read_losses(pending, cfg)  # the only wait for the device
-            seconds += time.perf_counter() - start
+            seconds += time.perf_counter() - began
             history.add(records)
             loss = records[-1]["loss"]
             bar.set_postfix_str(f"lr={lr:.2e}, mask={mask_ratio:.2f}, loss={loss:.4f}", False)
@@ -173,13 +170,14 @@ def pretrain(
             history.add([{
                 "kind": "epoch", "step": step, "epoch": epoch + 1, "lr": lr,
                 "mask_ratio": mask_ratio, "loss": history.mean_loss(iters), "seconds": seconds,
-                **validate(model, validation_images, cfg, train_step.cast),
-            }])
+                **validate(model, validation_images, cfg, train_step.cast)}])
+            if each_epoch:
+                each_epoch(model)
         saved = save()
     model.eval()
     if out and first:
-        save_weights(Path(out) / "model.safetensors", model, label=label, images=seen,
-                     **dataclasses.asdict(cfg))
+        checkpoints.save_weights(Path(out) / "model.safetensors", model, label=label, images=seen,
+                                 **dataclasses.asdict(cfg))
     return Run(model, history, seconds, step * cfg.batch_size / max(seconds, 1e-9))
 
 
@@ -191,8 +189,7 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
     for (step, lr, mask_ratio, terms), row in zip(pending, values, strict=True):
         record = dict(zip(terms, row, strict=True))
         for name, long_name in names.items():
-            value = record.get(name, 0.0)
-            if value != value or abs(value) == float("inf"):
+            if not math.isfinite(value := record.get(name, 0.0)):
                 raise NonFiniteLoss(
                     f"The {long_name} loss became {value} at step {step}; the checkpoint from "
                     f"before is kept. Try a lower learning rate than {cfg.lr:g}, a longer warm-up, "
@@ -201,15 +198,14 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
     return records
 
 
-def _resume(
-    path: Path | None, cfg: PretrainConfig, images: str, device: torch.device
-) -> tuple[PretrainConfig, dict | None]:
+def _resume(path: Path | None, cfg: PretrainConfig, images: str,
+            device: torch.device) -> tuple[PretrainConfig, dict | None]:
     """The settings with a definite precision, and the checkpoint at `path`, if any."""
     if path is None or not path.exists():
         # "auto" may have to measure, and the processes could find differently.
         precision = distributed.broadcast_from_first(hardware.pick_precision(device, cfg.precision))
         return dataclasses.replace(cfg, precision=precision), None
-    state = load_checkpoint(path)
+    state = checkpoints.load_checkpoint(path)
     if not {"config", "images", "step", "seconds", "model", "optimizer"} <= state.keys():
         raise ValueError(f"{path} does not hold a training run: choose another folder, or move "
                          "that file.")
@@ -227,7 +223,7 @@ def _resume(
 
 def _weights_to_start_from(path: Path, model: MaskedAutoencoder) -> dict[str, Tensor]:
     """The weights in a file, if they fit the model. Raises ValueError if not."""
-    found, _ = load_weights(path)
+    found, _ = checkpoints.load_weights(path)
     other = {k: v for k, v in found.config.items() if model.config[k] != v}
     if other:
         words = ", ".join(f"{k} {v}, not {model.config[k]}" for k, v in other.items())
@@ -291,11 +287,9 @@ def main() -> None:
                    start=arguments.start)
     if distributed.is_first():
         last = run.history.epochs()[-1]
-        print(
-            f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s; "
-            f"validation loss {last['val_loss']:.4f}, PSNR {last['val_psnr']:.2f} dB. "
-            f"Weights: {out / 'model.safetensors'}"
-        )
+        print(f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s; "
+              f"validation loss {last['val_loss']:.4f}, PSNR {last['val_psnr']:.2f} dB. "
+              f"Weights: {out / 'model.safetensors'}")
     distributed.leave()
 
 

@@ -8,15 +8,19 @@ import scipy.stats
 import torch
 import torchvision.transforms.functional as TF
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from mae_lib import evaluate as E
-from mae_lib.data.augment import normalise
+from mae_lib.data.augment import denormalise, normalise, random_resized_crop, resize
 from mae_lib.data.sources import ImageSet
 from mae_lib.model import MaskedAutoencoder
+from mae_lib.patches import patchify
 from mae_lib.results import Accuracy, mean_interval, paired_difference
+from mae_lib.runtime import hardware
+from mae_lib.training.batches import batch_indices
+from mae_lib.training.checkpoints import load_checkpoint
 
 
 def clusters(n, classes=4, dim=12, spread=1.5, seed=0):
@@ -86,6 +90,7 @@ def test_folds_spread_every_class_evenly_and_are_fixed():
     counts = torch.stack([fold[labels == c].bincount(minlength=5) for c in range(4)])
     assert counts[:3].tolist() == [[100] * 5, [10] * 5, [1] * 5]
     assert counts[3].max() == 1 and counts.sum() == len(labels)
+    assert E.folds(torch.arange(30).repeat(3)).bincount().tolist() == [18] * 5  # also together
     assert torch.equal(fold, E.folds(labels))
     assert not torch.equal(fold, E.folds(labels, draw=1))
     assert fold[labels == 0].tolist() != sorted(fold[labels == 0].tolist())  # at random
@@ -103,51 +108,76 @@ def test_logistic_regression_is_scikit_learns(decay):
     np.testing.assert_allclose(probability, theirs.predict_proba(x.numpy()), atol=1e-3)
 
 
-def test_linear_probe_standardises_like_a_batch_norm_without_affine():
-    """Shifting and scaling every feature changes nothing, and the score is scikit-learn's."""
-    (train, labels), (test, test_labels) = clusters(600), clusters(400, seed=1)
-    found = E.linear_probe(train, labels, test, test_labels)
-    moved = E.linear_probe(train * 7 + 3, labels, test * 7 + 3, test_labels)
-    assert moved.percent == pytest.approx(found.percent, abs=0.3)
-
-    norm = torch.nn.BatchNorm1d(12, affine=False, momentum=None)
-    norm(train)
-    norm.eval()
-    decay = float(found.chosen.split()[-1])
-    reference = LogisticRegression(C=1 / (decay * 600), max_iter=5000)
-    reference.fit(norm(train).numpy(), labels.numpy())
-    assert found.percent == pytest.approx(
-        100 * reference.score(norm(test).numpy(), test_labels.numpy()), abs=0.3
-    )
+def scikit_learns_probe(train, labels, decay, mirrored):
+    """The probe by scikit-learn, fitted to features and their mirror images: a prediction."""
+    mean, std = train.mean(0), train.std(0)
+    x = torch.cat([train, mirrored])
+    reference = LogisticRegression(C=1 / (decay * len(x)), tol=1e-6, max_iter=5000)
+    reference.fit(((x - mean) / std).numpy(), torch.cat([labels, labels]).numpy())
+    return lambda x: torch.from_numpy(reference.predict(((x - mean) / std).numpy()))
 
 
-def cross_validated_by_scikit_learn(x, labels, decays):
-    """Accuracies {decay: share right} of the same folds, each standardised by its own training."""
-    fold, right = E.folds(labels).numpy(), dict.fromkeys(decays, 0)
-    x, labels = x.numpy(), labels.numpy()
-    for k in range(E.FOLDS):
-        train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        scaler = StandardScaler().fit(x[train])
-        # Its penalty is on the sum over images: C = 1 / (decay · N), for each fold's N.
-        search = LogisticRegressionCV(
-            Cs=[1 / (decay * len(train)) for decay in decays], cv=[(train, held)], max_iter=5000,
-            scoring="accuracy")
-        search.fit(scaler.transform(x), labels)
-        scores = search.scores_  # older versions have them once for each class
-        scores = next(iter(scores.values())) if isinstance(scores, dict) else scores
-        for decay, score in zip(decays, scores.reshape(-1), strict=True):
-            right[decay] += round(score * len(held))
-    return {decay: count / len(labels) for decay, count in right.items()}
+def test_the_probe_and_its_cross_validation_are_scikit_learns():
+    """With mirror images: standardised by the images alone, each with its own label."""
+    (x, labels), (test, test_labels) = clusters(120, dim=6), clusters(300, dim=6, seed=1)
+    mirrored = 0.7 * x.roll(1, 0) + 0.5 * torch.randn_like(x) * x.std(0)  # with others' labels
+    expected = scikit_learns_probe(x, labels, 0.01, mirrored)(test)
+    probe = E.Probe(x, labels, 4, 0.01, mirrored)
+    assert (probe.predict(test) == expected).float().mean() > 0.99
+    assert torch.equal(torch.cat([probe.predict(row) for row in test[:20].split(1)]),
+                       probe.predict(test)[:20])
+    found = E.linear_probe(x, labels, test, test_labels, mirrored, 0.01)
+    assert torch.equal(found.correct, probe.predict(test) == test_labels)
+    assert found.chosen == "weight decay 0.01"
 
-
-@pytest.mark.filterwarnings("ignore::FutureWarning:sklearn")
-def test_the_decay_is_chosen_as_by_scikit_learns_cross_validation():
-    x, labels = clusters(300, spread=4)
-    expected = cross_validated_by_scikit_learn(x, labels, E.PROBE_DECAYS)
-    decay, found = E.choose_decay(x, labels)
-    assert expected[decay] >= max(expected.values()) - 1 / 300  # an image near a border
-    assert found.percent / 100 == pytest.approx(expected[decay], abs=1.5 / 300)
+    fold, decays, right = E.folds(labels), (1.0, 0.03, 0.001), {}
+    for decay in decays:
+        correct = torch.zeros(120, dtype=torch.bool)
+        for k in range(5):
+            rest, held = fold != k, fold == k
+            predict = scikit_learns_probe(x[rest], labels[rest], decay, mirrored[rest])
+            correct[held] = predict(x[held]) == labels[held]
+        right[decay] = correct
+    decay, found = E.choose_decay(x, labels, mirrored, decays=decays)
+    assert decay == max(decays, key=lambda d: right[d].sum())
+    assert (found.correct == right[decay]).sum() >= 119  # an image near a border
     assert found.chosen == f"weight decay {decay:g}"
+
+
+def test_the_decay_is_chosen_on_training_images_alone(monkeypatch):
+    """And their mirror images, which `choose_decay` gets as they are."""
+    (x, labels), (test, test_labels) = clusters(30, dim=3), clusters(30, dim=3, seed=1)
+    mirrored, given = x + 1, []
+    monkeypatch.setattr(E, "choose_decay", lambda *inputs: (given.append(inputs), (0.5, None))[1])
+    found = E.linear_probe(x, labels, test, test_labels, mirrored)
+    assert found.chosen == "weight decay 0.5" and len(given) == 1
+    assert all(a is b for a, b in zip(given[0], (x, labels, mirrored), strict=True))
+    same = E.linear_probe(x, labels, test, test_labels, mirrored, 0.5)
+    assert torch.equal(found.correct, same.correct)
+
+
+def test_the_probe_does_not_see_shift_and_scale():
+    """It standardises features as a BatchNorm without affine parameters does."""
+    (train, labels), (test, test_labels) = clusters(200), clusters(200, seed=1)
+    found = E.linear_probe(train, labels, test, test_labels, decay=0.01)
+    moved = E.linear_probe(train * 7 + 3, labels, test * 7 + 3, test_labels, decay=0.01)
+    assert (found.correct == moved.correct).float().mean() > 0.99
+
+
+def test_cross_validation_judges_each_image_once_by_the_four_other_folds():
+    labels, calls = torch.arange(43) % 3, []
+
+    def predict(rest, held):
+        assert torch.equal(rest, ~held)
+        calls.append(held)
+        wrong = torch.where(torch.arange(43) < 40, labels, labels + 1)
+        for found in (labels + 1, wrong, wrong, torch.where(held, labels + 1, labels)):
+            yield found[held]
+
+    best, found = E.cross_validate(labels, ("bad", "best", "as good", "leak"), 1, predict)
+    assert best == "best"  # the first of equal ones
+    assert torch.equal(found.correct, torch.arange(43) < 40)
+    assert torch.equal(torch.stack(calls), torch.stack([E.folds(labels, 1) == k for k in range(5)]))
 
 
 def noisy_labels(n, g):
@@ -169,42 +199,54 @@ def small_difference(n, g):
 def test_the_decay_is_right_where_the_best_one_is_known(draw, strong):
     g = torch.Generator().manual_seed(0)
     (x, labels), (test, test_labels) = draw(200, g), draw(4000, g)
-    scores = {d: E.linear_probe(x, labels, test, test_labels, decay=d).percent
-              for d in E.PROBE_DECAYS}
-    decay, _ = E.choose_decay(x, labels)
+    decays = (1.0, 0.3, 0.01, 1e-3)
+    scores = {d: E.linear_probe(x, labels, test, test_labels, decay=d).percent for d in decays}
+    decay, _ = E.choose_decay(x, labels, decays=decays)
     assert scores[decay] > max(scores.values()) - 1.5
     assert min(scores.values()) < max(scores.values()) - 5  # it mattered
-    assert decay >= 0.3 if strong else decay <= 3e-3
+    assert decay >= 0.3 if strong else decay <= 1e-3
 
 
 def test_a_held_out_image_and_its_mirror_image_do_not_train():
     """Features that tell each image apart, and labels at random: who saw it would know it."""
-    x, labels = torch.eye(100), torch.arange(100) % 4
-    _, found = E.choose_decay(x, labels[torch.randperm(100)], mirrored=x)
+    x, labels = torch.eye(60), torch.arange(60) % 4
+    _, found = E.choose_decay(x, labels[torch.randperm(60)], mirrored=x, decays=(0.1, 0.001))
     assert found.percent < 45
 
 
-def test_four_fifths_train_and_one_fifth_is_judged(monkeypatch):
-    sizes, fit = [], E.fit_logistic
-    monkeypatch.setattr(E, "fit_logistic", lambda x, labels, *rest: (
-        sizes.append(len(x)), fit(x, labels, *rest))[1])
-    x, labels = clusters(100)
-    E.choose_decay(x, labels, mirrored=x)
-    assert set(sizes) == {160}  # with mirror images
-    assert len(sizes) == E.FOLDS * len(E.PROBE_DECAYS)
+def test_fewer_labels_are_as_many_of_each_class_with_their_own_mirror_images(monkeypatch):
+    """In every draw others; their decay is chosen among them alone."""
+    labels = torch.arange(40) % 4
+    x = torch.arange(40.0)[:, None]  # each image's feature is its number
+    test, test_labels = torch.full((9, 1), -1.0), torch.zeros(9)
+    chosen, probed = [], []
 
+    def choose_decay(train, its_labels, mirrored, decays):
+        chosen.append((train, its_labels, mirrored))
+        assert set(decays) < set(E.PROBE_DECAYS) and len(decays) == 4
+        return len(chosen), None
 
-def test_fewer_labels_are_as_many_of_each_class_and_score_less():
-    (x, labels), (test, test_labels) = clusters(400, spread=4), clusters(800, spread=4, seed=1)
-    few = E.linear_probe_with_fewer_labels(x, labels, test, test_labels, 5, draws=3)
-    more = E.linear_probe_with_fewer_labels(x, labels, test, test_labels, 50, draws=3)
-    assert len(set(few)) > 1 and sum(few) < sum(more)
-    seen = []
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(E, "linear_probe", lambda x, labels, *_: (
-            seen.append(labels), E.Accuracy(torch.ones(2, dtype=torch.bool)))[1])
-        E.linear_probe_with_fewer_labels(x, labels, test, test_labels, 7)
-    assert [labels.bincount().tolist() for labels in seen] == [[7] * 4] * 3
+    def linear_probe(train, its_labels, its_test, its_test_labels, mirrored, decay):
+        probed.append((train, its_labels, mirrored))
+        assert its_test is test and its_test_labels is test_labels and decay == len(probed)
+        return Accuracy(torch.arange(4) < len(probed))
+
+    monkeypatch.setattr(E, "choose_decay", choose_decay)
+    monkeypatch.setattr(E, "linear_probe", linear_probe)
+    measure = E.linear_probe_with_fewer_labels
+    assert measure(x, labels, test, test_labels, 3, x + 100) == [25, 50, 75]
+    for parts in zip(chosen, probed, strict=True):
+        for train, its_labels, mirrored in parts:
+            ids = train[:, 0].long()
+            assert torch.equal(its_labels, labels[ids]) and torch.equal(mirrored, train + 100)
+            assert its_labels.bincount().tolist() == [3] * 4 and len(ids.unique()) == 12
+        assert torch.equal(parts[0][0], parts[1][0])
+    drawn = [tuple(train[:, 0].tolist()) for train, *_ in probed]
+    assert len(set(drawn)) == 3
+    chosen, probed = [], []
+    measure(x, labels, test, test_labels, 3, None, draws=2)
+    assert [tuple(train[:, 0].tolist()) for train, *_ in probed] == drawn[:2]  # the same again
+    assert probed[0][2] is None
 
 
 def test_centred_and_whitened_features_are_scikit_learns():
@@ -225,21 +267,6 @@ def test_centred_and_whitened_features_are_scikit_learns():
     np.testing.assert_allclose(found.abs().numpy(), np.abs(expected), atol=1e-6)
 
 
-def test_mirror_images_train_too():
-    (train, labels), (test, test_labels) = clusters(100), clusters(400, seed=1)
-    alone = E.linear_probe(train, labels, test, test_labels)
-    more = E.linear_probe(train, labels, test, test_labels, mirrored=train + 0.3 * train.std(0))
-    assert not torch.equal(alone.correct, more.correct)
-
-
-@pytest.mark.parametrize("judge", [E.linear_probe, E.knn])
-def test_nothing_is_chosen_on_the_test_set(judge):
-    (train, labels), (test, test_labels) = clusters(300, spread=3), clusters(200, seed=1)
-    found = judge(train, labels, test, test_labels)
-    other = judge(train, labels, test, (test_labels + 1) % 4)
-    assert found.chosen == other.chosen and found.percent > other.percent + 30
-
-
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_knn_is_scikit_learns(k):
     (train, labels), (test, _) = clusters(200), clusters(100, seed=1)
@@ -248,6 +275,26 @@ def test_knn_is_scikit_learns(k):
     )
     expected = reference.fit(train.numpy(), labels.numpy()).predict(test.numpy())
     assert E.knn_predict(train, labels, test, k, 4).tolist() == expected.tolist()
+
+
+def test_the_number_of_neighbours_is_chosen_as_by_scikit_learn():
+    (train, labels), (test, test_labels) = clusters(60, dim=4), clusters(80, dim=4, seed=1)
+    fold, right = E.folds(labels), {}
+    assert 60 - fold.bincount().max() < 50  # so many neighbours not every fold has
+    for k in (5, 10, 20):
+        reference = KNeighborsClassifier(
+            k, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07))
+        found = [reference.fit(train[fold != i], labels[fold != i]).predict(train[fold == i])
+                 == labels[fold == i].numpy() for i in range(5)]
+        right[k] = sum(part.sum() for part in found)
+    best = max(right, key=right.get)
+    found = E.knn(train, labels, test, test_labels)
+    assert found.chosen == f"k={best}" and sorted(right.values())[-2] < right[best]
+    other = E.knn(train, labels, test, (test_labels + 1) % 4)
+    assert other.chosen == found.chosen and other.percent < found.percent  # no test label chooses
+    assert torch.equal(found.correct, E.knn_predict(train, labels, test, best, 4) == test_labels)
+    few = E.knn(train[:4], torch.arange(4) % 2, test, test_labels)
+    assert few.chosen == "k=1"
 
 
 def test_features_are_the_mean_token_of_whole_images_whatever_the_batch():
@@ -259,23 +306,72 @@ def test_features_are_the_mean_token_of_whole_images_whatever_the_batch():
 
 def test_pixel_features_are_torchvisions_antialiased_pixels():
     images = coloured(6, side=40).train
-    expected = TF.resize(images.float() / 255, [16, 16], antialias=True)
-    expected = normalise(expected).flatten(1)
-    torch.testing.assert_close(E.pixel_features(images, 16, 4), expected, atol=1e-4, rtol=0)
+    for size in (16, 8):
+        expected = normalise(TF.resize(images.float() / 255, [size, size], antialias=True))
+        found = E.pixel_features(images, size, 4)
+        torch.testing.assert_close(found, expected.flatten(1), atol=1e-4, rtol=0)
 
 
 # ---------------------------------------------------------------- fine-tuning
 
-FAST = E.FineTuneConfig(epochs=6, batch_size=10, lr=2e-3, warmup_epochs=1)
+FAST = E.FineTuneConfig(epochs=5, batch_size=10, lr=3e-3, warmup_epochs=1)
 
 
-def test_fine_tuning_learns_and_leaves_the_model_alone():
-    m, data = model(), coloured(60)
+def fine_tuned_by_a_plain_loop(m, data, cfg, seed):
+    """The recipe written out: He et al. 2022, table 9. The classifier's weights at the end."""
+    torch.manual_seed(seed)
+    classifier, n = E.Classifier(m, len(data.classes)), len(data.train)
+    layers = {"patch_embed": 0, **{f"blocks.{i}": i + 1 for i in range(len(m.blocks))}}
+    groups = []
+    for name, parameter in classifier.named_parameters():
+        name = name.removeprefix("encoder.")
+        part = ".".join(name.split(".")[: 2 if name.startswith("blocks") else 1])
+        below = len(m.blocks) + 1 - layers.get(part, len(m.blocks) + 1)
+        groups.append({"params": [parameter], "scale": cfg.layer_decay**below,
+                       "weight_decay": cfg.weight_decay if parameter.ndim > 1 else 0.0})
+    optimizer, iters = torch.optim.AdamW(groups, betas=(0.9, 0.95)), -(-n // cfg.batch_size)
+    for step in range(cfg.epochs * iters):
+        epoch = step / iters
+        if epoch < cfg.warmup_epochs:
+            lr = cfg.lr * epoch / cfg.warmup_epochs
+        else:
+            rest = (epoch - cfg.warmup_epochs) / (cfg.epochs - cfg.warmup_epochs)
+            lr = cfg.lr * (1 + np.cos(np.pi * rest)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["scale"]
+        ids = batch_indices(n, cfg.batch_size, step, seed)
+        generator = hardware.generator(seed, hardware.RNG.FINE_TUNE, step)
+        x = random_resized_crop(data.train[ids], m.img_size, generator, (cfg.crop_scale, 1.0))
+        logits = classifier(x).log_softmax(dim=1)
+        right = logits[torch.arange(len(ids)), data.train_labels[ids]]
+        smooth = cfg.label_smoothing
+        loss = -((1 - smooth) * right + smooth * logits.mean(dim=1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return classifier
+
+
+def test_fine_tuning_is_its_recipe_and_reads_the_test_set_as_it_is(tmp_path):
+    """No setting has its default here, so that none can be left out."""
+    m, data, file = model(), coloured(20), tmp_path / "ft.pt"
+    data = replace(data, test_labels=data.test_labels[torch.randperm(30)])  # not all right
+    cfg = E.FineTuneConfig(epochs=2, batch_size=7, lr=4e-3, warmup_epochs=0.5, weight_decay=0.4,
+                           layer_decay=0.6, label_smoothing=0.3, crop_scale=0.6)
     before = {k: v.clone() for k, v in m.state_dict().items()}
-    found = E.fine_tune(m, data, FAST, progress=False)
-    assert found.percent > 90
+    found = E.fine_tune(m, data, cfg, 3, checkpoint=file, progress=False)
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
-    assert torch.equal(found.correct, E.fine_tune(m, data, FAST, progress=False).correct)
+    expected = fine_tuned_by_a_plain_loop(m, data, cfg, 3)
+    for name, weights in load_checkpoint(file)["model"].items():
+        torch.testing.assert_close(weights, expected.state_dict()[name], atol=2e-5, rtol=1e-3)
+    with torch.no_grad():
+        logits = expected(resize(data.test, 16))
+    assert torch.equal(found.correct, logits.argmax(dim=1) == data.test_labels)
+    assert 0 < found.percent < 100
+
+
+def test_fine_tuning_learns():
+    assert E.fine_tune(model(), coloured(60), FAST, progress=False).percent > 90
 
 
 def test_the_classifier_has_no_decoder_and_starts_at_the_features():
@@ -283,30 +379,40 @@ def test_the_classifier_has_no_decoder_and_starts_at_the_features():
     classifier = E.Classifier(m, 5)
     names = set(classifier.state_dict())
     assert not any("decoder" in name or "mask_token" in name for name in names)
+    assert 0.005 < classifier.head.weight.std() < 0.015 and (classifier.head.bias == 0).all()
     x = normalise(coloured(4).train[:, :, :16, :16])
     expected = m.features(x) @ classifier.head.weight.T + classifier.head.bias
     torch.testing.assert_close(classifier(x), expected)
 
 
 def test_interrupted_fine_tuning_goes_on_where_it_was(tmp_path, monkeypatch):
-    m, data = model(), coloured(60)
-    whole = E.fine_tune(m, data, FAST, progress=False)
+    """With the same weights, moments of the optimizer, and scale of the loss."""
+    m, data, cfg = model(), coloured(20), replace(FAST, epochs=3)
+    inputs = (m, data, cfg, 0, "fp16", "")
+    whole = E.fine_tune(*inputs, tmp_path / "whole.pt", progress=False)
     saved, calls = E.save_checkpoint, []
 
     def save(path, state):
         saved(path, state)
         calls.append(state["epoch"])
-        if calls == [1, 2, 3]:
+        if len(calls) < 3:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(E, "save_checkpoint", save)
-    for _ in range(2):
+    for _ in range(3):
         try:
-            found = E.fine_tune(m, data, FAST, checkpoint=tmp_path / "ft.pt", progress=False)
+            found = E.fine_tune(*inputs, tmp_path / "ft.pt", progress=False)
         except KeyboardInterrupt:
             continue
-    assert calls == [1, 2, 3, 4, 5, 6]
+    assert calls == [1, 2, 3]
     assert torch.equal(found.correct, whole.correct)
+    one, two = (load_checkpoint(tmp_path / name) for name in ("whole.pt", "ft.pt"))
+    assert all(torch.equal(tensor, two["model"][name]) for name, tensor in one["model"].items())
+    assert one["scaler"] == two["scaler"] and one["scaler"]["_growth_tracker"] > 1
+    moments, same = (state["optimizer"]["state"] for state in (one, two))
+    assert len(moments) == len(one["model"]) - 1  # all but the fixed position embedding
+    for number, moment in moments.items():
+        assert all(torch.equal(tensor, same[number][name]) for name, tensor in moment.items())
 
 
 def test_fine_tuning_does_not_go_on_with_other_settings(tmp_path):
@@ -317,8 +423,13 @@ def test_fine_tuning_does_not_go_on_with_other_settings(tmp_path):
     other_images = replace(data, train=data.train ^ 1)
     torch.manual_seed(7)
     other_model = MaskedAutoencoder.from_preset("tiny", img_size=16, patch_size=4)
+    for field, value in dict(epochs=2, batch_size=9, lr=1e-3, weight_decay=0.1, layer_decay=0.5,
+                             label_smoothing=0.2, crop_scale=0.5).items():
+        with pytest.raises(ValueError, match=f"holds a run with other {field}; choose another"):
+            E.fine_tune(m, data, replace(once, **{field: value}), checkpoint=file, progress=False)
+    with pytest.raises(ValueError, match="holds a run with other precision; choose another"):
+        E.fine_tune(m, data, once, 0, "bf16", checkpoint=file, progress=False)
     for name, model_, data_, cfg, seed in (
-        ("layer_decay", m, data, replace(once, layer_decay=0.5), 0),
         ("seed, weights", m, data, once, 1),  # the head's first weights depend on the seed
         ("images", m, other_labels, once, 0), ("images", m, other_images, once, 0),
         ("weights", other_model, data, once, 0),
@@ -345,11 +456,14 @@ def test_fine_tuning_starts_at_the_head_it_is_given():
     assert torch.equal(found.correct, logits.argmax(dim=1) == data.test_labels)
 
 
-def test_the_seed_matters():
-    m, data = model(), coloured(30)
-    fast = replace(FAST, epochs=2, lr=1e-4)
-    a, b = (E.fine_tune(m, data, fast, seed, progress=False).correct for seed in (0, 1))
-    assert not torch.equal(a, b)
+def test_seed_and_precision_matter(tmp_path):
+    m, data, once = model(), coloured(10), replace(FAST, epochs=1, warmup_epochs=0)
+    ends = []
+    for i, (seed, precision) in enumerate(((0, "fp32"), (1, "fp32"), (0, "bf16"))):
+        E.fine_tune(m, data, once, seed, precision, "", tmp_path / str(i), progress=False)
+        ends.append(load_checkpoint(tmp_path / str(i))["model"]["encoder.blocks.0.mlp.fc1.weight"])
+    assert len({tuple(end.flatten().tolist()) for end in ends}) == 3
+    assert {end.dtype for end in ends} == {torch.float32}
 
 
 # ---------------------------------------------------------------- reconstruction
@@ -368,7 +482,20 @@ def test_a_perfect_prediction_beats_every_trivial_one(monkeypatch):
         assert found[name]["psnr"].max() < 40 and found[name]["hf_error"].min() > 0.01
 
 
-def test_reconstruction_masks_are_fixed():
-    m, images = model(), coloured(5).train
-    one, two = (E.reconstruction_quality(m, images, True)["model"]["psnr"] for _ in range(2))
-    assert torch.equal(one, two)
+@pytest.mark.parametrize("norm_pix, ratio, n", [(True, 0.75, 130), (False, 0.5, 3)])
+def test_reconstructions_are_measured_on_hidden_pixels_under_fixed_masks(norm_pix, ratio, n):
+    m, images = model(), coloured(n).train
+    found = E.reconstruction_quality(m, images, norm_pix, ratio)
+    noise = torch.rand(n, 16, generator=hardware.generator(hardware.RNG.TEST_MASKS))
+    x = resize(images, 16)
+    with torch.no_grad():
+        pred, mask = m(x, ratio, noise=noise)[:2]
+    hidden = patchify(denormalise(x).clamp(0, 1), 4), patchify(x, 4)
+    if norm_pix:
+        pred = pred * (hidden[1].var(dim=2, keepdim=True) + 1e-6).sqrt() + hidden[1].mean(
+            dim=2, keepdim=True)
+    mean, std = (torch.tensor(v).repeat(16) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    error = ((pred * std + mean).clamp(0, 1) - hidden[0]).square().mean(dim=2)
+    mse = (error * mask).sum(dim=1) / mask.sum(dim=1)
+    torch.testing.assert_close(found["model"]["psnr"], -10 * mse.log10(), atol=1e-3, rtol=0)
+    assert {len(values) for method in found.values() for values in method.values()} == {n}

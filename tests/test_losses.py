@@ -1,5 +1,6 @@
 """Tests of the three losses: against slow loops, at their known values, and their gradients."""
 
+import functools
 import math
 
 import numpy as np
@@ -23,7 +24,7 @@ from mae_lib.losses import (
 )
 from mae_lib.masking import random_masking
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.patches import patch_mask_to_pixels, patchify
+from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 
 KERNEL = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
 
@@ -86,7 +87,7 @@ def test_mae_loss_ignores_visible_patches(norm_pix):
 def test_mae_loss_gradient(norm_pix):
     pred, images, mask = random_case(torch.float64)
     pred.requires_grad_()
-    assert gradcheck(lambda p: mae_loss(p, images, mask, 4, norm_pix), (pred,))
+    assert gradcheck(lambda p: mae_loss(p, images, mask, 4, norm_pix), (pred,), fast_mode=True)
     mae_loss(pred, images, mask, 4, norm_pix).backward()
     assert (pred.grad[mask == 0] == 0).all()
     assert (pred.grad[mask == 1] != 0).all()
@@ -233,13 +234,14 @@ def test_laplacian_loss_gradient(composite):
     pred, target = torch.randn(2, 1, 2, 8, 8, dtype=torch.float64)
     mask = patch_mask_to_pixels(torch.tensor([[1.0, 0, 0, 1]]), 4).double()
     pred.requires_grad_()
-    assert gradcheck(lambda p: laplacian_loss_masked(p, target, mask, composite), (pred,))
+    loss = functools.partial(laplacian_loss_masked, tgt_img=target, mask_img=mask)
+    assert gradcheck(lambda p: loss(p, composite=composite), (pred,), fast_mode=True)
 
 
 def test_per_image_errors_add_up_to_the_loss():
     pred, target = torch.randn(2, 2, 3, 12, 12)
     mask = patch_mask_to_pixels(torch.tensor([[1.0] * 9, [1.0, 0, 0] * 3]), 4)
-    error, count = laplacian_error_per_image(pred, target, mask)
+    error, count = laplacian_error_per_image(pred - target, mask)
     assert count.tolist() == [100, 10 * 3]  # the border is left out
     for i in range(2):
         alone = laplacian_loss_masked(*(x[i : i + 1] for x in (pred, target, mask)))
@@ -314,7 +316,7 @@ def test_uniformity_gradient():
 def test_descending_uniformity_pushes_features_apart():
     tokens = (torch.randn(1, 1, 8) + 0.1 * torch.randn(5, 1, 8)).requires_grad_()
     optimizer = torch.optim.Adam([tokens], lr=0.1)
-    for _ in range(200):
+    for _ in range(100):
         optimizer.zero_grad()
         loss = uniformity_loss(tokens)
         loss.backward()
@@ -361,6 +363,7 @@ def test_half_precision_predictions_give_float32_losses(dtype):
     for half, single in (
         (mae_loss(pred, images, mask, 4, True), mae_loss(pred.float(), images, mask, 4, True)),
         (image, predicted_images(pred.float(), images, 4, True)),
+        (predicted_images(pred, images, 4, False), unpatchify(pred.float(), 4)),
         (uniformity_loss(tokens), uniformity_loss(tokens.float())),
         (
             laplacian_loss_masked(image.to(dtype), images, pixels),
@@ -380,19 +383,12 @@ def losses_of(pred, images, mask, tokens):
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mae",
-        "laplacian",
-        "uniformity",
-    ],
-)
-def test_losses_stay_in_float32_inside_autocast(name):
+def test_losses_stay_in_float32_inside_autocast():
     case = (*random_case(), torch.randn(16, 9, 32))
-    expected = losses_of(*case)[name]
+    expected = losses_of(*case)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(losses_of(*case)[name], expected, rtol=1e-6, atol=1e-7)
+        for name, loss in losses_of(*case).items():
+            torch.testing.assert_close(loss, expected[name], rtol=1e-6, atol=1e-7)
 
 
 def small_run(class_token=False):
@@ -479,8 +475,8 @@ def test_the_raw_form_reads_predictions_of_visible_patches(norm_pix):
 
 def test_a_blurred_target_is_what_is_reconstructed():
     model, images, output = small_run()
-    cfg = PretrainConfig(norm_pix=True, target_blur=1.0)
-    blurred = gaussian_blur(images, 1.0)
+    cfg = PretrainConfig(norm_pix=True, target_blur=1.7)
+    blurred = gaussian_blur(images, 1.7)
     expected = mae_loss(output.pred, blurred, output.mask, 4, norm_pix=True)
     torch.testing.assert_close(total_loss(model, output, cfg)["loss"], expected)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mae_lib.metrics import (
@@ -220,7 +221,7 @@ def test_blurred_target_equals_scipy():
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 0.75, 0.99])
-@pytest.mark.parametrize("size, patch", [(96, 8), (224, 16), (40, 1)])
+@pytest.mark.parametrize("size, patch", [(64, 8), (40, 1)])
 def test_bilinear_fill_keeps_visible_pixels_and_stays_between_them(size, patch, ratio):
     target = torch.rand(2, 3, size, size)
     length = (size // patch) ** 2
@@ -234,6 +235,17 @@ def test_bilinear_fill_keeps_visible_pixels_and_stays_between_them(size, patch, 
         seen = target[i][:, mask[i, 0] == 0]
         assert (filled[i].amax((1, 2)) <= seen.amax(1) + 1e-5).all()
         assert (filled[i].amin((1, 2)) >= seen.amin(1) - 1e-5).all()
+
+
+def test_bilinear_fill_of_one_hole_is_pillows_enlargement_of_averages():
+    """Of 2×2 pixels; where nothing is visible the average is that of the three others."""
+    target, mask = torch.rand(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    mask[..., :2, :2] = 1
+    averages = torch.nn.functional.avg_pool2d(target, 2)[0, 0]
+    averages[0, 0] = averages.flatten()[1:].mean()
+    enlarged = Image.fromarray(averages.numpy()).resize((4, 4), Image.Resampling.BILINEAR)
+    filled = trivial_reconstructions(target, mask)["bilinear fill"][0, 0, :2, :2]
+    np.testing.assert_allclose(filled, np.asarray(enlarged)[:2, :2], atol=1e-5)
 
 
 def test_bilinear_fill_does_not_read_masked_pixels():
@@ -255,9 +267,7 @@ def test_bilinear_fill_beats_the_mean_on_smooth_images():
     assert psnr["bilinear fill"] > psnr["masked mean"] + 3
 
 
-@pytest.mark.parametrize(
-    "shape", [(32, 32), (96, 96), *(s for s in [(16, 64), (40, 24)])]
-)
+@pytest.mark.parametrize("shape", [(32, 32), (16, 64), (40, 24)])
 def test_bilinear_fill_reaches_far_holes(shape):
     """Only one corner is visible: its colour is all that is known."""
     target, mask = torch.full((1, 3, *shape), 0.5), torch.ones(1, 1, *shape)

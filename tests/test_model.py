@@ -82,8 +82,8 @@ def test_specified_model_has_as_many_parameters_as_its_parts_add_up_to():
     assert f"{count / 1e6:.1f}M" == "4.6M"
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_builds(name):
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("vit_")])
+def test_our_presets_build_and_build_again_from_their_config(name):
     with torch.device("meta"):
         model = MaskedAutoencoder.from_preset(name)
         output = model(torch.empty(2, 3, model.img_size, model.img_size))
@@ -112,9 +112,17 @@ def test_official_presets_have_the_parameters_of_transformers(name):
         ours = MaskedAutoencoder.from_preset(name)
     assert ours.blocks[0].attn.num_heads == config.num_attention_heads
     assert ours.decoder_blocks[0].attn.num_heads == config.decoder_num_attention_heads
+    assert ours.config.items() >= PRESETS[name].items()
     assert num_parameters(ours) == num_parameters(theirs)
     ours_all, theirs_all = (sum(t.numel() for t in m.state_dict().values()) for m in (ours, theirs))
     assert ours_all == theirs_all  # the position embeddings too
+
+
+def test_the_width_of_the_mlps_is_that_of_both_halves_and_of_the_config():
+    model = small(mlp_ratio=2.5)
+    for block, width in ((model.blocks[-1], 32), (model.decoder_blocks[-1], 16)):
+        assert block.mlp.fc1.weight.shape == (int(2.5 * width), width)
+    MaskedAutoencoder(**model.config).load_state_dict(model.state_dict())
 
 
 # Against other implementations
@@ -526,8 +534,7 @@ def test_an_encoder_alone_has_features_and_explains_that_it_cannot_reconstruct()
         (torch.zeros(2, 3, 32, 40), r"shape \(B, 3, 32, 32\), got \(2, 3, 32, 40\)"),
         (torch.zeros(2, 3, 96, 96), r"shape \(B, 3, 32, 32\), got \(2, 3, 96, 96\)"),
         (torch.zeros(2, 1, 32, 32), r"shape \(B, 3, 32, 32\), got \(2, 1, 32, 32\)"),
-        (torch.zeros(2, 4, 32, 32), r"square images with 3 channels, .* got \(2, 4, 32, 32\)"),
-        (torch.zeros(3, 32, 32), r"shape \(B, C, H, W\), got \(3, 32, 32\)"),
+        (torch.zeros(3, 32, 32), r"shape \(B, 3, 32, 32\), got \(3, 32, 32\)"),
         (torch.zeros(2, 3, 32, 32).numpy(), "images must be a torch tensor .*, got ndarray"),
         ([torch.zeros(3, 32, 32)], "got list: use .* torch.stack for a list of tensors"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "got torch.uint8; pass uint8 images"),
@@ -536,8 +543,10 @@ def test_an_encoder_alone_has_features_and_explains_that_it_cannot_reconstruct()
 def test_bad_images_are_explained(images, message):
     model = small()
     for call in (model, model.encode, model.features):
-        if call == model.features and tuple(getattr(images, "shape", ())) == (2, 3, 96, 96):
-            continue  # it interpolates positions
+        if call == model.features:  # which takes other sizes, and interpolates positions
+            message = message.replace("32, 32\\), got", "S, S\\), got")
+            if tuple(getattr(images, "shape", ())) == (2, 3, 96, 96):
+                continue
         with pytest.raises(ValueError, match=message):
             call(images)
     with pytest.raises(ValueError, match="cannot be cut into whole patches of 8×8"):
@@ -572,9 +581,9 @@ def test_bad_masking_is_explained(arguments, message):
         (dict(img_size=32.0), "img_size 32.0 is not"),
         (dict(img_size=0), "img_size 0 is not a multiple"),
         (dict(patch_size=0), "not a multiple of patch_size 0"),
-        (dict(num_heads=0), "by 0 heads"),
-        (dict(num_heads=5), "embed_dim 32 cannot be shared equally by 5 heads"),
-        (dict(decoder_num_heads=3), "decoder_embed_dim 16 cannot be shared equally by 3 heads"),
+        (dict(num_heads=0), "^0 heads cannot share a width of 32"),
+        (dict(num_heads=5), "^5 heads cannot share a width of 32 equally"),
+        (dict(decoder_num_heads=3), "^3 heads cannot share a width of 16 equally"),
         (dict(embed_dim=30, num_heads=5), "divisible by 4, got 30"),
     ],
 )
@@ -584,10 +593,8 @@ def test_sizes_that_do_not_fit_together_are_explained(changes, message):
 
 
 def test_unknown_preset_is_explained():
-    with pytest.raises(ValueError, match=r"'vit_bse'; choose one of .* mean 'vit_base'\?"):
+    with pytest.raises(ValueError, match=r"'vit_bse'; choose one of specified, .* vit_huge\.$"):
         MaskedAutoencoder.from_preset("vit_bse")
-    with pytest.raises(ValueError, match=r"vit_huge\.$"):  # nothing near: no hint
-        MaskedAutoencoder.from_preset("qqq")
 
 
 def test_preset_takes_changes_without_being_changed():

@@ -7,12 +7,27 @@ import pytest
 import torch
 
 from mae_lib.patches import (
+    check_shape,
     patch_mask_to_pixels,
     patchify,
     resample_positions,
     sincos_position_embedding,
     unpatchify,
 )
+
+
+@pytest.mark.parametrize("shape, asked, fits", [
+    ((2, 3, 4, 4), ("B", 3, "S", "S"), True), ((2, 3, 4, 5), ("B", 3, "S", "S"), False),
+    ((2, 1, 4, 4), ("B", 3, "S", "S"), False), ((2, 3, 4), ("B", 3, "S", "S"), False),
+    ((2, 3, 4, 4, 1), ("B", 3, "S", "S"), False), ((0, 7), ("B", "L"), True), ((), (), True),
+])
+def test_a_letter_stands_for_one_number(shape, asked, fits):
+    try:
+        check_shape(torch.zeros(shape), "x", *asked)
+    except ValueError as error:
+        assert not fits and str(error).endswith(f", got {shape}.")
+    else:
+        assert fits
 
 
 def counting_images(b: int, c: int, h: int, w: int) -> torch.Tensor:
