@@ -8,16 +8,18 @@ import nbformat
 import pytest
 import torch
 from nbclient import NotebookClient
-from pretended_gpu import GPU, pretended_gpu
+from pretended_gpu import GPU, Recorder, pretended_gpu
 from test_compare import SMALL as SMALL_RUN
 from test_compare import folder  # noqa: F401
 from test_step import trained
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from mae_lib import compare, evaluate
 from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import load_data
 from mae_lib.pretrain import pretrain
 from mae_lib.runtime import hardware
+from mae_lib.training.optim import adamw, set_learning_rate
 from mae_lib.training.step import RecordedStep, TrainStep, fastest_step
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -58,7 +60,7 @@ def test_a_model_moves_with_its_gradients_and_copies(gpu):
 
 @pytest.mark.parametrize("variant", ["original", "improved", "raw-laplacian", "low-frequency"])
 def test_pretraining_and_every_judge_say_what_they_say_on_a_cpu(variant, tmp_path):
-    data = load_data("scenes", size=32, counts=(24, 40, 40), cache=tmp_path, progress=False)
+    data = load_data("scenes", size=32, counts=(16, 20, 20), cache=tmp_path, progress=False)
     recipe = FineTuneConfig(epochs=2, warmup_epochs=1, batch_size=16)
 
     def everything(precision):
@@ -90,6 +92,28 @@ def test_steps_that_are_recorded_are_plain_steps(variant, precision, gpu):
     torch.testing.assert_close(weights, plain)
 
 
+def test_each_layer_has_its_learning_rate_there_too(gpu):
+    optimizer = adamw(PretrainConfig(**SMALL).build_model().to(gpu), 0.05, layer_decay=0.5)
+    set_learning_rate(optimizer, 4.0)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert {rate.device for rate in rates} == {gpu}
+    assert [rate.item() for rate in rates] == [4 * g["lr_scale"] for g in optimizer.param_groups]
+    assert len({rate.item() for rate in rates}) > 3
+
+
+def test_the_scale_of_losses_grows_and_goes_on_where_it_was_saved(gpu):
+    cfg = PretrainConfig(**{**SMALL, "precision": "fp16"})
+    first, second = (TrainStep(cfg.build_model().to(gpu), cfg) for _ in range(2))
+    images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8).to(gpu)
+    for i in range(3):
+        first(images, i, 1e-3, 0.75)
+    assert first.scaler.state_dict()["_growth_tracker"] == 3
+    first.scaler.update(1024.0)
+    second.load_state_dict(first.state_dict())
+    assert second.scaler.state_dict() == first.scaler.state_dict()
+    assert second.scaler.get_scale() == 1024
+
+
 def test_waiting_for_the_gpu_while_recording_is_refused(gpu):
     x, graph = torch.ones(3, device=gpu), torch.cuda.CUDAGraph()
     for waits in (lambda: x.sum().item(), lambda: x.cpu(), lambda: torch.ones(3).to(gpu)):
@@ -98,13 +122,19 @@ def test_waiting_for_the_gpu_while_recording_is_refused(gpu):
 
 
 def test_a_gpu_that_cannot_record_steps_trains_without(gpu, monkeypatch, capsys):
-    def refuse(*_):
-        raise RuntimeError("a pretended GPU has no graphs")
+    """Also where a recording breaks off between the optimizer's step and the new scale."""
+    def update(scaler, *new_scale, real=torch.amp.GradScaler.update):
+        if any(isinstance(mode, Recorder) for mode in _get_current_dispatch_mode_stack()):
+            raise RuntimeError("a pretended GPU has no graphs")
+        real(scaler, *new_scale)
 
-    monkeypatch.setattr(torch.cuda, "graph", refuse)
-    cfg = PretrainConfig(**SMALL)
-    images = torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8)
-    pretrain(images, images, cfg, progress=False)
+    monkeypatch.setattr(torch.amp.GradScaler, "update", update)
+    cfg = PretrainConfig(**{**SMALL, "precision": "fp16"})
+    step = fastest_step(cfg.build_model().to(gpu), cfg)
+    for i in range(6):
+        images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8).to(gpu)
+        assert step(images, i, 1e-3, 0.75)["loss"].isfinite()
+    assert not step.recordings and step.scaler.state_dict()["_growth_tracker"] == 6
     assert capsys.readouterr().out == (
         "This GPU cannot record steps (a pretended GPU has no graphs): "
         "training goes on without, more slowly.\n")
@@ -140,7 +170,7 @@ def test_notebooks_run_at_the_level_of_a_t4(path, tmp_path, monkeypatch):
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
     monkeypatch.delenv("MAE_LIB_LEVEL", raising=False)
     here = {"metadata": {"path": str(tmp_path)}}  # where it keeps its runs
-    NotebookClient(notebook, timeout=300, resources=here).execute()
+    NotebookClient(notebook, timeout=900, resources=here).execute()
     said = [output.text for cell in notebook.cells if cell.cell_type == "code"
             for output in cell.outputs if output.get("name") == "stdout"]
     assert said[0].startswith("Ready on cuda, run level quick")

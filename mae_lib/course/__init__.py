@@ -1,6 +1,7 @@
 """What only the notebooks use: a session, the learner's parts, pictures, exercises and widgets."""
 
 from mae_lib.course.assemble import assemble
+from mae_lib.course.predict import predict
 from mae_lib.course.progress import status
 from mae_lib.course.seam import recheck, reset, use
 from mae_lib.course.session import (
@@ -16,4 +17,4 @@ from mae_lib.course.session import (
 )
 
 __all__ = ["LEVELS", "PHOTOGRAPHS", "Picture", "Session", "assemble", "photograph", "photographs",
-           "recheck", "reset", "shipped_weights", "show", "start", "status", "use"]
+           "predict", "recheck", "reset", "shipped_weights", "show", "start", "status", "use"]

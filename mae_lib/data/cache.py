@@ -26,7 +26,7 @@ from torch import Tensor
 from torchvision.datasets.utils import check_integrity
 from tqdm import tqdm
 
-FORMAT = 2  # increase it when the meaning of the files changes: old entries are then left unused
+FORMAT = 3  # increase it when the meaning of the files changes: old entries are then left unused
 ADVICE = "free some space, or set MAE_LIB_CACHE to a folder on a larger disk"
 
 
@@ -42,8 +42,8 @@ def cache_key(name: str, *content) -> str:
     return f"{safe}-{hashlib.sha256(repr((FORMAT, name, content)).encode()).hexdigest()[:16]}"
 
 
-def open_or_build(folder: Path, build: Callable[[Callable], dict], needed_bytes: int,
-                  verify: bool = False) -> tuple[dict[str, Tensor], dict]:
+def open_or_build(folder: Path, build: Callable[[Callable], dict],
+                  needed_bytes: int) -> tuple[dict[str, Tensor], dict]:
     """The arrays of the cache entry `folder`, by name, and what `build` returned.
 
     If it is absent or damaged, `build(append)` makes it: each `append(name, rows)` adds rows to an
@@ -51,23 +51,20 @@ def open_or_build(folder: Path, build: Callable[[Callable], dict], needed_bytes:
     """
     if folder.exists():
         try:
-            return _open(folder, verify)
+            return _open(folder)
         except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError) as error:
             print(f"The cache {folder.name} is damaged ({error}): it is built again.")
         shutil.rmtree(folder, ignore_errors=True)
     _build(folder, build, needed_bytes)
-    return _open(folder, verify)
+    return _open(folder)
 
 
-def _open(folder: Path, verify: bool) -> tuple[dict[str, Tensor], dict]:
+def _open(folder: Path) -> tuple[dict[str, Tensor], dict]:
     meta, arrays = json.loads((folder / "meta.json").read_text("utf-8")), {}
     for name, file in meta["files"].items():
         path = folder / f"{name}.bin"
-        stat = path.stat()
-        if stat.st_size != file["size"]:
-            raise ValueError(f"{path.name} has {stat.st_size} bytes, not {file['size']}")
-        # Reading all of it takes seconds, so only when asked or when something wrote to it.
-        if verify or stat.st_mtime_ns != file["mtime_ns"]:
+        # Reading all of it takes seconds, so only when something wrote to it.
+        if path.stat().st_mtime_ns != file["mtime_ns"]:
             if zlib.crc32(np.memmap(path, mode="r")) != file["crc32"]:
                 raise ValueError(f"{path.name} does not have its checksum")
             with suppress(OSError):  # only copied: with its old time back, it is trusted again
@@ -109,8 +106,8 @@ def _build(folder: Path, build: Callable[[Callable], dict], needed_bytes: int) -
         # Not through a map: there, a full disk would end the process instead of raising OSError.
         with open(work / f"{name}.bin", "ab") as f:
             f.write(rows.data)
-        empty = {"dtype": rows.dtype.str, "shape": [0, *rows.shape[1:]], "crc32": 0}
-        file = files.setdefault(name, empty)
+        file = files.setdefault(
+            name, {"dtype": rows.dtype.str, "shape": [0, *rows.shape[1:]], "crc32": 0})
         file["shape"][0] += len(rows)
         file["crc32"] = zlib.crc32(rows, file["crc32"])
 
@@ -120,8 +117,7 @@ def _build(folder: Path, build: Callable[[Callable], dict], needed_bytes: int) -
             work.mkdir()
             info = build(append)
             for name, file in files.items():
-                stat = (work / f"{name}.bin").stat()
-                file |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+                file["mtime_ns"] = (work / f"{name}.bin").stat().st_mtime_ns
             (work / "meta.json").write_text(json.dumps({"files": files, "info": info}), "utf-8")
             for path in work.iterdir():
                 with open(path, "rb+") as f:
@@ -134,9 +130,8 @@ def _build(folder: Path, build: Callable[[Callable], dict], needed_bytes: int) -
         raise OSError(f"The disk of {folder.parent} became full: {ADVICE}.") from None
 
 
-def download(
-    url: str, path: Path, md5: str | None, progress: bool = True, attempts: int = 5
-) -> None:
+def download(url: str, path: Path, md5: str | None, progress: bool = True,
+             attempts: int = 5) -> None:
     """Fetch `url` to `path`, going on where a broken transfer stopped (`path`.part).
 
     Raises ConnectionError if it takes more than `attempts` connections, ValueError for a wrong md5

@@ -6,7 +6,6 @@ Data sets and uploads follow the same rules.
 import functools
 import importlib
 import os
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from PIL import Image, ImageOps
 
 # No others are tried, whatever a file is called: for EPS, Pillow starts another program.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
-OPAQUE = (".jpg", ".jpeg", ".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".pnm")  # never transparent
 
 
 @functools.cache
@@ -43,35 +41,34 @@ def list_files(root: Path, folders: list[str]) -> dict[str, list[str]]:
     Each real file is listed once, under its own name rather than a link's. A link to a folder that
     contains the data set is not followed. Raises ValueError for a folder that cannot be read.
     """
-    real_folders = [Path(os.path.realpath(root / folder)) for folder in folders]
-    above = {str(parent) for place in (root.resolve() / "x", *real_folders)
-             for parent in place.parents} - {str(place) for place in real_folders}
-    found, links, seen = {}, [], set()  # found: real path -> (folder, path)
-    places = deque((folder, folder) for folder in folders)
-    while places:  # linked folders come last: a file's own name is found before those by links
-        folder, place = places.popleft()
-        real = os.path.realpath(root / place)
-        if real in seen or real in above:
-            continue
-        seen.add(real)
-        try:
-            entries = list(os.scandir(root / place))
-        except OSError as error:
-            raise ValueError(f"The folder {root / place} cannot be read ({error.strerror}): change "
-                             "its permissions or remove it.") from None
-        for entry in entries:
-            path, linked = os.path.join(place, entry.name), entry.is_symlink()
-            if entry.name.startswith("."):
+
+    def fail(error: OSError) -> None:
+        raise ValueError(f"The folder {error.filename} cannot be read ({error.strerror}): change "
+                         "its permissions or remove it.") from None
+
+    start = {folder: os.path.realpath(root / folder) for folder in folders}
+    above = {str(parent) for place in (root.resolve() / "x", *map(Path, start.values()))
+             for parent in place.parents} - {*start.values()}
+    best, seen = {}, set()  # best: real path -> (is it by a link?, path, folder)
+    for folder, base in start.items():
+        for top, inner, names in os.walk(base, onerror=fail, followlinks=True):
+            real = os.path.realpath(top)
+            linked = real != top
+            if real in above or (linked and real in seen):
+                inner.clear()
                 continue
-            if os.path.isdir(entry) if linked else entry.is_dir():
-                (places.append if linked else places.appendleft)((folder, path))
-            elif linked and (os.path.isfile(entry) or not os.path.exists(entry)):
-                links.append((path, folder))  # one to nowhere, too: it is reported as unreadable
-            elif not linked and entry.is_file():  # not a pipe or a device
-                found[os.path.join(real, entry.name)] = folder, path
-    for path, folder in sorted(links):
-        found.setdefault(os.path.realpath(root / path), (folder, path))
-    return {folder: sorted(path for owner, path in found.values() if owner == folder)
+            seen.add(real)
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            for name in names:
+                file = os.path.join(real, name)
+                # A link to nowhere is listed, to be reported as unreadable; a pipe is not.
+                if name.startswith(".") or (os.path.exists(file) and not os.path.isfile(file)):
+                    continue
+                path = str(Path(folder, os.path.relpath(top, base), name))
+                found = (linked or os.path.islink(file), path, folder)
+                file = os.path.realpath(file) if os.path.islink(file) else file
+                best[file] = min(best.get(file, found), found)
+    return {folder: sorted(path for _, path, owner in best.values() if owner == folder)
             for folder in folders}
 
 

@@ -22,6 +22,8 @@ def option(default, help: str, group: str, **bounds):
 
 BOUNDS = {"above": operator.gt, "at_least": operator.ge,
           "below": operator.lt, "at_most": operator.le}
+KINDS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a finite number"),
+         bool: (bool, "True or False"), str: (str, "text")}
 
 
 def check_values(settings) -> None:
@@ -33,29 +35,27 @@ def check_values(settings) -> None:
         value, kind = getattr(settings, field.name), _kind(field)
         if value is None and field.default is None:
             continue
-        wanted = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
-        if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
-            words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
-            raise ValueError(f"{field.name} must be {words[kind]}, got {value!r}.")
+        wanted, words = KINDS[kind]
+        if (not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool)
+                or (kind is float and not math.isfinite(value))):
+            raise ValueError(f"{field.name} must be {words}, got {value!r}.")
         bounds = field.metadata["bounds"]
-        finite = kind is not float or math.isfinite(value)
-        if not finite or not all(BOUNDS[name](value, bound) for name, bound in bounds.items()):
-            asked = ["finite"] * (not finite) + [
-                f"{name.replace('_', ' ')} {bound:g}" for name, bound in bounds.items()]
+        if not all(BOUNDS[name](value, bound) for name, bound in bounds.items()):
+            asked = [f"{name.replace('_', ' ')} {bound:g}" for name, bound in bounds.items()]
             raise ValueError(f"{field.name} must be {' and '.join(asked)}, got {value}.")
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
     """A parser whose help has the options in one column and keeps the description's lines."""
-    layout = argparse.RawDescriptionHelpFormatter
-    layout = functools.partial(layout, max_help_position=36, width=100)
-    usage = "%(prog)s [options]"
-    return argparse.ArgumentParser(command, usage, description, formatter_class=layout)
+    layout = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=36,
+                               width=100)
+    return argparse.ArgumentParser(command, "%(prog)s [options]", description,
+                                   formatter_class=layout)
 
 
 def add_options(parser: argparse.ArgumentParser, cls: type, prefix: str = "") -> None:
     """Add every `option` of dataclass `cls` to the parser, in groups; see `given`."""
-    groups: dict[str, argparse._ArgumentGroup] = {}
+    groups = {}
     for field in _options(cls):
         title = field.metadata["group"]
         group = groups.setdefault(title, parser.add_argument_group(title))

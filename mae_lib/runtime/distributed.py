@@ -55,15 +55,10 @@ def is_first() -> bool:
 
 
 def share(batch_size: int) -> slice:
-    """Which rows of every batch are this process's.
-
-    Raises ValueError if the processes cannot share them equally.
-    """
-    count = world_size()
-    if batch_size % count:
-        raise ValueError(f"A batch of {batch_size} cannot be shared equally by {count} processes.")
-    first = dist.get_rank() * batch_size // count if count > 1 else 0
-    return slice(first, first + batch_size // count)
+    """Which rows of every batch are this process's; TrainStep checks that all get as many."""
+    size = batch_size // world_size()
+    first = 0 if is_first() else dist.get_rank() * size
+    return slice(first, first + size)
 
 
 def average(x: Tensor) -> Tensor:

@@ -3,14 +3,14 @@
 import ctypes
 import functools
 import platform
-import time
+import timeit
 from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
 import torch
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class RNG(IntEnum):
@@ -39,8 +39,8 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"Unknown device {name!r}; use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("No Apple GPU is available here: choose --device cpu.")
@@ -72,19 +72,12 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
 
 def _product_seconds(dtype: torch.dtype = torch.float32) -> float:
     a, b = torch.ones(2048, 192, dtype=dtype), torch.ones(192, 768, dtype=dtype)
-    seconds = []
-    for _ in range(6):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return min(timeit.repeat(lambda: a @ b, number=1, repeat=6))
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """A context in which matrix products run at `precision`."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    enabled = precision != "fp32"
-    return torch.autocast(device.type, dtype=dtype if enabled else torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
 
 
 def generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:

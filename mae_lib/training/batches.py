@@ -18,9 +18,8 @@ def _shuffled(n: int, seed: int, turn: int, device: torch.device) -> Tensor:
     return torch.randperm(n, generator=generator).to(device)
 
 
-def batch_indices(
-    n: int, batch_size: int, step: int, seed: int, device: torch.device | str = "cpu"
-) -> Tensor:
+def batch_indices(n: int, batch_size: int, step: int, seed: int,
+                  device: torch.device | str = "cpu") -> Tensor:
     """Which of n images make up the batch at `step`: (batch_size,).
 
     Batches are cut from an endless row of shuffled passes over the data, so that all are full and
@@ -50,9 +49,8 @@ def read_ahead(read: Callable[[int], Tensor], step: int) -> Iterator[Tensor]:
             yield batch
 
 
-def batches(
-    images: Tensor, batch_size: int, seed: int, step: int, device: torch.device
-) -> Iterator[Tensor]:
+def batches(images: Tensor, batch_size: int, seed: int, step: int,
+            device: torch.device) -> Iterator[Tensor]:
     """This process's share of the batch at `step`, the next one, and so on, on `device`."""
     share = distributed.share(batch_size)
 

@@ -33,12 +33,9 @@ def explain_full_disk(path: Path):
         words = ("No space left", "file write failed", "enforce fail")  # of torch and safetensors
         if not full and not any(word in str(error) for word in words):
             raise
-        raise OSError(
-            errno.ENOSPC,
-            f"The disk is full: {path.name} could not be written, any earlier one is intact; "
-            f"free some space and run the same command again",
-            str(path.parent),
-        ) from None
+        raise OSError(errno.ENOSPC, f"The disk is full: {path.name} could not be written, any "
+                      "earlier one is intact; free some space and run the same command again",
+                      str(path.parent)) from None
 
 
 def write_atomically(path: Path, write) -> None:
@@ -82,12 +79,10 @@ def _read(path: Path, advice: str) -> dict:
         if objects:
             why = (f"it holds more than tensors and plain values ({objects[1] or objects[2]}), and "
                    "mae_lib runs no code from a file. Save the model's state_dict() alone.")
-        elif start[:2] in (b"", b"PK"):
-            why = f"it is {'damaged or cut short' if start else 'empty'}. {advice}"
-        elif start.isascii() and start[:1] >= b" ":
+        elif start.isascii() and start[:1] >= b" " and start[:2] != b"PK":
             why = f"it is text that begins with {start.decode()!r}, not a file of tensors."
         else:
-            why = f"it begins with {start!r}, unlike what torch.save writes. {advice}"
+            why = f"it is {'damaged or cut short' if start else 'empty'}. {advice}"
         raise ValueError(f"{path} is not a readable checkpoint: {why}") from None
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, not a checkpoint.")
@@ -107,8 +102,6 @@ def load_weights(path: Path) -> tuple[MaskedAutoencoder, dict]:
 
     Raises FileNotFoundError, or ValueError with one sentence for a damaged or foreign file.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There are no weights at {path}.")
     metadata, tensors = _read_safetensors(path)
     try:
         about = json.loads(metadata["mae_lib"])
@@ -139,8 +132,8 @@ def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
         raise ValueError(f"No weights {name!r} come with mae_lib; there are {', '.join(shipped)}.")
     path = ASSETS / f"{name}.safetensors"
     if not path.exists() or checksum(path) != shipped[name]:
-        state = "is damaged" if path.exists() else "is missing"
-        raise ValueError(f"{path} {state}: install mae_lib again, or run git checkout on it.")
+        raise ValueError(f"{path} is missing or damaged: install mae_lib again, or run git "
+                         "checkout on it.")
     return load_weights(path)
 
 
@@ -148,10 +141,8 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load_official(
-    path: Path, norm_pix: bool | None = None, num_heads: int | None = None,
-    decoder_num_heads: int | None = None,
-) -> tuple[MaskedAutoencoder, dict]:
+def load_official(path: Path, norm_pix: bool | None = None, num_heads: int | None = None,
+                  decoder_num_heads: int | None = None) -> tuple[MaskedAutoencoder, dict]:
     """Read weights of the official code (github.com/facebookresearch/mae) or in its architecture.
 
     Also those of Hugging Face's ViTMAE, wrapped ones, and encoders alone. Sizes come from the

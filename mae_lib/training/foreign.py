@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 
 import torch
 from torch import Tensor
@@ -51,9 +52,8 @@ def heads(kind: str, dim: int, class_token: bool) -> int:
     return dim // 64  # as all ViTs up to ViT-L (Dosovitskiy et al. 2021, table 1)
 
 
-def model_from(
-    found: dict, num_heads: int | None = None, decoder_num_heads: int | None = None
-) -> MaskedAutoencoder:
+def model_from(found: dict, num_heads: int | None = None,
+               decoder_num_heads: int | None = None) -> MaskedAutoencoder:
     """The model whose tensors these are; without those of a decoder, an encoder alone.
 
     Raises ValueError for tensors of another architecture, or where a number of heads is needed.
@@ -65,29 +65,27 @@ def model_from(
                          f"{' and '.join(map(repr, [*found][:2])) or 'none'}, and lacks those "
                          "of the official code or of Hugging Face's ViTMAE.")
     dim, channels, patch_size = state["patch_embed.proj.weight"].shape[:3]
-    class_token, has_decoder = "cls_token" in state, "decoder_embed.weight" in state
+    class_token = "cls_token" in state
     places = state["pos_embed"].shape[1] - class_token
     if channels != 3 or math.isqrt(places) ** 2 != places:
         raise ValueError(f"This file's model takes images of {channels} channels in {places} "
                          "patches; mae_lib has models for square images with 3 channels.")
     sizes = dict(img_size=math.isqrt(places) * patch_size, patch_size=patch_size, embed_dim=dim,
                  mlp_ratio=len(state["blocks.0.mlp.fc1.weight"]) / dim, class_token=class_token,
-                 num_heads=num_heads or heads("", dim, class_token), decoder_depth=0)
+                 num_heads=num_heads or heads("", dim, class_token))
     for kind in ("", "decoder_"):
         blocks = {name.split(".")[1] for name in state if name.startswith(f"{kind}blocks.")}
         sizes[f"{kind}depth"] = len(blocks)
-    if has_decoder:
+    if "decoder_embed.weight" in state:
         width = len(state["decoder_embed.weight"])
         sizes |= dict(decoder_embed_dim=width, decoder_num_heads=decoder_num_heads or heads(
             "decoder_", width, class_token))
     with torch.device("meta"):  # no memory, and no random numbers
         model = MaskedAutoencoder(**sizes)
-    expected = model.state_dict()
-    odd = [name for name in {**expected, **state} if name not in expected or name not in state
-           or expected[name].shape != state[name].shape]
-    if odd:
-        raise ValueError(f"This file's model is not built as the official MAE: {len(odd)} tensors "
-                         f"are missing, added or of another shape, such as {', '.join(odd[:3])}.")
     state = {name: tensor.detach().float() for name, tensor in state.items()}
-    model.load_state_dict(state, assign=True)
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        why = textwrap.shorten(str(error), 300)
+        raise ValueError(f"This file's model is not built as the official MAE ({why}).") from None
     return model.eval()

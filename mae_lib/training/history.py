@@ -14,7 +14,7 @@ class History:
 
     def __init__(self, path: Path | None, steps_done: int):
         self.path, self.records = path, []
-        if path and path.exists() and steps_done:
+        if path and path.exists():
             lines = path.read_text().splitlines()
             self.records = [r for r in map(_parse, lines) if r and r["step"] <= steps_done]
         if path:

@@ -42,9 +42,8 @@ class TrainStep:
         if distributed.world_size() > 1:  # averages gradients while they are computed
             self.forward = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
-    def __call__(
-        self, images: Tensor, step: int, lr: float, mask_ratio: float
-    ) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor, step: int, lr: float,
+                 mask_ratio: float) -> dict[str, Tensor]:
         """Do step number `step` on uint8 images (B, 3, H, W) that lie on the device.
 
         Returns the loss terms over all processes, as scalars without gradient on the device.
@@ -66,9 +65,8 @@ class TrainStep:
         share = distributed.share(n)
         return crops[:, share], noise[share]
 
-    def compute(
-        self, images: Tensor, crops: Tensor, noise: Tensor, num_visible: int
-    ) -> dict[str, Tensor]:
+    def compute(self, images: Tensor, crops: Tensor, noise: Tensor,
+                num_visible: int) -> dict[str, Tensor]:
         """The step as a function of tensors alone."""
         parts = self.cfg.accumulate
         self.optimizer.zero_grad(set_to_none=True)
@@ -119,9 +117,8 @@ class RecordedStep(TrainStep):
         self.stream = torch.cuda.Stream(self.device)
         self.memory = torch.cuda.graph_pool_handle()  # shared: one recording plays at a time
 
-    def compute(
-        self, images: Tensor, crops: Tensor, noise: Tensor, num_visible: int
-    ) -> dict[str, Tensor]:
+    def compute(self, images: Tensor, crops: Tensor, noise: Tensor,
+                num_visible: int) -> dict[str, Tensor]:
         new = [images, crops, noise]
         if not self.inputs:  # a recording reads its inputs from where they were when it was made
             self.inputs = [torch.empty_like(x) for x in new]

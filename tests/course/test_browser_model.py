@@ -358,11 +358,30 @@ def test_one_patch_stays_visible(page):
         page.locator("[name=ratio]").press("ArrowRight")
     left = settle(page, lambda: page.locator("[name=seed]").press("ArrowRight"))["mask"]
     visible = [i for i, hidden in enumerate(left) if not hidden]
-    for patch in visible:
-        page.evaluate("n => document.querySelector('.live').explorer.paint(n, 1)", patch)
+    hide = "n => document.querySelector('.live').explorer.paint(n, 1)"
+    for patch in visible[:-1]:
+        settle(page, lambda patch=patch: page.evaluate(hide, patch))
+    page.evaluate(hide, visible[-1])
     mask = page.evaluate("[...document.querySelector('.live').explorer.mask]")
     assert mask == [int(patch != visible[-1]) for patch in range(len(mask))]
     assert "One patch has to stay visible" in page.locator(".status").inner_text()
+
+
+@pytest.mark.browser
+def test_a_slow_model_computes_a_slider_s_other_positions_while_the_hand_rests(page):
+    def moved():
+        return page.locator("[name=ratio]").press("ArrowLeft")
+
+    settle(page, moved)
+    page.evaluate("document.querySelector('.live').explorer.result.milliseconds = 1000")
+    page.locator("[name=seed]").focus()
+    page.locator("[name=ratio]").focus()
+    page.wait_for_function("document.querySelector('.live').explorer.kept.size >= 19")
+    page.evaluate("document.querySelector('.live').explorer.model.run = null")  # not needed again
+    before = page.locator(".found").evaluate("c => c.toDataURL()")
+    settle(page, moved)
+    assert page.locator(".found").evaluate("c => c.toDataURL()") != before
+    page.evaluate("delete document.querySelector('.live').explorer.model.run")
 
 
 def photograph_file(path, **how):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as TF
 
@@ -11,6 +12,7 @@ from mae_lib.data import augment
 from mae_lib.data.augment import (
     MEAN,
     STD,
+    check_images,
     denormalise,
     normalise,
     random_boxes,
@@ -29,6 +31,25 @@ def random_images(n: int = 4, h: int = 96, w: int = 96) -> torch.Tensor:
 
 
 # Normalisation
+
+
+def test_statistics_are_those_that_torchvision_keeps_for_imagenet():
+    theirs = ResNet50_Weights.IMAGENET1K_V1.transforms()
+    assert list(MEAN) == theirs.mean and list(STD) == theirs.std
+
+
+@pytest.mark.parametrize("images, words", [
+    ([torch.zeros(3, 4, 4, dtype=torch.uint8)], "got list: use torch.as_tensor"),
+    (np.zeros((1, 3, 4, 4), np.uint8), "got ndarray"),
+    (torch.zeros(1, 3, 4, 4), r"got torch.float32 of shape \(1, 3, 4, 4\)"),
+    (torch.zeros(3, 4, 4, dtype=torch.uint8), r"of shape \(3, 4, 4\)"),
+    (torch.zeros(1, 4, 4, 3, dtype=torch.uint8), r"of shape \(1, 4, 4, 3\)"),
+    (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), r"of shape \(0, 3, 4, 4\)"),
+])
+def test_other_things_than_images_are_named(images, words):
+    with pytest.raises(ValueError, match=f"pictures must be .*{words}"):
+        check_images(images, "pictures")
+    check_images(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
 
 
 def test_normalise_equals_torchvision():
@@ -128,6 +149,7 @@ def test_a_generator_repeats_the_augmentation_and_leaves_the_global_state_alone(
     images, before = random_images(), torch.get_rng_state()
     first = random_resized_crop(images, 32, seeded(5))
     assert torch.equal(first, random_resized_crop(images, 32, seeded(5)))
+    assert torch.equal(first, random_resized_crop(images, 32, seeded(5), scale=(0.2, 1.0)))
     assert not torch.equal(first, random_resized_crop(images, 32, seeded(6)))
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -160,6 +182,16 @@ def test_boxes_are_whole_pixels_inside_the_image(height, width, scale):
     assert all(torch.equal(x, x.round()) and x.shape == (2000,) for x in boxes)
     assert (top >= 0).all() and (left >= 0).all() and (h >= 1).all() and (w >= 1).all()
     assert (top + h <= height).all() and (left + w <= width).all()
+
+
+def test_every_place_is_as_likely_and_rows_say_nothing_about_columns():
+    """The lowest row and the last column are reached: χ² of the places of 4 x 4 boxes in 7 x 9."""
+    top, left, h, w = random_boxes(60_000, 7, 9, (0.25, 0.26), seeded())
+    chosen = (h == 4) & (w == 4)
+    places = torch.histogramdd(torch.stack([top, left], 1)[chosen], [4, 6],
+                               range=[-0.5, 3.5, -0.5, 5.5]).hist
+    assert places.sum() == chosen.sum() > 5_000
+    assert scipy.stats.chisquare(places.flatten().double()).pvalue > 1e-3
 
 
 def test_area_and_aspect_ratio_are_in_range():

@@ -24,7 +24,11 @@ import torch
 torch.set_num_threads(1)
 sys.path[:0] = sys.argv[1].split(os.pathsep)
 import test_distributed
-test_distributed.train(sys.argv[2])
+test_distributed.work(sys.argv[2])
+"""
+COMMAND = """
+    --preset tiny --img-size 16 --patch-size 4 --size 16 --epochs 1 --warmup-epochs 0 --batch-size 4
+    --device cpu --precision fp32
 """
 
 
@@ -35,7 +39,6 @@ def train(out):
     from mae_lib import config, pretrain
     from mae_lib.runtime import hardware
 
-    device = distributed.join(CPU)
     # "auto" finds another precision in the second process: it must take the first one's.
     found = "fp32" if distributed.is_first() else "bf16"
     for variant in ("original", "improved"):
@@ -47,26 +50,49 @@ def train(out):
         folder = Path(out) / variant
         cfg = replace(cfg, **settings)
         with mock.patch.object(hardware, "pick_precision", return_value=found):
-            pretrain.pretrain(pictures(), pictures(8, seed=1), cfg, folder, device, progress=False)
+            pretrain.pretrain(pictures(), pictures(8, seed=1), cfg, folder, CPU, progress=False)
+
+
+def work(folder):
+    """What each process does: the command as it is, the training of `train`, and sums."""
+    from mae_lib import pretrain
+
+    words = f"--data imagefolder:{folder}/pets --out {folder}/run {COMMAND}".split()
+    with mock.patch.object(sys, "argv", ["pretrain", *words]), \
+            mock.patch.object(distributed, "leave") as leave:
+        pretrain.main()
+    assert leave.called and distributed.world_size() == 2
+    train(f"{folder}/two")
+    rank = torch.distributed.get_rank()
+    x = torch.arange(6.0).view(2, 3).requires_grad_() if rank else torch.ones(2, 3)
+    rows = distributed.gather(x)
+    rows.square().sum().backward() if rank else None
+    state = {"share": distributed.share(6), "rows": rows.tolist(),
+             "mean": distributed.average(x).tolist(),
+             "gradient": x.grad.tolist() if rank else None,
+             "told": distributed.broadcast_from_first(f"from {rank}")}
+    Path(folder, f"state{rank}.txt").write_text(repr(state))
     distributed.leave()
-
-
-def torchrun(processes, *command):
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-             f"--nproc-per-node={processes}", *command]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(words, capture_output=True, text=True, env=env)
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Folders of the same training by one process and by two."""
+    """A folder with the same training by one process and by two, which also ran the command."""
     folder = tmp_path_factory.mktemp("distributed")
     (folder / "worker.py").write_text(WORKER)
-    here = os.pathsep.join(sys.path)
+    for split in ("train", "test"):
+        (folder / "pets" / split / "cat").mkdir(parents=True)
+        for i in range(8):
+            picture = Image.new("RGB", (16, 16), (30 * i, 100, 200))
+            picture.save(folder / "pets" / split / "cat" / f"{i}.png")
     train(folder / "one")
-    found = torchrun(2, folder / "worker.py", here, folder / "two")
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+             folder / "worker.py", os.pathsep.join(sys.path), folder]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MAE_LIB_CACHE": str(folder / "cache")}
+    found = subprocess.run(words, capture_output=True, text=True, env=env)
     assert found.returncode == 0, found.stderr
+    (folder / "printed.txt").write_text(found.stdout)
     return folder
 
 
@@ -88,23 +114,58 @@ def test_two_processes_train_what_one_does(runs, variant):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_the_command_line_under_torchrun(tmp_path):
+def test_the_command_under_torchrun(runs):
     """One line of output, one history, and a cache that one process built."""
-    for split in ("train", "test"):
-        (tmp_path / "pets" / split / "cat").mkdir(parents=True)
-        for i in range(8):
-            picture = Image.new("RGB", (16, 16), (30 * i, 100, 200))
-            picture.save(tmp_path / "pets" / split / "cat" / f"{i}.png")
-    found = torchrun(
-        2, "-m", "mae_lib.pretrain", "--data", f"imagefolder:{tmp_path / 'pets'}", "--size", "16",
-        "--preset", "tiny", "--img-size", "16", "--patch-size", "4", "--epochs", "1",
-        "--warmup-epochs", "0", "--batch-size", "4", "--device", "cpu", "--precision", "fp32",
-        "--out", tmp_path / "run",
-    )
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("Original: ") == 1
-    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert (runs / "printed.txt").read_text().count("Original: ") == 1
+    lines = (runs / "run" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["step", "step", "epoch"]
+    assert len(list((runs / "cache").iterdir())) == 1
+
+
+def test_what_processes_tell_each_other(runs):
+    first, second = (eval((runs / f"state{rank}.txt").read_text()) for rank in (0, 1))
+    mine = [[1.0] * 3] * 2
+    theirs = [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert first["rows"] == second["rows"] == mine + theirs
+    assert first["mean"] == second["mean"] == [[0.5, 1.0, 1.5], [2.0, 2.5, 3.0]]
+    # 2x, and once more by the number of processes, over which it will be averaged.
+    assert second["gradient"] == [[4 * value for value in row] for row in theirs]
+    assert (first["share"], second["share"]) == (slice(0, 3), slice(3, 6))
+    assert first["told"] == second["told"] == "from 0"
+
+
+@pytest.mark.parametrize("first, order", [
+    (True, ["block", "barrier"]), (False, ["barrier", "block"])])
+def test_the_first_process_is_waited_for(monkeypatch, first, order):
+    done = []
+    monkeypatch.setattr(distributed, "is_first", lambda: first)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "barrier", lambda: done.append("barrier"))
+    with distributed.first_process_first():
+        done.append("block")
+    assert done == order
+
+
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    meet = lambda backend, timeout: asked.append(backend)  # noqa: E731
+    monkeypatch.setattr(distributed.dist, "init_process_group", meet)
+    assert distributed.join(torch.device("cuda")) == torch.device("cuda", 1)
+    assert asked == [torch.device("cuda", 1), "nccl"]
+    assert distributed.join(CPU) == CPU and asked[2:] == ["gloo"]
+
+
+@pytest.mark.parametrize("command", ["mae_lib.compare", "mae_lib.evidence.experiments"])
+def test_commands_of_one_process_say_so(monkeypatch, command):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    distributed.require_one_process(command)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=f"{command} runs in one process: start it by python -m"):
+        distributed.require_one_process(command)
 
 
 def test_alone_everything_is_left_as_it_is():
@@ -119,15 +180,10 @@ def test_alone_everything_is_left_as_it_is():
     distributed.leave()
 
 
-def test_a_batch_must_be_shared_equally(monkeypatch):
-    monkeypatch.setattr(distributed, "world_size", lambda: 3)
-    with pytest.raises(ValueError, match="batch of 64 cannot be shared equally by 3 processes"):
-        distributed.share(64)
-
-
-def test_more_processes_than_gpus_are_explained(monkeypatch):
+@pytest.mark.parametrize("rank", [2, 3])
+def test_more_processes_than_gpus_are_explained(monkeypatch, rank):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="has 2 GPUs: use --nproc-per-node 2 at most"):
         distributed.join(torch.device("cuda"))

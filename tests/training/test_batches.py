@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import torch
+from pretended_gpu import GPU, pretended_gpu
 
 from mae_lib.training import batches as B
 
@@ -72,14 +73,34 @@ def test_on_a_cpu_images_stay_where_they_are():
     assert B.on_device(images, CPU) is images
 
 
+def test_a_process_takes_its_share_of_every_batch(monkeypatch):
+    images = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 3, 4, 4)
+    whole = list(itertools.islice(B.batches(images, 6, 3, 5, CPU), 4))
+    monkeypatch.setattr(B.distributed, "share", lambda size: slice(size // 3, size * 2 // 3))
+    mine = list(itertools.islice(B.batches(images, 6, 3, 5, CPU), 4))
+    for part, batch in zip(mine, whole, strict=True):
+        assert torch.equal(part, batch[2:4])
+
+
+@pytest.mark.parametrize("free, fits", [(19_200, True), (19_199, False)])
+def test_images_go_to_the_gpu_if_they_fill_half_of_its_free_memory_at_most(monkeypatch, free, fits):
+    """What is free counts, not what it has. Streamed or not, the batches are the same."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
+    expected = list(itertools.islice(B.batches(images, 8, 1, 3, CPU), 10))
+    with pretended_gpu():
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (free, 10**9))
+        placed = B.on_device(images, GPU)
+        assert placed.device == (GPU if fits else CPU)
+        for a, b in zip(B.batches(placed, 8, 1, 3, GPU), expected, strict=False):
+            assert a.device == GPU and torch.equal(a.cpu(), b)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_images_go_to_the_gpu_if_they_fit_and_are_streamed_if_not(monkeypatch):
+def test_images_are_streamed_to_a_real_gpu():
     gpu = torch.device("cuda")
     images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
-    resident = B.on_device(images, gpu)
-    assert resident.device.type == "cuda"
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (images.nbytes, 0))
-    assert B.on_device(images, gpu) is images
+    resident = images.to(gpu)
     both = zip(B.batches(resident, 8, 0, 0, gpu), B.batches(images, 8, 0, 0, gpu), strict=True)
     for a, b in itertools.islice(both, 10):
         assert a.device.type == b.device.type == "cuda" and torch.equal(a, b)

@@ -68,7 +68,7 @@ def test_weights_load_as_float32(tmp_path):
 
 
 def test_missing_weights_are_explained(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*nowhere\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
         load_weights(tmp_path / "nowhere.safetensors")
 
 
@@ -166,6 +166,31 @@ def test_a_file_of_another_kind_gets_advice_that_fits(tmp_path, load, content, m
     with pytest.raises(ValueError, match=message) as error:
         load(tmp_path / "a.pt")
     assert "start over" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_full_memory_is_not_called_damage(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(MemoryError):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_shipped_weights_are_checked(tmp_path, monkeypatch):
+    path = tmp_path / "original.safetensors"
+    save_weights(path, MaskedAutoencoder(**SMALL), epochs=3)
+    (tmp_path / "weights.json").write_text(json.dumps({"original": checkpoints.checksum(path)}))
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    assert checkpoints.load_shipped()[1] == {"epochs": 3}
+    with pytest.raises(ValueError, match="No weights 'x' come with mae_lib; there are original"):
+        checkpoints.load_shipped("x")
+    save_weights(path, MaskedAutoencoder(**SMALL), epochs=4)  # whole, but not what was shipped
+    with pytest.raises(ValueError, match="is missing or damaged: install mae_lib again"):
+        checkpoints.load_shipped()
+    path.unlink()
+    with pytest.raises(ValueError, match="is missing or damaged"):
+        checkpoints.load_shipped()
 
 
 def test_a_folder_in_place_of_a_file_is_not_called_damaged(tmp_path):
@@ -536,7 +561,7 @@ def test_numbers_of_heads_without_a_convention_are_asked_for(tmp_path):
         load_official(tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"decoder_embed_dim 24 .* pass decoder_num_heads=\.$"):
         load_official(tmp_path / "a.pth", num_heads=4)
-    with pytest.raises(ValueError, match=r"a.pth: embed_dim 48 cannot be shared .* 5 heads"):
+    with pytest.raises(ValueError, match=r"a\.pth: .*5 heads"):
         load_official(tmp_path / "a.pth", num_heads=5, decoder_num_heads=3)
     model, _ = load_official(tmp_path / "a.pth", num_heads=4, decoder_num_heads=3)
     assert (model.config["num_heads"], model.config["decoder_num_heads"]) == (4, 3)
@@ -554,11 +579,11 @@ def test_wrapped_models_load(tmp_path, small_presets, prefix, around):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda s: s.pop("norm.weight"), "1 tensors are missing, .* such as norm.weight"),
-    (lambda s: s.update({"head.weight": torch.ones(2)}), "such as head.weight"),
-    (lambda s: s.update({"norm.bias": torch.ones(3)}), "such as norm.bias"),
-    (lambda s: s.pop("decoder_blocks.0.attn.qkv.bias"), "decoder_blocks.0.attn.qkv.bias"),
-    (lambda s: s.pop("decoder_embed.weight"), "are missing, added or of another shape"),
+    (lambda s: s.pop("norm.weight"), r'Missing key.*: "norm.weight"\. ?\)\.$'),
+    (lambda s: s.update({"head.weight": torch.ones(2)}), "Unexpected key.*head.weight"),
+    (lambda s: s.update({"norm.bias": torch.ones(3)}), r"mismatch for norm.bias.*\[3\]"),
+    (lambda s: s.pop("decoder_blocks.0.attn.qkv.bias"), "Missing .*decoder_blocks.0.attn.qkv.bias"),
+    (lambda s: s.pop("decoder_embed.weight"), "not built as the .*decoder_embed.weight"),
     (lambda s: s.update({"pos_embed": torch.ones(1, 13, 16)}), "3 channels in 12 patches; mae_lib"),
     (lambda s: s.update({"patch_embed.proj.weight": torch.ones(16, 1, 4, 4)}), "of 1 channels"),
 ])

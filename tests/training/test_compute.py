@@ -59,6 +59,7 @@ def test_equal_compute_shortens_a_dear_curriculum_and_lengthens_a_cheap_one():
         "curriculum+equal-compute+mask_ratio_start=0.9"))
     assert compute.steps_per_epoch(cheap, 400) > 100
     assert compute.steps_per_epoch(PretrainConfig(**SMALL), 401) == 101
+    assert compute.steps_per_epoch(PretrainConfig(**SMALL, images_per_epoch=30), 401) == 8
 
 
 def test_it_counts_where_gradients_are_off():

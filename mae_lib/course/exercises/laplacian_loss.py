@@ -1,4 +1,4 @@
-"""Notebook 05: a low-pass filter, the Laplacian by shifts, the masked mean, the composite."""
+"""Notebook 05: a low-pass filter, the Laplacian, the masked loss on it, an expected loss."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_lib import losses, metrics
+from mae_lib import losses
 from mae_lib.course.exercises import (
     call,
     close,
@@ -16,6 +16,7 @@ from mae_lib.course.exercises import (
     require_right,
     require_tensor,
 )
+from mae_lib.course.widgets import laplacian_loss as widgets
 
 
 def _low_pass(image: Tensor, keep: Tensor) -> Tensor:
@@ -108,70 +109,6 @@ def laplacian(answer: Callable) -> None:
                    "and right, and subtract 4 times the centre.")
 
 
-@exercise("Right: the same errors give the same loss, however many patches or channels there are.")
-def masked_l1(answer: Callable) -> None:
-    torch.manual_seed(0)
-    error = torch.randn(2, 3, 4, 4)
-    mask = torch.zeros(2, 1, 4, 4)
-    mask[0, :, :2], mask[1, :, :1, :2] = 1, 1  # 8 pixels in one image, 2 in the other
-    found = call(answer, error, mask)
-    found = torch.tensor(found) if isinstance(found, float) else found
-    require_tensor(found, (), "masked_l1(error, mask)")
-    total = (error.abs() * mask).sum()
-    hidden = mask.sum()
-    per_image = (error.abs() * mask).sum(dim=(1, 2, 3)) / (3 * mask.sum(dim=(1, 2, 3)))
-    for wrong, explanation in (
-        (total / error.numel(),
-         "You divide by all values, also visible ones: with half as many masked patches the same "
-         "errors would give half the loss."),
-        (error.abs().mean(), "The mask is not used: errors on visible pixels must not count."),
-        (total / hidden,
-         "You divide by the number of masked pixels. Each has three values, so the loss is three "
-         "times too large, and would change with the number of channels."),
-        (total, "This is the sum. Divide by how many values it was taken over."),
-        (per_image.mean(),
-         "You average within each image, then over images: a value then counts more where fewer "
-         "are masked. Take one mean over all masked values of the batch."),
-        ((error.square() * mask).sum() / hidden / 3,
-         "These are squares. L1 takes absolute values."),
-        ((error * mask).sum() / hidden / 3,
-         "Errors of opposite sign cancel: take absolute values before the sum."),
-        ((error.abs() * (1 - mask)).sum() / (1 - mask).sum() / 3,
-         "This is the error on visible pixels. In the mask, 1 means hidden."),
-    ):
-        require(not close(found, wrong), explanation)
-    require(close(found, total / hidden / 3),
-            f"Expected {float(total / hidden / 3):.4f}, got {float(found):.4f}: the sum of "
-            f"|error| over masked values, divided by their number.")
-    one = call(answer, error[:, :1], mask)
-    require(close(torch.as_tensor(one), (error[:, :1].abs() * mask).sum() / hidden),
-            "With one channel it is wrong: take the number of channels from error.shape.")
-    nothing = torch.as_tensor(call(answer, error, 0 * mask))
-    require(bool(nothing.isfinite()), "With nothing masked it gives nan: clamp the count to 1.")
-    require(float(nothing) == 0, f"With nothing masked it should be 0, not {float(nothing):.4f}.")
-
-
-@exercise("Right: the truth where it is visible, the prediction where it is hidden.")
-def composite(answer: Callable) -> None:
-    torch.manual_seed(0)
-    pred, target = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    mask = (torch.rand(2, 1, 4, 4) < 0.5).float()
-    found = call(answer, pred, target, mask)
-    require_tensor(found, pred.shape, "composite(pred, target, mask)")
-    require(not close(found, metrics.composite(target, pred, mask)),
-            "The two are swapped: 1 in the mask means hidden, so the prediction belongs there.")
-    require(not close(found, pred * mask),
-            "Visible pixels are black. Add the true ones: target * (1 - mask).")
-    require(not close(found, target * (1 - mask)),
-            "Hidden pixels are black: this is the masked input. Add the prediction there.")
-    require(not close(found, pred),
-            "This is the raw prediction. Where pixels are visible, take them from the target.")
-    require(not close(found, pred * mask + target),
-            "Hidden pixels hold the sum of both: the target must be multiplied by 1 - mask.")
-    require(close(found, metrics.composite(pred, target, mask)),
-            "Each pixel should be either the target's or the prediction's, as the mask says.")
-
-
 @exercise("Right: edges count, only where they were hidden, and no visible prediction leaks in.")
 def laplacian_loss_masked(answer: Callable) -> None:
     torch.manual_seed(0)
@@ -231,3 +168,52 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
         "This is the sum: divide it by the number of hidden values.": (error.abs() * inner).sum(),
     }, f"Expected {right.item():.4f}, got {found.item():.4f}: |Laplacian of the composite − "
        "Laplacian of the target|, averaged over hidden values.")
+
+
+@exercise("Right: the average price of a guess, whichever row turns out to be the truth.")
+def expected_loss(answer: Callable) -> None:
+    torch.manual_seed(0)
+    for k, n, lam in ((3, 8, 0.5), (4, 18, 2.0)):
+        rows = torch.rand(k, n)
+        rows[:, 0], rows[:, -1] = 0, 1
+        chances = torch.rand(k).softmax(dim=0)
+        guess = torch.rand(n)
+        guess[0], guess[-1] = 0, 1
+        guess.requires_grad_()
+        right = widgets.expected_loss(guess, rows, chances, lam)
+        found = call(answer, guess, rows, chances, lam)
+        require_tensor(found, (), "The expected loss")
+        _explain_expected_loss(found, right, guess.detach(), rows, chances, lam)
+        require_gradient(found, right, guess)
+
+
+def _explain_expected_loss(found, right, guess, rows, chances, lam) -> None:
+    error = guess - rows
+    squared, bends = error[:, 1:-1].square().mean(dim=1), error.diff(n=2, dim=1)
+    absolute = bends.abs().mean(dim=1)
+    mean = chances @ rows - guess
+    of_mean = mean[1:-1].square().mean() + lam * mean.diff(n=2).abs().mean()
+    require_right(found, right, {
+        "All rows count the same: weight the loss of row k by chances[k].":
+            (squared + lam * absolute).mean(),
+        "The losses of the rows are added up: weight each by its chance before the sum.":
+            (squared + lam * absolute).sum(),
+        "The second term is missing, or lam is not used.": chances @ squared,
+        "lam is not used: multiply the mean of the second differences by it.":
+            chances @ (squared + absolute),
+        "lam belongs to the second differences, not to the squared error.":
+            chances @ (lam * squared + absolute),
+        "The second differences should be compared by their absolute values, not by squares.":
+            chances @ (squared + lam * bends.square().mean(dim=1)),
+        "Second differences of opposite sign cancel: take absolute values before the mean.":
+            chances @ (squared + lam * bends.mean(dim=1)),
+        "These are first differences: .diff(n=2, dim=1) takes the second.":
+            chances @ (squared + lam * error.diff(dim=1).abs().mean(dim=1)),
+        "The squared error is averaged over all pixels: leave out the first and the last, which "
+        "are visible.": chances @ (error.square().mean(dim=1) + lam * absolute),
+        "These are sums over the pixels; take means, so that the length of a row does not count.":
+            chances @ (error.square().sum(dim=1) + lam * bends.abs().sum(dim=1)),
+        "This is the loss against the mean row. The expected loss is the mean of the losses.":
+            of_mean,
+    }, f"Expected {right.item():.4f}, got {found.item():.4f}: for each row the mean squared error "
+       "plus lam times the mean absolute second difference, then the average by chances.")

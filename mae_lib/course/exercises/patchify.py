@@ -1,4 +1,4 @@
-"""Notebook 01: counting tokens, patches and back, sine-cosine positions in one and two axes."""
+"""Notebook 01: counting tokens, patches and back, sine-cosine positions in two axes."""
 
 from collections.abc import Callable
 
@@ -95,30 +95,6 @@ def unpatchify(answer: Callable) -> None:
                 "Each patch is transposed: inside a patch the row comes before the column.")
         require(False, "The shape is right, but pixels are not where they came from: after "
                        "permute, the axes should be (B, 3, rows, p, cols, p).")
-
-
-@exercise("Right: each position has its own code, and near positions have similar ones.")
-def sincos(answer: Callable) -> None:
-    length, dim = 10, 8
-    found = call(answer, length, dim)
-    require_tensor(found, (length, dim), "sincos(length, dim)")
-    position = torch.arange(length, dtype=torch.float64)[:, None]
-    frequency = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64) / (dim / 2))
-    expected = torch.cat([(position * frequency).sin(), (position * frequency).cos()], dim=1)
-    swapped = torch.cat([(position * frequency).cos(), (position * frequency).sin()], dim=1)
-    woven = torch.stack([(position * frequency).sin(), (position * frequency).cos()], dim=2)
-    found = found.double()
-    require(not close(found, swapped), "Sines and cosines are swapped: sines come first.")
-    require(not close(found, woven.flatten(1)),
-            "Sines and cosines alternate, as in the first Transformer; MAE puts all sines first, "
-            "then all cosines.")
-    require(bool((found[0, dim // 2:] - 1).abs().max() < 1e-4),
-            "At position 0 every cosine is 1: check the last half of the first row.")
-    slow = (position / frequency).sin()
-    require(not close(found[:, : dim // 2], slow),
-            "The frequencies grow instead of falling: the exponent of 10000 is negative.")
-    require(close(found, expected), "The frequencies differ from 10000^(−i / (dim/2)) for "
-                                    "i = 0 … dim/2 − 1.")
 
 
 @exercise("Right: each place of the grid has a code of its own, and neighbours have similar ones.")

@@ -80,7 +80,7 @@ def uniformity_loss(answer: Callable) -> None:
         tokens = (torch.randn(b, n, d) * torch.rand(b, 1, 1).add(0.5) + 0.3).requires_grad_()
         found = call(answer, tokens)
         require_tensor(found, (), "The loss")
-        explain_uniformity(found.item(), tokens.detach(), 2.0)
+        explain_uniformity(found.item(), tokens.detach())
         require_gradient(found, losses.uniformity_loss(tokens), tokens)
     zeros = tokens.detach().clone()
     zeros[0] = 0
@@ -89,71 +89,48 @@ def uniformity_loss(answer: Callable) -> None:
             "where that is larger (F.normalize does).")
 
 
-def pair_terms(tokens: Tensor, t: float) -> tuple[Tensor, Tensor]:
-    """Squared distances of all pairs of images (B, B), and which are of an image with itself."""
-    z = torch.nn.functional.normalize(tokens.double().mean(dim=1), dim=1)
-    return torch.cdist(z, z).square(), torch.eye(len(z), dtype=torch.bool)
-
-
-@exercise("Right: the loss of a batch, for every t; with t = 2 it is the one the package uses.")
-def uniformity(answer: Callable) -> None:
-    torch.manual_seed(0)
-    tokens = torch.randn(6, 3, 4) * torch.rand(6, 1, 1).add(0.5)
-    for t in (2.0, 5.0):
-        found = call(answer, tokens, t)
-        require(isinstance(found, Tensor), f"Return a tensor, got {type(found).__name__}.")
-        require(found.numel() == 1, f"Return one number for the whole batch, "
-                                    f"got a tensor of shape {tuple(found.shape)}.")
-        explain_uniformity(float(found), tokens, t)
-        learning = tokens.clone().requires_grad_()
-        right = losses.uniformity_loss(learning, t=t)
-        require_gradient(call(answer, learning, t), right, learning)
-    far = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])[:, None]  # (4, 1, 2)
-    found = float(call(answer, far, 200.0))
-    require(math.isfinite(found),
-            f"With t = 200 your loss is {found}: exp(−800) is 0 in every precision, and its log "
-            "is −inf. logsumexp takes log and exp together and does not underflow.")
-    require(abs(found - (math.log(8 / 12) - 400)) < 0.01,
-            f"With t = 200 four points on a cross should give −400.41, not {found:.2f}.")
-
-
-def explain_uniformity(found: float, tokens: Tensor, t: float) -> None:
+def explain_uniformity(found: float, tokens: Tensor) -> None:
     """Raise Mistake that names what went wrong, for a loss that was found for tokens (B, N, D)."""
-    square, itself = pair_terms(tokens, t)
-    pairs, terms = square[~itself], (-t * square[~itself]).exp()
-    raw = tokens.double().mean(dim=1)
-    raw = (-t * torch.cdist(raw, raw).square()[~itself]).exp().mean().log()
+    itself = torch.eye(len(tokens), dtype=torch.bool)
+
+    def squared_distances(z: Tensor) -> Tensor:
+        return torch.cdist(z, z).square()
+
+    raw = tokens.double().mean(dim=1)  # (B, D)
+    square = squared_distances(torch.nn.functional.normalize(raw, dim=1))
+    pairs, terms = square[~itself], (-2 * square[~itself]).exp()
+    raw = (-2 * squared_distances(raw)[~itself]).exp().mean().log()
     first = torch.nn.functional.normalize(tokens.double(), dim=2).mean(dim=1)
-    first = (-t * torch.cdist(first, first).square()[~itself]).exp().mean().log()
+    first = (-2 * squared_distances(first)[~itself]).exp().mean().log()
     mistakes = [
-        ((-t * square).exp().mean().log(),
+        ((-2 * square).exp().mean().log(),
          "You count the pairs i = i: an image is at distance 0 from itself, so these terms are 1 "
          "whatever the features are. Leave out the diagonal."),
-        ((-t * square).exp().sum().log() - math.log(len(tokens) * (len(tokens) - 1)),
+        ((-2 * square).exp().sum().log() - math.log(len(tokens) * (len(tokens) - 1)),
          "You count the pairs i = i in the sum, though not in their number: leave out the "
          "diagonal."),
         (terms.sum().log() - 2 * math.log(len(tokens)),
          "The diagonal is left out of the sum but not of the count: a batch of B has B(B − 1) "
          "pairs, not B²."),
-        (-t * pairs.mean(), "This is the mean of the exponents. Take exp of each pair first, "
+        (-2 * pairs.mean(), "This is the mean of the exponents. Take exp of each pair first, "
                             "then the mean, then the log."),
         (terms.mean(), "The log is missing: you return the mean of the terms itself."),
         (terms.sum().log(), "This is the log of the sum over pairs; the loss has their mean."),
-        ((-t * pairs.sqrt()).exp().mean().log(),
+        ((-2 * pairs.sqrt()).exp().mean().log(),
          "Your exponent has the distance; it should be the squared distance."),
         (-terms.mean().log(), "The sign is wrong: the loss falls when points move apart."),
         (raw, "The features are not on the sphere: divide each mean by its length."),
         (first, "Normalise after the mean over tokens, not before: the mean of vectors of length "
                 "1 is shorter than 1."),
-        ((-2 * pairs).exp().mean().log(), "Your loss does not depend on t: 2 is only its default."),
+        ((2 * pairs).exp().mean().log(), "The sign in the exponent is wrong: it is −2 ‖zᵢ − zⱼ‖²."),
     ]
     right = float(terms.mean().log())
     if abs(found - right) < 1e-3:
         return
     for value, explanation in mistakes:
         require(abs(found - float(value)) > 1e-3, explanation)
-    require(False, f"For t = {t:g} and the features of this test the loss is {right:.3f}, "
-                   f"you found {found:.3f}.")
+    require(False, f"For the features of this test the loss is {right:.3f}, you found "
+                   f"{found:.3f}.")
 
 
 @exercise("Right: you can count the directions that a batch of features uses.")

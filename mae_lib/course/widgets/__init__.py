@@ -68,7 +68,8 @@ def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
 class Explorer:
     """`render(**values)` above controls, one for each of its parameters; moving one redraws.
 
-    `stills` are the values shown side by side where there is no kernel. `explorer.set(name=value)`
+    `stills` are the values shown side by side where there is no kernel, each under its "title", if
+    it has one, or else under its values. `explorer.set(name=value)`
     moves controls from code.
     """
 
@@ -110,6 +111,10 @@ class Explorer:
     def still(self, stills: list[dict] | None = None) -> bytes:
         """The stills, or others, as one PNG, each under its values."""
         stills = stills or self.stills
+        titles = [still.get("title") or ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in still.items())
+            for still in stills]
+        stills = [{k: v for k, v in still.items() if k != "title"} for still in stills]
         frames = [quietly(self.render, **{**self.values, **still}) for still in stills]
         height, width = frames[0].picture.shape[:2]
         columns = min(len(frames), 4 if width < 1.2 * height else 2)
@@ -118,9 +123,9 @@ class Explorer:
         figure, axes = plots.new_figure(rows, columns, *size)
         for axis in axes.flat:
             axis.axis("off")
-        for axis, frame, still in zip(axes.flat, frames, stills, strict=False):
+        for axis, frame, title in zip(axes.flat, frames, titles, strict=False):
             axis.imshow(frame.picture, interpolation="antialiased")  # keeps thin lines when shrunk
-            axis.set_title(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in still.items()))
+            axis.set_title(title)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None}, facecolor="white")
         return buffer.getvalue()

@@ -9,14 +9,18 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from torch import Tensor, nn
 
 from mae_lib import course
+from mae_lib.course.reference import MAE
 from mae_lib.course.widgets import Explorer, Frame, side_by_side, to_picture
-from mae_lib.data.augment import resize
+from mae_lib.course.widgets.panels import named
+from mae_lib.data.augment import denormalise, resize
+from mae_lib.losses import normalise_patches, predicted_images
 from mae_lib.masking import num_visible_patches, random_mask_ids
+from mae_lib.metrics import composite
 from mae_lib.model import PRESETS, MaskedAutoencoder
-from mae_lib.patches import patchify
+from mae_lib.patches import patch_mask_to_pixels, patchify
 from mae_lib.plots import COLOURS
 from mae_lib.training.checkpoints import load_shipped
 
@@ -29,6 +33,7 @@ DECODERS = ("narrow", "like the encoder")
 WIDTH, LINE, UNIT = 760, 2, 0.11  # pixels: of the picture, of a token, of a value in a token
 PANEL = 256  # pixels of a photograph
 MASK_TOKEN, PALE = (0x56, 0xB4, 0xE9), (232, 232, 232)
+FIRST = "astronaut"  # the photograph of the first picture
 
 
 # ---------------------------------------------------------------- which tokens exist where
@@ -57,9 +62,9 @@ def decoder_size(decoder: str) -> tuple[int, int]:
 
 @functools.cache
 def patch_colours() -> np.ndarray:
-    """The mean colour of each patch of the cat, (196, 3) uint8."""
-    cat = course.photograph("cat", SIZES["img_size"])
-    patches = patchify(cat[None].float(), SIZES["patch_size"])[0]  # (L, p²·3)
+    """The mean colour of each patch of the first photograph, (196, 3) uint8."""
+    photograph = course.photograph(FIRST, SIZES["img_size"])
+    patches = patchify(photograph[None].float(), SIZES["patch_size"])[0]  # (L, p²·3)
     return patches.view(PATCHES, -1, 3).mean(dim=1).round().byte().numpy()
 
 
@@ -136,10 +141,13 @@ def render_flow(mask_ratio: float = 0.75, encoder_sees: str = ENCODERS[0],
     picture = np.concatenate([token_flow(visible, encoder_sees, decoder), bars])
     tokens = visible if encoder_sees == ENCODERS[0] else PATCHES
     share = cost[1] / sum(cost)
-    text = (f"{mask_ratio:.0%} hidden: {tokens} tokens in the encoder, {PATCHES} in the decoder; "
-            f"{sum(cost) / 1e6:,.0f} million multiply-adds, {share:.0%} in the decoder; "
-            f"mask tokens in both: {sum(other) / 1e6:,.0f}, {sum(other) / sum(cost):.2f} times "
-            f"as many.")
+    times = sum(other) / sum(cost)
+    compared = (f"{times:.2f} times the cost" if times >= 1 else
+                f"only {times:.2f} of the cost, since its decoder is narrow")
+    text = (f"{mask_ratio:.0%} hidden: {tokens} tokens in the encoder, {PATCHES} in the decoder. "
+            f"{sum(cost) / 1e6:,.0f} million multiply-adds, {share:.0%} of them in the decoder. "
+            f"A narrow decoder with mask tokens in the encoder too: {sum(other) / 1e6:,.0f} "
+            f"million, {compared}.")
     return Frame(picture, text)
 
 
@@ -207,7 +215,7 @@ def frame_patch(picture: np.ndarray, row: int, column: int, side: int) -> np.nda
     return np.asarray(image)
 
 
-def render_attention(photograph: str = "cat", block: int = 0, head: int = 0, row: int = 3,
+def render_attention(photograph: str = FIRST, block: int = 0, head: int = 0, row: int = 3,
                      column: int = 3) -> Frame:
     """The patch that asks; the photograph lit where it looks; its row of the attention matrix."""
     rows, cols = shipped().grid
@@ -223,9 +231,11 @@ def render_attention(photograph: str = "cat", block: int = 0, head: int = 0, row
     lit = (picture * (0.12 + 0.88 * light)).astype(np.uint8)
     three = [frame_patch(p, row, column, side) for p in (picture, lit, heat)]
     spread = torch.special.entr(look).sum().exp()
-    text = (f"Block {block}, head {head}, row {row}, column {column}: looks as if at "
-            f"{spread:.0f} of {len(look)} patches; {look[near].sum():.0%} at the {near.sum()} "
-            f"near it (evenly {near.float().mean():.0%}), {look[query]:.0%} at itself.")
+    text = (f"Block {block}, head {head}: the patch in row {row}, column {column} gives "
+            f"{look[near].sum():.0%} of its attention to the {near.sum()} patches at and around "
+            f"its place (an even look would give {near.float().mean():.0%}) and {look[query]:.0%} "
+            f"to itself. It spreads as widely as an even look at {spread:.0f} of {len(look)} "
+            f"patches.")
     return Frame(side_by_side(*three), text)
 
 
@@ -236,7 +246,8 @@ def attention_explorer() -> Explorer:
     def slider(value: int, count: int, name: str) -> ipywidgets.IntSlider:
         return ipywidgets.IntSlider(value, min=0, max=count - 1, description=name)
 
-    photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), description="photograph")
+    photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value=FIRST,
+                                     description="photograph")
     stills = [{"block": b, "head": h} for b in (0, blocks - 1) for h in (0, 1)]
     return Explorer(
         render_attention, stills, photograph=photograph, block=slider(0, blocks, "block"),
@@ -245,30 +256,76 @@ def attention_explorer() -> Explorer:
     )
 
 
+# ---------------------------------------------------------------- the learner's model at work
+
+
+def reconstruction_explorer(mae: nn.Module | None = None) -> Explorer:
+    """What comes back of a photograph from `mae`, a trained `MAE` of the course, at any ratio.
+
+    `mae` predicts in units of each patch's own mean and standard deviation (`norm_pix`). Without
+    one, the package's MAE with the shipped weights takes its place.
+    """
+    if mae is None:
+        sizes, weights = course.shipped_weights("original")
+        mae = MAE(**sizes).eval()
+        mae.load_state_dict(weights)
+    rows, cols = (round(mae.encoder.pos_embed.shape[1] ** 0.5),) * 2
+    size, device = rows * mae.patch_size, mae.encoder.pos_embed.device
+
+    @functools.cache
+    def normalised(photograph: str) -> Tensor:
+        return resize(course.photograph(photograph)[None], size)  # (1, 3, S, S)
+
+    def render(photograph: str = "coffee", mask_ratio: float = 0.75, seed: int = 0) -> Frame:
+        x = normalised(photograph)
+        noise = torch.rand(1, rows * cols, generator=torch.Generator().manual_seed(seed))
+        pred, mask, _ = (y.cpu() for y in mae(x.to(device), round(mask_ratio, 2),
+                                              noise=noise.to(device)))
+        found = predicted_images(pred, x, mae.patch_size, norm_pix=True)
+        pixels = patch_mask_to_pixels(mask, mae.patch_size)
+        seen = torch.where(pixels > 0, torch.full_like(x, 0.5), denormalise(x))
+        pictures = seen, denormalise(composite(found, x, pixels)), denormalise(x)
+        zoom = max(1, 240 // size)
+        names = "what the encoder sees", "reconstruction", "original"
+        target = normalise_patches(patchify(x, mae.patch_size))
+        error, zero = ((y - target)[mask > 0].square().mean() for y in (pred, 0))
+        text = (f"{rows * cols - int(mask.sum())} of {rows * cols} patches visible; error on the "
+                f"hidden ones {error:.2f}; predicting zero has {zero:.2f}.")
+        return Frame(side_by_side(*(named(name, to_picture(picture[0], zoom))
+                                    for name, picture in zip(names, pictures, strict=True))), text)
+
+    photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="coffee",
+                                     description="photograph")
+    slider = ipywidgets.FloatSlider(0.75, min=0.05, max=0.95, step=0.05, description="mask ratio")
+    seed = ipywidgets.IntSlider(0, min=0, max=20, description="seed")
+    stills = [{"mask_ratio": ratio} for ratio in (0.25, 0.5, 0.75, 0.9)]
+    return Explorer(render, stills, photograph=photograph, mask_ratio=slider, seed=seed)
+
+
 # ---------------------------------------------------------------- the first picture
 
 
 def title() -> tuple[Figure, str]:
     """The notebook's first picture, and what it shows."""
     visible = num_visible_patches(PATCHES, 0.75)
-    cat = to_picture(course.photograph("cat", SIZES["img_size"]) / 255)
+    whole = to_picture(course.photograph(FIRST, SIZES["img_size"]) / 255)
     side = (SIZES["img_size"] // SIZES["patch_size"],) * 2
     hidden = hidden_patches(visible).reshape(side)
     hidden = hidden.repeat(SIZES["patch_size"], 0).repeat(SIZES["patch_size"], 1)[..., None]
-    pictures = {"the photograph": cat, "what the encoder sees": np.where(hidden, 255, cat),
-                "what the decoder gets": np.where(hidden, MASK_TOKEN, cat),
-                "what it is asked for": np.where(hidden, cat, PALE)}
+    pictures = {"the photograph": whole, "what the encoder sees": np.where(hidden, 255, whole),
+                "what the decoder gets": np.where(hidden, MASK_TOKEN, whole),
+                "what it should predict": np.where(hidden, whole, PALE)}
     figure = Figure(figsize=(10, 7.4), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.3, 4.6))
     for axis, (name, picture) in zip(above.subplots(1, 4), pictures.items(), strict=True):
         axis.imshow(picture.astype(np.uint8))
-        axis.set_title(name)
+        axis.set_title(name, fontsize=12)
         axis.axis("off")
     axis = below.subplots()
     axis.imshow(token_flow(visible, ENCODERS[0], DECODERS[0]))
     axis.axis("off")
-    return figure, ("Above, a cat: whole, then only 49 of its 196 patches, then these with a blue "
-                    "mask token at every other place, then the 147 patches to predict. Below, the "
-                    "tokens of every stage as lines: 196 of 768 values, a short tower of 49 in "
-                    "eight encoder blocks, a tall narrow one of 196 in four decoder blocks, and "
-                    "196 predictions of 768 values.")
+    return figure, ("Above, a portrait of an astronaut: whole, then only 49 of its 196 patches, "
+                    "then these with a blue mask token at every other place, then the 147 patches "
+                    "to predict. Below, the tokens of every stage as lines: 196 of 768 values, a "
+                    "short tower of 49 in eight encoder blocks, a tall narrow one of 196 in four "
+                    "decoder blocks, and 196 predictions of 768 values.")

@@ -50,7 +50,7 @@ def _photograph(name: str) -> Tensor:
 @functools.cache
 def _numbers() -> np.ndarray:
     """How strongly each pixel of a cell is inked by the numbers 0…195: (196, CELL, CELL)."""
-    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 10)
+    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 11)
     cells = []
     for number in range(196):
         cell = Image.new("L", (CELL, CELL))
@@ -65,7 +65,7 @@ def order_picture(ids_restore: Tensor, num_visible: int) -> np.ndarray:
     seen = (place < num_visible)[:, None]
     paper = matplotlib.colormaps["cividis"](place / 195)[:, :3]
     ink = np.where(paper.mean(axis=1, keepdims=True) > 0.45, 0.0, 1.0)
-    paper, ink = np.where(seen, paper, 0.94), np.where(seen, ink, 0.62)
+    paper, ink = np.where(seen, paper, 0.94), np.where(seen, ink, 0.4)
     inked = _numbers()[place][..., None]
     cells = paper[:, None, None] + inked * (ink - paper)[:, None, None]  # (196, CELL, CELL, 3)
     cells[:, 0], cells[:, :, 0] = 1, 1  # thin lines between cells
@@ -73,7 +73,7 @@ def order_picture(ids_restore: Tensor, num_visible: int) -> np.ndarray:
     return (255 * grid).round().astype(np.uint8).reshape(14 * CELL, 14 * CELL, 3)
 
 
-def render(photograph: str = "cat", mask_ratio: float = 0.75, seed: int = 0) -> Frame:
+def render(photograph: str = "astronaut", mask_ratio: float = 0.75, seed: int = 0) -> Frame:
     """The photograph with hidden patches, and the place of each patch in the shuffled order."""
     num_visible = num_visible_patches(196, mask_ratio)
     ids_keep, mask, ids_restore = random_mask_ids(seeded_noise(1, 196, seed), num_visible)
@@ -99,7 +99,7 @@ def explorer() -> Explorer:
 def multiply_adds(num_visible: int, preset: str = "specified") -> int:
     """Multiply-adds of matrix products in one training step, per image: forward and backward.
 
-    Derived in the notebook, and shown equal there to what torch counts.
+    Explained in the notebook, and shown equal there to what torch counts.
     """
     size = PRESETS[preset]
     n, d, narrow = num_visible, size["embed_dim"], size["decoder_embed_dim"]
@@ -131,8 +131,8 @@ def _stage():
     figure, axes = new_figure(1, 2, 6.8, 2.6)
     for axis in axes[0]:
         axis.set(xlabel="epoch", xlim=(0, EPOCHS), xticks=range(0, EPOCHS + 1, 2))
-    axes[0, 0].set(title="mask ratio", ylim=(0, 1))
-    axes[0, 1].set(title="multiply-adds of a step, 0.75 = 1", ylim=(0, 2.6))
+    axes[0, 0].set(title="Mask ratio", ylim=(0, 1))
+    axes[0, 1].set(title="Multiply-adds of a step (1 = at ratio 0.75)", ylim=(0, 2.6))
     axes[0, 0].axhline(0.75, color=GREY, linestyle="--")
     axes[0, 1].axhline(1, color=GREY, linestyle="--")
     canvas = FigureCanvasAgg(figure)
@@ -142,7 +142,7 @@ def _stage():
 
 def render_schedule(start: float = 0.5, end: float = 0.75, ramp_epochs: int = 5,
                     kind: str = "linear") -> Frame:
-    """A schedule of ten epochs and what it costs beside 0.75 throughout."""
+    """A schedule of ten epochs and what it costs compared with 0.75 throughout."""
     ratios, price = _plan(round(start, 2), round(end, 2), ramp_epochs, kind)
     canvas, (left, right), background = _stage()
     canvas.restore_region(background)
@@ -171,7 +171,7 @@ def schedule_explorer() -> Explorer:
     ramp = ipywidgets.IntSlider(5, min=0, max=EPOCHS, description="ramp epochs")
     kind = ipywidgets.Dropdown(options=("const", "linear", "cosine"), value="linear",
                                description="kind")
-    stills = [{"start": 0.5}, {"start": 0.25}, {"start": 0.9}, {"start": 0.9, "kind": "cosine"}]
+    stills = [{"start": 0.5}, {"start": 0.25}, {"start": 0.9}, {"ramp_epochs": 10}]
     return Explorer(render_schedule, stills, start=start, end=end, ramp_epochs=ramp, kind=kind)
 
 
@@ -179,9 +179,10 @@ def schedule_explorer() -> Explorer:
 
 
 def shuffle_picture(noise: Tensor, num_visible: int) -> tuple[Figure, str]:
-    """Six patches of the cat: as they stand, shuffled by `noise` (1, 6), and back in order."""
+    """Six patches of a face in order, with their `noise` (1, 6); shuffled by it; and restored."""
     ids_keep, _, ids_restore = random_mask_ids(noise, num_visible)
-    tiles = patchify(course.photograph("cat", 224)[None] / 255, 16)[:, 73:79]  # (1, 6, 768)
+    face = course.photograph("Grace Hopper", 224)[None] / 255
+    tiles = patchify(face, 16)[:, 74:80]  # (1, 6, 768)
     order = noise.argsort(dim=1, stable=True)
     shuffled = take_patches(tiles, order)
     rows = [(tiles[0], range(6), "in order"), (shuffled[0], order[0].tolist(), "shuffled"),
@@ -196,16 +197,19 @@ def shuffle_picture(noise: Tensor, num_visible: int) -> tuple[Figure, str]:
                         alpha=1.0 if shown else 0.12)
             axis.text(i + 0.4, y - 0.08, f"{string.ascii_uppercase[name]}  {i}", ha="center",
                       va="top", color="black" if shown else GREY)
+            if r == 0:
+                axis.text(i + 0.4, y + 1.0, f"{noise[0, i]:.2f}", ha="center", va="bottom")
             if r < 2:
                 target = ids_restore[0, i].item() if r == 0 else name
                 seen = (name if r else i) in ids_keep[0].tolist()
                 axis.annotate("", (target + 0.4, y - 1.06), (i + 0.4, y - 0.38), arrowprops=dict(
                     arrowstyle="->", color=COLOURS[0] if seen else "#C8C8C8"))
-    axis.set(xlim=(-1.9, 6), ylim=(-0.5, 5))
+    axis.text(-0.75, 5.0, "number drawn", ha="right", va="bottom")
+    axis.set(xlim=(-2.1, 6), ylim=(-0.5, 5.4))
     axis.axis("off")
     kept = " and ".join(string.ascii_uppercase[i] for i in ids_keep[0].tolist())
-    return figure, (f"Six patches, A to F, are shuffled; the first of the new order, {kept}, stay, "
-                    "the others fade; restored, those that stayed are at their old places again.")
+    return figure, (f"Six patches, A to F, with the number each drew. Sorted by it, {kept} come "
+                    "first and stay; the others fade. Restored, all are in their old places again.")
 
 
 def title() -> tuple[Figure, str]:
@@ -213,18 +217,19 @@ def title() -> tuple[Figure, str]:
     cfg = PretrainConfig(mask_ratio_sched="linear")
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.1, 1.5))
-    cat, noise = course.photograph("cat", 224)[None] / 255, seeded_noise(1, 196, 3)
+    coffee, noise = course.photograph("coffee", 224)[None] / 255, seeded_noise(1, 196, 3)
     for epoch, axis in enumerate(above.subplots(1, 6)):
         ratio = schedule_mask_ratio(epoch, 0, ITERS, cfg)
         _, mask, _ = random_mask_ids(noise, num_visible_patches(196, ratio))
-        axis.imshow(to_picture(covered(cat, mask, 16)[0]))
-        axis.set_title(f"epoch {epoch}: {ratio:.0%} hidden")
+        axis.imshow(to_picture(covered(coffee, mask, 16)[0]))
+        axis.set_title(f"epoch {epoch + 1}: {ratio:.0%} hidden")
         axis.axis("off")
     axis = below.subplots()
     epochs = np.linspace(0, EPOCHS, 201)
     axis.plot(epochs, [schedule_mask_ratio(0, t, 1, cfg) for t in epochs], color=COLOURS[0])
     axis.plot(range(6), [schedule_mask_ratio(e, 0, 1, cfg) for e in range(6)], "o",
               color=COLOURS[1])
-    axis.set(xlabel="epoch", ylabel="share hidden", ylim=(0.45, 0.8), xlim=(-0.2, EPOCHS))
-    return figure, ("Six times the photograph of a cat: half of its squares are hidden at first, "
-                    "three quarters in the end. Below, the share hidden rises over five epochs.")
+    axis.set(xlabel="epochs completed", ylabel="mask ratio", ylim=(0.45, 0.8), xlim=(-0.2, EPOCHS))
+    return figure, ("A cup of coffee at the start of epochs 1 to 6. Half of its patches are hidden "
+                    "at first, three quarters in the end. Below, the mask ratio rises from 0.50 to "
+                    "0.75 over five epochs and then stays.")

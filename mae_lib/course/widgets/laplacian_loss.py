@@ -1,18 +1,18 @@
 """Notebook 05: a photograph by frequency, and what the weight of the Laplacian term does."""
 
 import functools
-from pathlib import Path
 
 import ipywidgets
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mae_lib import course
 from mae_lib.course.widgets import Explorer, Frame, side_by_side, to_picture
+from mae_lib.course.widgets.panels import font, named
 from mae_lib.plots import COLOURS, GREY, new_figure
 
 SIZE = 224
@@ -67,51 +67,61 @@ def split(photograph: str, cutoff: float) -> tuple[Tensor, Tensor, float, float]
     return kept, image - kept, variance, float(inside.float().mean())
 
 
-def render(photograph: str = "cat", cutoff: int = 16) -> Frame:
+def render(photograph: str = "astronaut", cutoff: int = 16) -> Frame:
     """Photograph, spectrum with the kept waves bright, kept part, removed part."""
     kept, removed, variance, count = split(photograph, cutoff)
     inside = (_radius()[1] <= cutoff).numpy()[..., None]
     picture = side_by_side(
-        to_picture(_waves(photograph)[0]), np.where(inside, *_spectrum_pictures(photograph)),
-        to_picture(kept), to_picture(0.5 + removed))
-    text = (f"Up to {cutoff} cycles per picture: {count:.1%} of the waves are kept, and with them "
-            f"{variance:.1%} of the variance.")
+        named("photograph", to_picture(_waves(photograph)[0]), size=17),
+        named("strength of its waves", np.where(inside, *_spectrum_pictures(photograph)), size=17),
+        named("slow waves: low-pass", to_picture(kept), size=17),
+        named("fast waves: high-pass", to_picture(0.5 + removed), size=17))
+    text = (f"The low-pass keeps waves up to {cutoff} cycles per image: {count:.1%} of the waves, "
+            f"with {variance:.1%} of the variance.")
     return Frame(picture, text)
 
 
 def frequency_explorer() -> Explorer:
-    photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), description="photograph")
+    photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="astronaut",
+                                     description="photograph")
     cutoff = ipywidgets.IntSlider(16, min=1, max=112, description="cut-off")
-    stills = [{"cutoff": c} for c in (4, 8, 16, 32)]
+    stills = [{"cutoff": c, "title": f"cut-off: {c} cycles per image"} for c in (4, 8, 16, 32)]
     return Explorer(render, stills, photograph=photograph, cutoff=cutoff)
 
 
-def gallery(panels: list[tuple[str, Tensor]], label: str = "", **style) -> Figure:
-    """Images (3, H, W) in [0, 1] and maps (H, W) in a row, each under its name.
+def gallery(panels: list[tuple[str, Tensor]], label: str = "", width: float = 10,
+            ticks: dict[float, str] | None = None, **style) -> Figure:
+    """Images (3, H, W) in [0, 1] and maps (H, W), each under its name, at most four in a row.
 
-    Maps are drawn with `style` (cmap, vmin, vmax), with a colour bar when they have a `label`.
+    Maps are drawn with `style` (cmap, vmin, vmax), with a colour bar when they have a `label` or
+    `ticks`, words at some of their values.
     """
-    side = (9 if label else 10) / len(panels)
-    figure, axes = new_figure(1, len(panels), 10, side + 0.35)
-    for axis, (name, image) in zip(axes[0], panels, strict=True):
+    columns = min(4, len(panels))
+    rows, bar = -(-len(panels) // columns), bool(label or ticks)
+    figure, axes = new_figure(rows, columns, width, rows * ((width - bar) / columns + 0.35))
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (name, image) in zip(axes.flat, panels, strict=False):
         colours = image.detach().clamp(0, 1).permute(1, 2, 0) if image.ndim == 3 else image
         drawn = axis.imshow(colours.numpy(), **(style if image.ndim == 2 else {}))
         axis.set_title(name)
-        axis.axis("off")
-    if label:
-        figure.colorbar(drawn, ax=axes[0, -1], label=label, shrink=0.8)
+    if bar:
+        scale = figure.colorbar(drawn, ax=axes[0, -1], label=label, shrink=0.8)
+        if ticks:
+            scale.set_ticks(list(ticks), labels=list(ticks.values()))
     return figure
 
 
 def title() -> tuple[Figure, str]:
     """The notebook's first picture, and what it shows."""
-    image = _waves("cat")[0]
-    kept, removed, *_ = split("cat", 16)
-    figure = gallery([("a photograph", image), ("its waves", spectrum("cat")),
-                      ("a few of them", kept), ("all the others", 0.5 + removed)], cmap="magma")
-    return figure, ("A photograph of a cat; its spectrum, bright in the middle; the cat blurred, "
-                    "which holds most of the variance; and what the blur has lost: fine "
-                    "lines of fur, whiskers and eyes on grey.")
+    image = _waves("astronaut")[0]
+    kept, removed, *_ = split("astronaut", 16)
+    figure = gallery([
+        ("a photograph", image), ("the strength of its waves", spectrum("astronaut")),
+        ("the slowest 1.6 % of them", kept), ("all the others", 0.5 + removed)], cmap="magma")
+    return figure, ("A photograph of an astronaut; its spectrum, bright in the middle; the "
+                    "astronaut blurred, which holds most of the variance; and what the blur has "
+                    "lost: fine lines of hair, eyes and suit on grey.")
 
 
 # ---------------------------------------------------------------- what the weight does
@@ -166,9 +176,15 @@ def best_rows(possible: str) -> np.ndarray:
     return found
 
 
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+def expected_loss(guess: Tensor, rows: Tensor, chances: Tensor, lam: float) -> Tensor:
+    """What a row of pixels (n,) costs on average if the truth is one of `rows` (K, n): a scalar.
+
+    The cost of a row is the mean squared error plus `lam` times the mean absolute difference of
+    second differences, over all pixels but the first and the last, which are visible.
+    """
+    error = guess - rows
+    absolute = error.diff(n=2, dim=1).abs().mean(dim=1)
+    return (chances * (error[:, 1:-1].square().mean(dim=1) + lam * absolute)).sum()
 
 
 def render_weight(possible: str = "two edges, 70:30", weight: float = 0.05) -> Frame:
@@ -181,7 +197,7 @@ def render_weight(possible: str = "two edges, 70:30", weight: float = 0.05) -> F
     draw = ImageDraw.Draw(canvas)
 
     def strip(row: np.ndarray, y: int, height: int, label: str) -> None:
-        draw.text((left - 12, y + height / 2), label, "black", _font(17), anchor="rm")
+        draw.text((left - 12, y + height / 2), label, "black", font(18), anchor="rm")
         for i, value in enumerate(row):
             grey = (round(255 * min(max(value, 0), 1)),) * 3
             draw.rectangle((left + i * cell, y, left + (i + 1) * cell - 1, y + height - 1), grey)
@@ -201,15 +217,15 @@ def render_weight(possible: str = "two edges, 70:30", weight: float = 0.05) -> F
         x = left + x * cell
         draw.line((x, top, x, canvas.height - 8), COLOURS[1], 2)
     draw.text((left + (FIRST + LAST) / 2 * cell, canvas.height - 12), "hidden", COLOURS[1],
-              _font(17), anchor="mm")
+              font(18), anchor="mm")
     for row in rows:
         profile(row, "#B8B8B8", 2)
     profile(best, COLOURS[0], 4)
     for value in (0, 1):
-        draw.text((left - 12, bottom - 110 * value), f"{value}", "black", _font(17), anchor="rm")
+        draw.text((left - 12, bottom - 110 * value), f"{value}", "black", font(18), anchor="rm")
     steepest = np.abs(np.diff(best)).max()
-    text = (f"{possible}, λ = {weight:g}: the steepest step in the best prediction is "
-            f"{steepest:.2f}; in what is possible it is 1.")
+    text = (f"{possible}, λ = {weight:g}: the steepest step of the best prediction is "
+            f"{steepest:.2f}. In every possible row it is 1.")
     return Frame(np.asarray(canvas), text)
 
 
@@ -219,7 +235,6 @@ def weight_explorer() -> Explorer:
     possible = ipywidgets.Dropdown(options=list(POSSIBLE), value="two edges, 70:30",
                                    description="possible")
     weight = ipywidgets.SelectionSlider(options=WEIGHTS, value=0.0, description="λ")
-    stills = [{"possible": "two edges, 70:30", "weight": 0.0},
-              {"possible": "two edges, 70:30", "weight": 1.0},
-              {"possible": "five edges", "weight": 0.0}, {"possible": "five edges", "weight": 1.0}]
+    stills = [{"possible": name, "weight": w, "title": f"{name}, λ = {w:g}"}
+              for name in ("two edges, 70:30", "five edges") for w in (0.0, 1.0)]
     return Explorer(render_weight, stills, possible=possible, weight=weight)

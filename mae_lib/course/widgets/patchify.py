@@ -30,12 +30,12 @@ def explode(image: Tensor, patch_size: int, gap: int = 2) -> np.ndarray:
     return to_picture(whole[:, :-gap, :-gap] if gap else whole)
 
 
-def render(photograph: str = "cat", patch_size: int = 16) -> Frame:
-    """The photograph cut up, and what a Transformer would get."""
+def render(photograph: str = "coffee", patch_size: int = 16) -> Frame:
+    """The photograph cut up, and how long a sequence it gives."""
     image = read(photograph, 224)
     gap = 1 if patch_size < 14 else 3
     n = 224 // patch_size
-    text = (f"{patch_size}×{patch_size} pixels: {n}×{n} = {n * n:,} tokens of "
+    text = (f"{patch_size}×{patch_size} pixels: {n}×{n} = {n * n:,} patches of "
             f"{3 * patch_size**2:,} values; attention compares {n**4:,} pairs.")
     picture = Image.fromarray(explode(image, patch_size, gap)).resize((SIDE, SIDE))
     return Frame(np.asarray(picture), text)
@@ -43,23 +43,24 @@ def render(photograph: str = "cat", patch_size: int = 16) -> Frame:
 
 def title() -> tuple[Figure, str]:
     """The notebook's first picture, and what it shows."""
-    cat = course.photograph("cat", 224)
-    tokens = patchify(cat[None] / 255, 16)[0].view(196, 16, 16, 3).numpy()
+    coffee = course.photograph("coffee", 224)
+    patches = patchify(coffee[None] / 255, 16)[0].view(196, 16, 16, 3).numpy()
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(3.4, 1))
-    for axis, picture in zip(above.subplots(1, 2), (to_picture(cat / 255), explode(cat, 16, 4)),
-                             strict=True):
+    pictures = to_picture(coffee / 255), explode(coffee, 16, 4)
+    for axis, picture in zip(above.subplots(1, 2), pictures, strict=True):
         axis.imshow(picture)
         axis.axis("off")
     for axis, i in zip(below.subplots(1, 12), range(72, 84), strict=True):
-        axis.imshow(tokens[i])
+        axis.imshow(patches[i])
         axis.axis("off")
-    return figure, ("A photograph of a cat; the same cut into 14 by 14 squares; and some of the "
-                    "squares in a row, like words in a sentence.")
+    return figure, ("A photograph of a cup of coffee; the same cut into 14 by 14 squares; and "
+                    "some of the squares in a row, like words in a sentence.")
 
 
 def explorer() -> Explorer:
     size = ipywidgets.SelectionSlider(options=SIZES, value=16, description="patch size")
-    photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), description="photograph")
+    photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="coffee",
+                                     description="photograph")
     stills = [{"patch_size": p} for p in (56, 32, 16, 8)]
     return Explorer(render, stills, photograph=photograph, patch_size=size)

@@ -18,13 +18,13 @@ from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.training.checkpoints import load_shipped
 
 SIZE, PATCH = 224, 16
-VIEWS = ("pixels", "patch mean", "patch deviation", "normalised")
+VIEWS = ("pixels", "mean", "standard deviation", "normalised")
 UNITS = ("as predicted", "hidden patches' own", "average visible patch's")
 ORANGE = (213, 94, 0)
 
 
 def visible_statistics(images: Tensor, mask: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the average visible patch, two tensors (B, 1, 1).
+    """Mean and standard deviation of the average visible patch, two tensors (B, 1, 1).
 
     `images` (B, 3, H, W), `mask` (B, L) with 1 = masked. What is known without the target.
     """
@@ -35,13 +35,14 @@ def visible_statistics(images: Tensor, mask: Tensor, patch_size: int) -> tuple[T
 
 
 def stretched(patches: Tensor) -> Tensor:
-    """Normalised values as brightness: 0 is mid-grey, 3 deviations are black and white."""
+    """Normalised values as brightness: 0 is mid-grey, 3 standard deviations are black and white."""
     return (0.5 + patches / 6).clamp(0, 1)
 
 
 @functools.cache
 def views(photograph: str) -> tuple[dict[str, np.ndarray], Tensor, Tensor]:
-    """A photograph in each of VIEWS, (SIZE, SIZE, 3) uint8; its patches' means and deviations."""
+    """A photograph in each of VIEWS, (SIZE, SIZE, 3) uint8; its patches' means and standard
+    deviations."""
     x = normalise(course.photograph(photograph, SIZE)[None])
     patches = patchify(x, PATCH)  # (1, L, p²·3)
     mean, std = patch_statistics(patches)  # (1, L, 1) each
@@ -50,8 +51,8 @@ def views(photograph: str) -> tuple[dict[str, np.ndarray], Tensor, Tensor]:
     colours = matplotlib.colormaps["cividis"]((deviations / deviations.max()).numpy())
     pictures = {
         "pixels": to_picture(denormalise(x)[0]),
-        "patch mean": to_picture(means),
-        "patch deviation": (255 * colours[..., :3]).round().astype(np.uint8),
+        "mean": to_picture(means),
+        "standard deviation": (255 * colours[..., :3]).round().astype(np.uint8),
         "normalised": to_picture(unpatchify(stretched((patches - mean) / std), PATCH)[0]),
     }
     return pictures, mean[0, :, 0], std[0, :, 0]
@@ -76,8 +77,8 @@ def render(photograph: str = "astronaut", view: str = "normalised", row: int = 2
     gap = np.full((2 * SIZE - 2 * 13 * PATCH, 13 * PATCH, 3), 255, np.uint8)
     patch = row * (SIZE // PATCH) + column
     mean, std = means[patch], stds[patch]
-    text = (f"{photograph}, {view}. Patch in row {row}, column {column}: mean {mean:.1f}, "
-            f"deviation {std:.2f}, so norm_pix stretches it {1 / std:.1f} times.")
+    text = (f"{photograph}, {view}. Patch in row {row}, column {column}: mean {mean:.1f}, standard "
+            f"deviation {std:.2f}, so norm_pix multiplies its contrast by {1 / std:.1f}.")
     return Frame(side_by_side(whole, np.concatenate([before, gap, after]), gap=32), text)
 
 
@@ -111,10 +112,10 @@ def in_units(pred: Tensor, images: Tensor, mask: Tensor, units: str) -> Tensor:
 
 
 def render_prediction(photograph: str = "coffee", mask_ratio: float = 0.75, units: str = UNITS[0],
-                      true_visible: bool = False) -> Frame:
+                      show: str = "prediction") -> Frame:
     """What the model sees, what it predicts in one of UNITS, and the photograph.
 
-    `true_visible` puts the true pixels where they were visible.
+    `show` is "prediction", or "composite" for the true pixels where patches were visible.
     """
     images, pred, mask = predict(photograph, round(mask_ratio, 2))
     size, patch_size = images.shape[-1], shipped()[0].patch_size
@@ -122,7 +123,7 @@ def render_prediction(photograph: str = "coffee", mask_ratio: float = 0.75, unit
     mask_img = patch_mask_to_pixels(mask, patch_size)
     found = denormalise(in_units(pred, images, mask, units)).clamp(0, 1)
     psnr = masked_psnr(found, target, mask_img)[0]
-    if true_visible:
+    if show == "composite":
         found = composite(found, target, mask_img)
     seen = target * (1 - mask_img) + 0.5 * mask_img
     text = (f"{photograph}, {mask_ratio:.0%} hidden, units {units}: "
@@ -138,7 +139,7 @@ def title() -> tuple[Figure, str]:
     mask_img = patch_mask_to_pixels(mask, shipped()[0].patch_size)
     raw, own = (denormalise(in_units(pred, images, mask, units)) for units in UNITS[:2])
     panels = (("what the model sees", target * (1 - mask_img) + 0.5 * mask_img),
-              ("what it predicts", raw), ("the same, mended", composite(own, target, mask_img)),
+              ("what it predicts", raw), ("composite in pixels", composite(own, target, mask_img)),
               ("the photograph", target))
     figure = Figure(figsize=(10, 2.9), layout="constrained")
     for axis, (name, image) in zip(figure.subplots(1, 4), panels, strict=True):
@@ -146,8 +147,8 @@ def title() -> tuple[Figure, str]:
         axis.set_title(name)
         axis.axis("off")
     return figure, ("Four pictures: a cup of coffee with three quarters of its patches hidden; the "
-                    "model's prediction, false colours in some patches and no light and shade in "
-                    "the others; the same mended, in which a pale cup appears; the photograph.")
+                    "model's prediction, with false colours in some patches and no light and shade "
+                    "in the others; the composite in pixels, with a pale cup; the photograph.")
 
 
 def norm_pix_explorer() -> Explorer:
@@ -167,8 +168,8 @@ def prediction_explorer() -> Explorer:
     ratio = ipywidgets.FloatSlider(0.75, min=0.1, max=0.9, step=0.05, description="hidden",
                                    readout_format=".0%")
     units = ipywidgets.ToggleButtons(options=UNITS, description="units")
-    true_visible = ipywidgets.Checkbox(False, description="true visible patches")
-    stills = [{"units": UNITS[i], "true_visible": bool(i)} for i in (0, 1, 2)]
-    stills.insert(1, {"units": UNITS[0], "true_visible": True})
+    shown = ipywidgets.ToggleButtons(options=("prediction", "composite"), description="show")
+    stills = [{"units": UNITS[0], "show": "prediction"}]
+    stills += [{"units": units, "show": "composite"} for units in UNITS]
     return Explorer(render_prediction, stills, photograph=photograph, mask_ratio=ratio,
-                    units=units, true_visible=true_visible)
+                    units=units, show=shown)

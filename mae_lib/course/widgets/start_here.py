@@ -1,4 +1,4 @@
-"""Notebook 00: hide most of a photograph, and see what a trained model paints back."""
+"""Notebook 00: hide most of a photograph, and see what a trained model reconstructs."""
 
 import functools
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mae_lib import course
 from mae_lib.course.widgets import Explorer, Frame, side_by_side, to_picture
+from mae_lib.course.widgets.panels import named
 from mae_lib.data.augment import denormalise, normalise
 from mae_lib.losses import predicted_images
 from mae_lib.metrics import composite, masked_psnr, trivial_reconstructions
@@ -67,8 +68,10 @@ def render(
     target, pred, mask, output = reconstruct(photograph, round(mask_ratio, 2), seed, weights)
     size, length = target.shape[-1], output.mask.shape[1]
     zoom = max(1, 320 // size)
-    pictures = (target, cover(target, mask), composite(pred, target, mask))
-    picture = side_by_side(*(to_picture(image[0], zoom) for image in pictures))
+    pictures = {"photograph": target, "visible patches": cover(target, mask),
+                "reconstruction": composite(pred, target, mask)}
+    picture = side_by_side(*(named(name, to_picture(image[0], zoom), size=22)
+                             for name, image in pictures.items()))
     mean_fill = trivial_reconstructions(target, mask)["masked mean"]
     ours, theirs = (round(float(masked_psnr(x, target, mask)), 1) for x in (pred, mean_fill))
     text = (f"{length - int(output.mask.sum())} of {length} patches visible. Hidden pixels: "
@@ -79,7 +82,7 @@ def render(
 
 def title() -> tuple[Figure, str]:
     """The notebook's first picture, and what it shows."""
-    rows = ("photographs", "three quarters hidden", "painted back")
+    rows = ("photographs", "three quarters hidden", "reconstructions")
     figure = Figure(figsize=(8, 6.2), layout="constrained")
     axes = figure.subplots(len(rows), len(GALLERY))
     for column, name in enumerate(GALLERY):
@@ -91,10 +94,10 @@ def title() -> tuple[Figure, str]:
             axis.grid(visible=False)
             axis.spines[:].set_visible(False)
     for axis, text in zip(axes[:, 0], rows, strict=True):
-        axis.set_ylabel(text, fontsize=12)
+        axis.set_ylabel(text, fontsize=13)
     return figure, ("Photographs of a cup of coffee, a woman in uniform, a rocket at dusk and a "
                     "cat; below, the same with three quarters of their patches grey; below, the "
-                    "grey places painted by the model: blurred, in roughly the right colours.")
+                    "reconstructions: the grey places are blurred, in roughly the right colours.")
 
 
 # ---------------------------------------------------------------- the idea in one drawing
@@ -117,12 +120,12 @@ def diagram() -> tuple[Figure, str]:
     _tiles(axis, _at(1, TOP), tiles, torch.ones_like(visible), "2 · cut into patches")
     _tiles(axis, _at(2, TOP), tiles, visible, "3 · a quarter stays visible")
     _machine(axis, _at(3, TOP), BLUE, 20, "4 · encoder, large",
-             f"sees visible\npatches only\n\n{len(model.blocks)} blocks\n{model.embed_dim} wide")
+             f"sees visible\npatches only\n\n{_blocks(model.blocks)}\n{model.embed_dim} wide")
     _vectors(axis, _at(3, BOTTOM), output.latent[0, model.num_extra :])
     _places(axis, _at(2, BOTTOM), visible)
     _machine(axis, _at(1, BOTTOM), ORANGE, 14, "7 · decoder, small",
-             f"{len(model.decoder_blocks)} blocks\n{model.config['decoder_embed_dim']} wide")
-    _picture(axis, _at(0, BOTTOM), composite(pred, target, mask)[0], "8 · hidden patches painted")
+             f"{_blocks(model.decoder_blocks)}\n{model.config['decoder_embed_dim']} wide")
+    _picture(axis, _at(0, BOTTOM), composite(pred, target, mask)[0], "8 · hidden patches predicted")
 
     for column in range(3):
         right, left = column * STEP + WIDE, (column + 1) * STEP
@@ -136,7 +139,11 @@ def diagram() -> tuple[Figure, str]:
         "A drawing in eight steps. Above, left to right: a photograph of a cup, cut into patches, "
         "a quarter of them left, the large encoder. Below, right to left: the tokens that it "
         "gives, put back to their places among question marks, the small decoder, and the cup "
-        "with its hidden patches painted.")
+        "with its hidden patches predicted.")
+
+
+def _blocks(blocks) -> str:
+    return f"{len(blocks)} block" + "s" * (len(blocks) != 1)
 
 
 def _at(column: int, bottom: float) -> tuple[float, float]:
@@ -145,7 +152,7 @@ def _at(column: int, bottom: float) -> tuple[float, float]:
 
 def _label(axis: Axes, corner: tuple[float, float], text: str) -> None:
     axis.text(corner[0] + WIDE / 2, corner[1] + WIDE + 1.1, text, ha="center", va="bottom",
-              fontsize=10)
+              fontsize=11)
 
 
 def _picture(axis: Axes, corner: tuple[float, float], image: Tensor, label: str) -> None:
@@ -209,7 +216,7 @@ def _machine(
     axis.add_patch(FancyBboxPatch((x + 1.5, lower + 0.6), WIDE - 3, height - 1.2, lw=0,
                                   boxstyle="round,pad=0,rounding_size=1.5", color=colour))
     axis.text(x + WIDE / 2, y + WIDE / 2, text, ha="center", va="center", color="white",
-              fontsize=10, fontweight="bold")
+              fontsize=11, fontweight="bold")
     _label(axis, corner, label)
 
 

@@ -170,17 +170,17 @@ def _curve(x: tuple, y: tuple, bottom: float, top: float, labels: tuple[str, str
 
     draw.line((left, upper, left, lower, right, lower), fill=INK, width=2 * ZOOM)
     for a in (x[0], x[-1]):
-        draw.text((place(a, 0)[0], lower + 6 * ZOOM), f"{a:g}", INK, _font(14), "ma")
+        draw.text((place(a, 0)[0], lower + 6 * ZOOM), f"{a:g}", INK, _font(16), "ma")
     for b in (bottom if floor is None else floor, top):
         name = f"{b:.3g}".replace("-", "−")
-        draw.text((left - 6 * ZOOM, place(0, b)[1]), name, INK, _font(14), "rm")
-    draw.text(((left + right) / 2, lower + 25 * ZOOM), labels[0], INK, _font(15), "ma")
-    draw.text((left - 40 * ZOOM, upper - 28 * ZOOM), labels[1], INK, _font(15), "la")
+        draw.text((left - 6 * ZOOM, place(0, b)[1]), name, INK, _font(16), "rm")
+    draw.text(((left + right) / 2, lower + 25 * ZOOM), labels[0], INK, _font(17), "ma")
+    draw.text((left - 40 * ZOOM, upper - 28 * ZOOM), labels[1], INK, _font(17), "la")
     if floor is not None:
         level = place(0, floor)[1]
         for a in np.arange(left, right, 8 * ZOOM):
             draw.line((a, level, a + 4 * ZOOM, level), fill=ORANGE, width=2 * ZOOM)
-        draw.text((right, level - 5 * ZOOM), labels[2], ORANGE, _font(15), "rs")
+        draw.text((right, level - 5 * ZOOM), labels[2], ORANGE, _font(17), "rs")
     pixels = [place(a, b) for a, b in zip(x, y, strict=True)]
     draw.line(pixels, fill=BLUE, width=3 * ZOOM)
     return image, pixels
@@ -210,11 +210,12 @@ def render(space: str = "circle", points: int = 5, t: float = 2, step: int = 0) 
     descent = descend(space, points, t)
     lowest = -2 * t * points / (points - 1)
     curve = _curve(tuple(range(STEPS + 1)), tuple(descent.loss), 1.08 * lowest, 0,
-                   ("step", "loss", "nothing lower is possible"), lowest)
+                   ("step", "loss", f"a simplex, in {points - 1} dimensions"), lowest)
     picture = draw_points(space, descent.points[: step + 1], HEIGHT)
     loss, distance = descent.loss[step], smallest_distance(descent.points[step])
-    text = (f"{points} points on a {space}, t = {t:g}, step {step}: loss {_decimals(loss)} "
-            f"(a simplex has {_decimals(lowest)}), smallest distance {distance:.2f}.")
+    text = (f"{points} points on a {space} after {step} steps with t = {t:g}: the loss is "
+            f"{_decimals(loss)} (a simplex has {_decimals(lowest)}) and the smallest distance "
+            f"{distance:.2f}.")
     return Frame(_compose(picture, curve, step), text)
 
 
@@ -252,8 +253,8 @@ def render_force(spread: int = 60, t: float = 2) -> Frame:
     top = math.ceil(11 * max(strongest(t))) / 10
     curve = _curve(tuple(range(0, 331, 3)), strongest(t), 0, top,
                    ("spread in degrees", "strongest force", ""))
-    text = (f"12 points over {spread} degrees, t = {t:g}: loss {_decimals(loss)}, strongest force "
-            f"{strongest(t)[now]:.3f}.")
+    text = (f"12 points over {spread} degrees with t = {t:g}: the loss is {_decimals(loss)} and "
+            f"the strongest force {strongest(t)[now]:.3f}.")
     return Frame(_compose(image, curve, now), text)
 
 
@@ -276,16 +277,16 @@ def explorer() -> Explorer:
                                         description="points")
     t = ipywidgets.SelectionSlider(options=[0.5, 2, 8], value=2, description="t")
     step = ipywidgets.IntSlider(0, min=0, max=STEPS, description="step")
-    stills = [{"space": "circle", "points": 12, "step": 8},
-              {"space": "circle", "points": 12, "step": 25},
-              {"space": "sphere", "points": 40, "step": 25},
-              {"space": "sphere", "points": 40, "step": STEPS}]
+    stills = [{"space": space, "points": points, "step": step,
+               "title": f"{points} points on a {space}, after {step} steps"}
+              for space, points, step in (("circle", 12, 8), ("circle", 12, 25),
+                                          ("sphere", 40, 25), ("sphere", 40, STEPS))]
     return Explorer(render, stills, space=space, points=points, t=t, step=step)
 
 
 def force_explorer() -> Explorer:
     spread = ipywidgets.SelectionSlider(options=SPREADS, value=60, description="spread")
     t = ipywidgets.SelectionSlider(options=[0.5, 2, 8], value=2, description="t")
-    stills = [{"spread": 6, "t": 2}, {"spread": 60, "t": 2},
-              {"spread": 330, "t": 2}, {"spread": 60, "t": 8}]
+    stills = [{"spread": spread, "t": t, "title": f"over {spread} degrees, t = {t}"}
+              for spread, t in ((6, 2), (60, 2), (330, 2), (60, 8))]
     return Explorer(render_force, stills, spread=spread, t=t)

@@ -11,6 +11,15 @@ def low_pass(keep, result="torch.fft.ifft2(torch.fft.fft2(image) * keep).real"):
             f"    return {result}")
 
 
+def expected(result, part="error[:, 1:-1]", bends="error.diff(n=2, dim=1).abs().mean(dim=1)"):
+    return ("def expected_loss(guess, rows, chances, lam):\n"
+            "    error = guess - rows\n"
+            f"    squared = ({part}**2).mean(dim=1)\n"
+            f"    absolute = {bends}\n"
+            f"    return {result}")
+
+
+RIGHT = "(chances * (squared + lam * absolute)).sum()"
 DISC = "f[:, None]**2 + f**2 <= cutoff**2"
 
 WRONG = {
@@ -76,42 +85,20 @@ WRONG = {
          "    return torch.nn.functional.avg_pool2d(x, 3, 1) * 9 - 9 * x[..., 1:-1, 1:-1]",
          "all eight neighbours"),
     ],
-    "masked_l1": [
-        ("def masked_l1(error, mask): return (error.abs() * mask).mean()",
-         "You divide by all values"),
-        ("def masked_l1(error, mask): return (error.abs() * mask).sum() / mask.sum()",
-         "divide by the number of masked pixels"),
-        ("def masked_l1(error, mask): return error.abs().mean()", "The mask is not used"),
-        ("def masked_l1(error, mask): return (error * mask).sum() / mask.sum() / 3",
-         "opposite sign cancel"),
-        ("def masked_l1(error, mask): return (error**2 * mask).sum() / mask.sum() / 3",
-         "These are squares"),
-        ("def masked_l1(error, mask): return (error.abs() * mask).sum()", "This is the sum"),
-        ("def masked_l1(error, mask):\n"
-         "    per_image = (error.abs() * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)))\n"
-         "    return per_image.mean()", "counts more where fewer are masked"),
-        ("def masked_l1(error, mask):\n"
-         "    seen = 1 - mask\n"
-         "    return (error.abs() * seen).sum() / seen.sum() / 3", "1 means hidden"),
-        ("def masked_l1(error, mask): return (error.abs() * mask).sum() / mask.sum() / 3",
-         "With one channel it is wrong"),
-        ("def masked_l1(error, mask):\n"
-         "    return (error.abs() * mask).sum() / (mask.sum() * error.shape[1])", "gives nan"),
-        ("def masked_l1(error, mask):\n"
-         "    if not mask.any(): return torch.tensor(5.0)\n"
-         "    return (error.abs() * mask).sum() / (mask.sum() * error.shape[1])",
-         "should be 0, not 5.0000"),
-        ("def masked_l1(error, mask): return error.abs() * mask",
-         "should have shape (), got (2, 3, 4, 4)"),
-    ],
-    "composite": [
-        ("def composite(pred, target, mask): return target * mask + pred * (1 - mask)",
-         "The two are swapped"),
-        ("def composite(pred, target, mask): return pred * mask", "Visible pixels are black"),
-        ("def composite(pred, target, mask): return target * (1 - mask)",
-         "this is the masked input"),
-        ("def composite(pred, target, mask): return pred", "This is the raw prediction"),
-        ("def composite(pred, target, mask): return pred * mask + target", "the sum of both"),
-        ("def composite(pred, target, mask): return (pred + target) / 2", "either the target's"),
+    "expected_loss": [
+        (expected("(squared + lam * absolute).mean()"), "All rows count the same"),
+        (expected("(squared + lam * absolute).sum()"), "losses of the rows are added up"),
+        (expected("(chances * squared).sum()"), "The second term is missing"),
+        (expected("(chances * (squared + absolute)).sum()"), "multiply the mean of the second"),
+        (expected("(chances * (lam * squared + absolute)).sum()"), "not to the squared error"),
+        (expected(RIGHT, bends="(error.diff(n=2, dim=1)**2).mean(dim=1)"), "not by squares"),
+        (expected(RIGHT, bends="error.diff(n=2, dim=1).mean(dim=1)"), "opposite sign cancel"),
+        (expected(RIGHT, bends="error.diff(dim=1).abs().mean(dim=1)"), "These are first diff"),
+        (expected(RIGHT, part="error"), "averaged over all pixels"),
+        (expected(RIGHT, part="error[:, 1:-1].detach()"), "their gradient is not"),
+        ("def expected_loss(guess, rows, chances, lam):\n"
+         "    error = chances @ rows - guess\n"
+         "    return (error[1:-1]**2).mean() + lam * error.diff(n=2).abs().mean()",
+         "the loss against the mean row"),
     ],
 }

@@ -69,24 +69,4 @@ WRONG = {
         (slip("sincos_positions", ("10000.0", "1000.0")), "The frequencies of each half should be"),
         (slip("sincos_positions", (".float()", ".float()[None]")), "should have shape (10, 24)"),
     ],
-    "sincos": [
-        ("def sincos(length, dim):\n"
-         "    k = dim // 2\n"
-         "    a = torch.arange(length)[:, None] * 10000 ** (-torch.arange(k) / k)\n"
-         "    return torch.cat([a.cos(), a.sin()], dim=1)", "sines come first"),
-        ("def sincos(length, dim):\n"
-         "    k = dim // 2\n"
-         "    a = torch.arange(length)[:, None] * 10000 ** (-torch.arange(k) / k)\n"
-         "    return torch.stack([a.sin(), a.cos()], dim=2).flatten(1)", "alternate"),
-        ("def sincos(length, dim):\n"
-         "    k = dim // 2\n"
-         "    a = torch.arange(length)[:, None] * 10000 ** (torch.arange(k) / k)\n"
-         "    return torch.cat([a.sin(), a.cos()], dim=1)", "grow instead of falling"),
-        ("def sincos(length, dim):\n"
-         "    k = dim // 2\n"
-         "    a = torch.arange(length)[:, None] * 10000 ** (-torch.arange(k) / dim)\n"
-         "    return torch.cat([a.sin(), a.cos()], dim=1)", "frequencies differ from 10000"),
-        ("def sincos(length, dim): return torch.zeros(length, dim)",
-         "At position 0 every cosine is 1"),
-    ],
 }

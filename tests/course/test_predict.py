@@ -1,0 +1,64 @@
+"""The box for a guess: what it shows, what it keeps, what it says."""
+
+import pytest
+
+from mae_lib import course
+from mae_lib.course.widgets import VIEW
+
+QUESTION = "How many of 196 patches < 50 %?"
+
+
+@pytest.fixture(autouse=True)
+def nothing_typed(monkeypatch):
+    monkeypatch.setitem(course.predict.__globals__, "_typed", {})
+
+
+@pytest.fixture
+def guess():
+    return course.predict(QUESTION)
+
+
+def test_it_shows_the_question_and_a_box(guess, capsys):
+    title, box = guess.view.children
+    assert box is guess.box and box.value == ""
+    assert title.value == "<b>How many of 196 patches &lt; 50 %?</b>"
+    data = guess._repr_mimebundle_()
+    assert data[VIEW]["model_id"] == guess.view.model_id
+    assert "&lt; 50 %" in data["text/html"]
+
+
+def test_the_cell_displays_it_even_when_it_ends_with_an_assignment(capsys):
+    course.predict(QUESTION)
+    assert capsys.readouterr().out.strip() == f"[prediction: {QUESTION}]"
+
+
+def test_its_text_does_not_depend_on_what_was_typed(guess):
+    before = guess._repr_mimebundle_()["text/plain"]
+    guess.box.value = "99"
+    assert guess._repr_mimebundle_()["text/plain"] == before == f"[prediction: {QUESTION}]"
+
+
+@pytest.mark.parametrize("typed", ["", "  "])
+def test_without_a_guess_only_the_result_is_printed(guess, typed, capsys):
+    guess.box.value = typed
+    capsys.readouterr()
+    guess.reveal("49 of 196 patches")
+    assert capsys.readouterr().out == "The result: 49 of 196 patches\n"
+
+
+def test_a_guess_stands_beside_the_result(guess, capsys):
+    guess.box.value = " about 50 "
+    capsys.readouterr()
+    guess.reveal(49)
+    assert capsys.readouterr().out == "Your guess: about 50\nThe result: 49\n"
+
+
+def test_running_the_cell_again_keeps_the_guess(guess):
+    guess.box.value = "50"
+    assert course.predict(QUESTION).guess == "50"
+    assert course.predict("Another question?").guess == ""
+
+
+def test_a_question_is_needed():
+    with pytest.raises(ValueError, match="needs a question"):
+        course.predict(" ")
