@@ -76,18 +76,26 @@ def gains(m: dict) -> str:
         for r in m["rows"]])
 
 
-def explorer_latency(m: dict) -> str:
+def latency(m: dict) -> str:
     found = table(["", "moves", "median", "95 % within"], [
         [r["name"], f"{r['moves']}", f"{r['median_ms']:.0f} ms", f"{r['p95_ms']:.0f} ms"]
         for r in m["rows"]])
-    return (f"{found}\n\nipywidgets {m['ipywidgets']}; the machine's load average was "
-            f"{m['load_average']}.")
+    return f"{found}\n\n{m['with']}; the machine's load average was {m['load_average']}."
+
+
+def explorer_latency(m: dict) -> str:
+    return latency({**m, "with": f"ipywidgets {m['ipywidgets']}"})
+
+
+def site_latency(m: dict) -> str:
+    return latency({**m, "with": f"Chromium {m['chromium']}, onnxruntime-web {m['runtime']}"})
 
 
 def render(text: str) -> str:
     """The README's text with its tables written anew."""
     for name, write in (("pretrain_speed", pretrain_speed), ("add_on_prices", add_on_prices),
-                        ("gains", gains), ("explorer_latency", explorer_latency)):
+                        ("gains", gains), ("explorer_latency", explorer_latency),
+                        ("site_latency", site_latency)):
         parts = [f"{heading(m)}\n\n{write(m)}" for m in measurements(name)]
         block = "\n\n".join([f"<!-- {name} -->", *parts, f"<!-- end of {name} -->"])
         pattern = f"<!-- {name} -->.*<!-- end of {name} -->"

@@ -3,7 +3,9 @@
   python site/build_site.py            # every lesson, into build/site
   python site/build_site.py 00 09      # some
 
-What a page is made of is in pages.py, what moves on it in players.py, its frame in page.html.
+What a page is made of is in pages.py, what moves on it in players.py, its frame in page.html. Two
+lessons run the model itself, see live.py. That takes ONNX Runtime from the npm registry; without
+it, they show recorded pictures.
 """
 
 import argparse
@@ -18,7 +20,9 @@ os.environ.update(CUDA_VISIBLE_DEVICES="", MAE_LIB_LEVEL="smoke")
 
 import jinja2
 import matplotlib
+from live import Live, style
 from pages import ROOT, Page, becomes_a_page, convert
+from players import LIVE
 
 HERE = Path(__file__).resolve().parent
 HOME, TEACHERS = "README.md", "notebooks/README.md"
@@ -26,14 +30,27 @@ HOME, TEACHERS = "README.md", "notebooks/README.md"
 MATH_FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSerif.ttf"
 
 
-def collect(numbers: list[str], with_players: bool) -> tuple[list[Page], list[Page], str]:
+def live_model(numbers: list[str]) -> Live | None:
+    """The model, if lessons among `numbers` run it; says why where it cannot be had."""
+    if numbers and not any(name[:2] in numbers for name in LIVE):
+        return None
+    try:
+        return Live()
+    except OSError as error:
+        print(f"The model will not run on the pages, which show recorded pictures instead: {error}")
+        return None
+
+
+def collect(
+    numbers: list[str], with_players: bool, live: Live | None
+) -> tuple[list[Page], list[Page], str]:
     """Lessons, all pages, and the colours of code."""
     paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     lessons = [Page(f"notebooks/{p.name}") for p in paths if not numbers or p.name[:2] in numbers]
     pages = [Page(HOME), *lessons, Page(TEACHERS)]
     known, css = {page.source for page in pages}, ""
     for page in pages:  # grows by what they link to
-        css = convert(page, known, with_players)
+        css = convert(page, known, with_players, live)
         new = sorted(filter(becomes_a_page, page.links - known))
         known.update(new)
         pages += map(Page, new)
@@ -54,7 +71,8 @@ def make_room(out: Path) -> None:
 
 
 def build(out: Path, numbers: list[str] | None = None, with_players: bool = True) -> list[Page]:
-    lessons, pages, css = collect(numbers or [], with_players)
+    live = live_model(numbers or []) if with_players else None
+    lessons, pages, css = collect(numbers or [], with_players, live)
     make_room(out)
     loader = jinja2.FileSystemLoader(HERE)
     template = jinja2.Environment(loader=loader, autoescape=True).get_template("page.html")
@@ -63,7 +81,7 @@ def build(out: Path, numbers: list[str] | None = None, with_players: bool = True
     for page in pages:
         i = way.index(page) if page in way else -1
         write(out / page.target, template.render(
-            page=page, lessons=lessons, home=pages[0], teachers=teachers,
+            page=page, lessons=lessons, home=pages[0], teachers=teachers, live=live,
             before=way[i - 1] if i > 0 else None,
             after=way[i + 1] if 0 <= i < len(way) - 1 else None))
         for path, content in page.pictures.items():
@@ -74,7 +92,11 @@ def build(out: Path, numbers: list[str] | None = None, with_players: bool = True
     index = [[page.target, page.title, *section] for page in pages for section in page.sections
              if not page.source.endswith(".py")]
     write(out / "search.js", f"window.sections = {json.dumps(index, ensure_ascii=False)};\n")
-    write(out / "site.css", (HERE / "site.css").read_text("utf-8") + css)
+    write(out / "site.css", style() + css)
+    if live:
+        for name, content in live.files().items():
+            write(out / "live" / name, content)
+        write(out / "explorer.html", live.page(style()))
     write(out / "site.js", (HERE / "site.js").read_text("utf-8"))
     write(out / MATH_FONT.name, MATH_FONT.read_bytes())
     return pages

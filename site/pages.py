@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 from bs4 import BeautifulSoup, NavigableString, Tag
 from jupyterlab_pygments import JupyterStyle
+from live import Live
 from math_core import LatexToMathML
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -37,6 +38,7 @@ class Page:
     sections: list[list[str]] = field(default_factory=list)  # [anchor, heading, words]
     pictures: dict[str, bytes] = field(default_factory=dict)  # path in the site: content
     links: set[str] = field(default_factory=set)  # files of the repository it leads to
+    live: bool = False  # whether the model runs on it
 
     @property
     def target(self) -> str:
@@ -82,12 +84,12 @@ EXPORTER = HTMLExporter(
     config={"CSSHTMLHeaderPreprocessor": {"style": JupyterStyle}})  # its colours are in site.css
 
 
-def as_notebook(source: str, with_players: bool) -> nbformat.NotebookNode:
+def as_notebook(source: str, with_players: bool, live: Live | None) -> nbformat.NotebookNode:
     path = ROOT / source
     if path.suffix == ".ipynb":
         notebook = nbformat.read(path, as_version=4)
         if with_players:
-            add_players(notebook, path.stem)
+            add_players(notebook, path.stem, live)
         return notebook
     text = path.read_text("utf-8")
     if path.suffix == ".py":
@@ -95,11 +97,11 @@ def as_notebook(source: str, with_players: bool) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
 
 
-def convert(page: Page, known: set[str], with_players: bool) -> str:
+def convert(page: Page, known: set[str], with_players: bool, live: Live | None = None) -> str:
     """Fill in a page; the colours of code, which are the same for all, are returned."""
     folder = f"{Path(page.source).stem}_files"
     resources = {"output_files_dir": folder, "unique_key": Path(page.source).stem}
-    notebook = as_notebook(page.source, with_players)
+    notebook = as_notebook(page.source, with_players, live)
     html, resources = EXPORTER.from_notebook_node(notebook, resources)
     here = posixpath.dirname(page.source)
     page.pictures = {posixpath.join(here, name): content
@@ -115,6 +117,7 @@ def convert(page: Page, known: set[str], with_players: bool) -> str:
     for heading in soup.find_all("h3"):
         if heading.get_text().startswith("✏️"):
             as_card(heading, soup.new_tag("div", attrs={"class": "exercise"}))
+    page.live = soup.find(class_="live") is not None
     page.body = str(soup)
     return "".join(resources["inlining"]["css"])
 

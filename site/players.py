@@ -1,13 +1,15 @@
 """Which controls of the explorers still move on the pages, where there is no kernel.
 
 Their frames are computed when the site is built, and take the place of the explorer's stills.
-An explorer that is not listed keeps its stills.
+An explorer that is not listed keeps its stills. Those of LIVE run the model itself, where a browser
+can, in place of their frames.
 """
 
 import importlib
 
 import ipywidgets
 import nbformat
+from live import Live, shell
 
 from mae_lib.course.widgets import Explorer
 from mae_lib.course.widgets.frames import Player
@@ -43,6 +45,12 @@ PLAYERS = {
     ],
 }
 
+# Notebook: (explorer, how the live one begins, where not as live.FIRST says).
+LIVE = {
+    "00_start_here": ("explorer", {}),
+    "09_reconstructions": ("explorer", {"photograph": "astronaut"}),
+}
+
 
 def positions(control: ipywidgets.Widget) -> list:
     """Every value of a slider or a choice."""
@@ -64,8 +72,8 @@ def player_of(explorer: Explorer, name: str, values: list | None = None) -> str:
             f"pictures computed beforehand. In the notebook also: {others}.</p>")
 
 
-def add_players(notebook: nbformat.NotebookNode, name: str) -> None:
-    """Put players where the notebook shows the explorers of its list.
+def add_players(notebook: nbformat.NotebookNode, name: str, live: Live | None = None) -> None:
+    """Put players where the notebook shows the explorers of its list, with `live` also the model.
 
     An explorer is found by what it says of itself when it is new. Raises LookupError where no
     output of the notebook says that.
@@ -80,5 +88,8 @@ def add_players(notebook: nbformat.NotebookNode, name: str) -> None:
             raise LookupError(f"{name} nowhere shows {function}() as it is at first. "
                               f"Run `make notebooks`, or mend site/players.py.")
         explorer.set(**settings or {})
+        html = player_of(explorer, control, values)
+        if live and LIVE.get(name, [""])[0] == function:
+            html = shell(live, html, LIVE[name][1])
         for output in found:
-            output.data = {"text/html": player_of(explorer, control, values)}
+            output.data = {"text/html": html}

@@ -49,10 +49,11 @@ IMPORT_NAMES = {
     "math-core": "math_core",
 }
 # tomli is on Python 3.10 with pytest, which needs it there; lightly is timed where it is installed;
-# build and colab are in notebooks/, the next three in site/; jupytext is made on nbformat, and
+# build and colab are in notebooks/, the next five in site/; jupytext is made on nbformat, and
 # nbconvert on that and on the others.
 ALSO_IN_TESTS = {"tomli", "lightly", "benchmarks", "build", "colab", "build_site", "pages",
-                 "players", "nbformat", "bs4", "jinja2", "jupyterlab_pygments"}
+                 "players", "live", "export_onnx", "nbformat", "bs4", "jinja2",
+                 "jupyterlab_pygments"}
 BY_PIP = {"math-core"}  # also with conda
 # From the top: a module imports only what stands further down, or in its own folder.
 FLOORS = ("course", "evidence", "compare", "evaluate", "pretrain", "plots", "results", "training",
