@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from mae_lib import evaluate, plots
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
@@ -38,6 +40,9 @@ RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
 
 
 LABELS_PER_CLASS = (5, 50)  # with how few labels the probe is asked, too
+FIRST_PICTURE_SECONDS = 30  # of pretraining: about a minute after the start, at the quick recipe
+# How long a run takes, compared with a variant's, as measured with the quick recipe on two cores.
+SHARES = {"chance": 0.0, "raw pixels": 0.1, "random init": 0.1, "from scratch": 0.8}
 
 
 def frozen_measures(train: Tensor, mirrored: Tensor, test: Tensor, data: ImageSet) -> dict:
@@ -91,9 +96,18 @@ class Comparison:
     progress: bool = True
     choosing: bool = False  # measure by cross-validation on the training images, read no test image
     scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune
+    label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well
+    first_picture: Path | None = None  # where to show how far pretraining is after a minute
+    todo: float = 0.0  # the runs to come, in variants (SHARES), to tell how much time is left
+    pace: float = 0.0  # seconds that a variant takes, as far as is known
 
     def config(self, variant: str, seed: int) -> PretrainConfig:
         return PretrainConfig(**variant_settings(variant, {**self.base, "seed": seed}))
+
+    @property
+    def title(self) -> str:
+        return (f"{self.data.name}, {len(self.data.unlabeled):,} unlabeled images, "
+                f"{hardware.describe(self.device)['device']}")
 
     def about_data(self) -> dict:
         data = self.data
@@ -109,6 +123,7 @@ class Comparison:
         chance = {"value": 100 * data.test_labels.bincount().max().item() / len(data.test_labels)}
         views = (data.train, data.train.flip(3), data.test)
         sizes = {k: getattr(cfg, k) for k in ("preset", "img_size", "patch_size", "precision")}
+        few = {"label_counts": self.label_counts} if self.label_counts else {}
         recipe = self.scratch or self.fine_tune
 
         def scratch(folder: Path) -> dict:
@@ -124,7 +139,7 @@ class Comparison:
             self._run("chance", None, {}, lambda _: dict.fromkeys(("lp", "ft", "knn"), chance)),
             self._run("raw pixels", None, {}, raw_pixels),
             self._run("random init", seed, sizes, random_init),
-            self._run("from scratch", seed, {**sizes, "fine_tune": vars(recipe)}, scratch),
+            self._run("from scratch", seed, {**sizes, **few, "fine_tune": vars(recipe)}, scratch),
         ]
 
     def variant(self, variant: str, seed: int) -> dict:
@@ -154,12 +169,22 @@ class Comparison:
         return self._run(variant, seed, self._settings(cfg), measure)
 
     def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
+        began = time.perf_counter()
+
+        def show(model: MaskedAutoencoder) -> None:
+            if self.first_picture and time.perf_counter() - began > FIRST_PICTURE_SECONDS:
+                path = plots.save(self.reconstructions({label: (model, cfg.norm_pix)}),
+                                  self.first_picture)
+                self.tell(f"A first look at what {label} reconstructs so far: {path}")
+                self.first_picture = None
+
         return pretrain(self.data.unlabeled, self.data.validation, cfg, folder, self.device, label,
-                        self.progress)
+                        self.progress, each_epoch=show)
 
     def _settings(self, cfg: PretrainConfig) -> dict:
-        return {**vars(cfg), "fine_tune": vars(self.fine_tune) if self.fine_tune else None,
-                "choosing": self.choosing}
+        few = {"label_counts": self.label_counts} if self.label_counts else {}
+        return {**vars(cfg), **few, "choosing": self.choosing,
+                "fine_tune": vars(self.fine_tune) if self.fine_tune else None}
 
     def key(self, variant: str, seed: int) -> str:
         """The identifier of the record of a variant."""
@@ -170,9 +195,26 @@ class Comparison:
     ) -> dict:
         if recipe is None:
             return {}
-        result = evaluate.fine_tune(model.to(self.device), self.data, recipe, cfg.seed,
-                                    cfg.precision, label, folder / "fine-tune.pt", self.progress)
-        return {"ft": result.entry()}
+        model = model.to(self.device)
+
+        def tune(data: ImageSet) -> dict:
+            # Fewer images need more epochs: with a quarter of them, twice as many.
+            epochs = round(recipe.epochs * (len(self.data.train) / len(data.train)) ** 0.5)
+            result = evaluate.fine_tune(
+                model, data, dataclasses.replace(recipe, epochs=epochs), cfg.seed, cfg.precision,
+                f"{label}, {len(data.train)} labels,", folder / f"fine-tune-{len(data.train)}.pt",
+                self.progress)
+            return {"ft": result.entry()}
+
+        measures = tune(self.data)
+        if self.label_counts and self.label_counts[0] < len(self.data.train):
+            measures["labels"] = evaluate.label_efficiency(
+                model, self.data, self.label_counts, tune)
+        return measures
+
+    def reconstructions(self, models: dict[str, tuple[MaskedAutoencoder, bool]]) -> Figure:
+        """What models, (model, norm_pix) by name, make of five test images."""
+        return plots.reconstructions(models, evenly_spaced(self.data.test, 5), 0.75, self.title)
 
     def folder(self, name: str, seed: int | None) -> Path:
         return self.out / (name.replace(" ", "-") + ("" if seed is None else f"-seed{seed}"))
@@ -192,8 +234,12 @@ class Comparison:
         if self.fresh:
             record = None
             shutil.rmtree(folder, ignore_errors=True)
+        share = SHARES.get(name, 1.0)
         if record is None:
             folder.mkdir(parents=True, exist_ok=True)
+            left = self.todo * self.pace / 60
+            self.tell(f"Now: {name}" + (f" (about {left:.0f} min left in all)" if left else ""))
+            began = time.perf_counter()
             record = {
                 "id": key, "name": name, "recipe": self.recipe, "seed": seed,
                 "data": self.about_data(), "settings": settings, **hardware.describe(self.device),
@@ -201,9 +247,16 @@ class Comparison:
                 "measures": measure(folder),
             }
             self.results.add(record)
-            for leftover in ("checkpoint.pt", "fine-tune.pt"):
-                (folder / leftover).unlink(missing_ok=True)
+            for leftover in (folder / "checkpoint.pt", *folder.glob("fine-tune*.pt")):
+                leftover.unlink(missing_ok=True)
+            if share > 0.5:
+                self.pace = (time.perf_counter() - began) / share
+        self.todo -= share
         return record
+
+    def tell(self, text: str) -> None:
+        if self.progress:
+            tqdm.write(text, file=sys.stderr)
 
 
 def command() -> str:
@@ -217,10 +270,26 @@ def command() -> str:
     return shlex.join(["python", "-m", spec.name if spec else "mae_lib.compare", *words])
 
 
+def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, float]]]:
+    """Points (labels, accuracy in percent) of each line of the label-efficiency plot."""
+    lines = {}
+    for name, (record, *_) in groups.items():
+        found = record["measures"]
+        if "labels" in found:
+            points = {**{int(n): few for n, few in found["labels"].items()},
+                      record["data"]["train"]: found}
+            titles = {"ft": f"{name}, fine-tuned", "lp": f"{name}, linear probe"}
+            if name == "from scratch":
+                titles = {"ft": name}
+            for measure, title in titles.items():
+                lines[title] = [(n, few[measure]["value"]) for n, few in points.items()]
+    return lines
+
+
 def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path]:
     """Write the figures of a comparison; reconstructions only where the weights are at hand."""
     data = comparison.data
-    title = f"{data.name}, {len(data.unlabeled):,} unlabeled images, {records[-1]['device']}"
+    title = comparison.title
     groups = grouped(records)
     pretrained = {n: g[0] for n, g in groups.items() if "epochs" in g[0]["measures"]}
     histories = {n: r["measures"]["epochs"] for n, r in pretrained.items()}
@@ -238,8 +307,12 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
             if facts.items() <= expected.items():  # not of a later run with other settings or data
                 models[name] = model, facts["norm_pix"]
     if models:
-        figure = plots.reconstructions(models, evenly_spaced(data.test, 5), 0.75, title)
+        figure = comparison.reconstructions(models)
         paths.append(plots.save(figure, folder / "compare_reconstructions.png"))
+    lines = label_lines(groups)
+    if lines:
+        paths.append(plots.save(plots.label_efficiency(lines, title),
+                                folder / "compare_labels.png"))
     return paths
 
 
@@ -267,9 +340,7 @@ def main() -> None:
     recipe = RECIPES[arguments.recipe]
     base = recipe.pretrain | cli.given(arguments, PretrainConfig)
     given = cli.given(arguments, FineTuneConfig, "ft_")
-    fine_tune = FineTuneConfig(**recipe.fine_tune | given)
-    # Layers that all start at random have no reason to learn at different rates.
-    scratch = FineTuneConfig(**recipe.fine_tune | recipe.scratch | given | {"layer_decay": 1.0})
+    fine_tune, scratch = recipe.fine_tunings(given)
     configs = [PretrainConfig(**variant_settings(name, base)) for name in arguments.variants]
     for settings in (*configs, fine_tune, scratch):
         settings.check()
@@ -281,7 +352,9 @@ def main() -> None:
     out = arguments.out or Path("runs") / name
     results = Results(arguments.results or out / "results.json")
     comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh,
-                            arguments.recipe, scratch=scratch)
+                            arguments.recipe, scratch=scratch, label_counts=recipe.label_counts,
+                            first_picture=out / "first_look.png",
+                            todo=len(arguments.seeds) * (len(configs) + sum(SHARES.values())))
     records = {}
     for seed in arguments.seeds:
         pretrained = [comparison.variant(variant, seed) for variant in arguments.variants]

@@ -7,6 +7,7 @@ once.
 
 import collections
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -371,3 +372,30 @@ def reconstruction_quality(model: MaskedAutoencoder, images: Tensor, norm_pix: b
             for name, measure in measures.items():
                 results[method][name].append(measure(picture, target, mask).cpu())
     return {m: {k: torch.cat(v) for k, v in found.items()} for m, found in results.items()}
+
+
+def with_labels(data: ImageSet, count: int) -> ImageSet:
+    """`data` with only `count` of its training images: always the same, spread over the classes.
+
+    A smaller choice is part of every larger one.
+    """
+    labels = data.train_labels
+    order = torch.randperm(len(labels), generator=hardware.generator(RNG.LABELS))
+    turn = F.one_hot(labels[order]).cumsum(0).gather(1, labels[order, None])[:, 0]
+    chosen = order[turn.argsort(stable=True)[:count]]  # one of each class, then the next of each
+    return dataclasses.replace(data, train=data.train[chosen], train_labels=labels[chosen])
+
+
+def label_efficiency(model: MaskedAutoencoder, data: ImageSet, counts: Sequence[int],
+                     fine_tune: Callable[[ImageSet], dict]) -> dict:
+    """Test accuracy of a probe and of `fine_tune` with so many labels: {count: {measure: entry}}.
+
+    `fine_tune(data)` gives the entries of a training on all of `data.train`.
+    """
+    test = extract_features(model, data.test)
+    found = {}
+    for few in (with_labels(data, count) for count in counts if count < len(data.train)):
+        train, mirrored = (extract_features(model, x) for x in (few.train, few.train.flip(3)))
+        probe = linear_probe(train, few.train_labels, test, data.test_labels, mirrored)
+        found[str(len(few.train))] = {"lp": probe.entry(), **fine_tune(few)}
+    return found

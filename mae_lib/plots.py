@@ -120,6 +120,24 @@ def reconstructions(
     return figure
 
 
+@styled
+def label_efficiency(lines: dict[str, list[tuple[int, float]]], title: str) -> Figure:
+    """Accuracy by the number of labels: points (labels, percent) of each line by its name."""
+    figure, axes = new_figure(1, 1, 6.5, 4.2)
+    axis, ticks, methods = axes[0, 0], sorted({n for line in lines.values() for n, _ in line}), {}
+    for name, points in lines.items():
+        method, _, kind = name.partition(", ")
+        colour = COLOURS[methods.setdefault(method, len(methods)) % len(COLOURS)] if kind else GREY
+        axis.plot(*zip(*points, strict=True), "o--" if "probe" in kind else "o-", color=colour,
+                  markersize=4, label=name)
+    axis.set(xscale="log", xlabel="labelled images", ylabel="test accuracy, %", ylim=(0, None))
+    axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
+    axis.set_xticks([], minor=True)
+    axis.legend()
+    figure.suptitle(title)
+    return figure
+
+
 def _show(axis, image: Tensor) -> None:
     axis.imshow(image.permute(1, 2, 0).numpy())
     axis.set(xticks=[], yticks=[])

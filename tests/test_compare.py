@@ -1,5 +1,6 @@
 """The main job, end to end on a small folder of images, and its bookkeeping."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from PIL import Image
 
 from mae_lib import compare as C
 from mae_lib import results as R
+from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import report
 from mae_lib.model import MaskedAutoencoder
 
@@ -124,8 +126,67 @@ def test_from_scratch_has_one_rate_for_all_layers_and_its_own_peak(
     for recipe, rest in (("quick", []), ("tuned", []), ("tuned", ["--ft-lr", "0.002"])):
         run(folder, tmp_path / str(len(runs)), *words, recipe, *rest, monkeypatch=monkeypatch,
             capsys=capsys)
-    assert [cfg.lr for cfg in runs] == [1e-3, 1e-3, 0.012, 1e-3, 0.002, 0.002]
+    assert [cfg.lr for cfg in runs] == [3e-3, 2e-3, 0.012, 1e-3, 0.002, 0.002]
     assert [cfg.layer_decay for cfg in runs] == [0.75, 1.0] * 3
+
+
+def labelled(labels):
+    """Images of which each is as bright as its place in the set."""
+    labels = torch.tensor(labels)
+    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
+    return ImageSet("toy", tuple("abc"), images, images, labels, images, labels)
+
+
+def test_few_labels_are_spread_over_the_classes_and_part_of_more():
+    data = labelled([0] * 10 + [1] * 3 + [2] * 10)
+    sets = {n: C.evaluate.with_labels(data, n) for n in (3, 9, 14, 23)}
+    for n, few in sets.items():
+        places = few.train[:, 0, 0, 0].long()
+        assert len(places.unique()) == n
+        assert torch.equal(few.train_labels, data.train_labels[places])
+        assert few.test is data.test and few.unlabeled is data.unlabeled
+    assert [sets[n].train_labels.bincount().tolist() for n in (3, 9)] == [[1, 1, 1], [3, 3, 3]]
+    counts = sets[14].train_labels.bincount().tolist()  # the small class has no more to give
+    assert counts[1] == 3 and abs(counts[0] - counts[2]) == 1
+    places = [set(few.train[:, 0, 0, 0].tolist()) for few in sets.values()]
+    assert all(small < large for small, large in itertools.pairwise(places))
+    assert torch.equal(C.evaluate.with_labels(data, 9).train, sets[9].train)
+
+
+def test_few_labels_are_fine_tuned_for_longer_recorded_and_drawn(
+    folder, tmp_path, monkeypatch, capsys
+):
+    runs = []
+    monkeypatch.setattr(C.evaluate, "fine_tune", lambda model, data, cfg, *_: (
+        runs.append((len(data.train), cfg.epochs)), R.Accuracy(torch.ones(12, dtype=bool)))[1])
+    monkeypatch.setitem(C.RECIPES, "quick", replace(C.RECIPES["quick"], label_counts=(5, 10, 100)))
+    run(folder, tmp_path, "--variants", "original", "--ft-epochs", "4", monkeypatch=monkeypatch,
+        capsys=capsys)
+    assert runs == [(20, 4), (5, 8), (10, 6)] * 2
+    records = R.Results(tmp_path / "results.json").read()
+    found = {r["name"]: r["measures"]["labels"] for r in records if "labels" in r["measures"]}
+    assert found.keys() == {"original", "from scratch"}
+    for few in found.values():
+        assert {n: list(entries) for n, entries in few.items()} == {
+            "5": ["lp", "ft"], "10": ["lp", "ft"]}
+    lines = C.label_lines({r["name"]: [r] for r in records})
+    assert lines.keys() == {"from scratch", "original, fine-tuned", "original, linear probe"}
+    assert lines["from scratch"] == [(5, 100.0), (10, 100.0), (20, 100.0)]
+    assert (tmp_path / "figures" / "compare_labels.png").exists()
+
+
+def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(C, "FIRST_PICTURE_SECONDS", 0)
+    told = []
+    monkeypatch.setattr(C.tqdm, "write", lambda text, **_: told.append(text))
+    run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    path = tmp_path / "first_look.png"
+    looks = [text for text in told if "look" in text]
+    assert looks == [f"A first look at what Original reconstructs so far: {path}"]
+    assert imread(path)[..., :3].std() > 0.05
+    # Each run is announced, from the second on with the time that is left.
+    runs = [text.removeprefix("Now: ").partition(" (")[0] for text in told if "Now" in text]
+    assert runs == NAMES and "left" not in told[0] and all("min left" in t for t in told[2:])
 
 
 def test_drawing_leaves_a_model_as_it_was():

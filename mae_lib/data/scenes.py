@@ -1,12 +1,16 @@
 """Synthetic photographs, so that the course runs without downloading anything.
 
 A photograph is mostly things in front of other things. The dead-leaves model takes that literally:
-drop opaque "leaves" on a plane, their radii drawn from a power law, and the result has the edges,
-the smooth parts and the 1/f^2 power spectrum of natural images. Here every image is such a pile of
-27 leaves. One of them, the object, has one of five shapes and is striped or checked: that pair is
-the class. Some of the clutter is striped or checked too, and place, size, turn, colour, contrast
-and light are random, so neither the shape, nor the texture, nor the colour of any pixel tells the
-class.
+it drops opaque "leaves" on a plane, their radii drawn from a power law, and the result has the
+edges, the smooth parts and the steep power spectrum of natural images. Here every image is such a
+plane with eleven leaves, and in front of them lies one large object. It has one of five shapes and
+one of five patterns. A class is a pair of the two, and every shape and every pattern belongs to two
+classes, so that neither alone tells the class.
+
+Everything else is random: place, size and tilt of the object, the width and the phase of its
+pattern, all colours, whether it is darker or brighter than the ground, and the light. A linear
+classifier of pixels can hardly make use of such images, because dark and bright cancel out. Someone
+who can continue an outline and a pattern behind a mask can.
 
 The size of the images and the names of the splits imitate STL-10 (Coates, Ng & Lee, 2011). Sources:
   Ruderman, "Origins of scaling in natural images", 1997: occlusion and power-law sizes.
@@ -20,13 +24,21 @@ from functools import lru_cache
 
 import numpy as np
 
-SHAPES = ("disc", "ring", "square", "triangle", "star")
-TEXTURES = ("striped", "checked")
-CLASSES: tuple[str, ...] = tuple(f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES)
+SHAPES = ("disc", "ring", "triangle", "star", "cross")
+PATTERNS = ("striped", "banded", "checked", "quilted", "plain")
+# (shape, pattern) of each class: neighbours in a circle, each shape and each pattern in two pairs.
+PAIRS = tuple((shape, (shape + k) % 5) for shape in range(5) for k in (0, 1))
+CLASSES: tuple[str, ...] = tuple(f"{PATTERNS[p]} {SHAPES[s]}" for s, p in PAIRS)
 SPLITS = ("unlabeled", "train", "test")
 
-OBJECT = 24  # leaves are numbered from the ground, 0, to the nearest, and painted in that order
-N_LEAVES = OBJECT + 4  # so three leaves may hide parts of the object
+OBJECT = 12  # leaves are numbered from the ground, 0, to the nearest, and painted in that order
+N_LEAVES = OBJECT + 1
+# How the object varies, from and to, in sides of the image: these decide how hard the classes are,
+# and benchmarks/scenes_search.py what a small autoencoder can learn of them in a minute.
+PLACE, RADIUS = (0.35, 0.65), (0.38, 0.46)
+TILT = (-0.25, 0.25)  # in radians
+WAVES = (5.6, 6.6)  # how often its pattern would repeat across the image
+INK = 1.0  # how far its pattern is from its paint, on the axis of light and dark
 NOISE_SIDE = 512
 # Ruderman's three axes as RGB directions (one a row), and how far colours spread along each.
 COLOUR_AXES = np.array([[1, 1, 1], [0.6, 0.25, -0.85], [0.65, -0.4, 0.1]], np.float32)
@@ -57,11 +69,12 @@ def generate(
         counter = (0, 0, i, SPLITS.index(split))
         rng = np.random.Generator(np.random.Philox(key=seed, counter=counter))
         labels[n] = rng.integers(len(CLASSES))
-        images[n] = _render(rng, *divmod(int(labels[n]), len(TEXTURES)), size)
+        shape, pattern = PAIRS[labels[n]]
+        images[n] = _render(rng, SHAPES[shape], PATTERNS[pattern], size)
     return images, labels
 
 
-def _render(rng: np.random.Generator, shape: int, texture: int, size: int) -> np.ndarray:
+def _render(rng: np.random.Generator, shape: str, pattern: str, size: int) -> np.ndarray:
     """Draw one image: uint8 (3, size, size)."""
     u = rng.random((9, N_LEAVES), np.float32)  # every random number of the scene: a column a leaf
     z = rng.standard_normal((2, 3, N_LEAVES), np.float32)
@@ -70,41 +83,33 @@ def _render(rng: np.random.Generator, shape: int, texture: int, size: int) -> np
     pad = size // 16  # a margin from which shadows fall into the image, whose own side is 1
     t = ((np.arange(-pad, size + pad) + 0.5) / size).astype(np.float32)
     cx, cy, radius, squash, tilt = _scatter(u)
-    pile = _pile(t, cx, cy, radius, squash, tilt, u[5] < 0.3, SHAPES[shape])
+    pile, box, across, along = _pile(t, cx, cy, radius, squash, tilt, u[5] < 0.3, shape)
     leaf = pile[pad:-pad, pad:-pad].copy()  # (size, size): the leaf that a pixel shows
     x, y = t[pad:-pad], t[pad:-pad, None]
 
     def per_pixel(table):  # (..., N_LEAVES) -> (..., size, size)
         return table.take(leaf, axis=-1, mode="clip")
 
-    # Texture: waves across a leaf in one direction (stripes) or two (checks), a little bent.
-    wave, turn = 2 * np.pi * (6 + 6 * u[6]), 2 * np.pi * u[8]
-    checked = (u[7] < 0.5).astype(np.float32)
-    checked[OBJECT] = texture
-    wx, wy = per_pixel(wave * np.cos(turn)), per_pixel(wave * np.sin(turn))
-    pattern = np.sin(wx * x + wy * y + smooth)
-    pattern *= 1 + per_pixel(checked) * (np.sin(wx * y - wy * x + smooth) - 1)
-    pattern = np.clip(2.5 * pattern, -1, 1)
-
-    # Colour, in logarithms, where light and paint add up. The object is rather bright.
-    ink = 0.4 * z[1]
-    ink[0] += np.copysign(0.3, ink[0])
-    ink[0, OBJECT] *= 1.6
-    patterned = u[7] % 0.5 < 0.05
-    patterned[OBJECT] = True
-    z[0, 0, OBJECT] += 0.7
-    paint = z[0] + 0.4 * z[0, :, :1]  # clutter takes after the ground, as if in the same light
-    paint, ink = (COLOUR_AXES.T @ (COLOUR_SPREAD * c) for c in (paint, ink * patterned))
-    image = per_pixel(ink)
-    image *= pattern
-    image += per_pixel(paint)
+    # Colour, in logarithms, where light and paint add up. The object stands out from the ground and
+    # its pattern from the object; which of them is the brighter one is left to chance.
+    paint = 0.7 * z[0] + 0.4 * z[0, :, :1]  # leaves take after the ground, as if in the same light
+    paint[0, OBJECT] = paint[0, 0] + np.copysign(0.8, z[0, 0, OBJECT]) + 0.3 * z[0, 0, OBJECT]
+    ink = 0.4 * z[1, :, OBJECT]
+    ink[0] = np.copysign(INK, z[1, 0, OBJECT]) + 0.2 * z[1, 0, OBJECT]
+    paint, ink = (COLOUR_AXES.T @ (COLOUR_SPREAD * c) for c in (paint, ink[:, None]))
+    image = per_pixel(paint)
+    waves = 2 * np.pi * _between(WAVES, u[6, OBJECT]) * radius[OBJECT]  # per unit across or along
+    drawn = _pattern(pattern, waves * across, waves * along, *(2 * np.pi * u[7:, OBJECT]))
+    inked = np.zeros(pile.shape, np.float32)
+    inked[box] = np.clip(4 * drawn, -1, 1) * (pile[box] == OBJECT)
+    image += ink[:, :, None] * inked[pad:-pad, pad:-pad]
 
     # Light from above, left or right: every leaf is bright on that side and throws a shadow.
     lx, ly = (0.6 if u[0, 0] < 0.5 else -0.6), 0.8
     bulge = -0.6 / radius
     bulge[0] = z[0, 0, 0]  # the ground is lit evenly from side to side, not like a ball
     light = (lx * x + ly * y - per_pixel(lx * cx + ly * cy)) * per_pixel(bulge)
-    light = np.clip(light, -0.7, 0.7) + 0.3 * smooth
+    light = np.clip(light, -0.7, 0.7) + 0.2 * smooth
     for s in (1, 2):  # two steps, for a soft border
         down = s * max(1, size // 40)
         left = pad - (down if lx > 0 else -down)
@@ -113,35 +118,44 @@ def _render(rng: np.random.Generator, shape: int, texture: int, size: int) -> np
     image += light
 
     # Film: a little grain, and soft saturation at both ends.
-    image += 0.16 * rough
+    image += 0.1 * rough
     return (255 / (1 + np.exp(-image))).astype(np.uint8)
 
 
 def _scatter(u):
     """Centre x and y, radius, flatness and tilt of every leaf, (N_LEAVES,) each."""
     cx, cy = 1.2 * u[:2] - 0.1
-    radius = (0.07**-2 + u[2] * (0.6**-2 - 0.07**-2)) ** -0.5  # between 0.07 and 0.6, ~ r^-3
-    radius[OBJECT + 1 :] *= 0.6
+    radius = (0.09**-2 + u[2] * (0.6**-2 - 0.09**-2)) ** -0.5  # between 0.09 and 0.6, ~ r^-3
     squash, tilt = 0.3 + 0.5 * u[3], 2 * np.pi * u[4]
     # As people take photographs: the object near the middle, large and nearly upright.
-    cx[OBJECT], cy[OBJECT] = 0.38 + 0.24 * u[:2, OBJECT]
-    radius[OBJECT] = 0.3 + 0.12 * u[2, OBJECT]
-    squash[OBJECT] = 0.85 + 0.15 * u[3, OBJECT]
-    tilt[OBJECT] = 0.8 * (u[4, OBJECT] - 0.5)
+    cx[OBJECT], cy[OBJECT] = _between(PLACE, u[:2, OBJECT])
+    radius[OBJECT] = _between(RADIUS, u[2, OBJECT])
+    squash[OBJECT] = 0.9 + 0.1 * u[3, OBJECT]
+    tilt[OBJECT] = _between(TILT, u[4, OBJECT])
     return cx, cy, radius, squash, tilt
 
 
+def _between(limits, u):
+    """Where u, from 0 to 1, lies between two limits."""
+    low, high = limits
+    return low + (high - low) * u
+
+
 def _pile(t, cx, cy, radius, squash, tilt, boxy, shape):
-    """Paint the leaves in order: (len(t), len(t)) numbers of the leaf seen at each pixel."""
+    """Paint the leaves in order: (len(t), len(t)) numbers of the leaf seen at each pixel.
+
+    Also the rows and columns of the object's box, and the places of their pixels in the object's
+    own axes, where it fills |across|, |along| < 1.
+    """
     cos, sin = np.cos(tilt), np.sin(tilt)
     wide = radius * (np.abs(cos) + squash * np.abs(sin))
     high = radius * (np.abs(sin) + squash * np.abs(cos))
-    wide[OBJECT] = high[OBJECT] = 1.4 * radius[OBJECT]  # as far as the tips of the star
+    wide[OBJECT] = high[OBJECT] = 1.3 * radius[OBJECT]  # as far as the tips of triangle and cross
     left, right, top, bottom = (
         np.searchsorted(t, edge).tolist() for edge in (cx - wide, cx + wide, cy - high, cy + high)
     )
-    # In a leaf's own axes, with the leaf in |u, v| < 1, pixel (i, j) is (uy[i] + ux[j], vy[i] +
-    # vx[j]). These rows and columns cost little for all leaves; the sums are left to each box.
+    # Pixel (i, j) is at (uy[i] + ux[j], vy[i] + vx[j]) in a leaf's own axes. These rows and columns
+    # cost little for all leaves; the sums are left to each box.
     cos, sin, squash = (a[:, None] for a in (cos, sin, squash))
     dx, dy = ((t - c[:, None]) / radius[:, None] for c in (cx, cy))
     ux, vx = cos * dx, -sin * dx / squash
@@ -150,10 +164,10 @@ def _pile(t, cx, cy, radius, squash, tilt, boxy, shape):
     kinds[OBJECT] = shape
     seen = np.zeros((len(t), len(t)), np.intp)
     for k in range(1, N_LEAVES):
-        rows, cols = slice(top[k], bottom[k]), slice(left[k], right[k])
-        inside = _inside(kinds[k], uy[k, rows] + ux[k, cols], vy[k, rows] + vx[k, cols])
-        np.copyto(seen[rows, cols], k, where=inside)
-    return seen
+        box = rows, cols = slice(top[k], bottom[k]), slice(left[k], right[k])
+        across, along = uy[k, rows] + ux[k, cols], vy[k, rows] + vx[k, cols]
+        np.copyto(seen[box], k, where=_inside(kinds[k], across, along))
+    return seen, box, across, along  # the last leaf is the object
 
 
 def _inside(shape, u, v):
@@ -161,17 +175,36 @@ def _inside(shape, u, v):
     if shape == "box":
         return np.maximum(u * u, v * v) < 0.7
     if shape in ("disc", "ellipse"):
-        return u * u + v * v < 0.95
+        return u * u + v * v < 0.85
     if shape == "ring":
-        return np.abs(u * u + v * v - 0.7) < 0.45
+        return np.abs(u * u + v * v - 0.6) < 0.37
+    if shape == "cross":
+        u, v = np.abs(u), np.abs(v)
+        return (np.minimum(u, v) < 0.33) & (np.maximum(u, v) < 1)
     # A point is in a regular polygon if it is behind every side, in a star if behind all but one.
-    n, apothem = {"square": (4, 0.8), "triangle": (3, 0.65), "star": (5, 0.42)}[shape]
+    n, apothem = {"triangle": (3, 0.6), "star": (5, 0.4)}[shape]
     first = second = np.full_like(u, -9)
     for k in range(n):
         side = math.cos(2 * math.pi * k / n) * v + math.sin(2 * math.pi * k / n) * u
         second = np.maximum(second, np.minimum(first, side))
         first = np.maximum(first, side)
     return (second if shape == "star" else first) < apothem
+
+
+def _pattern(kind, u, v, p, q):
+    """Waves of phases p and q at points (u, v), in radians: about -1 to 1, like u.
+
+    Checks are two waves multiplied; quilts are checks turned by 45 degrees.
+    """
+    if kind == "plain":
+        return np.zeros_like(u)
+    if kind == "striped":
+        return np.sin(u + p)
+    if kind == "banded":
+        return np.sin(v + p)
+    if kind == "quilted":
+        u, v = math.sqrt(0.5) * (u + v), math.sqrt(0.5) * (u - v)
+    return 1.4 * np.sin(u + p) * np.sin(v + q)
 
 
 @lru_cache

@@ -68,6 +68,7 @@ for name, found in REPORTED.items():
 for claim in (*GAINS, *PRICES):
     print(f"{claim.topic}: {claim.text}")
 
+
 # %% [markdown]
 # **Predict first.** Which of these twelve claims do you expect to survive? Write down your guess for each. You know the method well by now.
 #
@@ -137,6 +138,7 @@ lowest = uniformity_loss(points).item()
 print(f"uniformity loss of random directions: {lowest:.1f}; times 0.01: {0.01 * lowest:+.3f}")
 gap = improved["loss"][-1] - original["loss"][-1]
 print(f"reported difference at epoch 10: {gap:+.3f}")
+
 
 # %% [markdown]
 # The uniformity term can lower the sum by 0.039. The reported difference at the end is 0.015, so it tells us nothing about convergence. To compare
@@ -282,6 +284,7 @@ for judgement in found.values():
     if not math.isnan(judgement.p):
         print(f"p = {judgement.p:.3f} (Holm)  {judgement.claim.topic} {judgement.claim.text}")
 
+
 # %% [markdown]
 # ## Which add-on did it? All combinations
 #
@@ -388,6 +391,7 @@ for variant, base, words in CONTRASTS:
 for judgement in own_claims(evidence):
     print("-", widgets.sentence(judgement))
 
+
 # %% [markdown]
 # ## How many seeds does it take?
 #
@@ -450,20 +454,10 @@ for label, values in half.items():
 # More seeds sharpen the answer to *our* question. Other questions need other experiments: STL-10 instead of our photographs, 400 epochs instead of ten, larger models. Nothing here
 # speaks about those.
 #
-# ## A run of your own in the ledger
+# ## Your own evidence
 #
-# The ledger reads any folder of records. Here are two short pairs of runs on generated scenes, made on your machine.
-
-# %%
-own = widgets.own_evidence(session)
-for judgement in ledger(own):
-    if judgement.over.endswith("pairs"):
-        print(f"{judgement.claim.topic} {judgement.claim.text}: {judgement.over}")
-
-# %% [markdown]
-# Two pairs of tiny runs settle nothing, but they pass through the same code as ours. To add real evidence, give
-# `python -m mae_lib.evidence.experiments` your own photographs and a night, then run `python -m mae_lib.evidence.report`. If your records contradict ours, so much the better: that
-# is what a ledger is for.
+# The ledger reads any folder of records. Give `python -m mae_lib.evidence.experiments --data imagefolder:PATH` your own photographs and a night, then run
+# `python -m mae_lib.evidence.report`. If your records contradict ours, so much the better: that is what a ledger is for.
 #
 # ### ✏️ Exercise 5 · Register a claim of your own  (★★★ · open-ended)
 #

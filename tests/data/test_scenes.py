@@ -65,9 +65,8 @@ def cnn_accuracy(n_train: int, n_test: int, size: int, epochs: int) -> float:
         return torch.from_numpy(images), torch.from_numpy(labels)
 
     torch.manual_seed(0)
-    stride = 3 if size >= 96 else 2
     net = nn.Sequential(
-        conv(3, 24, kernel_size=2 * stride, stride=stride, padding=stride - 1),
+        conv(3, 24, kernel_size=4, stride=2, padding=1),
         *(block(24, 32), block(32, 64), block(64, 128)),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)),
     ).to(memory_format=torch.channels_last)
@@ -97,17 +96,11 @@ def test_power_spectrum_falls_as_in_photographs():
 
 
 def test_raw_pixels_hardly_tell_the_class():
-    assert 0.10 < linear_accuracy(3000, 1000, size=32) < 0.35
+    assert 0.10 < linear_accuracy(3000, 1000, size=32) < 0.25  # measured: 0.22
 
 
 def test_small_cnn_learns_the_class():
-    assert cnn_accuracy(2500, 500, size=40, epochs=9) > 0.45
-
-
-@pytest.mark.slow
-def test_small_cnn_learns_the_class_well():
-    """Measured: 85 % after 20 epochs on 5,000 images; the linear classifier reaches 18 %."""
-    assert cnn_accuracy(5000, 1000, size=96, epochs=20) > 0.80
+    assert cnn_accuracy(2500, 500, size=40, epochs=9) > 0.80  # measured: 0.99
 
 
 def test_any_cut_gives_the_same_images():
@@ -139,6 +132,12 @@ def test_a_scene_is_the_same_at_every_size():
     shrunk = large.reshape(20, 3, 48, 2, 48, 2).mean((3, 5))
     assert np.array_equal(labels_small, labels_large)
     assert np.corrcoef(small.ravel(), shrunk.ravel())[0, 1] > 0.9
+
+
+def test_neither_the_shape_nor_the_pattern_tells_the_class():
+    shapes, patterns = zip(*(name.split()[::-1] for name in scenes.CLASSES), strict=True)
+    for names, known in ((shapes, scenes.SHAPES), (patterns, scenes.PATTERNS)):
+        assert sorted(names) == sorted(2 * known)
 
 
 def test_classes_are_balanced_and_named():

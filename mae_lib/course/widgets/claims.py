@@ -1,24 +1,20 @@
 """Notebook 10: a claim and its measurement, the rule of verdicts, what each add-on adds."""
 
 import functools
-import tempfile
-from pathlib import Path
 
 import ipywidgets
 from matplotlib.figure import Figure
 
-from mae_lib.compare import Comparison
 from mae_lib.config import ADD_ONS
 from mae_lib.course.widgets import Explorer, Frame
 from mae_lib.course.widgets.recorded_runs import pixels, price_of_steps, settings_of
 from mae_lib.course.widgets.sheet import INK, Sheet
-from mae_lib.data.sources import load_data
 from mae_lib.evidence import claims, report
 from mae_lib.evidence.claims import NOT_MEASURED, REPORTED, Judgement
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
 from mae_lib.evidence.registration import Gain, Price, verdict_on_gain
 from mae_lib.plots import COLOURS, GREY, new_figure, styled
-from mae_lib.results import MEASURES, Results
+from mae_lib.results import MEASURES
 
 CLAIMED, WORTH = 4.0, 1.0  # of the gain in the verdict explorer
 SHOW = ("the claim alone", "with the measurement")
@@ -226,18 +222,3 @@ def title() -> tuple[Figure, str]:
     return report.ledger_figure(found), (
         "The ledger: each claimed gain on an axis in units of the claim, and each price in per "
         "cent, with the measured value, its 95 % interval and the verdict.")
-
-
-def own_evidence(session) -> Evidence:
-    """Two short pairs of runs of the learner's own, on generated scenes, as evidence."""
-    folder = Path(tempfile.mkdtemp())
-    counts = session.choose(smoke=(96, 60, 60), quick=(4000, 2000, 2000), full=(40000, 5000, 5000))
-    settings = {"preset": "tiny", "epochs": session.choose(smoke=2, quick=10, full=50),
-                "warmup_epochs": 1, "lr": 2e-3, "precision": "fp32"}
-    runs = Comparison(load_data("scenes", counts=counts, progress=False), settings, None, folder,
-                      Results(folder / "results.json"), session.device, recipe="tuned",
-                      progress=session.level != "smoke")
-    for seed in (1, 2):
-        for name in ("original", "improved"):
-            runs.variant(name, seed)
-    return Evidence(folder)
