@@ -15,7 +15,8 @@ from mae_lib.training.checkpoints import write_atomically
 
 # Measure: (title, digits after the point). The first three are accuracies of test images.
 MEASURES = {"lp": ("LP@1 %", 1), "ft": ("FT@1 %", 1), "knn": ("kNN %", 1),
-            "psnr": ("PSNR dB", 2), "hf_error": ("HF error", 4)}
+            "knn_whitened": ("kNN whitened %", 1), "psnr": ("PSNR dB", 2),
+            "hf_error": ("HF error", 4)}
 Interval = tuple[float, float, float]  # mean, low, high; low and high are nan where unknown
 
 

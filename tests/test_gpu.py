@@ -159,6 +159,7 @@ def test_the_main_job_runs_there(folder, tmp_path, monkeypatch, capsys, gpu):  #
     assert len(list((tmp_path / "figures").glob("*.png"))) == 3
 
 
+@pytest.mark.slow  # the pretended GPU is slower than a CPU: a minute and more for each
 @pytest.mark.parametrize("path", [
     path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if "session.device" in path.read_text()
 ], ids=lambda path: path.stem)

@@ -49,11 +49,12 @@ class Progress:
                 x += width + 8
             y += ROW
         return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 4}" '
-                f'viewBox="0 0 {WIDTH} {y + 4}" role="img"><title>{escape(repr(self))}</title>'
-                f'{"".join(boxes)}</svg>')
+                f'style="max-width: 100%; height: auto" viewBox="0 0 {WIDTH} {y + 4}" role="img">'
+                f'<title>{escape(repr(self))}</title>{"".join(boxes)}</svg>')
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"text/plain": repr(self), "image/svg+xml": self.svg()}
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        data = {"text/plain": repr(self), "image/svg+xml": self.svg()}
+        return data, {"image/svg+xml": {"alt": f"A box for each part, by notebook. {self!r}"}}
 
 
 def _text(x: float, y: float, words: str, colour: str) -> str:

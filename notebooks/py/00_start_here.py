@@ -1,18 +1,20 @@
 # %% [markdown]
-# # 0 · Start here: painting what is not there
+# # 0 · Start here: predict what is missing
 #
-# Take a photograph, throw three quarters of it away, and ask a small network to paint what is missing. To
-# guess well it has to learn what the world looks like, and nobody ever has to tell it what is in a picture.
-# In about half an hour you will have seen this work, and done most of it with your own hands.
+# Take a photograph and hide three quarters of it. Then train a small neural network to predict the missing part from
+# what is left. To predict well, the network has to learn what the world looks like, and nobody has to tell it what is in a
+# picture. This is a **masked autoencoder** (MAE), and in this course you build one yourself. In this notebook you watch
+# a finished one at work.
 #
 # **You will be able to**
 #
-# - explain a masked autoencoder (MAE) to a friend, with one drawing;
-# - hide 75 % of a photograph in four lines, and let a trained model paint it back;
-# - judge a reconstruction: in decibels, and beside a filling that costs nothing;
-# - find your way around these notebooks: predictions, explorers, exercises, quizzes.
+# - explain a masked autoencoder to a friend with one drawing;
+# - hide 75 % of a photograph in four lines and let a trained model fill it in;
+# - judge a reconstruction in decibels and against a simple baseline;
+# - find your way around the course.
 #
-# **Before you start:** some Python, and you have met a tensor in PyTorch. Nothing about Transformers. **Time:** 35 minutes.
+# **Before you start:** some Python, and you have met a tensor in PyTorch. You need no knowledge of Transformers.
+# **Time:** 40 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -38,241 +40,115 @@ from mae_lib import metrics
 from mae_lib.course.exercises import start_here as check
 from mae_lib.course.session import show
 from mae_lib.course.widgets import start_here as widgets
-from mae_lib.data.augment import denormalise, normalise, resize
+from mae_lib.data.augment import denormalise, normalise
 from mae_lib.losses import predicted_images
-from mae_lib.masking import random_masking
-from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
+from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.plots import new_figure
 from mae_lib.training.checkpoints import load_shipped
 
 show(*widgets.title())
 
 # %% [markdown]
-# Top, photographs. Middle, all that the model saw of them. Bottom, what it painted into the grey places. It is
-# a small model for small pictures, and it learned from other photographs than these. It also had some help
-# with brightness and contrast; we shall come to that, and measure it.
+# The top row shows photographs, and the middle row shows the part that the model was given. The bottom row shows its
+# reconstruction: the true patches where they were visible, and the model's prediction everywhere else. It is a small
+# model, and it was not trained on these photographs. It also had some help with brightness and contrast, which we
+# measure below.
 #
-# ## Setup, in two sentences
+# ## The whole idea in one drawing
 #
-# On your own computer `make lab` has installed everything, and the first cell only says on which device it
-# runs and how much it will compute; on Colab it installs the course first. Every notebook begins with that
-# same cell, and it is the one to run first when you come back.
-#
-# ## The whole idea, in one drawing
-#
-# Follow the arrows, from 1 to 8. The pieces are real: the squares are cut from the photograph, and the stripes
-# are the numbers that the model computed for those that are visible.
+# Follow the arrows from 1 to 8. The pieces are real: the squares are cut from the photograph, and the stripes in
+# step 5 are numbers that the model computed.
 
 # %%
 show(*widgets.diagram())
 
 # %% [markdown]
-# - **1–3** The photograph is cut into squares, its **patches**. Most are hidden, at random.
-# - **4–5** The **encoder**, the large part, reads only the visible patches. It turns each into a **token**: a
-#   row of numbers that says what is seen there, in view of all the others.
-# - **6–7** The tokens return to their places. Each hidden place gets the same stand-in, the **mask token**, which
-#   says "something was here, guess". The **decoder**, the small part, makes the guesses.
-# - **8** In training, the guesses are compared with the true patches. No labels: the photograph is its own answer.
+# - **Steps 1 to 3.** We cut the photograph into squares, called **patches**, and hide most of them at random.
+# - **Steps 4 and 5.** The **encoder** is the large part of the model, and it reads only the visible patches. It turns
+#   each of them into a **token**, a vector of numbers that describes the patch in the context of the others.
+# - **Steps 6 and 7.** The tokens return to their places. Every hidden place gets the same learned vector, the **mask
+#   token**, which says that something is missing here. The **decoder** is the small part of the model, and it predicts
+#   the hidden patches.
+# - **Step 8.** During training, the predictions are compared with the true patches. This needs no labels, because the
+#   photograph itself holds the answer.
 #
-# Both parts are Transformers, networks in which every token looks at every other one; notebook 03 builds them. Why
-# hide so much? A single hidden patch could be copied from its neighbours. With three quarters gone, the
-# hope is that only understanding helps (He et al. 2022).
+# Both parts are **Transformers**, networks in which every token can use information from every other token. You build
+# them in notebook 03.
 #
-# ## Hide three quarters by hand
+# Why do we hide so much? A single hidden patch is easy to copy from its neighbours. When three quarters are missing,
+# copying is no longer enough, and a good prediction needs some understanding of the scene
+# ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
 #
-# A trained model comes with the package. We load it for its sizes first, and take a photograph that fits.
+# ## Hide three quarters yourself
+#
+# We load a trained model that comes with the course, and a photograph of the size that the model expects.
 
 # %%
 model, facts = load_shipped("original")
-p = model.patch_size
-picture = course.photograph("astronaut", model.img_size)[None] / 255  # (1, 3, H, W)
+p, (rows, cols) = model.patch_size, model.grid
+name = list(course.PHOTOGRAPHS)[2]
+picture = course.photograph(name, model.img_size)[None] / 255  # (1, 3, H, W)
 print(f"{model.img_size}×{model.img_size} pixels, {model.num_patches} patches of {p}×{p}")
 
 # %% [markdown]
-# Four lines: cut, choose at random, paint the others grey, put back together. The `mask` is 1 where a patch
-# is hidden, and *masked* and *hidden* mean the same in this course. The generator has a seed, so that the
-# same patches are hidden whenever you run the cell.
+# We also need three functions: one that cuts an image into patches, one that hides some of them, and one that puts the
+# patches back together. You will write all three in notebooks 01 and 02. Until then, the package lends us its own.
 
 # %%
-patches = patchify(picture, p)  # (1, L, p²·3)
-visible, mask, _ = random_masking(patches, 0.75, generator=torch.Generator().manual_seed(5))
-grey = patches.where(mask[:, :, None] == 0, 0.5)  # (1, L, p²·3)
-masked = unpatchify(grey, p)  # (1, 3, H, W)
+patchify, unpatchify, random_masking = course.use("patchify", "unpatchify", "random_masking")
 
-print(f"{visible.shape[1]} of {mask.shape[1]} patches are visible")
+# %% [markdown]
+# Before every important result we ask for your guess. Type it into the box. When the result comes, you see your guess
+# next to it.
+
+# %%
+visible_guess = course.predict("How many patches stay visible when we hide 75 % of them?")
+
+# %% [markdown]
+# Now the four lines: cut, choose at random, cover, and put back together. The `mask` is 1 where a patch is hidden;
+# *masked* and *hidden* mean the same in this course. The random numbers come from a generator with a fixed seed, so
+# the same patches are hidden every time you run the cell.
+
+# %%
+noise = torch.rand(1, model.num_patches, generator=torch.Generator().manual_seed(5))
+
+patches = patchify(picture, p)  # (1, L, p²·3)
+visible, mask, _ = random_masking(patches, 0.75, noise)
+covered = patches.where(mask[:, :, None] == 0, 0.5)  # hidden patches become grey
+masked = unpatchify(covered, p, rows, cols)  # (1, 3, H, W)
+
+# %%
+visible_guess.reveal(f"{visible.shape[1]} of {mask.shape[1]} patches")
 
 
 # %% [markdown]
-# The next picture is all that the model will know. **What do you see?** Name it, and guess what the middle of the
-# photograph shows, before you scroll on.
+# A quarter of the patches is all that the model will see. Here they are, on grey.
 
 # %%
 def row(**pictures):
     """Pictures (3, H, W) in a row, each under its name."""
-    figure, axes = new_figure(1, len(pictures), 2.5 * len(pictures), 2.8)
-    for axis, (name, image) in zip(axes[0], pictures.items(), strict=True):
+    figure, axes = new_figure(1, len(pictures), 2.4 * len(pictures), 2.7)
+    for axis, (title, image) in zip(axes[0], pictures.items(), strict=True):
         axis.imshow(image.permute(1, 2, 0))
-        axis.set_title(name.replace("_", " "))
+        axis.set_title(title.replace("_", " "), fontsize=12)
         axis.axis("off")
     return figure
 
 
-show(row(what_is_this=masked[0]), "Scraps of a photograph on grey, a quarter of its patches.")
-
-# %% [markdown]
-# Whatever you guessed, you guessed it from a few scraps and from everything that you have seen before. That
-# second part is the knowledge that we want a network to acquire.
-#
-# ## Watch it come back
-#
-# The model wants its input *normalised*, with a mean near 0, so we normalise, run it, and undo this. The same
-# seed hides the same patches.
+show(row(visible_patches=masked[0]), "A quarter of a photograph's patches on grey.")
 
 # %%
-x = normalise(picture)  # (1, 3, H, W), mean near 0
-with torch.no_grad():
-    output = model(x, 0.75, generator=torch.Generator().manual_seed(5))
-print("prediction:", tuple(output.pred.shape), "hidden as before:", torch.equal(output.mask, mask))
-
-painted = predicted_images(output.pred, x, p, facts["norm_pix"])  # (1, 3, H, W)
-painted = denormalise(painted).clamp(0, 1)  # back to 0…1
-
-# %% [markdown]
-# The **raw prediction** covers every place; the **composite** takes it only where a patch was hidden, and
-# keeps the true pixels elsewhere.
-
-# %%
-hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
-composite = metrics.composite(painted, picture, hidden)
-figure = row(masked=masked[0], raw_prediction=painted[0], composite=composite[0], target=picture[0])
-show(figure, "The masked photograph; the raw prediction, with false colours at the visible "
-             "patches; the composite, a blurred person in orange; and the photograph itself.")
-
-# %% [markdown]
-# Did you expect the false colours? They stand where patches were visible. In training only hidden patches
-# count, so nothing ever taught the model what to say at the others. This is no fault, and it is why one
-# looks at composites.
-#
-# ## How far can you go?
-#
-# **PSNR**, the peak signal-to-noise ratio, says how near two pictures are, in decibels (dB): more is better, and 10 dB
-# more is a tenth of the squared error. We measure hidden pixels only. Beside it stands a filling that knows
-# nothing: the mean colour of the visible pixels.
-#
-# **Predict first.** From 75 % hidden to 95 %, almost everything goes. How will the picture look? And by how many
-# decibels does the model get worse: about 1, 5, or 10? Note your answers, then move the slider. Try other seeds too,
-# and the weights `improved`, which were trained with the additions of notebooks 02, 05 and 06: can you see a
-# difference?
-
-# %%
-explorer = widgets.explorer()
-explorer
-
-# %%
-for mask_ratio in (0.25, 0.75, 0.95):
-    explorer.set(mask_ratio=mask_ratio)
-    print(explorer.frame.text)
-
-# %% [markdown]
-# At 95 % hardly anything of the picture is right. Now compare the last two lines: did the decibels fall as
-# far as the picture did? And is the model still ahead of the mean colour? If a number holds up better than
-# the picture, either a handful of patches tells the model a great deal, or the number is not what it seems.
-# Let us find out. (And `improved`? Our eyes cannot decide that; notebook 10 measures it.)
-#
-# ## The help, measured
-#
-# These weights were trained with `norm_pix`: the model predicts each patch *relative to that patch's own mean and
-# contrast*. To make a picture of it, somebody must supply these two numbers for every hidden patch, and we took
-# them from the target. In real use they would be unknown, so our pictures and decibels are **optimistic**.
-#
-# What is the help worth? Let a "model" predict zero everywhere, which is nothing at all, and give it the same two
-# numbers. **Guess** what its picture looks like before you run the cell.
-
-# %%
-images = resize(course.photographs(96), model.img_size)  # (5, 3, H, W), normalised
-targets = denormalise(images).clamp(0, 1)
-
-
-def to_images(pred):
-    """Predictions (5, L, p²·3) as images, with the target's mean and contrast of each patch."""
-    return denormalise(predicted_images(pred, images, p, facts["norm_pix"])).clamp(0, 1)
-
-
-print("trained with norm_pix:", facts["norm_pix"])
-zeros = torch.zeros(5, model.num_patches, 3 * p * p)  # (5, L, p²·3)
-figure = row(zeros_helped=to_images(zeros)[2], target=targets[2])
-show(figure, "Left, a mosaic of evenly grey squares, as bright as the photograph at right.")
-
-# %% [markdown]
-# Nothing was predicted, and yet a grey mosaic of the photograph appears. The help gives the brightness of every
-# hidden patch. (Contrast, the second number, plays no part here: times zero it is nothing.) It gives no colours, and no edges or shapes within a patch: what you saw of those was the model's own
-# work. Now the same in decibels, averaged over our five photographs. **Expect** one column that hardly changes.
-
-# %%
-print("hidden   mean colour   zeros, helped   model, helped")
-for mask_ratio in (0.25, 0.75, 0.95):
-    with torch.no_grad():
-        output = model(images, mask_ratio, generator=torch.Generator().manual_seed(5))
-    blank = patch_mask_to_pixels(output.mask, p)  # (5, 1, H, W), 1 = hidden
-    mean_colour = metrics.trivial_reconstructions(targets, blank)["masked mean"]
-    fillings = mean_colour, to_images(zeros), to_images(output.pred)
-    a, b, c = (metrics.masked_psnr(filling, targets, blank).mean() for filling in fillings)
-    print(f"{mask_ratio:5.0%} {a:10.1f} dB {b:12.1f} dB {c:12.1f} dB")
-
-# %% [markdown]
-# The help does not shrink when more is hidden: the middle column hardly moves, while the model comes down
-# towards it. This is a good part of why the decibels fall less than the picture. The fair question is not "is
-# the model better than the mean colour?" but "how far is it above the middle column?": a clear step at 25 %,
-# a smaller one at 95 %. Five photographs are few, and this is one model; notebook 04 explains `norm_pix` and
-# why one trains with it all the same.
-#
-# Take this along as a habit: **before you believe a number, ask what a model that knows nothing would get.**
-#
-# ## Why would anyone want this?
-#
-# Not for the painting. After training, the decoder is thrown away. What remains is the encoder, which turns
-# any photograph into a row of numbers, its *features*, and was trained without a single label.
-
-# %%
-with torch.no_grad():
-    features = model.features(images)  # (5, D)
-print(f"{len(features)} photographs → {features.shape[1]} features each")
-
-# %% [markdown]
-# The hope is that pictures of similar things get similar features, so that a few labels suffice to learn a task
-# from them. Whether this small encoder fulfils it is a question for measurement, beside an encoder that was never
-# trained: notebook 08 does it.
-#
-# ## How these notebooks work
-#
-# - **Predict, then look.** Before an explorer or a surprising cell you are asked for a guess. Write it down: a wrong guess
-#   that you wrote down teaches more than a right one that you did not.
-# - **Exercise cards** carry stars and minutes. Below each is an empty function for your code, then a *check*,
-#   which says what is wrong and where to look. Hints and the solution open with a click. Nothing later
-#   depends on your answers.
-# - **The minutes** in the head of a notebook are for reading, running, predicting and the cards of one and
-#   two stars. Cards of three stars, and sections called *Aside*, can be left for a second visit; only run
-#   their cells.
-# - **The quiz** at the end explains every option, right or wrong. Open the one that you believe.
-# - **When a cell fails,** read the last line of the error. Then restart and run all from the top: *Kernel → Restart
-#   Kernel and Run All Cells* in JupyterLab, *Runtime → Restart session and run all* in Colab, *Restart* and *Run
-#   All* in VS Code. Most trouble comes from cells that were run out of order.
-# - **A GPU** is not needed. On Colab you get one by *Runtime → Change runtime type → T4 GPU*, before you begin.
-# - **Run levels** say how much to compute. The machine decides, unless you do: `course.start("quick")` in place of
-#   `course.start()`, or the environment variable `MAE_LIB_LEVEL=quick` before Jupyter starts.
-
-# %%
-for level, meaning in course.LEVELS.items():
-    print(f"{level:6} {meaning}" + (" ← this one" if level == session.level else ""))
+subject_guess = course.predict("What does this photograph show?")
 
 
 # %% [markdown]
-# Try it on three small exercises. Together they rebuild the sentence below the explorer.
+# Whatever you typed, you used two sources: the few visible patches, and everything you have seen in your life. We want
+# the network to acquire the second one.
 #
-# ### ✏️ Exercise 1 · What stays visible  (★☆☆ · 2 minutes)
+# ### ✏️ Exercise 1 · How many stay visible?  (★☆☆ · 3 minutes)
 #
-# Write a function of the number of patches and the mask ratio that returns how many patches stay visible. When it is
-# not a whole number, cut it off: of 6.4 patches, 6 are visible.
+# Write a function that takes the number of patches and the mask ratio, and returns how many patches stay visible. If
+# the result is not a whole number, drop the decimals: 6.4 patches become 6.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -280,7 +156,7 @@ for level, meaning in course.LEVELS.items():
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `int` cuts off everything after the decimal point; `round` does something else.
+# `int` drops everything after the decimal point. `round` does something else.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -298,22 +174,108 @@ def visible_patches(num_patches, mask_ratio):
 # %%
 check.visible_patches(visible_patches)
 
+# %% [markdown]
+# ## Watch it come back
+#
+# The model expects **normalised** images: the mean over many photographs is subtracted, and the result is divided by
+# their standard deviation. So we normalise, run the model with the same random numbers, and undo the normalisation.
+
+# %%
+x = normalise(picture)  # (1, 3, H, W)
+with torch.no_grad():
+    output = model(x, 0.75, noise=noise)
+raw = predicted_images(output.pred, x, p, facts["norm_pix"])  # (1, 3, H, W), normalised
+raw = denormalise(raw).clamp(0, 1)  # back to 0…1
+torch.testing.assert_close(output.mask, mask)  # the same patches are hidden
 
 # %% [markdown]
-# ### ✏️ Exercise 2 · The filling to beat  (★☆☆ · 6 minutes)
+# The **raw prediction** is what the model says about every patch. The **composite** takes the prediction only where a
+# patch was hidden and the true pixels everywhere else. In which places do you expect the raw prediction to be worst?
+
+# %%
+hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
+composite = torch.where(hidden > 0, raw, picture)
+figure = row(masked=masked[0], raw_prediction=raw[0], composite=composite[0],
+             photograph=picture[0])
+show(figure, "The visible patches; the raw prediction, with wrong colours at the visible patches; "
+             "the composite, a blurred astronaut in an orange suit; and the photograph.")
+
+# %%
+subject_guess.reveal(name)
+
+# %% [markdown]
+# The composite shows a blurred person in an orange suit. The colours of the raw prediction are wrong only where patches
+# were visible. The training loss ignores those patches, so the model never learned to predict them. That is expected,
+# and it is why we look at composites from here on.
 #
-# Fill the hidden pixels with the mean colour of the visible ones. `image` is (3, H, W), `hidden` is (1, H, W) with
-# 1 where a pixel is hidden. Visible pixels stay as they are.
+# ## How much can you hide?
+#
+# To compare two images we use **PSNR**, the *peak signal-to-noise ratio*, measured in decibels (dB). A higher PSNR is
+# better, and 10 dB more means a tenth of the mean squared error. We measure it on the hidden pixels only.
+#
+# The explorer below compares the model with a simple baseline that fills every hidden pixel with the mean colour of the
+# visible ones. Before you move the slider, predict what happens at 95 %, when almost everything is hidden.
+
+# %%
+drop_guess = course.predict("By how many dB does the model get worse from 75 % to 95 % hidden?")
+
+# %%
+explorer = widgets.explorer()
+explorer
+
+# %% [markdown]
+# Try several photographs and seeds. Also try the weights `improved`, which were trained with the additions of notebooks
+# 02, 05 and 06. Can you see a difference? Our eyes are easily fooled here, so notebook 10 measures it.
+#
+# One photograph is not enough for a number, so we take the mean over all five.
+
+# %%
+photos = course.photographs(model.img_size) / 255  # (5, 3, H, W)
+images = normalise(photos)
+
+
+def to_images(pred):
+    """Predictions (5, L, p²·3) as images (5, 3, H, W) with values in 0…1."""
+    return denormalise(predicted_images(pred, images, p, facts["norm_pix"])).clamp(0, 1)
+
+
+@torch.no_grad()
+def reconstruct(mask_ratio):
+    """The model's images (5, 3, H, W), and which pixels were hidden (5, 1, H, W)."""
+    output = model(images, mask_ratio, noise=noise.expand(5, -1))
+    return to_images(output.pred), patch_mask_to_pixels(output.mask, p)
+
+
+# %%
+quality = {}
+for mask_ratio in (0.25, 0.5, 0.75, 0.95):
+    pictures, where = reconstruct(mask_ratio)
+    quality[mask_ratio] = round(metrics.masked_psnr(pictures, photos, where).mean().item(), 1)
+    print(f"{mask_ratio:.0%} hidden: {quality[mask_ratio]} dB")
+
+# %%
+drop_guess.reveal(f"{quality[0.75] - quality[0.95]:.1f} dB")
+
+
+# %% [markdown]
+# The model loses only 1.5 dB, from 18.1 to 16.6 dB, although at 95 % hardly anything in the pictures is right. So the
+# number suffers much less than the picture. Either a handful of patches tells the model a great deal, or the number
+# is not what it seems. We find out below. First, build the two tools yourself: the baseline and the PSNR.
+#
+# ### ✏️ Exercise 2 · The baseline  (★★☆ · 6 minutes)
+#
+# Fill the hidden pixels with the mean colour of the visible ones. `image` has shape (3, H, W), and `hidden` has shape
+# (1, H, W) with 1 where a pixel is hidden. The visible pixels stay as they are.
 #
 # <details><summary>Hint 1</summary>
 #
-# `image * (1 - hidden)` has zeros in all hidden places, so its sum is the sum of the visible pixels. How many
-# are there?
+# `image * (1 - hidden)` is zero at every hidden pixel, so its sum is the sum of the visible pixels. How many visible
+# pixels are there?
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A colour is three numbers, (3,); `colour[:, None, None]` is (3, 1, 1) and fits the image.
-# `torch.where(hidden > 0, a, b)` takes a where a pixel is hidden, b elsewhere.
+# A colour has shape (3,), and `colour[:, None, None]` has shape (3, 1, 1), which fits the image.
+# `torch.where(hidden > 0, a, b)` takes `a` where a pixel is hidden and `b` elsewhere.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -337,7 +299,7 @@ check.mean_fill(mean_fill)
 # %% [markdown]
 # ### ✏️ Exercise 3 · Decibels  (★☆☆ · 4 minutes)
 #
-# For pixels between 0 and 1 with a mean squared error of $\text{mse}$,
+# For pixels between 0 and 1 with the mean squared error $\text{mse}$,
 #
 # $$\text{PSNR} = -10 \, \log_{10} \text{mse}.$$
 #
@@ -345,11 +307,11 @@ check.mean_fill(mean_fill)
 #
 # <details><summary>Hint 1</summary>
 #
-# `mse.log10()` is the logarithm to base 10. Mind the sign: a smaller error gives more decibels.
+# `mse.log10()` is the logarithm to base 10. Watch the sign: a smaller error gives more decibels.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# An error of 0.01 should give 20 dB, one of 0.001 should give 30 dB.
+# An error of 0.01 should give 20 dB, and an error of 0.001 should give 30 dB.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -368,98 +330,211 @@ def psnr(mse):
 check.psnr(psnr)
 
 # %% [markdown]
-# The library has all three. Here they are on the astronaut from above, by hand and then by the explorer.
-# **Expect** the same numbers twice.
+# ## How much of it is help?
+#
+# These weights were trained with an option called `norm_pix`. The model then predicts every patch *relative to the mean
+# and the standard deviation of that patch*, which are its brightness and its contrast. To turn a prediction into a
+# picture, somebody has to supply these two numbers for every hidden patch. We took them from the true photograph. In
+# real use they are unknown, so all the pictures and decibels above are **optimistic**.
+#
+# How much is this help worth? We replace the model with two fakes that know nothing and give them the same help. The
+# first predicts zero for every pixel. The second predicts random noise.
 
 # %%
-filled = metrics.trivial_reconstructions(picture, hidden)["masked mean"]  # (1, 3, H, W)
-for name, image in {"painted": painted, "mean colour": filled}.items():
-    error = (image - picture).square().mean(dim=1, keepdim=True)  # (1, 1, H, W)
-    mse = (error * hidden).sum() / hidden.sum()
-    print(f"{name}: {-10 * mse.log10():.1f} dB by hand, "
-          f"{metrics.masked_psnr(image, picture, hidden).item():.1f} dB by the library")
-print(explorer.set(photograph="astronaut", mask_ratio=0.75, seed=5).frame.text)
+zeros = torch.zeros(5, model.num_patches, 3 * p * p)  # (5, L, p²·3)
+random = torch.randn(zeros.shape, generator=torch.Generator().manual_seed(0))
+print("trained with norm_pix:", facts["norm_pix"])
+
+# %%
+fake_guess = course.predict("What will the fakes' pictures look like, with the help?")
+
+# %%
+figure = row(zeros_with_help=to_images(zeros)[2], noise_with_help=to_images(random)[2],
+             photograph=photos[2])
+show(figure, "Left, a mosaic of flat squares, light and dark where the photograph is; middle, the "
+             "same mosaic covered with coloured noise, strong at edges and weak in smooth places; "
+             "right, the photograph.")
+
+# %%
+fake_guess.reveal("a mosaic of its light and dark areas, and this mosaic with noise on it")
 
 # %% [markdown]
-# The same numbers, from four lines of arithmetic. There is no more than this behind the explorer's sentence.
+# Both fakes show the light and dark areas of the photograph as a coarse mosaic, although they predicted nothing. The left
+# picture contains only the borrowed brightness. The middle one also contains the borrowed contrast: the noise is strong
+# where the photograph has edges or texture, and weak where it is smooth. The help gives no shapes within a patch, and it
+# does not say which colour a patch has. Shapes and colours are the model's own work. Their brightness and their contrast
+# are not.
 #
+# The squares on the left are slightly brown, not grey. Zero stands for one common value in all three *normalised*
+# channels, and after undoing the normalisation that value is not exactly grey.
+#
+# Now the same comparison in decibels, again as the mean over five photographs.
+
+# %%
+print("hidden   mean colour   zeros, helped   noise, helped   model, helped")
+for mask_ratio in (0.25, 0.75, 0.95):
+    pictures, where = reconstruct(mask_ratio)
+    mean_colour = metrics.trivial_reconstructions(photos, where)["masked mean"]
+    fillings = mean_colour, to_images(zeros), to_images(random), pictures
+    a, b, c, d = (metrics.masked_psnr(f, photos, where).mean() for f in fillings)
+    print(f"{mask_ratio:5.0%} {a:10.1f} dB {b:12.1f} dB {c:12.1f} dB {d:12.1f} dB")
+
+# %% [markdown]
+# The zeros reach about 15 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden.
+# That explains most of the puzzle. The fair question is not whether the model beats the mean colour, but how far it is
+# above the zeros. At 25 % hidden it is 4.8 dB above them, at 75 % it is 2.9 dB, and at 95 % only 1.4 dB. Five
+# photographs and one model are a small sample. Notebook 04 explains `norm_pix` and why people train with it anyway.
+#
+# Before you believe a number, **ask what a model that knows nothing would get**. We do this throughout the course.
+#
+# ### ✏️ Open exercise · When does it fail?  (★★☆ · 10 minutes)
+#
+# Go back to the explorer. Keep the mask ratio at 0.75 and find one reconstruction that looks good and one that looks
+# bad. Write down, in three or four sentences, what you think makes the difference. Then find a third case that could
+# prove you wrong, predict its result, and look.
+#
+# <details><summary>What a good answer shows</summary>
+#
+# - It names photographs, seeds and decibels, so that somebody else can see the same.
+# - The explanation is about what the visible patches reveal. For example: "the model continues smooth areas and long
+#   edges, but it loses objects that fall entirely between the visible patches."
+# - It separates the picture from the number. A smooth background gives many decibels without any understanding, so the
+#   comparison is with the mean colour on the same pixels.
+# - The third case was chosen so that the explanation could have failed. It is fine if it did.
+# </details>
+#
+# ## Why would anyone want this?
+#
+# The reconstructions are not the goal. After training, we throw the decoder away and keep the encoder. It turns any
+# photograph into a vector of numbers, its **features**, and it learned to do so without a single label.
+
+# %%
+with torch.no_grad():
+    features = model.features(images)  # (5, D)
+print(f"{len(features)} photographs → {features.shape[1]} features each")
+
+# %% [markdown]
+# The hope is that similar pictures get similar features, so that a few labels are enough to learn a new task. Notebook 08
+# measures whether this holds.
+#
+# ## What this course examines
+#
+# Masked autoencoders come from the paper by He et al. cited above. We also follow one **project report**, which built a
+# small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three additions: a curriculum
+# that hides fewer patches at first, a loss on edges, and a loss that spreads the features. It reported better results,
+# from a single run of each method. We call it *the report*. You build all three additions, and in notebook 10 you judge
+# every claim of the report against many runs.
+#
+# ## How the course works
+#
+# **What you build is kept.** The functions and classes that make up an MAE are exercises. When yours passes its check,
+# it is saved as a file in the folder `my_mae`. From then on, this notebook and all later ones use your version instead
+# of the package's, and `course.use` says which. At the end you own a complete masked autoencoder that you wrote
+# yourself. `course.status()` shows how far you are.
+
+# %%
+course.status()
+
+# %% [markdown]
+# - **You cannot break anything.** Every notebook also works with the package's versions, so you can skip an exercise.
+#   `course.reset("patchify")` sets your version aside and keeps a backup.
+# - **Predict, then look.** Type a guess even if you are unsure. You learn more from a wrong guess than from an answer that
+#   you only read.
+# - **Exercises** show their difficulty in stars, and hints and solutions open with a click. The check below your code
+#   says what is wrong and where to look. Open exercises have no check. Compare your answer with the folded list of
+#   what a good answer shows.
+# - **The time** at the top of a notebook covers reading, running, predicting and the exercises of one or two stars.
+#   You can leave exercises of three stars and sections called *Aside* for a second visit, but run their cells.
+# - **If a cell fails,** read the last line of the error. Most trouble comes from cells that ran out of order, so restart
+#   and run everything: *Kernel → Restart Kernel and Run All Cells* in JupyterLab, *Runtime → Restart session and run
+#   all* in Colab, *Restart* and *Run All* in VS Code.
+# - **You do not need a GPU.** In Colab you get one with *Runtime → Change runtime type → T4 GPU*, before you begin.
+# - **Run levels** decide how much is computed. The course picks one for your machine; `course.start("quick")` in the
+#   first cell picks another.
+
+# %%
+for level, meaning in course.LEVELS.items():
+    print(f"{level:6} {meaning}" + (" ← this one" if level == session.level else ""))
+
+# %% [markdown]
 # ## The road ahead
 #
-# | notebook | what happens there |
+# | notebook | what you do there |
 # |---|---|
-# | [00 · Start here](00_start_here.ipynb) | the whole idea; you are here |
-# | [01 · Patchify](01_patchify.ipynb) | cut pictures into patches and back, give every patch its place |
-# | [02 · Curriculum masking](02_curriculum_masking.ipynb) | write the random mask, raise its ratio during training, count the cost |
-# | [03 · Asymmetric autoencoder](03_asymmetric_autoencoder.ipynb) | build the large encoder and the small decoder, follow every shape |
-# | [04 · Reconstruction loss](04_reconstruction_loss.ipynb) | the loss on hidden patches, and what `norm_pix` changes |
-# | [05 · Laplacian loss](05_laplacian_loss.ipynb) | see pictures as frequencies, ask for sharper edges |
-# | [06 · Uniformity loss](06_uniformity_loss.ipynb) | watch features collapse, and push them apart |
-# | [07 · Pretraining](07_pretraining.ipynb) | the full training loop, its curves, stopping and going on |
-# | [08 · Linear probe and fine-tuning](08_linear_probe_and_fine_tuning.ipynb) | find out what the features are worth, with honest baselines |
-# | [09 · Reconstructions](09_reconstructions.ipynb) | explore models and masks, on photographs of your own |
-# | [10 · Claims](10_claims.ipynb) | test every claim made about the improved MAE, and give a verdict |
+# | [00 · Start here](00_start_here.ipynb) | see the whole idea; you are here |
+# | [01 · Patchify](01_patchify.ipynb) | build `patchify`, `unpatchify` and the position embedding |
+# | [02 · Curriculum masking](02_curriculum_masking.ipynb) | build the random mask and its schedule |
+# | [03 · Asymmetric autoencoder](03_asymmetric_autoencoder.ipynb) | build attention, encoder, decoder and the whole MAE |
+# | [04 · Reconstruction loss](04_reconstruction_loss.ipynb) | build the loss on hidden patches and take the first training steps |
+# | [05 · Laplacian loss](05_laplacian_loss.ipynb) | see images as frequencies and build a loss for edges |
+# | [06 · Uniformity loss](06_uniformity_loss.ipynb) | watch features collapse and build a loss that spreads them |
+# | [07 · Pretraining](07_pretraining.ipynb) | build the training loop and pretrain your MAE |
+# | [08 · Linear probe and fine-tuning](08_linear_probe_and_fine_tuning.ipynb) | find out what your features are worth |
+# | [09 · Reconstructions](09_reconstructions.ipynb) | explore models and masks on your own photographs |
+# | [10 · Claims](10_claims.ipynb) | test every claim of the report and give a verdict |
 #
-# Go through 01 to 04 in order. 05 and 06 can change places, and 09 can be visited at any time for pleasure.
+# Work through 01 to 04 in order. You can swap 05 and 06, and you can visit 09 at any time.
 #
 # ## Quiz
 #
-# **1. What does the encoder get when 75 % of 64 patches are hidden?**
+# **1. What does the encoder get when 75 % of 196 patches are hidden?**
 #
-# <details><summary>64 patches, 48 of them grey</summary>
+# <details><summary>196 patches, of which 147 are grey</summary>
 #
-# ✗ That is how we draw it for our eyes. Grey patches would cost as much to process as real ones, and say nothing.
+# ✗ We draw them grey for our own eyes. Grey patches would cost as much to process as real ones and contain nothing.
 # </details>
-# <details><summary>16 patches, and where each of them was</summary>
+# <details><summary>49 patches, and the position of each</summary>
 #
-# ✓ It reads the visible patches only. The stand-ins for the others come in later, at the small decoder.
+# ✓ It reads only the visible patches. The mask tokens for the hidden places come in later, in the small decoder.
 # </details>
-# <details><summary>The 48 hidden patches, as the answer to learn</summary>
+# <details><summary>The 147 hidden patches, as the answer to learn</summary>
 #
-# ✗ Then there would be nothing to guess. The hidden patches are used only to judge the guesses.
-# </details>
-#
-# **2. A friend shows you reconstructions of 18 dB. Are they good?**
-#
-# <details><summary>Yes: the squared error is below 0.02</summary>
-#
-# ✗ That sounds small, but on a smooth picture even the mean colour gets as far. Numbers compare on the same pictures and masks.
-# </details>
-# <details><summary>No: photographs need 30 dB and more</summary>
-#
-# ✗ That is a rule of thumb for compressed pictures. Nobody can know every detail of what is hidden.
-# </details>
-# <details><summary>One cannot say without a reference</summary>
-#
-# ✓ Ask for the mean colour on the same hidden pixels, and whether the model had any help from the target.
+# ✗ Then nothing would be left to predict. The hidden patches are used only to judge the predictions.
 # </details>
 #
-# **3. Why has the raw prediction false colours at the visible patches?**
+# **2. A friend shows you reconstructions with a PSNR of 18 dB. Are they good?**
 #
-# <details><summary>The loss never looked at them</summary>
+# <details><summary>Yes, because the squared error is below 0.02</summary>
 #
-# ✓ Only hidden patches are judged in training, so the decoder was free to say anything elsewhere. Composites leave it out.
+# ✗ On a smooth picture even the mean colour gets that far. Compare numbers only on the same pictures and masks.
+# </details>
+# <details><summary>No, because photographs need 30 dB or more</summary>
+#
+# ✗ That is a rule of thumb for compressed images. No model can know every detail of what is hidden.
+# </details>
+# <details><summary>We cannot say without a baseline</summary>
+#
+# ✓ Ask what the mean colour reaches on the same hidden pixels, and whether the model had help from the target.
+# </details>
+#
+# **3. Why are the colours wrong at the visible patches of the raw prediction?**
+#
+# <details><summary>The loss ignores these patches</summary>
+#
+# ✓ Only hidden patches count during training, so nothing taught the decoder what to predict at the others.
 # </details>
 # <details><summary>The weights were not loaded properly</summary>
 #
-# ✗ Then the hidden patches would be rubbish as well. Here they are blurred, but fit their surroundings.
+# ✗ Then the hidden patches would be nonsense too. Here they are blurred, but they fit their surroundings.
 # </details>
 # <details><summary>The encoder destroys what it sees</summary>
 #
-# ✗ Its tokens carry enough to paint the neighbours. Nobody asked the decoder to repeat what is known.
+# ✗ Its tokens carry enough information to predict the neighbouring patches. The decoder was never asked to repeat the
+# visible ones.
 # </details>
 #
-# ## What you take along
+# ## Key takeaways
 #
-# - A masked autoencoder hides most patches of a picture and learns to predict them; the picture is its own answer.
-# - A large encoder reads what is visible; a small decoder guesses the rest, and is thrown away after training.
-# - Look at composites. The raw prediction means nothing where patches were visible.
-# - A decibel needs a reference. With `norm_pix`, pictures also carry help from the target.
+# - A masked autoencoder hides most patches of an image and learns to predict them. It needs no labels.
+# - A large encoder reads the visible patches. A small decoder predicts the rest and is thrown away after training.
+# - Look at composites, because the raw prediction means nothing where patches were visible.
+# - Compare every decibel with a baseline. With `norm_pix`, pictures also contain the target's brightness and contrast.
 #
-# **Next:** [01 · Patchify](01_patchify.ipynb) cuts a picture into the words that a Transformer reads.
+# **Next:** [01 · Patchify](01_patchify.ipynb), where you build the first three parts of your MAE.
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). *Masked autoencoders are scalable vision learners.* CVPR. The paper behind this course; figures 1 to 4 suffice for today.
-# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). *Context encoders: feature learning by inpainting.* CVPR. The same wish, before Transformers.
-# - Devlin, Chang, Lee & Toutanova (2019). *BERT: pre-training of deep bidirectional transformers for language understanding.* NAACL. Hiding words instead of patches.
-# - Vincent, Larochelle, Bengio & Manzagol (2008). *Extracting and composing robust features with denoising autoencoders.* ICML. Where the idea of repairing a damaged input comes from.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. The paper behind this course; figures 1 to 4 are enough for today.
+# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). [*Context encoders: feature learning by inpainting.*](https://arxiv.org/abs/1604.07379) CVPR. The same goal, before Transformers.
+# - Devlin, Chang, Lee & Toutanova (2019). [*BERT: pre-training of deep bidirectional transformers for language understanding.*](https://arxiv.org/abs/1810.04805) NAACL. Hiding words instead of patches.
+# - Vincent, Larochelle, Bengio & Manzagol (2008). [*Extracting and composing robust features with denoising autoencoders.*](https://www.cs.toronto.edu/~larocheh/publications/icml-2008-denoising-autoencoders.pdf) ICML. Learning features by repairing a damaged input.

@@ -1,18 +1,19 @@
 # %% [markdown]
-# # 1 · Patchify: a picture becomes a sentence
+# # 1 · Patchify: from an image to a sequence
 #
-# A Transformer reads sequences: words, one after another. A photograph is no sequence. This notebook cuts
-# it into one, and puts it back together without losing a pixel.
+# A Transformer reads a sequence of vectors, such as the words of a sentence. A photograph is a grid of pixels. In this
+# notebook you turn the grid into a sequence of patches, and back again without losing a pixel. You also give every
+# patch a description of its place. The three functions that do this are the first parts of your own masked autoencoder.
 #
 # **You will be able to**
 #
-# - cut images into patches and back, with a loop and without one;
-# - say how many tokens a patch size gives, and what that costs;
-# - spot the quietest bug of the trade, scrambled channels;
-# - explain why patches need positions, and read a position embedding.
+# - cut images into patches and put them back together, with a loop and without one;
+# - say how many tokens a patch size gives and what they cost;
+# - find a bug that raises no error, the wrong order of values;
+# - explain why patches need positions, and build a two-dimensional position embedding.
 #
-# **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`); [00 · Start here](00_start_here.ipynb)
-# has the whole idea. **Time:** 40 minutes.
+# **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`).
+# [00 · Start here](00_start_here.ipynb) has the whole idea. **Time:** 50 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -32,9 +33,13 @@ from mae_lib import course
 session = course.start()
 
 # %%
-import torch
+import math
 
-from mae_lib import patches
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mae_lib import patches as package
 from mae_lib.course.exercises import patchify as check
 from mae_lib.course.session import show
 from mae_lib.course.widgets import patchify as widgets
@@ -43,93 +48,107 @@ from mae_lib.plots import new_figure
 show(*widgets.title())
 
 # %% [markdown]
-# ## One photograph, as numbers
+# ## One photograph as numbers
 #
-# In PyTorch a photograph is a tensor of channels, rows and columns. We add a batch axis in front, as
-# every layer expects one, and bring the values from 0…255 to 0…1.
+# In PyTorch, a photograph is a tensor of channels, rows and columns. We add a batch axis in front, because layers expect
+# one, and we scale the values from 0…255 to 0…1.
 
 # %%
-cat = course.photograph("cat", 224)
-images = cat[None] / 255  # (1, 3, 224, 224)
+coffee = course.photograph("coffee", 224)
+images = coffee[None] / 255  # (1, 3, 224, 224)
 print(tuple(images.shape), f"{images.numel():,} values")
 
 # %% [markdown]
-# Could each pixel be a token? Attention compares every token with every other one, so its cost grows
-# with the square of their number. Count before you read on: how many pairs would that be?
+# The simplest sequence would be one vector per pixel. The trouble is the cost. In **self-attention**, every vector is
+# compared with every other one, so the number of pairs grows with the square of the length of the sequence. What if each
+# vector stands for a patch of 16×16 pixels?
+
+# %%
+pairs_guess = course.predict("How many times fewer pairs do 16×16 patches give than pixels?")
 
 # %%
 pixels = 224 * 224
 patches_16 = (224 // 16) ** 2
-print(f"tokens: {pixels:,} pixels, or {patches_16} patches of 16×16")
-print(f"pairs:  {pixels**2:,} or {patches_16**2:,}: {(pixels / patches_16) ** 2:,.0f} times fewer")
+print(f"{pixels:,} pixels: {pixels**2:,} pairs")
+print(f"{patches_16} patches: {patches_16**2:,} pairs")
+
+# %%
+pairs_guess.reveal(f"{(pixels // patches_16) ** 2:,} times fewer")
 
 
 # %% [markdown]
-# 2.5 billion pairs for one picture, in every head of every layer. A patch of 16×16 pixels as one token
-# makes that 65,536 times less. This is the bargain of the Vision Transformer (Dosovitskiy et al. 2021):
-# *an image is worth 16×16 words*.
+# Pixels would give 2.5 billion pairs for one photograph, in every layer. Patches of 16×16 give 38,416 pairs, which is
+# 65,536 times fewer. This is the idea of the Vision Transformer, whose paper is called
+# [*An image is worth 16×16 words*](https://arxiv.org/abs/2010.11929) (Dosovitskiy et al. 2021).
 #
-# ## Cutting, the slow way
+# ## Cut it up, the slow way
 #
-# Walk over the rows and columns of the grid, cut a square, and write its numbers in a line. In which
-# order? Rows of pixels from top to bottom, in each the pixels from left to right, for each pixel red,
-# green, blue. Remember this order: **(row, column, channel)**.
+# We walk over the grid, cut out one square after another, and write its values in a line. The order of the values is a
+# convention: pixel rows from top to bottom, in each row the pixels from left to right, and for each pixel red, green,
+# blue. Remember it as **(row, column, channel)**.
 
 # %%
 def patchify_slowly(image, p):
-    """(3, H, W) → its patches, (L, p·p·3)."""
-    tokens = []
+    """The patches of an image (3, H, W), as a tensor (L, p·p·3)."""
+    found = []
     for top in range(0, image.shape[1], p):
         for left in range(0, image.shape[2], p):
             square = image[:, top : top + p, left : left + p]  # (3, p, p)
-            tokens.append(square.permute(1, 2, 0).flatten())  # (p, p, 3), then (p·p·3,)
-    return torch.stack(tokens)
+            found.append(square.permute(1, 2, 0).flatten())  # (p, p, 3), then (p·p·3,)
+    return torch.stack(found)
 
 
-slow = patchify_slowly(images[0], 16)  # (L, p²·3)
+slow = patchify_slowly(images[0], 16)
 print(tuple(slow.shape))
 
 # %% [markdown]
-# 196 tokens of 768 numbers. Nothing was computed, only moved: 196 · 768 is 3 · 224 · 224.
-#
-# Here are the first tokens as they stand in the sequence, and four from the sixth row, across an eye. To
-# show a token we undo its flattening.
+# We get 196 patches of 768 values each. Nothing was computed; 196 · 768 is the same number of values as 3 · 224 · 224.
+# To look at a patch, we undo its flattening.
 
 # %%
-figure, axes = new_figure(1, 8, 10, 1.6)
+figure, axes = new_figure(1, 8, 10, 1.7)
 for axis, i in zip(axes[0], [0, 1, 2, 3, 73, 74, 75, 76], strict=True):
     axis.imshow(slow[i].reshape(16, 16, 3))  # (p·p·3,) → (p, p, 3)
-    axis.set_title(f"token {i}")
+    axis.set_title(f"patch {i}", fontsize=12)
     axis.axis("off")
-show(figure, "Tokens 0 to 3 are fur at the upper edge; tokens 73 to 76 cross an eye of the cat.")
+show(figure, "Patches 0 to 3 from the upper left corner; patches 73 to 76 from the sixth row.")
 
 # %% [markdown]
+# Patches 0 to 3 come from the upper left corner. Patches 73 to 76 lie next to each other in the sixth row.
+#
 # ## How large should a patch be?
 #
-# **Predict first.** You halve the side of a patch, from 16 to 8. How many times as many tokens, values in
-# a token, and pairs in attention? Write the three numbers down, then move the slider.
+# Suppose you halve the side of a patch, from 16 to 8 pixels. You get more patches, each of them holds fewer values, and
+# attention compares more pairs. Predict how many more before you move the slider.
+
+# %%
+half_guess = course.predict("How many times more pairs do 8×8 patches give than 16×16 patches?")
 
 # %%
 explorer = widgets.explorer()
 explorer
 
 # %%
-for patch_size in (32, 16, 8):
-    explorer.set(patch_size=patch_size)
-    print(explorer.frame.text)
+half_guess.reveal(f"{(224 // 8) ** 4 // (224 // 16) ** 4} times more pairs")
 
 
 # %% [markdown]
-# Four times the tokens, a quarter of the values in each, **sixteen** times the pairs. At 4×4 pixels a
-# patch holds an edge at most; at 56×56 a patch is a picture of its own, and guessing a hidden one from its
-# neighbours becomes hopeless. MAE uses 16×16 for photographs of 224×224; the weights that come with this course
-# use 8×8, for 64×64.
-
-# %% [markdown]
-# ### ✏️ Exercise 1 · Count tokens  (★☆☆ · 3 minutes)
+# Halving the side gives **16 times** as many pairs, 614,656 instead of 38,416.
 #
-# Write a function of the image's side and the patch's side that returns two numbers: how many tokens an
-# RGB image gives, and how many values each of them has.
+# <details><summary>Why 16?</summary>
+#
+# Half the side gives twice as many patches in a row and twice as many rows, so 4 times as many patches. Each of them
+# holds a quarter of the values. The number of pairs is the square of the number of patches, and 4² = 16.
+# </details>
+#
+# A patch of 4×4 pixels holds an edge at most, and its sequence is expensive. A patch of 56×56 pixels is a small picture
+# of its own, and it is very hard to predict from its neighbours. MAE uses 16×16 patches on images of 224×224 pixels, or
+# 14×14 in its largest model ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
+#
+# ### ✏️ Exercise 1 · Count  (★☆☆ · 3 minutes)
+#
+# Write a function of the image's side and the patch's side. It returns two numbers: how many patches an RGB image
+# gives, and how many values each of them has.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -137,7 +156,7 @@ for patch_size in (32, 16, 8):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A pixel has three values. 16×16 pixels have 768.
+# A pixel has three values, so 16×16 pixels have 768.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -150,48 +169,92 @@ for patch_size in (32, 16, 8):
 
 # %%
 def token_count(size, patch):
-    ...  # your code: return tokens, values
+    ...  # your code: return the number of patches, and of values in each
 
 
 # %%
 check.token_count(token_count)
 
 # %% [markdown]
-# ## Cutting, the fast way
+# ## Cut it up, the fast way
 #
-# The loop visits patches one after another; a GPU wants it all at once. The trick is to see the patches
-# that are already there: an axis of 224 rows *is* 14 rows of patches times 16 rows of pixels.
+# The loop visits one patch after another, which is slow, above all on a GPU. We can cut all patches at once with
+# `reshape` and `permute`. Here is the trick on a grid of 4×4 numbers that we cut into patches of 2×2.
 #
-# 1. `reshape` splits both axes: $(B, 3, H, W) \to (B, 3, \text{rows}, p, \text{cols}, p)$;
-# 2. `permute` brings the axes of the grid to the front, those of the pixel to the back;
-# 3. `reshape` joins: grid axes into one sequence, pixel axes into one vector.
+# 1. `reshape` splits each axis in two. An axis of 4 rows is the same as 2 rows of patches with 2 rows of pixels each.
 
 # %%
-b, c, h, w = images.shape
-p, rows, cols = 16, h // 16, w // 16
-x = images.reshape(b, c, rows, p, cols, p)  # (B, 3, 14, 16, 14, 16)
-x = x.permute(0, 2, 4, 3, 5, 1)  # (B, 14, 14, 16, 16, 3)
-fast = x.reshape(b, rows * cols, p * p * c)  # (B, 196, 768)
-print(tuple(fast.shape), "equal to the loop:", torch.equal(fast[0], slow))
+grid = torch.arange(16).reshape(4, 4)
+split = grid.reshape(2, 2, 2, 2)  # (patch row, pixel row, patch column, pixel column)
+print(grid)
 
 # %% [markdown]
-# Equal to the last bit. The package's `patchify` is these three lines with a check of the input, and it
-# is what we use from here on. Its complaints are worth reading once:
+# 2. `permute` reorders the axes, so that the two axes inside a patch come last.
+# 3. `reshape` joins the axes again: one axis for the patches, and one for the values of a patch.
 
 # %%
-tokens = patches.patchify(images, 16)  # (B, 196, 768)
-print("library equal to ours:", torch.equal(tokens, fast))
-try:
-    patches.patchify(images, 15)
-except ValueError as error:
-    print(error)
+print(split.permute(0, 2, 1, 3).reshape(4, 4))
 
 
 # %% [markdown]
-# ### ✏️ Exercise 2 · And back again  (★★☆ · 10 minutes)
+# Every row is now one patch. The first row holds 0, 1, 4, 5, which is the upper left corner of the grid.
 #
-# Write `unpatchify`: from tokens (B, L, p·p·3) to images (B, 3, H, W), for a grid of `rows` × `cols`
-# patches. It is the same three steps, walked backwards.
+# ### ✏️ Exercise 2 · `patchify`  (★★☆ · 8 minutes)
+#
+# Write `patchify` for a batch of images (B, C, H, W). It returns patches (B, L, p·p·C), where p is `patch_size`. The
+# values of each patch are in the order (row, column, channel). Two axes are new compared with the example: the batch,
+# which stays in front, and the channels.
+#
+# This is the first part of your own MAE. When the check passes, the code of your cell is saved, and the course uses it.
+#
+# <details><summary>Hint 1</summary>
+#
+# The first `reshape` makes six axes: `(B, C, rows, p, cols, p)`.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Before the last `reshape`, the axes must be `(B, rows, cols, p, p, C)`. Number the six axes from 0 to 5 and write down
+# where each of them has to go.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def patchify(images, patch_size):
+#     b, c, h, w = images.shape
+#     rows, cols = h // patch_size, w // patch_size
+#     x = images.reshape(b, c, rows, patch_size, cols, patch_size)
+#     x = x.permute(0, 2, 4, 3, 5, 1)  # (B, rows, cols, p, p, C)
+#     return x.reshape(b, rows * cols, patch_size * patch_size * c)
+# ```
+# </details>
+
+# %%
+def patchify(images, patch_size):
+    ...  # your code
+
+
+# %%
+check.patchify(patchify)
+
+# %%
+patchify = course.use("patchify")
+
+# %% [markdown]
+# The line above says whose `patchify` we use from now on. It is yours if the check has passed, and the package's if not.
+# Either one has to agree with the loop.
+
+# %%
+patches = patchify(images, 16)  # (B, 196, 768)
+torch.testing.assert_close(patches[0], slow)
+torch.testing.assert_close(patches, package.patchify(images, 16))
+print(tuple(patches.shape), "equal to the loop and to the package's patchify")
+
+
+# %% [markdown]
+# ### ✏️ Exercise 3 · `unpatchify`  (★★☆ · 8 minutes)
+#
+# Now write the way back. `unpatchify` turns patches (B, L, p·p·3) into images (B, 3, H, W), for a grid of `rows` ×
+# `cols` patches. It takes the same three steps in reverse.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -199,241 +262,350 @@ except ValueError as error:
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Before the last `reshape` the axes must be `(B, 3, rows, p, cols, p)`. Number the six axes from 0 to 5
-# and write down where each of them has to go.
+# Before the last `reshape`, the axes must be `(B, 3, rows, p, cols, p)`.
 # </details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def unpatchify(tokens, p, rows, cols):
-#     x = tokens.reshape(len(tokens), rows, cols, p, p, 3)
-#     x = x.permute(0, 5, 1, 3, 2, 4)  # (B, 3, rows, p, cols, p)
-#     return x.reshape(len(tokens), 3, rows * p, cols * p)
+# def unpatchify(patches, patch_size, rows, cols):
+#     b = len(patches)
+#     x = patches.reshape(b, rows, cols, patch_size, patch_size, 3)
+#     x = x.permute(0, 5, 1, 3, 2, 4)  # (B, C, rows, p, cols, p)
+#     return x.reshape(b, 3, rows * patch_size, cols * patch_size)
 # ```
 # </details>
 
 # %%
-def unpatchify(tokens, p, rows, cols):
+def unpatchify(patches, patch_size, rows, cols):
     ...  # your code
 
 
 # %%
 check.unpatchify(unpatchify)
 
-# %% [markdown]
-# ## The silent bug
-#
-# What if someone flattens a patch as (channel, row, column) and someone else reads it as (row, column,
-# channel)? The shapes agree. No error is raised. A model trained this way even learns. **What will the
-# picture look like?** Guess before you run the cell.
+# %%
+unpatchify = course.use("unpatchify")
 
 # %%
-x = images.reshape(b, c, rows, p, cols, p).permute(0, 2, 4, 1, 3, 5)  # (B, 14, 14, 3, 16, 16)
-wrong = x.reshape(b, rows * cols, c * p * p)  # (B, 196, 768), but channel first
-scrambled = patches.unpatchify(wrong, 16)  # (B, 3, 224, 224), read as channel last
+torch.testing.assert_close(unpatchify(patches, 16, 14, 14), images)
+print("unpatchify undoes patchify: every pixel is back in its place")
 
-figure, axes = new_figure(1, 2, 6, 3.2)
-pairs = [("as cut", images), ("read in another order", scrambled)]
-for axis, (title, image) in zip(axes[0], pairs, strict=True):
+# %% [markdown]
+# ## A bug that raises no error
+#
+# Suppose one function writes the values of a patch as (channel, row, column), and another one reads them as (row,
+# column, channel). The shapes agree, so no error is raised. A model even learns from such patches.
+
+# %%
+bug_guess = course.predict("What will the picture look like if it is read in the wrong order?")
+
+# %%
+cat = course.photograph("cat", 224)[None] / 255  # (1, 3, 224, 224)
+x = cat.reshape(1, 3, 14, 16, 14, 16).permute(0, 2, 4, 1, 3, 5)  # (1, 14, 14, 3, 16, 16)
+scrambled = unpatchify(x.reshape(1, 196, 768), 16, 14, 14)  # written channel first
+
+figure, axes = new_figure(1, 2, 6.4, 3.4)
+for axis, image in zip(axes[0], (cat, scrambled), strict=True):
     axis.imshow(image[0].permute(1, 2, 0))
-    axis.set(title=title, xticks=[], yticks=[])
-show(figure, "Left, the cat. Right, the same values read in another order: a cat can be made out, "
+    axis.set_title("photograph" if image is cat else "wrong order", fontsize=12)
+    axis.axis("off")
+show(figure, "Left, a cat. Right, the same values read in another order: the cat can be made out, "
              "but it is grey, and every patch is full of stripes.")
 
+# %%
+bug_guess.reveal("a grey cat, with stripes in every patch")
+
 
 # %% [markdown]
-# The colours are gone, as three neighbours of one channel are now read as the red, green and blue of one pixel.
-# And every patch is a small mess, yet the cat can still be made out, and this is what makes the bug last: loss
-# curves look fine, and people blame the model. A test picture with one flat grey in each patch would not show it
-# at all. So test with what is **asymmetric**: another value in every channel, every row and every column.
+# The cat is still there, but it is grey and every patch is full of stripes. The colours are gone because three
+# neighbouring values of *one* channel are now read as the red, green and blue of one pixel.
+#
+# This bug can stay hidden for a long time. The loss falls as usual, because the model and its target use the same wrong
+# order. A test image with one flat grey per patch would not show it either. So test with an image that is **different
+# everywhere**: in every channel, every row and every column.
 
 # %%
-def survives(cut, join):
-    """Whether an image that is different everywhere comes back as it was."""
-    different = torch.arange(3 * 4 * 6.0).reshape(1, 3, 4, 6)
-    return torch.equal(join(cut(different)), different)
+def written_channel_first(x):
+    """Patches of 2×2 of an image (1, 3, 4, 6), their values in the wrong order."""
+    return x.reshape(1, 3, 2, 2, 3, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, 6, 12)
 
 
-def cut_wrongly(x):
-    x = x.reshape(1, 3, 2, 2, 3, 2).permute(0, 2, 4, 1, 3, 5)
-    return x.reshape(1, 6, 12)
-
-
-def join(tokens):
-    return patches.unpatchify(tokens, 2, grid=(2, 3))
-
-
-print("right order:", survives(lambda x: patches.patchify(x, 2), join))
-print("wrong order:", survives(cut_wrongly, join))
+flat = torch.full((1, 3, 4, 6), 0.5)
+different = torch.arange(72.0).reshape(1, 3, 4, 6)
+for name, image in {"flat grey": flat, "different everywhere": different}.items():
+    back = unpatchify(written_channel_first(image), 2, 2, 3)
+    print(f"{name}: the wrong order {'goes unnoticed' if torch.equal(back, image) else 'is found'}")
 
 # %% [markdown]
 # ## From patch to token
 #
-# 768 numbers are turned into a token of the model's width, 192 here, by one matrix: a linear layer, the same
-# for all patches. Much published code writes it as a convolution whose kernel is as large as its stride. **Is that the
-# same thing?** It is, if the weights are laid out alike:
+# A linear layer turns the 768 values of a patch into a vector of the model's width, here 192. We call this vector a
+# **token**. The layer is the same for all patches. Much published code uses a convolution instead, whose kernel is as
+# large as its stride. Both compute the same numbers if their weights are arranged in the same order.
 
 # %%
 torch.manual_seed(0)
-convolution = torch.nn.Conv2d(3, 192, kernel_size=16, stride=16)
+convolution = nn.Conv2d(3, 192, kernel_size=16, stride=16)
 by_convolution = convolution(images).flatten(2).mT  # (B, 192, 14, 14) → (B, 196, 192)
 
 weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)  # (192, 3, 16, 16) → (192, 768)
-by_matrix = tokens @ weight.T + convolution.bias  # (B, 196, 768) → (B, 196, 192)
+tokens = F.linear(patches, weight, convolution.bias)  # (B, 196, 768) → (B, 196, 192)
+torch.testing.assert_close(tokens, by_convolution, rtol=1e-4, atol=1e-4)
+print(tuple(tokens.shape), "the same from the linear layer and from the convolution")
 
-print(tuple(by_matrix.shape), f"largest difference {(by_matrix - by_convolution).abs().max():.4f}")
 
 # %% [markdown]
-# The matrix has an advantage that the next notebooks live on: it can be applied to *some* of the patches.
-# A convolution must slide over all of them, also those that are about to be thrown away.
+# The linear layer has one advantage that matters later. It can be applied to *some* of the patches, while a convolution
+# slides over all of them, including those that an MAE is about to hide.
 #
-# ## Where was I?
+# ## A Transformer does not know the order
 #
-# A sequence has an order, but a Transformer does not see it: shuffle the tokens that go in, and the same
-# tokens come out, shuffled. We check this on a layer of PyTorch's own.
+# A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all
+# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters; you build the real
+# one in notebook 03.
 
 # %%
-torch.manual_seed(0)
-layer = torch.nn.TransformerEncoderLayer(192, nhead=6, dropout=0.0, batch_first=True).eval()
-order = torch.randperm(196)
-with torch.no_grad():
-    shuffled_before = layer(by_matrix[:, order])  # (B, 196, 192)
-    shuffled_after = layer(by_matrix)[:, order]  # (B, 196, 192)
-print(f"largest difference {(shuffled_before - shuffled_after).abs().max():.4f}")
+def attend(x):
+    """Each token (B, L, D) becomes a mean of all tokens, weighted by similarity."""
+    return (x @ x.mT / x.shape[-1] ** 0.5).softmax(dim=-1) @ x
+
+
+order = torch.randperm(196, generator=torch.Generator().manual_seed(0))
+torch.testing.assert_close(attend(tokens[:, order]), attend(tokens)[:, order])
+print("shuffling before or after gives the same result")
 
 
 # %% [markdown]
-# So to this layer a cat and a shuffled cat are the same set of patches. An MAE must know *which* patch is
-# missing, so every token is given its place: a fixed vector is added to it. For one axis, position $t$ gets
-# sines and cosines of falling frequencies (Vaswani et al. 2017),
+# If we shuffle the tokens first, we get the same vectors as before, only shuffled. A function with this property is called
+# **permutation-equivariant**. The other layers of a Transformer treat each token separately, so they have it too. To a
+# Transformer, a cat and a shuffled cat are the same set of patches.
+#
+# An MAE must know *which* patch is missing. So we add to every token a vector that describes its place, a **position
+# embedding**.
+#
+# ## Sines and cosines along one axis
+#
+# MAE uses a fixed embedding that is not learned. Along one axis, position $t$ gets sines and cosines of $k$ different
+# frequencies ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762)):
 #
 # $$e(t) = \big(\sin \omega_0 t, \dots, \sin \omega_{k-1} t,\ \cos \omega_0 t, \dots, \cos \omega_{k-1} t\big),
-# \qquad \omega_i = 10000^{-i/k},$$
+# \qquad \omega_i = 10000^{-i/k}.$$
 #
-# like the hands of many clocks: fast ones tell neighbours apart, slow ones tell left from right.
+# The loop below computes it for one position.
+
+# %%
+def encode_slowly(t, dim):
+    """The code of position t, (dim,)."""
+    k = dim // 2
+    angles = [t * 10000 ** (-i / k) for i in range(k)]
+    return torch.tensor([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
+
+
+codes = torch.stack([encode_slowly(t, 96) for t in range(14)])  # (14, 96)
+print(tuple(codes.shape))
+
+# %% [markdown]
+# Each curve below shows one of the 96 values at the 14 positions of a row. Some frequencies are high, and their values
+# tell neighbouring positions apart. Others are so low that their values hardly change across the image.
+
+# %%
+figure, axes = new_figure(1, 1, 8, 2.8)
+for i in (0, 6, 12, 18, 30):
+    axes[0, 0].plot(codes[:, i], "o-", markersize=4, label=f"sine {i}")
+axes[0, 0].set(xlabel="position", ylabel="value", xticks=range(0, 14, 2))
+axes[0, 0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 and 12 more slowly, "
+             "sine 18 rises slowly, and sine 30 stays close to zero.")
+
+# %%
+slow_guess = course.predict("How many of the 48 frequencies turn by less than 0.3 rad in 13 steps?")
+
+# %%
+frequencies = 10000 ** (-torch.arange(48) / 48)
+turned = 13 * frequencies  # the angle from the first to the last of 14 positions
+slow_guess.reveal(f"{int((turned < 0.3).sum())} of 48")
+
+
+# %% [markdown]
+# More than half of the frequencies, 28 of 48, hardly move across the image. The base of 10000 comes from language models,
+# whose sequences are much longer than a row of 14 patches, and MAE kept it. You will soon see the effect: most of the
+# picture of the embedding is flat.
 #
-# ### ✏️ Exercise 3 · Clock hands  (★★☆ · 8 minutes)
+# ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 12 minutes)
 #
-# Write `sincos(length, dim)`: row $t$ holds $e(t)$, with $k$ = `dim` / 2 sines, then as many cosines.
+# An image has two axes, so a patch has a column and a row. The first half of its vector is $e(\text{column})$ and the
+# second half is $e(\text{row})$, each with `dim // 2` values. Write `sincos_positions(dim, rows, cols)`, which returns
+# the embedding of all patches, (rows·cols, dim), in the order in which `patchify` lists them. Try it without a loop over
+# positions. You may define a helper in the same cell.
 #
 # <details><summary>Hint 1</summary>
 #
-# `position[:, None] * frequency` is a matrix of all angles, (length, k).
+# First write the columns and rows of all patches as two tensors of length rows·cols. For 2 × 3 patches they are
+# `0 1 2 0 1 2` and `0 0 0 1 1 1`. Look up `Tensor.repeat` and `torch.repeat_interleave`.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The frequencies are `10000 ** (-torch.arange(k) / k)`.
+# For a tensor `position` of length L, `position[:, None] * frequency` holds all angles, (L, k).
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Each half has `dim // 2` values, so k is `dim // 4`, and the frequencies are `10000 ** (-torch.arange(k) / k)`.
 # </details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def sincos(length, dim):
-#     k = dim // 2
-#     frequency = 10000 ** (-torch.arange(k) / k)
-#     angle = torch.arange(length)[:, None] * frequency  # (length, k)
+# def encode(position, dim):
+#     """One axis: the sines of each position (L,), then its cosines, (L, dim)."""
+#     frequency = 10000 ** (-torch.arange(dim // 2) / (dim // 2))
+#     angle = position[:, None] * frequency
 #     return torch.cat([angle.sin(), angle.cos()], dim=1)
+#
+#
+# def sincos_positions(dim, rows, cols):
+#     row = torch.arange(rows).repeat_interleave(cols)  # 0 0 0 1 1 1 …
+#     col = torch.arange(cols).repeat(rows)  # 0 1 2 0 1 2 …
+#     return torch.cat([encode(col, dim // 2), encode(row, dim // 2)], dim=1)
 # ```
 # </details>
 
 # %%
-def sincos(length, dim):
+def sincos_positions(dim, rows, cols):
     ...  # your code
 
 
 # %%
-check.sincos(sincos)
-
-# %% [markdown]
-# An image has two axes: half of the vector encodes the column, half the row. Left, the embedding of all 196
-# patches. Right, how similar the place of one patch is to every other place.
+check.sincos_positions(sincos_positions)
 
 # %%
-embedding = patches.sincos_position_embedding(192, grid=(14, 14))  # (196, 192)
-place = embedding[14 * 4 + 9]  # row 4, column 9: (192,)
-similarity = torch.nn.functional.cosine_similarity(place, embedding, dim=1)  # (196,)
+sincos_positions = course.use("sincos_positions")
 
-figure, axes = new_figure(1, 2, 9, 3.6)
-axes[0, 0].imshow(embedding, aspect="auto", cmap="cividis")
-axes[0, 0].set(title="position embedding", xlabel="value", ylabel="patch")
+# %%
+positions = sincos_positions(192, 14, 14)  # (196, 192)
+torch.testing.assert_close(positions[:14, :96], codes, rtol=1e-4, atol=1e-4)  # the first row
+torch.testing.assert_close(positions, package.sincos_position_embedding(192, (14, 14)),
+                           rtol=1e-4, atol=1e-4)
+print(tuple(positions.shape), "equal to the loop and to the package's embedding")
+
+# %% [markdown]
+# The left picture shows the whole embedding, one line for each of the 196 patches. The right picture shows how similar
+# the vector of one patch is to the vectors of all others.
+
+# %%
+place = positions[14 * 4 + 9]  # row 4, column 9: (192,)
+similarity = F.cosine_similarity(place, positions, dim=1)  # (196,)
+
+figure, axes = new_figure(1, 2, 9, 3.8)
+axes[0, 0].imshow(positions, aspect="auto", cmap="cividis")
+axes[0, 0].set(xlabel="value", ylabel="patch")
+axes[0, 0].set_title("position embedding", fontsize=12)
 picture = axes[0, 1].imshow(similarity.reshape(14, 14), cmap="cividis")
-axes[0, 1].set(title="similarity to row 4, column 9", xlabel="column", ylabel="row",
-               xticks=range(0, 14, 2), yticks=range(0, 14, 2))
+axes[0, 1].set(xlabel="column", ylabel="row", xticks=range(0, 14, 2), yticks=range(0, 14, 2))
+axes[0, 1].set_title("similarity to row 4, column 9", fontsize=12)
 for axis in axes[0]:
     axis.grid(visible=False)
 figure.colorbar(picture)
-show(figure, "Left, stripes: one half of the values repeats with the column, the other grows with "
-             "the row. Right, a bright cross centred on row 4, column 9.")
+show(figure, "Left, stripes: one half of the values repeats with the column, the other half "
+             "changes with the row, and much of both is flat. Right, a bright cross at row 4, "
+             "column 9.")
 
 # %% [markdown]
-# A bright spot where the patch is, and bright arms along its row and its column. Nothing here was learned:
-# the embedding is fixed, so it needs no training data and works for any grid. That is all that a Transformer
-# needs to read pictures.
+# The similarity is 1 at the patch itself and at least 0.84 along its row and its column, because patches there share
+# half of the vector. It is lowest, 0.68, in the corner farthest away. In the left picture, the flat areas are the slow
+# frequencies of each half: their sines stay close to 0 (grey) and their cosines close to 1 (yellow).
+#
+# The embedding can be computed for any grid. That does not mean that a trained model works on any grid. For another
+# image size, the usual way is to interpolate the embedding and fine-tune the model for a while
+# ([Dosovitskiy et al. 2021](https://arxiv.org/abs/2010.11929), section 3.2).
+#
+# Adding the positions to the tokens gives the sequence that a Transformer can read.
 
 # %%
-position = embedding[None]  # (1, 196, 192)
-encoder_input = by_matrix + position  # (B, 196, 192)
-print(tuple(images.shape), "→", tuple(tokens.shape), "→", tuple(encoder_input.shape))
+encoder_input = tokens + positions  # (B, 196, 192)
+print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_input.shape))
 
 # %% [markdown]
+# ### ✏️ Open exercise · Is one number enough?  (★★☆ · 10 minutes)
+#
+# A simpler embedding would number the patches from 0 to 195 and encode that one number, as for the words of a sentence.
+# Build it with `encode_slowly`, with 192 values, and draw the same similarity picture. What does a Transformer no longer
+# see directly? Would you expect an MAE to learn anyway?
+#
+# <details><summary>What a good answer shows</summary>
+#
+# - A picture next to the one above, for the same patch and with the same range of colours.
+# - The observation that the patch directly below is less similar (0.65) than any patch of the same row (at least 0.69),
+#   because its number is 14 away. The last patch of a row, however, looks almost like the first one of the next row.
+# - A reasoned guess about learning. All 196 vectors are still different, so a model *can* learn which of them belong to
+#   neighbours, but it has to learn this from data. The original ViT learned its embedding from scratch and found the
+#   two-dimensional layout by itself (its figure 7), and a 2-D embedding gave it no clear gain (its appendix D.4).
+# - An idea for a test: train both for the same time and compare their losses on the same masks.
+# </details>
+#
 # ## Quiz
 #
-# **1. An image of 96×96 pixels is cut into patches of 8×8. How many tokens?**
+# **1. An image of 96×96 pixels is cut into patches of 8×8. How many tokens does it give?**
 #
 # <details><summary>12</summary>
 #
-# ✗ That is one row of patches; there are 12 such rows.
+# ✗ That is one row of patches, and there are 12 such rows.
 # </details>
 # <details><summary>144</summary>
 #
-# ✓ 96 / 8 = 12 patches in a row, and 12 rows of them.
+# ✓ There are 96 / 8 = 12 patches in a row, and 12 rows of them.
 # </details>
 # <details><summary>432</summary>
 #
-# ✗ The three channels are not three tokens: each patch holds the values of all channels.
+# ✗ The three channels do not give three tokens. Each patch holds the values of all channels.
 # </details>
 #
-# **2. Your reconstructions look grey and striped inside every patch, while the loss falls nicely. What do you suspect?**
+# **2. Your reconstructions are grey and striped inside every patch, but the loss falls nicely. What do you suspect?**
 #
 # <details><summary>The learning rate</summary>
 #
-# ✗ A learning rate shows in the loss. The loss falls.
+# ✗ A bad learning rate would show in the loss, and the loss falls.
 # </details>
 # <details><summary>The order of the values in a patch</summary>
 #
-# ✓ One side writes (row, column, channel), the other reads (channel, row, column): consistent for the loss, wrong for the eye.
+# ✓ One function writes (channel, row, column) and another one reads (row, column, channel). The loss cannot see this.
 # </details>
 # <details><summary>Too few patches</summary>
 #
-# ✗ Large patches give blur, and blur that varies from patch to patch, but not stripes of the wrong colour.
+# ✗ Large patches make reconstructions blurred or blocky, but they do not cause stripes and lost colours.
 # </details>
 #
-# **3. Why does an MAE without position embeddings fail?**
+# **3. Why does an MAE fail without position embeddings?**
 #
 # <details><summary>Attention would not run</summary>
 #
-# ✗ It runs, on any set of tokens. That is the trouble.
+# ✗ It runs on any set of tokens. It just ignores their order.
 # </details>
-# <details><summary>It could not tell which patch is missing where</summary>
+# <details><summary>The decoder could not tell the hidden places apart</summary>
 #
-# ✓ All hidden places would look alike to the decoder, so it could only paint the same patch into all of them.
+# ✓ All mask tokens would be equal, so it could only predict the same patch for every hidden place.
 # </details>
 # <details><summary>It would be slower</summary>
 #
-# ✗ Adding a vector costs next to nothing, and leaving it out saves nothing.
+# ✗ Adding a vector costs next to nothing, so leaving it out saves nothing.
 # </details>
 #
-# ## What you take along
+# ## Key takeaways
 #
-# - An image of H×W becomes (H/p)·(W/p) tokens of p²·3 values; attention pays for the square of the number of tokens.
-# - `reshape`, `permute`, `reshape`: cutting moves numbers and computes none.
-# - Order inside a patch is (row, column, channel). Test it with something asymmetric.
-# - A Transformer has no notion of place. Fixed sine-cosine codes give it one.
+# - An image of H×W pixels gives (H/p)·(W/p) patches of p²·3 values. Attention pays for the square of their number.
+# - `reshape`, `permute`, `reshape` cuts an image into patches. It moves values and computes nothing.
+# - The order inside a patch is (row, column, channel). Test it with an image that is different everywhere.
+# - Self-attention is permutation-equivariant. A fixed sine-cosine embedding tells it where each patch is.
 #
-# **Next:** [02 · Curriculum masking](02_curriculum_masking.ipynb) throws three quarters of these tokens away.
+# Three parts of your MAE are done if all checks have passed.
+
+# %%
+course.status()
+
+# %% [markdown]
+# **Next:** [02 · Curriculum masking](02_curriculum_masking.ipynb) hides three quarters of these patches.
 #
 # **Further reading**
 #
-# - Dosovitskiy, Beyer, Kolesnikov et al. (2021). *An image is worth 16×16 words: transformers for image recognition at scale.* ICLR.
-# - Vaswani, Shazeer, Parmar et al. (2017). *Attention is all you need.* NeurIPS. Section 3.5 has the sines.
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). *Masked autoencoders are scalable vision learners.* CVPR.
-# - Xiao, Singh, Mintun et al. (2021). *Early convolutions help transformers see better.* NeurIPS. What the patch matrix misses.
+# - Dosovitskiy, Beyer, Kolesnikov et al. (2021). [*An image is worth 16×16 words: transformers for image recognition at scale.*](https://arxiv.org/abs/2010.11929) ICLR.
+# - Vaswani, Shazeer, Parmar et al. (2017). [*Attention is all you need.*](https://arxiv.org/abs/1706.03762) NeurIPS. Section 3.5 has the sines.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Its [code](https://github.com/facebookresearch/mae) has the same two-dimensional embedding in `util/pos_embed.py`.
+# - Xiao, Singh, Mintun et al. (2021). [*Early convolutions help transformers see better.*](https://arxiv.org/abs/2106.14881) NeurIPS. What a single linear layer per patch misses.

@@ -648,8 +648,9 @@ def test_a_stopped_cell_says_how_to_go_on(tmp_path):
 def test_status_is_a_picture_with_words_and_the_same_whenever_nothing_is_solved():
     status = course.status()
     assert repr(status) == "0 of 23 parts are yours so far."
-    data = status._repr_mimebundle_()
-    assert data == course.status()._repr_mimebundle_()
+    data, metadata = status._repr_mimebundle_()
+    assert (data, metadata) == course.status()._repr_mimebundle_()
+    assert repr(status) in metadata["image/svg+xml"]["alt"]
     picture = ElementTree.fromstring(data["image/svg+xml"])
     words = ["".join(node.itertext()) for node in picture.iter() if node.tag.endswith("text")]
     assert set(PARTS) <= set(words) and "Using" not in "".join(words)

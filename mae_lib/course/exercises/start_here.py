@@ -21,7 +21,7 @@ def visible_patches(answer: Callable) -> None:
                 f"{found} {at} is how many are hidden; the others are visible.")
         exact = patches * (1 - ratio)
         require(found == int(found), f"{found:.1f} {at}: a patch is visible or it is not. "
-                                     "Cut the number off to a whole one with int().")
+                                     "Drop the decimals with int().")
         require(found == expected or found not in (round(exact), math.ceil(exact)),
                 f"{found} {at} is rounded up from {exact:.1f}; int() cuts off, which gives "
                 f"{expected}.")
@@ -29,7 +29,7 @@ def visible_patches(answer: Callable) -> None:
                                    f"is 1 − mask_ratio.")
 
 
-@exercise("Right: it looks at nothing but one colour. A model that learned anything must beat it.")
+@exercise("Right: this baseline knows one colour. A model that has learned anything must beat it.")
 def mean_fill(answer: Callable) -> None:
     image = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0))
     image[0] = 0.5 + image[0] / 2  # a reddish picture, brighter in its hidden half
@@ -72,7 +72,7 @@ def mean_fill(answer: Callable) -> None:
             f") at a hidden pixel, got ({', '.join(f'{v:.3f}' for v in found[:, 0, 2].tolist())}).")
 
 
-@exercise("Right: an error a tenth as large is 10 dB more, whatever it was before.")
+@exercise("Right: a tenth of the error always gives 10 dB more.")
 def psnr(answer: Callable) -> None:
     for mse in (0.01, 0.001, 0.25):
         found = call(answer, torch.tensor(mse, dtype=torch.float64))
@@ -91,8 +91,8 @@ def psnr(answer: Callable) -> None:
         require(not near(-10 * math.log(mse)),
                 f"{found:.2f} dB {at}: this is the natural logarithm; decibels use log10.")
         require(not near(2 * expected),
-                f"{found:.2f} dB {at} is twice too much: 20 · log10 is for the root of the mean "
-                "squared error.")
+                f"{found:.2f} dB {at} is twice as much as it should be: 20 · log10 is for the "
+                "root of the mean squared error.")
         require(not near(expected / 10),
                 f"{found:.2f} {at} is in bels; a decibel is a tenth of one, so multiply by 10.")
         require(not near(expected + 20 * math.log10(255)),

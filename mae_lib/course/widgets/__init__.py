@@ -117,7 +117,8 @@ class Explorer:
         stills = [{k: v for k, v in still.items() if k != "title"} for still in stills]
         frames = [quietly(self.render, **{**self.values, **still}) for still in stills]
         height, width = frames[0].picture.shape[:2]
-        columns = min(len(frames), 4 if width < 1.2 * height else 2)
+        columns = 4 if width < 1.2 * height else 2 if width < 3.5 * height else 1
+        columns = min(len(frames), columns)
         rows = -(-len(frames) // columns)
         size = 10, rows * (10 / columns * height / width + 0.35)
         figure, axes = plots.new_figure(rows, columns, *size)

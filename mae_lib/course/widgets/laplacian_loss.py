@@ -72,10 +72,10 @@ def render(photograph: str = "astronaut", cutoff: int = 16) -> Frame:
     kept, removed, variance, count = split(photograph, cutoff)
     inside = (_radius()[1] <= cutoff).numpy()[..., None]
     picture = side_by_side(
-        named("photograph", to_picture(_waves(photograph)[0]), size=17),
-        named("strength of its waves", np.where(inside, *_spectrum_pictures(photograph)), size=17),
-        named("slow waves: low-pass", to_picture(kept), size=17),
-        named("fast waves: high-pass", to_picture(0.5 + removed), size=17))
+        named("photograph", to_picture(_waves(photograph)[0]), size=22),
+        named("its waves", np.where(inside, *_spectrum_pictures(photograph)), size=22),
+        named("low-pass", to_picture(kept), size=22),
+        named("high-pass", to_picture(0.5 + removed), size=22))
     text = (f"The low-pass keeps waves up to {cutoff} cycles per image: {count:.1%} of the waves, "
             f"with {variance:.1%} of the variance.")
     return Frame(picture, text)
@@ -85,7 +85,7 @@ def frequency_explorer() -> Explorer:
     photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="astronaut",
                                      description="photograph")
     cutoff = ipywidgets.IntSlider(16, min=1, max=112, description="cut-off")
-    stills = [{"cutoff": c, "title": f"cut-off: {c} cycles per image"} for c in (4, 8, 16, 32)]
+    stills = [{"cutoff": c, "title": f"cut-off: {c} cycles per image"} for c in (4, 16, 64)]
     return Explorer(render, stills, photograph=photograph, cutoff=cutoff)
 
 
@@ -93,9 +93,12 @@ def gallery(panels: list[tuple[str, Tensor]], label: str = "", width: float = 10
             ticks: dict[float, str] | None = None, **style) -> Figure:
     """Images (3, H, W) in [0, 1] and maps (H, W), each under its name, at most four in a row.
 
-    Maps are drawn with `style` (cmap, vmin, vmax), with a colour bar when they have a `label` or
-    `ticks`, words at some of their values.
+    Maps are drawn with `style` (cmap, vmin, vmax), with a colour bar when they have a `label`. Maps
+    of whole numbers have `ticks` instead, a word for each.
     """
+    if ticks:
+        colours = matplotlib.colormaps[style["cmap"]].resampled(len(ticks))
+        style = {"cmap": colours, "vmin": min(ticks) - 0.5, "vmax": max(ticks) + 0.5}
     columns = min(4, len(panels))
     rows, bar = -(-len(panels) // columns), bool(label or ticks)
     figure, axes = new_figure(rows, columns, width, rows * ((width - bar) / columns + 0.35))

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mae_lib import course
@@ -62,6 +63,16 @@ def enlarge(picture: np.ndarray, zoom: int) -> np.ndarray:
     return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
+@functools.cache
+def labels() -> np.ndarray:
+    """The strip between the two enlarged patches, with the name of each."""
+    strip = Image.new("RGB", (13 * PATCH, 2 * SIZE - 2 * 13 * PATCH), "white")
+    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 12)
+    words = "above: pixels, below: normalised"
+    ImageDraw.Draw(strip).text((strip.width / 2, strip.height / 2), words, "black", font, "mm")
+    return np.asarray(strip)
+
+
 def render(photograph: str = "astronaut", view: str = "normalised", row: int = 2,
            column: int = 3) -> Frame:
     """The photograph in one of VIEWS, a patch of it outlined, and that patch before and after."""
@@ -74,12 +85,11 @@ def render(photograph: str = "astronaut", view: str = "normalised", row: int = 2
     frame[:] = ORANGE
     frame[3:-3, 3:-3] = inside
     before, after = (enlarge(pictures[name][square], 13) for name in ("pixels", "normalised"))
-    gap = np.full((2 * SIZE - 2 * 13 * PATCH, 13 * PATCH, 3), 255, np.uint8)
     patch = row * (SIZE // PATCH) + column
     mean, std = means[patch], stds[patch]
     text = (f"{photograph}, {view}. Patch in row {row}, column {column}: mean {mean:.1f}, standard "
             f"deviation {std:.2f}, so norm_pix multiplies its contrast by {1 / std:.1f}.")
-    return Frame(side_by_side(whole, np.concatenate([before, gap, after]), gap=32), text)
+    return Frame(side_by_side(whole, np.concatenate([before, labels(), after]), gap=32), text)
 
 
 @functools.cache

@@ -233,6 +233,7 @@ def explorer() -> Explorer:
                                    description="mask ratio")
     seed = ipywidgets.IntSlider(value=0, min=0, max=9, description="mask seed")
     weights = ipywidgets.ToggleButtons(options=WEIGHTS, description="weights")
-    stills = [{"mask_ratio": ratio} for ratio in (0.25, 0.5, 0.75, 0.95)]
+    stills = [{"mask_ratio": share, "title": f"{100 * share:.0f} % hidden"}
+              for share in (0.25, 0.5, 0.75, 0.95)]
     return Explorer(render, stills, photograph=photograph, mask_ratio=ratio, seed=seed,
                     weights=weights)

@@ -38,7 +38,7 @@ WRONG = {
     "psnr": [
         ("def psnr(mse): return 10 * torch.log10(mse)", "wrong sign"),
         ("def psnr(mse): return -10 * torch.log(mse)", "decibels use log10"),
-        ("def psnr(mse): return -20 * torch.log10(mse)", "twice too much"),
+        ("def psnr(mse): return -20 * torch.log10(mse)", "twice as much as it should be"),
         ("def psnr(mse): return -torch.log10(mse)", "multiply by 10"),
         ("def psnr(mse): return 10 * torch.log10(255**2 / mse)", "ours go from 0 to 1"),
         ("def psnr(mse): return 1 / mse", "100.00 dB for a mean squared error of 0.01, expected"),
