@@ -38,24 +38,17 @@ from mae_lib.training.optim import NonFiniteLoss
 
 RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
 
-
-LABELS_PER_CLASS = (5, 50)  # with how few labels the probe is asked, too
 FIRST_PICTURE_SECONDS = 30  # of pretraining: about a minute after the start, at the quick recipe
 # How long a run takes, compared with a variant's, as measured with the quick recipe on two cores.
 SHARES = {"chance": 0.0, "raw pixels": 0.1, "random init": 0.1, "from scratch": 0.8}
 
 
 def frozen_measures(train: Tensor, mirrored: Tensor, test: Tensor, data: ImageSet) -> dict:
-    """Linear probe, with fewer labels too, and kNN of features (N, D)."""
+    """Linear probe and kNN of features (N, D)."""
     labels, test_labels = data.train_labels, data.test_labels
     decay, cross_validated = evaluate.choose_decay(train, labels, mirrored)
     probe = evaluate.linear_probe(train, labels, test, test_labels, mirrored, decay)
     found = {"lp": probe.entry(), "lp_cv": cross_validated.entry()}
-    for n in LABELS_PER_CLASS:
-        if n < labels.bincount().min():
-            draws = evaluate.linear_probe_with_fewer_labels(
-                train, labels, test, test_labels, n, mirrored)
-            found[f"lp_{n}_per_class"] = {"value": sum(draws) / len(draws), "draws": draws}
     views = {"knn": (train, test), "knn_centred": evaluate.centred(train, test),
              "knn_whitened": evaluate.whitened(train, test)}
     for name, (ours, theirs) in views.items():

@@ -228,26 +228,6 @@ def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
     return Accuracy(probe.predict(test) == test_labels, f"weight decay {decay:g}")
 
 
-def linear_probe_with_fewer_labels(
-        train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, per_class: int,
-        mirrored: Tensor | None = None, draws: int = 3) -> list[float]:
-    """LP@1 in percent with `per_class` labels of each class, for `draws` fixed choices of them.
-
-    So few images cannot tell near decays apart: every third is tried.
-    """
-    found = []
-    for draw in range(draws):
-        generator = hardware.generator(RNG.LABELS, draw, per_class)
-        classes = ((labels == label).nonzero()[:, 0] for label in labels.unique())
-        ids = torch.cat([members[torch.randperm(len(members), generator=generator)[:per_class]]
-                         for members in classes])
-        mirror = None if mirrored is None else mirrored[ids]
-        decay, _ = choose_decay(train[ids], labels[ids], mirror, decays=PROBE_DECAYS[:-1:3])
-        accuracy = linear_probe(train[ids], labels[ids], test, test_labels, mirror, decay)
-        found.append(accuracy.percent)
-    return found
-
-
 class Classifier(nn.Module):
     """An encoder and a linear head on its mean feature: (B, 3, H, W) → (B, classes)."""
 

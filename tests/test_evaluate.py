@@ -214,41 +214,6 @@ def test_a_held_out_image_and_its_mirror_image_do_not_train():
     assert found.percent < 45
 
 
-def test_fewer_labels_are_as_many_of_each_class_with_their_own_mirror_images(monkeypatch):
-    """In every draw others; their decay is chosen among them alone."""
-    labels = torch.arange(40) % 4
-    x = torch.arange(40.0)[:, None]  # each image's feature is its number
-    test, test_labels = torch.full((9, 1), -1.0), torch.zeros(9)
-    chosen, probed = [], []
-
-    def choose_decay(train, its_labels, mirrored, decays):
-        chosen.append((train, its_labels, mirrored))
-        assert set(decays) < set(E.PROBE_DECAYS) and len(decays) == 4
-        return len(chosen), None
-
-    def linear_probe(train, its_labels, its_test, its_test_labels, mirrored, decay):
-        probed.append((train, its_labels, mirrored))
-        assert its_test is test and its_test_labels is test_labels and decay == len(probed)
-        return Accuracy(torch.arange(4) < len(probed))
-
-    monkeypatch.setattr(E, "choose_decay", choose_decay)
-    monkeypatch.setattr(E, "linear_probe", linear_probe)
-    measure = E.linear_probe_with_fewer_labels
-    assert measure(x, labels, test, test_labels, 3, x + 100) == [25, 50, 75]
-    for parts in zip(chosen, probed, strict=True):
-        for train, its_labels, mirrored in parts:
-            ids = train[:, 0].long()
-            assert torch.equal(its_labels, labels[ids]) and torch.equal(mirrored, train + 100)
-            assert its_labels.bincount().tolist() == [3] * 4 and len(ids.unique()) == 12
-        assert torch.equal(parts[0][0], parts[1][0])
-    drawn = [tuple(train[:, 0].tolist()) for train, *_ in probed]
-    assert len(set(drawn)) == 3
-    chosen, probed = [], []
-    measure(x, labels, test, test_labels, 3, None, draws=2)
-    assert [tuple(train[:, 0].tolist()) for train, *_ in probed] == drawn[:2]  # the same again
-    assert probed[0][2] is None
-
-
 def test_centred_and_whitened_features_are_scikit_learns():
     x, _ = clusters(200)
     test, _ = clusters(50, seed=1)

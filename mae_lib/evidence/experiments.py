@@ -17,7 +17,7 @@ from mae_lib import evaluate
 from mae_lib.compare import Comparison
 from mae_lib.config import RECIPES, PretrainConfig
 from mae_lib.data.sources import ImageSet
-from mae_lib.evidence.plan import PLACES, SEARCHES, STUDIES, Study
+from mae_lib.evidence.plan import LABEL_COUNTS, PLACES, SEARCHES, STUDIES, Study
 from mae_lib.evidence.registration import SMALL
 from mae_lib.evidence.workers import folder_lock, start_workers
 from mae_lib.pretrain import Run, add_data_arguments, data_from, describe_images
@@ -177,7 +177,8 @@ class Experimenter:
     def jobs(self, study: Study) -> list[Job]:
         """The runs of a study, seed by seed."""
         whole = self.comparison(study.place)
-        comparison = whole if study.fine_tune else replace(whole, fine_tune=None)
+        comparison = replace(whole, label_counts=LABEL_COUNTS) if study.fine_tune else replace(
+            whole, fine_tune=None)
         jobs = [Job(comparison, v, seed) for seed in study.seeds for v in study.variants]
         return jobs + [Job(whole, None, study.seeds[0])] * study.baselines
 

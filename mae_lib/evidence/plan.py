@@ -28,6 +28,7 @@ SEARCHES = {
     "fine-tuning": (("lr=0.012", "lr=0.006", "lr=0.024"), ("layer_decay=0.75", "layer_decay=0.9")),
     "training from scratch": (("lr=0.001", "lr=0.0005", "lr=0.003"),),
 }
+LABEL_COUNTS = (50, 500)  # one and ten per cent, where runs are fine-tuned, as well as all
 FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
              "curriculum+uniformity", "laplacian+uniformity", "improved")
 

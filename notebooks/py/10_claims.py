@@ -459,7 +459,7 @@ for label, values in half.items():
 # The ledger reads any folder of records. Give `python -m mae_lib.evidence.experiments --data imagefolder:PATH` your own photographs and a night, then run
 # `python -m mae_lib.evidence.report`. If your records contradict ours, so much the better: that is what a ledger is for.
 #
-# ### ✏️ Exercise 5 · Register a claim of your own  (★★★ · open-ended)
+# ### ✏️ Open exercise · Register a claim of your own  (★★★ · 20 minutes)
 #
 # Choose something that you believe about masked autoencoders: another mask ratio, a deeper decoder, a different patch size. Write the registration: the claim with its size $C$, the smallest effect worth
 # having $m$ and why, the runs, the number of seeds (use `seeds_needed` and the standard deviation above), and the controls that would rule out a boring explanation such as more compute. Then, and only then, run it.

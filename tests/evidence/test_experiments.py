@@ -158,10 +158,10 @@ def test_a_setting_that_diverges_loses_instead_of_ending_the_search(
 
     pretrain, fine_tune = compare.pretrain, X.evaluate.fine_tune
 
-    def diverge(images, validation, cfg, *rest):
+    def diverge(images, validation, cfg, *rest, **more):
         if cfg.lr == 0.0006:
             raise NonFiniteLoss("The total loss became nan at step 3.")
-        return pretrain(images, validation, cfg, *rest)
+        return pretrain(images, validation, cfg, *rest, **more)
 
     def diverge_late(model, data, recipe, *rest):
         if recipe.lr == 0.001:
