@@ -90,6 +90,10 @@ def headline(evidence: Evidence) -> str:
         return f"{found.measured()}, {found.over}: **{found.verdict}**" if found.over else (
             f"**{NOT_MEASURED}**")
 
+    provisional = "" if evidence.count(SMALL) and evidence.count(LETTER) else (
+        "\n\nThese verdicts are **provisional**: the runs are the first edition's, made before the "
+        "rule was registered, and our candidate was found on the same photographs. New runs are "
+        "being made.")
     return (
         "Three additions to MAE (a curriculum for how much is hidden, a loss on fine detail and a "
         "loss that spreads the features) were reported, from one run of each method, to raise "
@@ -98,7 +102,7 @@ def headline(evidence: Evidence) -> str:
         "Each alone, on small images and with settings tuned for plain MAE: the curriculum "
         f"{of('curriculum')}; the loss that spreads the features {of('uniformity')}.\n\n"
         "Our own candidate, a loss that rewards the right amount of detail instead of the right "
-        f"detail: {of('energy form')}.")
+        f"detail: {of('energy form')}.{provisional}")
 
 
 def ledger_table(found: list[Judgement]) -> str:

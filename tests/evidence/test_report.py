@@ -110,6 +110,8 @@ def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     assert "we measure +1.8 [+0.5, +3.1] points, 2 pairs: **inconclusive, claimed" in text
     assert "the curriculum +1.1 [+0.7, +1.5] points, 3 pairs: **inconclusive**" in text
     assert text.endswith("instead of the right detail: **not measured**.")
+    del evidence.records[SMALL][0]["data"]["fingerprint"]
+    assert "These verdicts are **provisional**" in report.headline(evidence)
     (tmp_path / "results.json").unlink()
     assert "we measure **not measured**" in report.headline(Evidence(tmp_path))
 

@@ -54,13 +54,13 @@ def assets(tmp_path, monkeypatch):
 def test_damaged_missing_and_unknown_weights_are_explained(assets):
     with pytest.raises(ValueError, match="No weights 'best' come with mae_lib; there are original"):
         checkpoints.load_shipped("best")
-    with pytest.raises(ValueError, match="improved.safetensors is missing or damaged: install"):
+    with pytest.raises(ValueError, match=r"improved\.safetensors is missing or damaged: install"):
         checkpoints.load_shipped("improved")
     path = assets / "original.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="original.safetensors is missing or damaged: install"):
+    with pytest.raises(ValueError, match=r"original\.safetensors is missing or damaged: install"):
         checkpoints.load_shipped()
 
 
