@@ -17,7 +17,7 @@ CONFIRMED = "confirmed"
 SMALLER = "smaller than claimed"
 SUPPORTED = "supported, size open"
 INCONCLUSIVE = "inconclusive"
-MORE = "more than claimed"  # on a price
+MORE = "costs more than claimed"  # on a price
 
 # The runs that judge. LETTER: 224-pixel inputs in patches of 16, ten epochs of 100,000 images in
 # batches of 64, every setting as specified. SMALL: 64-pixel inputs in patches of 8, ten epochs of
