@@ -172,11 +172,11 @@ def table(records: list[dict]) -> str:
         for method, measures in first[0]["measures"]["references"].items():
             add(method, {m: summarise([{"measures": measures}], m) for m in MEASURES})
     seeds = " or ".join(map(str, sorted({len(group) for group in groups.values()} - {1})))
-    over = f"{seeds} seeds (Student's t); of a single run over " if seeds else ""
-    lines.append(f"\n±: half a 95 % interval over {over}the test images.")
+    over = f"{seeds} seeds (Student's t); for single runs, over " if seeds else ""
+    lines.append(f"\n±: half the width of a 95 % interval over {over}the test images.")
     if any(r["settings"].get("norm_pix") for r in records):
         lines.append("PSNR and HF error of models with norm_pix use each target patch's own mean "
-                     "and deviation: optimistic.")
+                     "and standard deviation, which makes them optimistic.")
     return "\n".join(lines)
 
 

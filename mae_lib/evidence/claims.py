@@ -72,7 +72,7 @@ class Judgement:
         text = f"{value:{sign}.{digits}f}"
         if low < high:
             text += f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-        return f"{text} {unit}".strip()
+        return f"{text} {unit}".strip().replace("-", "−")
 
 
 def judge_gain(claim: Gain, evidence: Evidence) -> Judgement:
@@ -175,7 +175,7 @@ def _schedules_deviate(_: Evidence) -> Interval:
 CHECKS = (
     Check("uniformity", "adds no parameters", _more_parameters,
           lambda low, high: high == 0, lambda low, high: low > 0, "counted"),
-    Check("uniformity", "prevents a collapse (an effective rank below 10 without it)",
+    Check("uniformity", "prevents a collapse (without it, the effective rank would be below 10)",
           _effective_rank, lambda low, high: high < 10, lambda low, high: low > 10,
           "seeds of the original", "of 192"),
     Check("design", "an asymmetric model is 3 times as fast as a symmetric one", _symmetric_ratio,

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 10 · Claims: from a sentence to a verdict
 #
-# You have built a masked autoencoder and three add-ons to it. The add-ons came with claims: so many points more accuracy, so much less error, at so
+# You have built a masked autoencoder and three add-ons to it. The add-ons came with claims: so many points of accuracy gained, so much less error, so
 # little cost. In this notebook you turn such sentences into tests, fix the rule for the verdict before you look at a result, and then judge
 # each claim by the evidence that comes with the course.
 #
 # **You will be able to**
 #
-# - find contradictions in a table of results before anybody runs anything;
+# - find contradictions in a table of results before running anything;
 # - turn a claim into a test: a size, a smallest effect worth having, runs, seeds, and a rule;
-# - read an experiment with all combinations, its interactions and its controls;
+# - read an experiment that tries all combinations, with its interactions and controls;
 # - work out how many seeds a question needs.
 #
 # **Before you start:** notebook [08](08_linear_probe_and_fine_tuning.ipynb), for the linear probe, confidence intervals and pairs. **Time:** 45 minutes.
@@ -48,8 +48,8 @@ from mae_lib.losses import uniformity_loss
 show(*widgets.title())
 
 # %% [markdown]
-# This picture is the **ledger**, and it is where we will end. Each row is a claim. A diamond marks what was claimed, a dot with a line what was
-# measured and its 95 % confidence interval. In the upper panel every gain is drawn in units of the claimed gain, so 1 means "as claimed" and 0 means "no
+# This picture is the **ledger**, and it is where we will end. Each row is a claim. A diamond marks what was claimed; a dot with a line marks what was
+# measured, with its 95 % confidence interval. In the upper panel every gain is drawn in units of the claimed gain, so 1 means "as claimed" and 0 means "no
 # effect". The picture is drawn from the records of our runs; nothing in it was typed by hand.
 #
 # ## What was claimed
@@ -62,7 +62,7 @@ for name, found in REPORTED.items():
           f"HF error {found['hf_error']:.5f}   pretraining {found['seconds']} s")
 
 # %% [markdown]
-# Around the table stood sentences. These are the ones that a measurement can judge:
+# The text around the table made further claims. These are the ones that a measurement can judge:
 
 # %%
 for claim in (*GAINS, *PRICES):
@@ -72,14 +72,14 @@ for claim in (*GAINS, *PRICES):
 # %% [markdown]
 # **Predict first.** Which of these twelve claims do you expect to survive? Write down your guess for each. You know the method well by now.
 #
-# ## First, only read
+# ## First, just read
 #
 # Some claims fall without an experiment, because they contradict each other or the table next to them. One sentence says "33 % less
 # high-frequency error". The table has two numbers that we can compare with it.
 #
 # ### ✏️ Exercise 1 · Relative change  (★☆☆ · 3 minutes)
 #
-# Write `relative_change(before, after)`, in per cent, negative where something falls.
+# Write `relative_change(before, after)`, which returns the change in per cent: negative if the value falls.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -119,7 +119,7 @@ for name, found in REPORTED.items():
 
 # %% [markdown]
 # We found three contradictions in a table of eight numbers. The high-frequency error falls by 8.6 %, a quarter of what the sentence says. The costs add up to
-# 7 %, not 2 %. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe for the two methods, although a fine-tuned network could always keep the features that the
+# 7 %, not 2 %. And for the two methods, fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a fine-tuned network could always keep the features that the
 # probe uses (notebook 08). That is the sign of a bad fine-tuning recipe.
 #
 # Another sentence says that training converges to a lower loss, and shows a curve. **Predict:** is it fair to compare these two curves?
@@ -129,8 +129,8 @@ show(*widgets.reported_losses())
 
 # %% [markdown]
 # No, for two reasons. During the first five epochs the improved model has less to predict, since its mask ratio only rises to 0.75 (notebook 02). And the improved loss
-# is a different sum: it contains the uniformity loss, which is negative. How much can that term alone lower the curve? For 300 random directions the
-# uniformity loss is about as low as it gets:
+# is a different sum: it contains the uniformity loss, which is negative. How much can that term alone lower the curve? The uniformity loss is about as low as it can get for 300 random
+# directions:
 
 # %%
 points = torch.randn(300, 1, 192, generator=torch.Generator().manual_seed(0))
@@ -141,7 +141,7 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 
 
 # %% [markdown]
-# The uniformity term can lower the sum by 0.039. The reported difference at the end is 0.015, so it tells us nothing about convergence. To compare
+# The uniformity term can lower the sum by 0.039. The difference reported at the end is only 0.015, so that term alone could explain it: the curves tell us nothing about convergence. To compare
 # convergence we would measure the reconstruction loss alone, on fixed images with fixed masks.
 #
 # ## From a claim to a test
@@ -150,7 +150,7 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 #
 # - the **claimed size** $C$;
 # - the **smallest effect worth having** $m$: below it, nobody would bother;
-# - the **runs** that decide, and how many seeds they have;
+# - the **runs** that decide, and the number of seeds;
 # - the **rule** that turns the measured interval $[L, U]$ into a verdict.
 #
 # Our rule for gains tries these lines from top to bottom and takes the first that fits:
@@ -159,13 +159,13 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 # |---|---|---|
 # | harmful | $U \le -m$ | it makes things worse, by at least $m$ |
 # | refuted | $U < m$ | any gain is too small to be worth having |
-# | confirmed | $L \ge C - m$ | the gain is as large as claimed, up to $m$ |
+# | confirmed | $L \ge C - m$ | the gain is at least the claimed size, less $m$ |
 # | smaller than claimed | $L \ge m$ and $U < C - m$ | a gain worth having, but not the claimed one |
 # | supported, size open | $L \ge m$ | a gain worth having; its size is not settled |
 # | inconclusive | otherwise | we need more runs |
 #
 # Zero appears nowhere in the table. A gain of 0.1 points that is "significantly different from zero" is still not worth having. The rule also has a
-# property that many rules lack: with more and more runs the interval shrinks, and the verdict becomes that of the place where the truth lies.
+# property that many rules lack: as runs are added, the interval shrinks and the verdict settles on the one that matches the truth.
 #
 # ### ✏️ Exercise 2 · The judge  (★★☆ · 6 minutes)
 #
@@ -177,7 +177,7 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Since the first line that fits wins, "supported, size open" only has to ask for `low >= worth` after "smaller than claimed" was tried.
+# Since the first line that fits wins, "supported, size open" only has to ask for `low >= worth` after "smaller than claimed" has been tried.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -206,7 +206,7 @@ def judge(low, high, claimed, worth):
 check.judge(judge)
 
 # %% [markdown]
-# The explorer applies the rule to a claim of $C = 4$ with $m = 1$ (the gray band is not worth having). **Predict first:** you measure a gain of 2. How
+# The explorer applies the rule to a claim of $C = 4$ with $m = 1$ (gains inside the grey band are not worth having). **Predict first:** you measure a gain of 2. How
 # narrow must the interval be to get a verdict other than *inconclusive*, and which one do you get?
 
 # %%
@@ -218,13 +218,13 @@ for effect, half in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8)):
     print(verdicts.set(effect=effect, half=half).frame.text)
 
 # %% [markdown]
-# The first two lines have the same measured gain. With ± 1.5 it is inconclusive, with ± 0.8 it is smaller than claimed. *Inconclusive* does not mean "no": it means that the experiment was too
+# The first two lines have the same measured gain. With ± 1.5 it is inconclusive, with ± 0.8 it is smaller than claimed. The interval has to be narrower than ± 1: then it ends below $C - m = 3$ and begins above $m = 1$. *Inconclusive* does not mean "no": it means that the experiment was too
 # small for the question.
 #
 # ## Registered before the runs
 #
-# A rule that is chosen after the results can be bent to any verdict. So claims, sizes, runs and rule stand in one file that was committed before the first run that
-# counts, and a test compares the file with that commit.
+# A rule that is chosen after the results can be bent to fit any verdict. So the claims, sizes, runs and rule are kept in one file that was committed before the first run that
+# counts, and a test compares the file with that commit. Where the text below says *provisional*, the runs are older than the registration and are being replaced.
 
 # %%
 print(report.registered(), "\n")
@@ -254,7 +254,7 @@ print(report.methods_table(evidence).strip("`\n"))
 # %% [markdown]
 # ## The verdicts
 #
-# The explorer shows one claim at a time, first alone. Give your verdict, then switch to the measurement.
+# The explorer shows one claim at a time, at first without its measurement. Make your guess, then reveal the measurement.
 
 # %%
 explorer = widgets.claim_explorer()
@@ -270,14 +270,14 @@ for judgement in found.values():
 #
 # **Read the interval before the number.** A wide interval is a statement about the experiment, not about the add-on.
 #
-# **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. The table above has the same measure for three fillings that have
-# learned nothing. The blurred target and the bilinear fill have a lower error than either model, so this measure does not reward sharpness.
+# **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. The table above gives the same measure for three reconstructions that involve
+# no learning. The blurred target and the bilinear fill have a lower error than either model, so this measure does not reward sharpness.
 #
-# **A price belongs to a machine.** The Laplacian loss consists of many small operations. On a large GPU with a batch of 64 these wait for each other, so the loss costs more of a step
-# than on a CPU, where arithmetic dominates. Someone who says "5 %" without naming a machine, a model and a batch size has said little.
+# **A price belongs to a machine.** The Laplacian loss consists of many small operations. A batch of 64 does not keep a large GPU busy, and starting each operation takes time of its own, so the loss takes up a larger share of a step
+# there than on a CPU. Someone who says "5 %" without naming a machine, a model and a batch size has said little.
 #
-# We tested several accuracies at once. If each had a 5 % chance of a false alarm, some false alarm would be likely among many. The ledger therefore also reports p-values
-# adjusted by **Holm's method**: the smallest p-value is multiplied by the number of tests, the next by one less, and so on.
+# We tested several accuracies at once. If each had a 5 % chance of a false alarm, at least one among many would be likely. The ledger therefore also reports p-values
+# adjusted by **Holm's method**: the smallest p-value is multiplied by the number of tests, the next smallest by that number minus one, and so on.
 
 # %%
 for judgement in found.values():
@@ -288,9 +288,9 @@ for judgement in found.values():
 # %% [markdown]
 # ## Which add-on did it? All combinations
 #
-# Three add-ons came together. To find out what each one does, we trained **all eight combinations** of them, each with the same seeds.
+# The three add-ons were reported together. To find out what each one does, we trained **all eight combinations** of them, each with the same seeds.
 # The **main effect** of an add-on is the mean of the four combinations with it minus the mean of the four without it. Every run serves all three
-# comparisons, so eight runs do the work of twenty-four.
+# comparisons, so, for the same precision, eight runs do the work of twenty-four.
 #
 # ### ✏️ Exercise 3 · Main effects  (★★☆ · 6 minutes)
 #
@@ -324,7 +324,7 @@ def main_effects(lp):
 check.main_effects(main_effects)
 
 # %% [markdown]
-# The explorer shows the pairs behind each main effect: one line for each pair of runs that differ in this add-on alone, green where the measure rises.
+# The explorer shows the pairs behind each main effect: one line for each pair of runs that differ only in this add-on, green where the measure rises.
 # **Predict first:** the uniformity loss spreads features out. Will it help the probe, kNN, both or neither?
 
 # %%
@@ -351,13 +351,13 @@ for names, effect in evidence.factorial("lp").items():
 
 # %% [markdown]
 # A loss can reach its own aim and miss yours. The uniformity loss does raise the effective rank of the features. But spreading *all* images apart also
-# spreads images of one class apart, and a classifier wants those together (notebook 06: alignment *and* uniformity). U-MAE (Zhang et al., 2022) reports gains from
+# spreads images of one class apart, and a classifier needs those close together (notebook 06: alignment *and* uniformity). U-MAE (Zhang et al., 2022) reports gains from
 # such a loss after 200 epochs; our runs have ten, so they say nothing about long training.
 #
 # ## Controls: what was it really?
 #
-# A curriculum changes three things at once: the *order* of the mask ratios, *which* ratios there are, and how much is *computed*, since a lower ratio leaves more patches to the
-# encoder. A **control** changes one of them alone.
+# A curriculum changes three things at once: the *order* of the mask ratios, *which* ratios are used, and how much is *computed*, since a lower ratio leaves the encoder
+# more patches to process. A **control** changes one of them alone.
 #
 # | control | keeps | takes away |
 # |---|---|---|
@@ -367,7 +367,7 @@ for names, effect in evidence.factorial("lp").items():
 # | `original+epochs=12` | the extra compute | the ramp: it trains longer instead |
 # | `improved+equal-compute` | all three add-ons | the extra compute |
 #
-# **Predict:** which of them keep whatever the curriculum gains?
+# **Predict:** suppose that the curriculum brings a gain. Which of these controls would keep it?
 
 # %%
 show(*widgets.controls())
@@ -378,14 +378,14 @@ for variant, base, words in CONTRASTS:
     print(f"{report.text_of(evidence.effect('lp', variant, base)):22} {pairs} pairs  {words}")
 
 # %% [markdown]
-# Each line is a difference in LP@1 with its interval over pairs of seeds. Nobody claimed these, so they get no verdict. Compare "the curriculum's mask ratios in random order" with zero: if the
+# Each line is a difference in LP@1 with its interval over pairs of seeds. No one made a claim about these, so they get no verdict. Compare "the curriculum's mask ratios in random order" with zero: if the
 # order mattered, shuffling would cost something. Then compare the curriculum with and without its extra compute.
 #
 # ## Our own claim
 #
 # A search among other forms of the losses, on the first edition's photographs, found one that helped: a Laplacian loss that asks for the right *amount* of detail in each
-# patch instead of the right detail (`freq_form="energy"`). Where fine detail cannot be predicted, the ordinary Laplacian loss is lowest for a smooth patch
-# (notebook 05); this form is not. The winner of a search has been lucky too, so we registered it as a claim of our own, to be judged on new runs.
+# patch instead of the right detail (`freq_form="energy"`). Where fine detail cannot be predicted, a smooth patch minimises the ordinary Laplacian loss
+# (notebook 05), but not this one. The winner of any search is partly lucky, so we registered it as a claim of our own, to be judged on new runs. Until then its verdict is provisional.
 
 # %%
 for judgement in own_claims(evidence):
@@ -399,7 +399,7 @@ for judgement in own_claims(evidence):
 #
 # ### ✏️ Exercise 4 · How many seeds?  (★★★ · 8 minutes)
 #
-# The paired differences of the seeds have the standard deviation `sd`. Write `seeds_needed(sd, effect)`: the smallest number of seeds $n \ge 2$ for
+# The paired differences, one for each seed, have the standard deviation `sd`. Write `seeds_needed(sd, effect)`: the smallest number of seeds $n \ge 2$ for
 # which half the interval, $t_{n-1} \cdot \text{sd} / \sqrt n$, is smaller than `effect`. `stats.t.ppf(0.975, n - 1)` from SciPy is $t_{n-1}$.
 #
 # <details><summary>Hint 1</summary>
@@ -449,14 +449,14 @@ for label, values in half.items():
     print(f"{label}: {f'{n} seeds' if n else 'more than 16 seeds'} for an interval of ± 1 point")
 
 # %% [markdown]
-# The step from two seeds to three narrows the interval more than all later ones together. That is why one run of each method, as in the reported table, cannot carry a headline.
+# The step from two seeds to three narrows the interval more than all later steps together. That is why one run of each method, as in the reported table, cannot support a headline.
 #
-# More seeds sharpen the answer to *our* question. Other questions need other experiments: STL-10 instead of our photographs, 400 epochs instead of ten, larger models. Nothing here
-# speaks about those.
+# More seeds sharpen the answer to *our* question. Other questions need other experiments: STL-10 instead of our photographs, 400 epochs instead of ten, larger models. Our results
+# say nothing about those.
 #
 # ## Your own evidence
 #
-# The ledger reads any folder of records. Give `python -m mae_lib.evidence.experiments --data imagefolder:PATH` your own photographs and a night, then run
+# The ledger reads any folder of records. Let `python -m mae_lib.evidence.experiments --data imagefolder:PATH` run overnight on your own photographs, then run
 # `python -m mae_lib.evidence.report`. If your records contradict ours, so much the better: that is what a ledger is for.
 #
 # ### ✏️ Open exercise · Register a claim of your own  (★★★ · 20 minutes)
@@ -468,8 +468,8 @@ for label, values in half.items():
 #
 # - The claim names a measure, a comparison and a size.
 # - $m$ is justified by what the change costs.
-# - The baseline is tuned at least as well as the variant, and both compute the same, or the extra compute has a control.
-# - Seeds that chose settings do not judge them.
+# - The baseline is tuned at least as well as the variant, and both use the same amount of compute, or a control accounts for the difference.
+# - Seeds used to choose the settings are not used to judge them.
 # - It says in advance which result would refute the claim.
 # </details>
 #
@@ -494,7 +494,7 @@ for label, values in half.items():
 #
 # <details><summary>Yes: the untuned recipe was the specified one</summary>
 #
-# ✗ For that recipe it does. But tuning alone gives anyone the same points, and more.
+# ✗ For that recipe it does. But tuning alone may well gain as much.
 # </details>
 # <details><summary>No: the first result must have been an accident</summary>
 #
@@ -505,7 +505,7 @@ for label, values in half.items():
 # ✓ Both results are true, and the second is the one to build on.
 # </details>
 #
-# **3. The curriculum raises accuracy by half a point, and so does the same set of ratios in random order. What follows?**
+# **3. The curriculum raises accuracy by 0.5 points [+0.2, +0.8], and so does the same set of ratios in random order. What follows?**
 #
 # <details><summary>The curriculum works, and its control confirms it</summary>
 #
@@ -513,7 +513,7 @@ for label, values in half.items():
 # </details>
 # <details><summary>The gain comes from the ratios or from the extra compute</summary>
 #
-# ✓ Training longer with the same compute tells you which of the two.
+# ✓ Training plain MAE for longer, until it has used as much compute, tells you which of the two it is.
 # </details>
 # <details><summary>Nothing, since both effects are small</summary>
 #
@@ -541,15 +541,15 @@ for label, values in half.items():
 # - A test fixes size, smallest effect worth having, runs and rule before the first result.
 # - Tune the baseline at least as well as the method.
 # - All combinations with shared seeds give main effects and interactions; controls say where an effect comes from.
-# - *Inconclusive* has a price: so many more seeds.
-# - What was chosen by a score must be judged by another one.
+# - *Inconclusive* can be put in numbers: how many more seeds it would take.
+# - Whatever was chosen on some runs must be judged on others.
 #
 # **Further reading**
 #
-# - Fisher (1935). *The Design of Experiments.* All combinations at once, and why.
+# - Fisher (1935). *The Design of Experiments.* Why to test all combinations at once.
 # - Holm (1979). [*A simple sequentially rejective multiple test procedure.*](https://www.jstor.org/stable/4615733) Scandinavian Journal of Statistics.
 # - Zhang, Wang & Wang (2022). [*How mask matters: towards theoretical understandings of masked autoencoders.*](https://arxiv.org/abs/2210.08344) NeurIPS. U-MAE: a uniformity loss for MAE.
 # - Lipton & Steinhardt (2019). [*Troubling trends in machine learning scholarship.*](https://arxiv.org/abs/1807.03341) Claims that outrun their evidence.
 # - Melis, Dyer & Blunsom (2018). [*On the state of the art of evaluation in neural language models.*](https://arxiv.org/abs/1707.05589) A well-tuned baseline beats its successors.
-# - Musgrave, Belongie & Lim (2020). [*A metric learning reality check.*](https://arxiv.org/abs/2003.08505) The same, for features of images.
+# - Musgrave, Belongie & Lim (2020). [*A metric learning reality check.*](https://arxiv.org/abs/2003.08505) The same finding for image embeddings.
 # - Agarwal et al. (2021). [*Deep reinforcement learning at the edge of the statistical precipice.*](https://arxiv.org/abs/2108.13264) Intervals from a handful of runs.

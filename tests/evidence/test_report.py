@@ -107,20 +107,20 @@ def test_the_tuned_recipe_is_the_winner_of_the_recorded_search():
 
 def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     text = report.headline(evidence)
-    assert "we measure +1.8 [+0.5, +3.1] points, 2 pairs: **inconclusive, claimed" in text
-    assert "the curriculum +1.1 [+0.7, +1.5] points, 3 pairs: **inconclusive**" in text
-    assert text.endswith("instead of the right detail: **not measured**.")
+    assert "measure +1.8 [+0.5, +3.1] points, 2 pairs: **inconclusive, claimed" in text
+    assert "(claimed: 1 to 3 points) +1.1 [+0.7, +1.5] points, 3 pairs: **inconclusive**" in text
+    assert text.endswith("wherever in the patch it lies. We measure **not measured**.")
     del evidence.records[SMALL][0]["data"]["fingerprint"]
     assert "These verdicts are **provisional**" in report.headline(evidence)
     (tmp_path / "results.json").unlink()
-    assert "we measure **not measured**" in report.headline(Evidence(tmp_path))
+    assert "measure **not measured**" in report.headline(Evidence(tmp_path))
 
 
 def test_it_says_how_the_runs_were_made(evidence, tmp_path):
     assert report.about(evidence) == (
-        "1,200 photographs of 96 pixels without labels (photographs), 50 with labels of 5 classes "
-        "and 80 to test; inputs of 64 pixels in patches of 8; 14 steps of 32 images, peak learning "
-        "rate 0.002; 3 seeds; abacus, fp32.")
+        "1,200 unlabelled photographs of 96 pixels (photographs), 50 labelled ones in 5 classes "
+        "and 80 for testing; inputs of 64 pixels in patches of 8; 14 steps of 32 images, peak "
+        "learning rate 0.002; 3 seeds; abacus, fp32.")
     assert "inputs of 224 pixels in patches of 16" in report.about(evidence, LETTER)
     assert report.about_prices(evidence).startswith("abacus, fp32, model `specified`, batch 64, 5 ")
     del evidence.records[SMALL][0]["data"]["fingerprint"]
