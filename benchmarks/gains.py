@@ -33,10 +33,11 @@ def decode_all(self: MaskedAutoencoder, latent: Tensor, ids_restore: Tensor, ids
     return decode(self, latent, ids_restore)
 
 
-def embed_all(self: MaskedAutoencoder, patches: Tensor, ids_keep: Tensor) -> Tensor:
+def embed_all(self: MaskedAutoencoder, patches: Tensor, ids_keep: Tensor,
+              pos_embed: Tensor) -> Tensor:
     """As in the official code: embed every patch, then drop the hidden ones."""
     images = unpatchify(patches, self.patch_size)
-    x = self.patch_embed.proj(images).flatten(2).mT + self.pos_embed[:, self.num_extra :]
+    x = self.patch_embed.proj(images).flatten(2).mT + pos_embed[:, self.num_extra :]
     x = take_patches(x, ids_keep)
     for block in self.blocks:
         x = block(x)

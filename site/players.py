@@ -20,7 +20,11 @@ PLAYERS = {
     "00_start_here": [("explorer", "mask_ratio")],
     "01_patchify": [("explorer", "patch_size")],
     "02_curriculum_masking": [("explorer", "mask_ratio"), ("schedule_explorer", "ramp_epochs")],
-    "03_asymmetric_autoencoder": [("attention_explorer", "block"), ("flow_explorer", "mask_ratio")],
+    "03_asymmetric_autoencoder": [
+        ("attention_explorer", "block"),
+        ("reconstruction_explorer", "mask_ratio"),
+        ("flow_explorer", "mask_ratio"),
+    ],
     "04_reconstruction_loss": [("norm_pix_explorer", "view"), ("prediction_explorer", "units")],
     "05_laplacian_loss": [
         ("frequency_explorer", "cutoff", [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 112]),
