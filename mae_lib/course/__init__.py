@@ -15,6 +15,8 @@ from mae_lib.course.session import (
     show,
     start,
 )
+from mae_lib.course.trained import keep_model, kept_model
 
-__all__ = ["LEVELS", "PHOTOGRAPHS", "Picture", "Session", "assemble", "photograph", "photographs",
-           "predict", "recheck", "reset", "shipped_weights", "show", "start", "status", "use"]
+__all__ = ["LEVELS", "PHOTOGRAPHS", "Picture", "Session", "assemble", "keep_model", "kept_model",
+           "photograph", "photographs", "predict", "recheck", "reset", "shipped_weights", "show",
+           "start", "status", "use"]

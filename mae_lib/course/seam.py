@@ -33,9 +33,10 @@ def folder() -> Path:
     here = Path("my_mae")
     if "google.colab" not in sys.modules or not DRIVE.is_dir():
         return here
-    for path in here.glob("*.py"):  # kept before Drive was mounted
-        if not (DRIVE / "my_mae" / path.name).exists():
-            write(DRIVE / "my_mae" / path.name, path.read_bytes())
+    for path in (*here.glob("*.py"), *here.glob("trained/*")):  # kept before Drive was mounted
+        place = DRIVE / "my_mae" / path.relative_to(here)
+        if not place.exists():
+            write(place, path.read_bytes())
     return DRIVE / "my_mae"
 
 

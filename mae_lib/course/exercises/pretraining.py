@@ -1,7 +1,4 @@
-"""Notebook 07: the learning rate, what decays, a state to resume from, a process's share.
-
-Other parts of training, which the learner keeps, are in `training_parts`.
-"""
+"""Notebook 07: the learning rate, and a state to resume from; the rest is in `training_parts`."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +14,6 @@ from mae_lib.course.exercises import (
     given,
     number,
     require,
-    require_tensor,
 )
 from mae_lib.course.exercises.training_parts import (
     parameter_groups,
@@ -25,24 +21,13 @@ from mae_lib.course.exercises.training_parts import (
     train,
     train_step,
 )
-from mae_lib.model import MaskedAutoencoder
-from mae_lib.training import optim
 
-__all__ = ["decays", "learning_rate", "parameter_groups", "schedule_learning_rate",
-           "share_of_batch", "snapshot", "total_loss", "train", "train_step"]
+__all__ = ["parameter_groups", "schedule_learning_rate", "snapshot", "total_loss", "train",
+           "train_step"]
 
 
 @exercise("Right: up in a line, down half a cosine, a little at every step.")
 def schedule_learning_rate(answer: Callable) -> None:
-    _explain_learning_rate(answer)
-
-
-@exercise("Right: up in a line, down half a cosine, a little at every step.")
-def learning_rate(answer: Callable) -> None:
-    _explain_learning_rate(answer)
-
-
-def _explain_learning_rate(answer: Callable) -> None:
     cfg = PretrainConfig(lr=0.4, warmup_epochs=3, epochs=9)
     iters = 10
     steps = [(epoch, step) for epoch in range(cfg.epochs) for step in range(iters)]
@@ -80,40 +65,6 @@ def _explain_learning_rate(answer: Callable) -> None:
     require(close(found, rate(time)), "The ends are right, but not what lies between: in the "
                                       f"middle of the run it should be {rate(time)[45]:.3f}, "
                                       f"yours is {found[45]:.3f}.")
-
-
-@exercise("Right: matrices decay; biases, norms and tokens are left alone.")
-def decays(answer: Callable) -> None:
-    with torch.device("meta"):  # names and shapes without values
-        model = MaskedAutoencoder.from_preset("tiny", class_token=True)
-    parameters = dict(model.named_parameters())
-    found = {name: given(answer(name, parameter)) for name, parameter in parameters.items()}
-    for name, value in found.items():
-        require(isinstance(value, bool), f"Return True or False; for {name} you return a "
-                                         f"{type(value).__name__}.")
-    groups = optim.parameter_groups(model, 0.05)
-    chosen = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
-    right = {name: id(parameter) in chosen for name, parameter in parameters.items()}
-    require(not all(found.values()), "Everything decays in your version: leave out biases, norms "
-                                     "and tokens.")
-    require(any(found.values()), "Nothing decays in your version.")
-    require(found != {name: not value for name, value in right.items()},
-            "It is the other way round: True means that the parameter decays.")
-    reasons = {
-        "norm1.weight": "is a norm's scale, a vector of numbers near 1: pulling it to 0 would "
-                        "silence the layer. Look at the number of dimensions, not only the name.",
-        "bias": "is a bias, a vector; decay is for matrices.",
-        "_token": "is a token, three dimensions or not: it stands for a place, not for a product.",
-        "patch_embed.proj.weight": "is applied as a matrix, though stored with four dimensions: "
-                                   "it decays.",
-        "weight": "is a matrix: it decays.",
-    }
-    for part, reason in reasons.items():
-        for name in parameters:
-            if part in name:
-                require(found[name] == right[name], f"{name} {reason}")
-    wrong = [name for name in parameters if found[name] != right[name]]
-    require(not wrong, f"You return {found[wrong[0]] if wrong else ''} for {''.join(wrong[:1])}.")
 
 
 def _toy() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -161,35 +112,3 @@ def snapshot(answer: Callable) -> None:
                zip(fresh.parameters(), model.parameters(), strict=True))
     require(same, "Restored from your state, three more steps end elsewhere: the optimizer's "
                   "means are not those of that moment. Copy its state too (copy.deepcopy).")
-
-
-@exercise("Right: together the processes see exactly the batch that one process would.")
-def share_of_batch(answer: Callable) -> None:
-    order = torch.randperm(120, generator=torch.Generator().manual_seed(0))
-    size, step, world = 24, 2, 4
-    found = [call(answer, order, step, size, rank, world) for rank in range(world)]
-    batch = order[step * size : (step + 1) * size]
-    for part in found:
-        require(not isinstance(part, torch.Tensor) or len(part) != size,
-                f"Every process gets {size} images: the batch of {size} is for all {world} "
-                "together, so that each has a quarter.")
-        require_tensor(part, (size // world,), "The result")
-    require(not all(torch.equal(part, found[0]) for part in found),
-            "All processes get the same images: use rank.")
-    together = torch.cat(found)
-    per_rank = torch.cat([order[rank::world][step * 6 : (step + 1) * 6] for rank in range(world)])
-    block = torch.cat([order[rank * 30 :][step * 6 : (step + 1) * 6] for rank in range(world)])
-    require(not torch.equal(together, block),
-            "You give each process a quarter of the data set: then the images of a step are "
-            "others than one process would take. Cut the batch, not the data set.")
-    require(torch.equal(together.sort().values, batch.sort().values)
-            or torch.equal(together, per_rank),
-            "Together the processes should have the images of order[48:72] at step 2; yours have "
-            "others.")
-    require(not torch.equal(together, torch.cat([batch[rank::world] for rank in range(world)]))
-            and not torch.equal(together, per_rank),
-            "The images are those of the batch, dealt out like cards. Here process 0 takes the "
-            "first quarter of the batch, process 1 the next, so that joined they are the batch "
-            "in its order, to which crops and masks were drawn.")
-    require(torch.equal(together, batch), "The right images, but in another order than in the "
-                                          "batch.")

@@ -1,6 +1,8 @@
-"""Notebook 07: the schedules of a run, and the curves of recorded runs."""
+"""Notebook 07: the schedules of a run, its progress, and the curves of recorded runs on a GPU."""
 
+import csv
 import functools
+import time
 from collections.abc import Callable
 
 import ipywidgets
@@ -10,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mae_lib.config import PretrainConfig
-from mae_lib.course.widgets import Explorer, Frame
-from mae_lib.course.widgets.recorded_runs import AGAINST, MEASURED, STYLES, curve, pixels
+from mae_lib.course.widgets import VIEW, Explorer, Frame
+from mae_lib.course.widgets.recorded_runs import STYLES, pixels
 from mae_lib.masking import schedule_mask_ratio
 from mae_lib.plots import COLOURS, new_figure, styled
+from mae_lib.training.checkpoints import ASSETS
 from mae_lib.training.optim import schedule_learning_rate
 
 IMAGES = 100_000  # of the specification, for pretraining
@@ -85,13 +88,82 @@ def schedule_explorer() -> Explorer:
                                        description="batch")
     ramp = ipywidgets.IntSlider(5, min=0, max=10, description="ratio's ramp")
     update = ipywidgets.ToggleButtons(options=["every step", "every epoch"], description="update")
-    stills = [{"epochs": 10, "warmup": 2}, {"epochs": 10, "warmup": 0},
-              {"epochs": 10, "update": "every epoch"}, {"epochs": 100, "warmup": 8}]
+    stills = [{"title": "10 epochs, 2 of warm-up"},
+              {"title": "no warm-up", "warmup": 0},
+              {"title": "set once an epoch", "update": "every epoch"},
+              {"title": "100 epochs, 8 of warm-up", "epochs": 100, "warmup": 8}]
     return Explorer(render_schedule, stills, peak_lr=peak_lr, warmup=warmup, epochs=epochs,
                     batch=batch, ramp=ramp, update=update)
 
 
-# ---------------------------------------------------------------- recorded runs
+# ---------------------------------------------------------------- how far a run is
+
+
+class Progress:
+    """Where a run is and how long it will still take, without asking the device for anything.
+
+    `at(step)` says that this step is about to begin.
+    """
+
+    def __init__(self, total: int, batch_size: int, seconds: float = 0.5):
+        self.total, self.batch_size, self.seconds = total, batch_size, seconds
+        self.first = self.last = self.began = self.shown = None
+        self.bar = ipywidgets.IntProgress(0, min=0, max=total,
+                                          layout=ipywidgets.Layout(width="400px"))
+        self.caption = ipywidgets.HTML("Not started yet.")
+        self.view = ipywidgets.VBox([self.bar, self.caption])
+
+    def at(self, step: int) -> None:
+        now = time.perf_counter()
+        if self.last is None or step <= self.last:  # a run starts, or goes on after a stop
+            self.first, self.began, self.shown = step, now, now
+        self.last = step
+        if now - self.shown < self.seconds and step < self.total:
+            return
+        self.shown, self.bar.value = now, step
+        rate = (step - self.first) / max(now - self.began, 1e-9)
+        left = (self.total - step) / max(rate, 1e-9)
+        self.caption.value = (
+            f"step {step:,} of {self.total:,}, {self.batch_size * rate:,.0f} images/s, "
+            + (f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"))
+
+    def __repr__(self) -> str:
+        return "[progress: where there is a kernel, a bar fills here while the next cell trains]"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
+        return {"text/plain": repr(self), VIEW: view}, {}
+
+
+# ---------------------------------------------------------------- recorded runs on a GPU
+
+# What is drawn: (column of the log, digits after the point, whether more is better).
+MEASURED = {"training loss": ("loss", 4, False), "validation loss": ("val_loss", 4, False),
+            "masked PSNR, dB": ("val_psnr", 2, True),
+            "effective rank": ("effective_rank", 1, True)}
+AGAINST = {"epochs": "epoch", "multiply-adds": "multiply_adds"}
+
+
+@functools.cache
+def log() -> tuple[dict, ...]:
+    """Six runs at the specified sizes, a row for each epoch: see assets/README.md."""
+    with open(ASSETS / "specified_runs.csv", newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        return tuple({name: text if name in ("method", "device") else float(text)
+                      for name, text in row.items()} for row in rows)
+
+
+def column(method: str, name: str) -> np.ndarray:
+    """A column of the log of a method's runs: (seeds, epochs)."""
+    rows = [row for row in log() if row["method"] == method]
+    return np.array([[row[name] for row in rows if row["seed"] == seed]
+                     for seed in sorted({row["seed"] for row in rows})])
+
+
+def curve(method: str, measured: str, against: str = "epochs") -> tuple[np.ndarray, np.ndarray]:
+    """x and y at the end of each epoch, the mean over seeds."""
+    return (column(method, AGAINST[against]).mean(axis=0),
+            column(method, MEASURED[measured][0]).mean(axis=0))
 
 
 def draw_curves(axis, measured: str, against: str = "epochs", first: int = 1) -> None:
@@ -104,18 +176,19 @@ def draw_curves(axis, measured: str, against: str = "epochs", first: int = 1) ->
 @styled
 def render_curves(measured: str = "validation loss", against: str = "epochs",
                   first: int = 1) -> Frame:
-    """A measure of the recorded runs over time, effort or epochs, from epoch `first` on."""
+    """A measure of the recorded runs over epochs or effort, from epoch `first` on."""
     figure, ((axis,),) = new_figure(1, 1, 5.4, 3.1)
     draw_curves(axis, measured, against, first)
     (x_1, y_1), (x_2, y_2) = (curve(name, measured, against) for name in STYLES)
     reach = min(x_1[-1], x_2[-1])
     axis.axvline(reach, color="0.6", linestyle=":")
-    axis.set(title=measured, xlabel=AGAINST[against])
+    axis.set(title=measured, xlabel={"epochs": "epochs", "multiply-adds":
+                                     "multiply-adds, in 10¹⁵"}[against])
     axis.legend()
     a, b = np.interp(reach, x_1, y_1), np.interp(reach, x_2, y_2)
     _, digits, more = MEASURED[measured]
-    where = {"epochs": f"{reach:.0f} epochs", "minutes": f"{reach:.1f} minutes",
-             "multiply-adds": f"{reach:.1f}·10¹² multiply-adds"}[against]
+    where = {"epochs": f"{reach:.0f} epochs",
+             "multiply-adds": f"{reach:.2f}·10¹⁵ multiply-adds"}[against]
     better = "more" if more else "less"
     text = (f"{measured} ({better} is better) after {where}: original {a:.{digits}f}, "
             f"improved {b:.{digits}f}.")
@@ -126,12 +199,11 @@ def curve_explorer() -> Explorer:
     measured = ipywidgets.Dropdown(options=list(MEASURED), value="validation loss",
                                    description="measured")
     against = ipywidgets.ToggleButtons(options=list(AGAINST), description="against")
-    last = len(curve("original", "validation loss")[0])
-    first = ipywidgets.IntSlider(1, min=1, max=max(2, last - 4), description="from epoch")
-    stills = [{"measured": "training loss", "against": "epochs"},
-              {"measured": "validation loss", "against": "epochs"},
-              {"measured": "validation loss", "against": "multiply-adds"},
-              {"measured": "validation loss", "against": "minutes"}]
+    first = ipywidgets.IntSlider(1, min=1, max=6, description="from epoch")
+    stills = [{"title": "the logged loss, by epoch", "measured": "training loss"},
+              {"title": "on fixed images and masks, by epoch"},
+              {"title": "on fixed images and masks, by effort", "against": "multiply-adds"},
+              {"title": "effective rank of the features", "measured": "effective rank"}]
     return Explorer(render_curves, stills, measured=measured, against=against, first=first)
 
 
@@ -145,11 +217,9 @@ def title() -> tuple[Figure, str]:
         draw_curves(axis, measured)
         (x, a), (_, b) = (curve(name, measured) for name in STYLES)
         axis.fill_between(x, a, b, color=COLOURS[1], alpha=0.25, linewidth=0)
-        axis.set(title=words, xlabel="epoch", xticks=x)
-    low, high = (pick(axis.get_ylim()[i] for axis in axes[0]) for i, pick in ((0, min), (1, max)))
-    for axis in axes[0]:
-        axis.set_ylim(low, high)
+        axis.set(title=words, xlabel="epoch", xticks=x, ylim=(0.37, 0.83))
     axes[0, 0].legend()
-    figure.suptitle("the same two runs, measured twice")
-    return figure, ("Loss curves of two runs, original and improved, twice, on one scale: left the "
-                    "loss that training logs, right the loss on fixed images with fixed masks.")
+    figure.suptitle("The same six runs, measured twice")
+    return figure, ("Loss curves of two methods, original and improved, twice, on one scale: left "
+                    "the loss that training logs, where a wide band separates them, right the loss "
+                    "on fixed images with fixed masks, where the two curves almost coincide.")
