@@ -351,7 +351,7 @@ def test_no_check_praises_a_nan_or_stops_at_it(path, capsys):
     assert tried
 
 
-SAME_CHECK = {"knn_predict": "knn"}
+SAME_CHECK = {}
 
 
 @every_notebook

@@ -1,4 +1,4 @@
-"""Notebook 08: kNN votes, standardised features, two intervals, learning rates by layer.
+"""Notebook 08: kNN votes, standardised features, a paired interval.
 
 Other parts of evaluation, which the learner keeps, are in `probe_parts`.
 """
@@ -15,8 +15,8 @@ from mae_lib.course.exercises import call, close, exercise, require, require_ten
 from mae_lib.course.exercises.probe_parts import extract_features, fine_tune, fit_probe
 from mae_lib.results import Accuracy, paired_difference
 
-__all__ = ["extract_features", "fine_tune", "fit_probe", "knn", "knn_predict", "layer_scales",
-           "paired_interval", "standardise", "wilson"]
+__all__ = ["extract_features", "fine_tune", "fit_probe", "knn_predict", "paired_interval",
+           "standardise"]
 Z = stats.norm.ppf(0.975)
 
 
@@ -29,15 +29,6 @@ def _votes(similarity: Tensor, labels: Tensor, k: int, weigh: Callable, largest=
 
 @exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
 def knn_predict(answer: Callable) -> None:
-    _explain_knn(answer)
-
-
-@exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
-def knn(answer: Callable) -> None:
-    _explain_knn(answer)
-
-
-def _explain_knn(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
     centres = 1.2 * torch.randn(6, 8, generator=generator)
     labels = torch.arange(240) % 6
@@ -131,69 +122,6 @@ def standardise(answer: Callable) -> None:
             "A feature that is the same in all images should come out as 0.")
 
 
-def _wilson(p: float, n: int, z: float = Z) -> tuple[float, float]:
-    """Centre and half width."""
-    shrink = 1 + z * z / n
-    return ((p + z * z / (2 * n)) / shrink,
-            z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
-
-
-def _one_sided(centre: float, half: float, p: float, n: int) -> list[tuple[float, float]]:
-    """Intervals in percent that lack one end, or have 5 % on either side."""
-    narrow, thin = _wilson(p, n, float(stats.norm.ppf(0.95)))
-    return [(100 * (centre - half), 100.0), (0.0, 100 * (centre + half)),
-            (100 * (centre - half), 100 * centre), (100 * centre, 100 * (centre + half)),
-            (100 * (centre - half), 100 * p), (100 * p, 100 * (centre + half)),
-            (100 * (narrow - thin), 100.0), (0.0, 100 * (narrow + thin)),
-            (100 * (narrow - thin), 100 * (narrow + thin))]
-
-
-@exercise("Right: the interval stays inside 0 to 100 %, and is not empty even at 0 %.")
-def wilson(answer: Callable) -> None:
-    for right, n in ((41, 100), (0, 10), (10, 10), (3328, 8000)):
-        ends = several(call(answer, right, n), 2, "Return two numbers, the low and the high end.")
-        _explain_wilson(*map(float, ends), right, n)
-
-
-def _explain_wilson(low: float, high: float, right: int, n: int) -> None:
-    """Raise Mistake that names what went wrong, for ends found of `right` out of n."""
-    p = right / n
-    centre, half = _wilson(p, n)
-    expected = Accuracy(torch.arange(n) < right).interval()
-    wald, thin = Z * math.sqrt(p * (1 - p) / n), _wilson(p, n, 1.0)
-    shrink = 1 + Z * Z / n
-    mistakes = [
-        ((centre - half, centre + half), "The ends are right as shares; give them in percent."),
-        ((100 * (centre + half), 100 * (centre - half)), "The ends are swapped: low comes first."),
-        ((100 * centre, 100 * half), "That is the centre and the half width; return centre − half "
-                                     "and centre + half."),
-        ((100 * (p - wald), 100 * (p + wald)),
-         "This is p ± 1.96 √(p(1 − p)/n), which is empty at 0 % and 100 % and can leave the "
-         "range; use Wilson's formula."),
-        ((100 * (p - half), 100 * (p + half)), "The half width is right, but the interval lies "
-                                               "around p; its centre is pulled towards one half."),
-        ((100 * (centre * shrink - half * shrink), 100 * (centre * shrink + half * shrink)),
-         "Centre and half width must be divided by 1 + z²/n."),
-        ((100 * (centre - Z / shrink * math.sqrt(p * (1 - p) / n)),
-          100 * (centre + Z / shrink * math.sqrt(p * (1 - p) / n))),
-         "Under the root z²/(4n²) is missing: without it the interval is empty at 0 %."),
-        ((100 * (thin[0] - thin[1]), 100 * (thin[0] + thin[1])),
-         "With z = 1 the interval would cover 68 %; for 95 % take z = 1.96."),
-        *((ends, "Only one end is right: an interval of 95 % leaves 2.5 % on each side, so both "
-                 "ends are z = 1.96 away from the centre.")
-          for ends in _one_sided(centre, half, p, n)),
-        ((100 * (centre - half / 2), 100 * (centre + half / 2)),
-         "The interval is half as wide as it should be."),
-    ]
-    if abs(low - expected[0]) < 0.01 and abs(high - expected[1]) < 0.01:
-        return
-    for other, explanation in mistakes:
-        if abs(other[0] - expected[0]) > 0.01 or abs(other[1] - expected[1]) > 0.01:
-            require(abs(low - other[0]) > 0.005 or abs(high - other[1]) > 0.005, explanation)
-    require(False, f"For {right} right of {n} the interval is {expected[0]:.2f} to "
-                   f"{expected[1]:.2f} %, you found {low:.2f} to {high:.2f}.")
-
-
 @exercise("Right: only images on which the two differ decide, and you used that they are the same.")
 def paired_interval(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -240,41 +168,3 @@ def paired_interval(answer: Callable) -> None:
     require(abs(low + half - right) < 0.01,
             f"The width is right, but the middle of the interval is {low + half:.2f}: it should "
             f"be the difference, {right:.2f}.")
-
-
-@exercise("Right: the head learns at the full rate, and every layer below more slowly.")
-def layer_scales(answer: Callable) -> None:
-    for depth, decay in ((3, 0.5), (8, 0.75)):
-        found = call(answer, depth, decay)
-        require(hasattr(found, "__len__"),
-                f"Return a list of factors, got {type(found).__name__}.")
-        found = [float(v) for v in found]
-        right = [decay ** (depth + 1 - layer) for layer in range(depth + 2)]
-
-        def like(other: list[float], found=found) -> bool:
-            return len(found) == len(other) and all(
-                math.isclose(x, y, rel_tol=1e-4) for x, y in zip(found, other, strict=True))
-
-        if like(right):
-            continue
-        require(not like(right[::-1]), "The order is the other way round: the embedding, layer 0, "
-                                       "learns slowest, the head fastest.")
-        require(not like(right[1:]) and not like(right[:-1]) and not like(right[1:-1]),
-                f"A model of {depth} blocks has {depth + 2} entries: the embedding, the blocks, "
-                "the head.")
-        require(not like([v * decay for v in right]),
-                "The head should learn at the full rate, with factor 1; all of yours are one step "
-                "too small.")
-        require(not like([v / decay for v in right]),
-                "The head should have factor 1, and the last block the decay; all of yours are one "
-                "step too large.")
-        require(not like([max(right[0], v) for v in [decay] * (depth + 1) + [1.0]]),
-                "Every layer below the head has the same factor; it should shrink with each step "
-                "downwards.")
-        step = (1 - decay) / (depth + 1)
-        require(not like([decay + step * layer for layer in range(depth + 2)]),
-                "The factors rise by equal steps; multiply by the decay once for each layer.")
-        require(len(found) == depth + 2, f"A model of {depth} blocks needs {depth + 2} factors, "
-                                         f"got {len(found)}.")
-        require(False, f"For {depth} blocks and a decay of {decay} the factors are "
-                       f"{', '.join(f'{v:.3f}' for v in right)}.")

@@ -174,10 +174,12 @@ def render_intervals(accuracy: float = 50.0, difference: float = 0.3, differ: in
     sheet.line([(below(0), 170), (below(0), 260)], "black")
     z = stats.norm.ppf(0.975)
     needed = z**2 * max(share - d * d, 0.0) / d**2 if d else math.inf  # images, in pairs
-    needed = f"about {math.ceil(float(f'{needed:.2g}')):,}" if d else "no number is enough"
+    needed = (f"The paired half-width falls to {100 * d:.1f} points at about "
+              f"{math.ceil(float(f'{needed:.2g}')):,} images." if d
+              else "No number of images is enough for a difference of 0.")
     text = (f"{100 * d:.1f} points on {test_images:,} images: ± {100 * unpaired:.1f} unpaired, "
             f"{verdict(d, unpaired)}; ± {100 * paired:.1f} paired, {verdict(d, paired)}. "
-            f"The paired one is as wide as the difference at: {needed}.")
+            f"{needed}")
     return sheet.frame(text)
 
 
@@ -283,16 +285,40 @@ def mosaic(axis, values: Tensor, colours: list[str], title: str) -> None:
 
 
 def title() -> tuple[Figure, str]:
-    """The notebook's first picture, and what it shows."""
-    figure, axes = new_figure(1, 4, 11, 3.2)
-    shown = (("raw pixels", "lp", "raw pixels, linear probe"),
-             ("original", "lp", "MAE, linear probe"), ("original", "ft", "MAE, fine-tuned"))
-    for axis, (name, measure, label) in zip(axes[0], shown, strict=False):
-        accuracy = recorded(name, measure)
-        mosaic(axis, accuracy.correct, ["#DDDDDD", BLUE], f"{label}: {accuracy.percent:.1f} %")
+    """The notebook's first picture, and what it shows: a scene of each class."""
+    figure, axes = new_figure(2, 5, 9, 4.2)
+    images, labels = bank()
+    for label, axis in enumerate(axes.flat):
+        scene = int((labels == label).nonzero()[0])
+        axis.imshow(images[scene].permute(1, 2, 0))
+        axis.set_title(scenes.CLASSES[label], fontsize=12)
+        axis.axis("off")
+    return figure, ("Ten generated scenes, one of each class. In front of a cluttered ground lies "
+                    "one large object: each pattern and each shape appears in two of the classes.")
+
+
+def disagreement() -> tuple[Figure, str]:
+    """Which test photographs the probe of only one of original and improved has right."""
+    figure, axes = new_figure(1, 1, 8, 3)
     a, b = (recorded(name, "lp").correct.int() for name in ("original", "improved"))
-    mosaic(axes[0, 3], 1 + b - a, [ORANGE, "#EEEEEE", GREEN], "original or improved MAE?")
-    count = len(a)
-    return figure, (f"Four fields of {count:,} dots, a test photograph each. Blue dots, which are "
-                    "right, grow denser from raw pixels to a linear probe to fine-tuning. In the "
-                    "fourth most dots are pale: two probes agree. Some are orange, some green.")
+    mosaic(axes[0, 0], 1 + b - a, [ORANGE, "#EEEEEE", GREEN],
+           "right: orange the original alone, green the improved alone")
+    return figure, (f"A field of {len(a):,} dots, one for each test photograph. Most are pale: "
+                    "the two probes agree. Orange and green dots are mixed, and about as many.")
+
+
+def confusion(counts: Tensor, classes: tuple[str, ...]) -> tuple[Figure, str]:
+    """A table of true and predicted classes (C, C) as a picture, and what it shows."""
+    figure, axes = new_figure(1, 1, 7.5, 6)
+    axis, names = axes[0, 0], list(classes)
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, col in counts.nonzero().tolist():
+        axis.text(col, row, int(counts[row, col]), ha="center", va="center", fontsize=11,
+                  color="white" if shares[row, col] > 0.5 else INK)
+    axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="predicted class", ylabel="true class")
+    axis.grid(visible=False)
+    return figure, ("A table of true against predicted classes. Most test scenes are on its "
+                    "diagonal, which is dark; the others are spread over a few pairs of classes.")

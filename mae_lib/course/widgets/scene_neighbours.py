@@ -53,12 +53,13 @@ def framed(image: int, colour: str, zoom: int = 1) -> np.ndarray:
 
 def agreement(features: str, k: int) -> tuple[float, float, float, float]:
     """What scenes have in common with their k nearest: the difference of their mean colours (0 to
-    1), and the shares of the same shape, texture and class. "any scene": with all of the bank."""
+    1), and the shares of the same shape, pattern and class. "any scene": with all of the bank."""
     images, labels = bank()
     ids = (similarities(features).topk(k).indices if features in FEATURES
            else torch.arange(BANK).expand(QUERIES, -1))  # (QUERIES, k)
     colours = images.float().mean(dim=(2, 3)) / 255
     distance = (colours[BANK:, None] - colours[ids]).norm(dim=2).mean()
     mine, theirs = labels[BANK:, None], labels[ids]
-    same = [(mine // 2 == theirs // 2), (mine % 2 == theirs % 2), mine == theirs]
+    shape, pattern = torch.tensor(scenes.PAIRS).T  # of each class
+    same = [part[mine] == part[theirs] for part in (shape, pattern)] + [mine == theirs]
     return float(distance), *(float(s.double().mean()) for s in same)

@@ -4,7 +4,7 @@
 def knn(near: str = "(b @ a.T).topk(k)", weight: str = "(s / 0.07).exp()", a: str = "",
         b: str = "") -> str:
     normal = "torch.nn.functional.normalize({}, dim=1)"
-    return (f"def knn(train, labels, test, k, classes):\n"
+    return (f"def knn_predict(train, labels, test, k, classes):\n"
             f"    a, b = {a or normal.format('train')}, {b or normal.format('test')}\n"
             f"    s, ids = {near}\n    votes = torch.zeros(len(test), classes)\n"
             f"    return votes.scatter_add(1, labels[ids], {weight}).argmax(dim=1)")
@@ -14,13 +14,6 @@ def standardise(lines: str) -> str:
     return f"def standardise(train, test):\n    {lines}"
 
 
-def wilson(lines: str, setup: str = "z = 1.96") -> str:
-    return (f"def wilson(right, n):\n    {setup}\n    p, s = right / n, 1 + z * z / n\n"
-            "    c = (p + z * z / (2 * n)) / s\n"
-            "    h = z / s * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5\n"
-            f"    {lines}")
-
-
 def paired(lines: str) -> str:
     return ("def paired_interval(a, b):\n    d = 100 * (b.double() - a.double())\n"
             f"    m, n = d.mean(), len(d)\n    {lines}\n    return m, m - h, m + h")
@@ -28,7 +21,7 @@ def paired(lines: str) -> str:
 
 OWN = "(x - x.mean({d})) / x.std({d}{k}) for x in (train, test)"
 WRONG = {
-    "knn": [
+    "knn_predict": [
         (knn(weight="torch.ones_like(s)"), "Every neighbour has one vote here"),
         (knn(weight="s.exp()"), "The votes hardly differ"),
         (knn(weight="s"), "divide the similarity by 0.07"),
@@ -39,9 +32,10 @@ WRONG = {
         (knn(b="test"), "The test features are not normalised"),
         (knn(near="(-torch.cdist(test, train)).topk(k)", weight="torch.ones_like(s)"),
          "near by distance"),
-        ("def knn(train, labels, test, k, classes): return torch.zeros(240, classes)",
+        ("def knn_predict(train, labels, test, k, classes): return torch.zeros(240, classes)",
          "should have shape (240,), got (240, 6)"),
-        ("def knn(train, labels, test, k, classes): return labels * 0", "of 240 test images get"),
+        ("def knn_predict(train, labels, test, k, classes): return labels * 0",
+         "of 240 test images get"),
     ],
     "standardise": [
         (standardise(f"return tuple({OWN.format(d=0, k='')})"),
@@ -60,24 +54,6 @@ WRONG = {
         (standardise("m, s = train.mean(0), train.std(0); return (train - m) / s, (test - m) / s"),
          "One feature is the same in all images"),
         (standardise("return (train - train.mean(0)) / train.std(0)"), "Return two tensors"),
-    ],
-    "wilson": [
-        (wilson("return c - h, c + h"), "give them in percent"),
-        (wilson("return 100 * (c + h), 100 * (c - h)"), "The ends are swapped"),
-        (wilson("return 100 * c, 100 * h"), "That is the centre and the half width"),
-        (wilson("h = z * (p * (1 - p) / n) ** 0.5; return 100 * (p - h), 100 * (p + h)"),
-         "use Wilson's formula"),
-        (wilson("return 100 * (p - h), 100 * (p + h)"), "lies around p"),
-        (wilson("return 100 * s * (c - h), 100 * s * (c + h)"), "must be divided by 1 + z²/n"),
-        (wilson("h = z / s * (p * (1 - p) / n) ** 0.5; return 100 * (c - h), 100 * (c + h)"),
-         "Under the root z²/(4n²) is missing"),
-        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 1"), "With z = 1"),
-        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 1.645"), "Only one end is right"),
-        (wilson("return 100 * (c - h), 100.0"), "Only one end is right"),
-        (wilson("return 0.0, 100 * (c + h)"), "Only one end is right"),
-        (wilson("return 100 * (c - h), 100 * c"), "Only one end is right"),
-        (wilson("return 100 * (c - h), 100.0", "z = 1.645"), "Only one end is right"),
-        (wilson("return 100 * (c - h), 100 * (c + h)", "z = 2.5"), "you found"),
     ],
     "paired_interval": [
         (paired("m = -m; h = 1.96 * d.std() / n ** 0.5"), "The sign is wrong"),
@@ -100,23 +76,5 @@ WRONG = {
         ("def paired_interval(a, b): return (b - a).mean()", "Your code stopped with"),
         ("def paired_interval(a, b): return 100 * (b.double() - a.double()).mean()",
          "Return three numbers"),
-    ],
-    "layer_scales": [
-        ("def layer_scales(depth, decay): return [decay**i for i in range(depth + 2)]",
-         "The order is the other way round"),
-        ("def layer_scales(depth, decay): return [decay**(depth + 1 - i) for i in range(depth)]",
-         "needs 5 factors, got 3"),
-        ("def layer_scales(depth, decay): return [decay**(depth - i) for i in range(depth + 1)]",
-         "has 5 entries"),
-        ("def layer_scales(depth, decay):\n"
-         "    return [decay**(depth + 2 - i) for i in range(depth + 2)]", "one step too small"),
-        ("def layer_scales(depth, decay): return [decay**(depth - i) for i in range(depth + 2)]",
-         "one step too large"),
-        ("def layer_scales(depth, decay): return [decay] * (depth + 1) + [1.0]",
-         "Every layer below the head has the same factor"),
-        ("def layer_scales(depth, decay):\n"
-         "    s = (1 - decay) / (depth + 1)\n"
-         "    return [decay + s * i for i in range(depth + 2)]", "rise by equal steps"),
-        ("def layer_scales(depth, decay): return decay**depth", "Return a list of factors"),
     ],
 }
