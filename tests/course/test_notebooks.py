@@ -272,7 +272,7 @@ def test_links_lead_somewhere(path):
 PLANNED = {f"{name}.ipynb" for name in (
     "00_start_here", "01_patchify", "02_curriculum_masking", "03_asymmetric_autoencoder",
     "04_reconstruction_loss", "05_laplacian_loss", "06_uniformity_loss", "07_pretraining",
-    "08_linear_probe_and_fine_tuning", "09_reconstructions", "10_claims")}
+    "08_linear_probe_and_fine_tuning", "09_reconstructions", "10_claims", "11_your_own_mae")}
 
 
 # ---------------------------------------------------------------- exercises
