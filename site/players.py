@@ -47,6 +47,7 @@ PLAYERS = {
         ("verdict_explorer", "half"),
         ("add_on_explorer", "measure", None, {"add_on": "uniformity"}),
     ],
+    "11_your_own_mae": [("explorer", "mask_ratio")],
 }
 
 # Notebook: (explorer, how the live one begins, where not as live.FIRST says).

@@ -272,7 +272,7 @@ def test_links_lead_somewhere(path):
 PLANNED = {f"{name}.ipynb" for name in (
     "00_start_here", "01_patchify", "02_curriculum_masking", "03_asymmetric_autoencoder",
     "04_reconstruction_loss", "05_laplacian_loss", "06_uniformity_loss", "07_pretraining",
-    "08_linear_probe_and_fine_tuning", "09_reconstructions", "10_claims")}
+    "08_linear_probe_and_fine_tuning", "09_reconstructions", "10_claims", "11_your_own_mae")}
 
 
 # ---------------------------------------------------------------- exercises
@@ -351,9 +351,6 @@ def test_no_check_praises_a_nan_or_stops_at_it(path, capsys):
     assert tried
 
 
-SAME_CHECK = {}
-
-
 @every_notebook
 def test_every_check_is_used_and_has_wrong_answers_tried(path):
     """tests/course/test_exercises.py tries at least four plausible wrong answers on each."""
@@ -366,5 +363,5 @@ def test_every_check_is_used_and_has_wrong_answers_tried(path):
     parts = {name for name, part in PARTS.items() if part.notebook == path.stem}
     assert used <= checks | parts and checks <= used | parts
     for name in checks:
-        wrong = WRONG.get((module_of(path), SAME_CHECK.get(name, name)), [])
+        wrong = WRONG.get((module_of(path), name), [])
         assert len(wrong) >= 4, f"{module_of(path)}.{name}"

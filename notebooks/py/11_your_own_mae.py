@@ -1,0 +1,848 @@
+# %% [markdown]
+# # 11 · Your own MAE
+#
+# In eleven notebooks you wrote the parts of a masked autoencoder. Now you put them together. You turn your parts into
+# one file that needs nothing but PyTorch, train it on images that you choose, and find out what it learned. Then you
+# write down what you did, so that somebody else could use your model and trust your numbers. Everything in this notebook
+# runs without an answer from you, but the decisions are yours.
+#
+# **You will be able to**
+#
+# - assemble your code into one file, and show that it computes what the package computes;
+# - prepare images of your own, and check that no test image is also a training image;
+# - plan a training run within a time budget, and defend every choice in the recipe;
+# - probe your encoder, and report its accuracy with baselines and an interval;
+# - export weights, a card and a picture that others can use.
+#
+# **Before you start:** [07](07_pretraining.ipynb) and [08](08_linear_probe_and_fine_tuning.ipynb), for training and
+# probing. Parts that you have not solved come from the package.
+#
+# **Time:** 40 minutes to read and run, and about 40 more for the exercises. Your project at the end takes as long as
+# you like. Plan an afternoon.
+
+# %%
+# Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import sys
+from importlib.util import find_spec
+
+# Where Colab finds the course, written by `make colab REPO=owner/name`:
+REPO = ""
+if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
+    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+if not find_spec("mae_lib"):
+    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
+                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+
+from mae_lib import course
+
+session = course.start()
+
+# %%
+import importlib.util
+import subprocess
+import sys
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from mae_lib import evaluate, losses, plots
+from mae_lib.config import PretrainConfig
+from mae_lib.course import seam
+from mae_lib.course.exercises import your_own_mae as check
+from mae_lib.course.session import show
+from mae_lib.course.widgets import your_own_mae as widgets
+from mae_lib.data.augment import random_resized_crop, resize
+from mae_lib.data.sources import evenly_spaced, load_data
+from mae_lib.model import PRESETS, MaskedAutoencoder
+from mae_lib.results import Accuracy, paired_difference
+from mae_lib.runtime.hardware import generator
+from mae_lib.training.batches import batch_indices
+from mae_lib.training.checkpoints import load_shipped, save_weights
+
+show(*widgets.title())
+
+# %% [markdown]
+# This is what the weights that come with the course make of five photographs. At the end of the notebook you will have
+# such a picture of your own model, on your own images.
+
+# %%
+course.status()
+
+# %% [markdown]
+# The diagram shows all 23 parts. Boxes with a solid frame are yours. If some frames are still dashed, you can go on
+# anyway and come back later. When you run this notebook again, it uses what you have solved by then.
+#
+# ## One file
+#
+# `course.assemble` writes the parts to one file, in an order in which each part finds the ones that it uses. We keep it in
+# the folder `my_mae`, next to your parts.
+
+# %%
+guess_lines = course.predict("How many lines does a whole MAE take, with training and probing?")
+
+# %%
+keep = seam.folder() / "capstone"
+keep.mkdir(parents=True, exist_ok=True)
+file = course.assemble(keep / "my_mae.py")
+
+# %%
+code = file.read_text("utf-8")
+empty = sum(not line.strip() for line in code.splitlines())
+guess_lines.reveal(f"{len(code.splitlines())} lines, {empty} of them empty")
+
+# %% [markdown]
+# Without the empty lines, it is about 300 lines. That is all of it, from cutting patches to fine-tuning. In the file, a
+# comment in front of each part says whose it is.
+
+# %%
+owners = [line for line in code.splitlines() if line.startswith("# --- ")]
+print(*owners[:4], "…", *owners[-3:], sep="\n")
+
+# %% [markdown]
+# **Does it run without the package?** An import that is missing from your file would go unnoticed here, because the
+# notebook has imported everything already. So we start a fresh Python process and forbid it to import `mae_lib`. Setting
+# an entry of `sys.modules` to `None` makes every import of that name fail.
+
+# %%
+script = ("import runpy, sys; sys.modules['mae_lib'] = None; "
+          f"runpy.run_path({str(file)!r}, run_name='__main__')")
+done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+print(done.stdout or done.stderr.splitlines()[-1])
+
+# %% [markdown]
+# It runs. The last lines of the file built a model of the report's size, made a prediction for two images of noise, and
+# computed the loss. You could send this file to a friend who has PyTorch and nothing else.
+#
+# From here on we use the file itself. We load it as a module and call it `mine`.
+
+# %%
+spec = importlib.util.spec_from_file_location("mine", file)
+mine = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(mine)
+print("mine has", ", ".join(name for name in ("MAE", "mae_loss", "train", "fit_probe")
+                            if hasattr(mine, name)))
+
+# %% [markdown]
+# ## Does it compute the same?
+#
+# That a file runs does not mean that it is right. The strongest test that we have is a trained model: we give the same
+# weights, the same images and the same masks to your code and to the package. If any part were wrong, the losses would
+# differ.
+
+# %%
+package, facts = load_shipped("original")
+sizes, weights = course.shipped_weights("original")
+trained = mine.MAE(**sizes).eval()
+print(trained.load_state_dict(weights))
+
+# %%
+photos = resize(course.photographs(), sizes["img_size"])  # (5, 3, S, S)
+patches_per_image = (sizes["img_size"] // sizes["patch_size"]) ** 2
+noise = torch.rand(5, patches_per_image, generator=torch.Generator().manual_seed(4))
+
+# %%
+guess_loss = course.predict("In how many decimal places will the two losses agree?")
+
+# %%
+with torch.no_grad():
+    output = package(photos, 0.75, noise=noise)
+    pred, mask, latent = trained(photos, 0.75, noise)
+theirs = losses.mae_loss(output.pred, photos, output.mask, sizes["patch_size"], norm_pix=True)
+ours = mine.mae_loss(pred, photos, mask, sizes["patch_size"], norm_pix=True)
+torch.testing.assert_close(ours, theirs)
+guess_loss.reveal(f"all four that we print: {ours:.4f} and {theirs:.4f}")
+
+# %% [markdown]
+# Both losses are 0.45, and they agree to the precision of 32-bit numbers. The masks are exactly the same. So are the
+# weights, if we translate them back to the names of the official code.
+
+# %%
+assert torch.equal(mask, output.mask)
+weights_back = mine.to_official(trained.state_dict())
+assert all(torch.equal(weights_back[name], value) for name, value in package.state_dict().items())
+print(f"{len(weights_back)} tensors there and back, nothing changed")
+
+# %% [markdown]
+# ## Your images
+#
+# Now choose what your model learns from.
+#
+# | `source` | what it is | what to expect |
+# |---|---|---|
+# | `"scenes"` | generated pictures, drawn in seconds, with ten classes | learning shows within a minute on any computer |
+# | `"imagefolder:PATH"` | your folder of images; with `train/CLASS` and `test/CLASS` in it, they have labels | at least 1,000 images, or start from the shipped weights |
+# | `"upload"` | photographs from your computer or phone | dozens of images: start from the shipped weights |
+# | `"cifar10"`, `"stl10"` | public photographs, a download of 170 MB and 2.6 GB | a GPU for good results |
+#
+# Use only images that you are allowed to use. A model that sees a few photographs thousands of times can remember them.
+# So if there are people in your images, do not publish the weights without asking them.
+
+# %%
+source = "scenes"  # your choice
+
+# %% [markdown]
+# For `"upload"`, run the next cell, choose your photographs, and go on when the counter shows all of them.
+
+# %%
+uploader = widgets.Uploader(size=96)
+uploader
+
+# %%
+def load(source):
+    """The images to train on, images held out from training, and the data set if there is one."""
+    if source == "upload":
+        images = uploader.images
+        tenth = max(2, len(images) // 10)
+        return images[tenth:], images[:tenth], None
+    wanted = {"size": 48, "counts": (2000, 1000, 1000)} if source == "scenes" else {}
+    data = load_data(source, progress=source != "scenes", **wanted)
+    return data.unlabeled, evenly_spaced(data.validation, 500), data
+
+
+images, held, data = load(source)
+print(f"{len(images):,} images to train on and {len(held):,} held out, "
+      f"{images.shape[3]} × {images.shape[2]} pixels")
+
+# %% [markdown]
+# Look at them before anything else. Are they upright? Do you recognise what they show at this size? Are some of them
+# screenshots, or all the same?
+
+# %%
+figure, axes = plots.new_figure(3, 8, 10, 4)
+for axis, image in zip(axes.flat, evenly_spaced(images, 24), strict=False):
+    axis.imshow(image.permute(1, 2, 0))
+for axis in axes.flat:
+    axis.axis("off")
+show(figure, "Twenty-four of the images to train on, from all over the set.")
+
+# %% [markdown]
+# With `"scenes"` you see one large object in front of leaves, with a shape and a pattern. The class is the pair of both.
+#
+# ### The same picture twice
+#
+# Phones take bursts, and people save a picture twice. If one copy lands among the training images and the other among
+# the held-out images, then the model is tested on something that it has seen. This is called a **leak**, and it makes
+# every number look better than it is.
+#
+# Exact copies are easy to find. Copies that were saved again or made a little lighter differ in almost every pixel. So we
+# shrink all images to **thumbnails** of 8 × 8 pixels and compare these by the root of the mean squared difference.
+
+# %%
+def thumbnails(images):
+    """uint8 images (N, 3, H, W) as (N, 192) values in [0, 1]."""
+    return F.adaptive_avg_pool2d(images.float() / 255, 8).flatten(1)
+
+
+def leaks_slowly(train, test, limit):
+    found = []
+    for image in test:
+        difference = (train - image).square().mean(dim=1).sqrt()  # from each training image, (N,)
+        found.append(bool((difference < limit).any()))
+    return torch.tensor(found)
+
+
+# %% [markdown]
+# ### ✏️ Exercise 1 · Find the leaks  (★★☆ · 8 minutes)
+#
+# Write `leaks(train, test, limit)` without a loop. `train` is (N, D) and `test` is (M, D). The result has one entry for
+# each *test* image, `True` where at least one training image is closer than `limit`.
+#
+# <details><summary>Hint 1</summary>
+#
+# `torch.cdist(test, train)` gives all distances at once, (M, N). A distance is the root of a *sum* of squares. How do
+# you get the root of the *mean*?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The root of the mean is the distance divided by the root of D. A test image leaks if its smallest value in the row is
+# below the limit.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def leaks(train, test, limit):
+#     difference = torch.cdist(test, train) / test.shape[1] ** 0.5  # (M, N)
+#     return difference.amin(dim=1) < limit
+# ```
+# </details>
+
+# %%
+def leaks(train, test, limit):
+    ...  # your code
+
+
+# %%
+check.leaks(leaks)
+
+# %% [markdown]
+# To see that it works, we add three copies of training images to the held-out images, made 2 % lighter.
+
+# %%
+lighter = (images[:3].float() * 1.02).clamp(max=255).byte()
+train_small, test_small = thumbnails(images), thumbnails(torch.cat([held, lighter]))
+find = leaks if leaks(train_small, test_small, 0.02) is not None else leaks_slowly
+found = find(train_small, test_small, 0.02)
+print(f"copies found: {int(found[-3:].sum())} of 3; others marked: {int(found[:-3].sum())}")
+
+# %% [markdown]
+# All three copies are found, and none of the generated scenes is marked. With your own photographs, look at each pair that
+# is marked, and take the copies out. Images that were taken in one burst count as copies. If your folder has labelled test
+# images, check `data.test` in the same way.
+
+# %%
+held = held[~found[:-3]]
+print(f"{len(held)} held-out images remain")
+
+# %% [markdown]
+# ## A recipe that you can defend
+#
+# A **recipe** is the list of all settings of a training run. Nobody can try all recipes, so a good one starts from a known
+# one and changes few things, each for a reason. These are the choices, and what this course has found about them.
+#
+# | choice | start with | change it if |
+# |---|---|---|
+# | where to start | random weights | you have fewer than about 1,000 images: start from the shipped weights |
+# | size of the model | `tiny`, 0.5 million weights | you have a GPU and 20,000 images or more |
+# | patch size | a sixth to an eighth of the image's side | small details matter: smaller patches, at a higher price |
+# | mask ratio | 0.75 | your images are not redundant, such as text: lower |
+# | `norm_pix` | on | you want reconstructions that borrow nothing: off |
+# | peak learning rate | 2e-3 for a small model with batches of 32 | the loss jumps: halve it; you start from the shipped weights: a tenth |
+# | epochs | as many as fit into your time | the loss on held-out images rises: fewer |
+# | add-ons | none | you want to test one: then run both, with several seeds |
+#
+# How many epochs fit? First measure what a step costs on your machine. `batch_at(step)` gives the batch of that step, cropped
+# at random. It depends on the seed and the step alone, so a stopped run can go on with the same batches.
+
+# %%
+SEED = 0
+model_sizes, first_weights = {**PRESETS["tiny"], "patch_size": 8, "decoder_depth": 1}, None
+# To start from the shipped weights: model_sizes, first_weights = course.shipped_weights("original")
+epochs = session.choose(smoke=5, quick=60, full=300)
+recipe = PretrainConfig(epochs=epochs, batch_size=32, lr=2e-3, warmup_epochs=1, crop_scale=0.5,
+                        mask_ratio=0.75, norm_pix=True, precision="fp32", seed=SEED)
+
+
+def batch_at(step):
+    chosen = images[batch_indices(len(images), recipe.batch_size, step, SEED)]  # (B, 3, H, W)
+    crops = generator(SEED, step, device=session.device)
+    return random_resized_crop(chosen.to(session.device), model_sizes["img_size"], crops,
+                               (recipe.crop_scale, 1))
+
+
+# %%
+def new_model(weights=None):
+    """A model with these weights or random ones, always the same, and an optimiser for it."""
+    torch.manual_seed(SEED)
+    model = mine.MAE(**model_sizes).to(session.device)
+    if weights is not None:
+        model.load_state_dict(weights)
+    groups = mine.parameter_groups(model, recipe.weight_decay)
+    return model, torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95))
+
+
+model, optimizer = new_model(first_weights)
+count = sum(weight.numel() for weight in model.parameters())
+print(f"{count:,} weights; a batch has shape {tuple(batch_at(0).shape)}")
+
+# %% tags=["nbval-ignore-output"]
+for step in range(12):
+    if step == 2:  # the first steps are slow: memory is set up
+        start = time.perf_counter()
+    loss = mine.train_step(model, optimizer, batch_at(step), recipe.lr, recipe.mask_ratio, recipe)
+loss.item()  # waits for the GPU, if there is one
+seconds = (time.perf_counter() - start) / 10
+print(f"{1000 * seconds:.0f} ms per step")
+
+# %% [markdown]
+# Your number will differ, since it depends on your machine and on what else it is doing.
+#
+# ### ✏️ Exercise 2 · What fits into your time?  (★☆☆ · 5 minutes)
+#
+# Write `epochs_that_fit(minutes, seconds_per_step, images, batch_size)`: how many whole epochs end within the budget? An
+# epoch has as many steps as there are *full* batches in the images.
+#
+# <details><summary>Hint 1</summary>
+#
+# How many steps has an epoch, and how many seconds does it take? Mind the units of the budget.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `//` divides and rounds down. With floats it returns a float, which `int` turns into a whole number.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def epochs_that_fit(minutes, seconds_per_step, images, batch_size):
+#     steps = images // batch_size
+#     return int(60 * minutes // (steps * seconds_per_step))
+# ```
+# </details>
+
+# %%
+def epochs_that_fit(minutes, seconds_per_step, images, batch_size):
+    ...  # your code
+
+
+# %%
+check.epochs_that_fit(epochs_that_fit)
+
+# %% [markdown]
+# Put your own budget in place of ten minutes, and change `epochs` in the recipe accordingly.
+
+# %% tags=["nbval-ignore-output"]
+fit = epochs_that_fit(10, seconds, len(images), recipe.batch_size)
+print("epochs that fit into ten minutes:", "solve the exercise first" if fit is None else fit)
+
+# %% [markdown]
+# ### ✏️ Open exercise · Defend your recipe  (★★☆ · 15 minutes)
+#
+# Write your recipe down **before** you train, with one reason for each choice in the table above. Add two sentences: what
+# do you expect the loss and the probe to be, and which result would make you change the recipe? A short first run with a
+# tenth of the epochs is allowed. Looking at test accuracies to choose a recipe is not.
+#
+# <details><summary>What a good answer shows</summary>
+#
+# - **A known start.** The recipe names what it starts from, and lists every difference.
+# - **A reason for each difference**, from a measurement in this course, from a paper, or from the images. "It looked
+#   better" is not a reason, and "I did not have time to test it" is an honest one.
+# - **A budget.** Measured seconds per step times steps, not a guess.
+# - **A prediction** for the loss and the probe, and a result that would change the plan.
+# - **A clean separation.** Choices were made on held-out training images or by cross-validation. The test images were used
+#   once, at the end.
+# </details>
+#
+# ## Train it
+#
+# A model that predicts zero everywhere knows nothing. With `norm_pix`, its loss is close to 1.
+
+# %%
+guess_end = course.predict("The loss starts near 1.3 or above. Where will it end?")
+
+# %% tags=["nbval-ignore-output"]
+iters = len(images) // recipe.batch_size
+model, optimizer = new_model(first_weights)
+start = time.perf_counter()
+curve = mine.train(model, optimizer, batch_at, iters, recipe).cpu()  # (steps,)
+minutes = (time.perf_counter() - start) / 60
+guess_end.reveal(f"{curve[-iters:].mean():.2f} on average over the last epoch; "
+                 f"{len(curve):,} steps took {minutes:.1f} minutes")
+
+# %%
+figure, axes = plots.new_figure(1, 1, 10, 2.8)
+axis = axes[0, 0]
+axis.plot(curve, color=plots.GREY, linewidth=0.5)
+window = min(25, len(curve))
+smooth = curve.unfold(0, window, 1).mean(dim=1)
+axis.plot(range(window // 2, window // 2 + len(smooth)), smooth, color=plots.COLOURS[0],
+          label=f"mean of {window} steps")
+axis.axhline(1, color=plots.COLOURS[1], linestyle="--", label="predicting zero")
+axis.set(xlabel="step", ylabel="loss on hidden patches", ylim=(0, 1.5))
+axis.legend()
+show(figure, "The training loss falls steeply at first and then slowly. It is soon below the "
+             "dashed line at 1, which is the loss of predicting zero.")
+
+# %% [markdown]
+# The loss falls below 1 in the first epoch and is still falling at the end, so more epochs would help.
+#
+# The training loss comes from images that the model has seen. Does it fill held-out images just as well? We use
+# whole images and the same masks for both.
+
+# %%
+def loss_on(images):
+    model.eval()
+    x = resize(images, model_sizes["img_size"]).to(session.device)
+    noise = torch.rand(len(x), model.encoder.pos_embed.shape[1], generator=generator(7))
+    with torch.no_grad():
+        pred, mask, _ = model(x, recipe.mask_ratio, noise.to(session.device))
+    return mine.mae_loss(pred, x, mask, model.patch_size, recipe.norm_pix).item()
+
+
+# %% tags=["nbval-ignore-output"]
+on_train, on_held = loss_on(evenly_spaced(images, len(held))), loss_on(held)
+print(f"trained on: {on_train:.3f}   held out: {on_held:.3f}")
+
+# %% [markdown]
+# On the scenes the two are almost the same: the model has learned something that holds for new images, and it has not
+# memorised its own. With a few dozen photographs and many epochs you will see a gap. Then stop earlier, or collect more.
+#
+# ## Look at it
+#
+# The explorer shows held-out images. **Predict first:** what will your model fill in well, and what not? Think of large
+# areas, edges, regular patterns and small objects. Then look for a case that proves you wrong.
+
+# %%
+explorer = widgets.explorer(model, held, recipe.norm_pix)
+explorer
+
+# %% [markdown]
+# With `norm_pix`, the brightness and the contrast of each filled patch are borrowed from the true image
+# ([notebook 04](04_reconstruction_loss.ipynb)). Only structure and colour within a patch are the model's own.
+#
+# ## What are its features worth?
+#
+# A reconstruction shows what the decoder can do. What we keep is the encoder. We freeze it, take its features of labelled
+# images, and fit a linear probe. If your images have no classes, we probe on scenes. This is a fair test as long as you
+# say so.
+
+# %%
+labelled = data if data and data.classes else load("scenes")[2]
+x_train, x_test = (resize(evenly_spaced(part, 2000), model_sizes["img_size"])
+                   for part in (labelled.train, labelled.test))
+y_train, y_test = (evenly_spaced(part, 2000)
+                   for part in (labelled.train_labels, labelled.test_labels))
+print(f"{len(y_train):,} labelled images to fit on, {len(y_test):,} to test on, "
+      f"{len(labelled.classes)} classes")
+
+# %%
+def features(model):
+    """Of training and test images: (N, D) each, on the CPU."""
+    model.to(session.device)
+    return [mine.extract_features(model.encoder, x.to(session.device)).cpu()
+            for x in (x_train, x_test)]
+
+
+asked = {"your encoder": features(model), "random weights": features(new_model()[0])}
+if first_weights is not None:
+    asked["where it began"] = features(new_model(first_weights)[0])
+asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train, x_test)]
+
+# %% [markdown]
+# **Random weights** are the baseline that matters most: the same network, untrained. What your encoder has above it is
+# what training gave. If you started from the shipped weights, these are a second baseline. The decay of the probe is chosen by cross-validation on the training images, as in notebook 08.
+
+# %%
+def probe(train, labels, test, decay):
+    """The classes that a linear probe predicts for features (M, D)."""
+    mean, std = train.mean(dim=0), train.std(dim=0) + 1e-6
+    weight, bias = mine.fit_probe((train - mean) / std, labels, len(labelled.classes), decay)
+    return ((test - mean) / std @ weight + bias).argmax(dim=1)
+
+
+def cross_validated(train, labels, decay):
+    """The share of training images that probes get right which were fitted without them."""
+    fold, right = evaluate.folds(labels), 0
+    for k in range(evaluate.FOLDS):
+        rest, out = fold != k, fold == k
+        right += (probe(train[rest], labels[rest], train[out], decay) == labels[out]).sum().item()
+    return right / len(labels)
+
+
+# %%
+guess_probe = course.predict("How many points is your encoder above random weights?")
+
+# %% tags=["nbval-ignore-output"]
+judged = {}
+for name, (train, test) in asked.items():
+    decay = max((0.3, 0.03, 0.003), key=lambda d: cross_validated(train, y_train, d))
+    judged[name] = Accuracy(probe(train, y_train, test, decay) == y_test)
+    low, high = judged[name].interval()
+    print(f"{name:14} {judged[name].percent:5.1f} % [{low:.1f}, {high:.1f}], decay {decay}")
+chance = 100 * y_test.bincount().max().item() / len(y_test)
+print(f"{'largest class':14} {chance:5.1f} %")
+gain, low, high = paired_difference(judged["random weights"], judged["your encoder"])
+guess_probe.reveal(f"{gain:+.1f} points [{low:+.1f}, {high:+.1f}], same test images")
+
+# %% [markdown]
+# The interval says how much the difference would vary with other test images. It does not say how much it would vary with
+# another seed, because you trained one model. So write "one run", and do not claim that one recipe beats another by less
+# than a few points.
+
+# %%
+figure, axes = plots.new_figure(1, 1, 7, 2.4)
+axis = axes[0, 0]
+for place, (name, accuracy) in enumerate(reversed(judged.items())):
+    low, high = accuracy.interval()
+    colour = plots.COLOURS[0] if name == "your encoder" else plots.GREY
+    axis.plot([low, high], [place, place], color=colour)
+    axis.plot(accuracy.percent, place, "o", color=colour)
+axis.axvline(chance, color=plots.COLOURS[1], linestyle="--", label="largest class")
+axis.set_yticks(range(len(judged)), list(reversed(judged)))
+axis.set(xlabel="linear probe, % right on test images", xlim=(0, None), ylim=(-0.5, len(judged) - 0.5))
+axis.legend()
+show(figure, "A dot with its interval for your encoder, for the same network with random weights "
+             "and for raw pixels; a dashed line where always naming the largest class would be.")
+
+# %% [markdown]
+# ## Something to keep
+#
+# A trained model is a file of numbers. Others can use it only if they know what the numbers belong to. We export the
+# weights, a card that says where they come from and what they are good for, and a picture.
+#
+# ### The weights
+#
+# We store them under the names of the official code, as a safetensors file, which cannot contain anything that runs. The
+# package's model writes the sizes into the file, so that the explorer in [notebook 09](09_reconstructions.ipynb) can open
+# it. Type its path there.
+
+# %%
+twin = MaskedAutoencoder(**model_sizes)
+twin.load_state_dict(mine.to_official(model.cpu().eval().state_dict()))
+save_weights(keep / "weights.safetensors", twin, norm_pix=recipe.norm_pix, source=source)
+
+# %% [markdown]
+# Always read back what you have written. We load the file into a fresh model of yours and compare the predictions bit by
+# bit.
+
+# %%
+again = mine.MAE(**model_sizes).eval()
+again.load_state_dict(mine.from_official(load_file(keep / "weights.safetensors")))
+noise = torch.rand(4, model.encoder.pos_embed.shape[1], generator=generator(1))
+few = resize(held[:4], model_sizes["img_size"])
+with torch.no_grad():
+    assert torch.equal(model(few, 0.75, noise)[0], again(few, 0.75, noise)[0])
+print("read back: the same predictions, bit by bit")
+
+# %% [markdown]
+# ### The card
+#
+# A **model card** is a page that goes with the weights ([Mitchell et al., 2019](https://arxiv.org/abs/1810.03993)). It
+# says what the model was trained on, how, how well it does and compared with what, and what it should not be used for.
+# These are your facts.
+
+# %%
+def said(name):
+    low, high = judged[name].interval()
+    return f"{judged[name].percent:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+card_facts = {
+    "name": "my first MAE",  # your choice
+    "images": f"{len(images):,} images without labels, {source.partition(':')[0]}",
+    "sizes": ", ".join(f"{name} {value}" for name, value in model_sizes.items()),
+    "recipe": f"{recipe.epochs} epochs, batch {recipe.batch_size}, peak learning rate {recipe.lr}, "
+              f"mask ratio {recipe.mask_ratio}, norm_pix {recipe.norm_pix}, seed {SEED}",
+    "held-out loss": f"{on_held:.3f}, one run",
+    "linear probe": f"{said('your encoder')} on {len(y_test):,} test images of {labelled.name}",
+    "random weights": said("random weights"), "chance": f"{chance:.1f} %"}
+
+# %% [markdown]
+# ### ✏️ Exercise 3 · Write the card  (★★☆ · 10 minutes)
+#
+# Write `model_card(facts)`, which returns the card as one string of Markdown:
+#
+# - the first line is the title, `# ` and `facts["name"]`;
+# - every other fact stands on a line with its name;
+# - the linear probe, random weights and chance stand next to each other;
+# - a section `## Limits` says, in at least two sentences of your own, what the model was not tested on and what it should
+#   not be used for.
+#
+# <details><summary>Hint 1</summary>
+#
+# `facts.items()` gives names and values in their order. `"\n".join(lines)` makes one string of a list of lines.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A Markdown list has lines such as `- **images:** 2,000 generated scenes`. Leave an empty line before and after it.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def model_card(facts):
+#     lines = [f"# {facts['name']}", ""]
+#     lines += [f"- **{name}:** {value}" for name, value in facts.items() if name != "name"]
+#     lines += ["", "## Limits", "",
+#               "The model was trained once, on these images only, and nobody has tested it on others.",
+#               "It is an exercise: do not use it to decide anything that matters to people."]
+#     return "\n".join(lines)
+# ```
+# </details>
+
+# %%
+def model_card(facts):
+    ...  # your code
+
+
+# %%
+check.model_card(model_card)
+
+# %%
+card = model_card(card_facts)
+if card is None:  # until yours is there, the bare facts
+    card = "\n".join(f"- {name}: {value}" for name, value in card_facts.items())
+(keep / "README.md").write_text(card + "\n", "utf-8")
+print(f"a card of {len(card_facts)} facts")
+
+# %% [markdown]
+# ### The picture
+#
+# Eight held-out images, chosen by number and not by beauty. If you pick the best ones instead, say so on the card.
+
+# %%
+figure = widgets.poster(model, held, recipe.norm_pix, title=card_facts["name"])
+plots.save(figure, keep / "picture.png")
+show(figure, "Eight held-out images in three rows: with three quarters of their patches hidden, "
+             "filled in by the model that was trained in this notebook, and whole.")
+
+# %%
+for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
+    print(f"{name:20} {'there' if (keep / name).exists() else 'missing'}")
+
+# %% [markdown]
+# All four files are in `my_mae/capstone`. On Colab, they are in your Drive if you have mounted it. Otherwise download them
+# before the session ends: open the folder in the *Files* pane on the left.
+#
+# ## Going further: three projects
+#
+# Each project changes one thing in a model that now works. Choose one, write down what you expect, and change only that.
+# Train the changed model and the plain one with the same images, the same steps and at least three seeds each.
+#
+# ### Project 1 · Another mask  (an afternoon)
+#
+# Random patches are one choice. Hide blocks instead, or hide the same places in all images of a batch, or hide the patches
+# with the most contrast. You need no new model: `MAE` takes `noise`, and the patches with the smallest noise stay visible.
+# So any rule that gives every patch a number is a mask.
+#
+# <details><summary>Where to begin</summary>
+#
+# Copy `train_step` under a new name and pass your noise, a tensor (B, L), to the model. Count the hidden patches: there
+# must be as many as before, or you compare two mask ratios and not two masks. A rule that looks at hidden pixels may be
+# used in training, but say so.
+# </details>
+# <details><summary>What a good answer shows</summary>
+#
+# - **Two numbers, not one.** The reconstruction loss of both models under *both* masks, and the probe. A harder mask gives a
+#   higher loss and can still give better features.
+# - **Equal terms.** The same number of hidden patches, the same steps, the same seeds for data order and weights.
+# - **A picture** of ten of its masks, so that readers see what the rule does.
+# - **A link to others' results.** He et al. (2022), table 1f, find random masks best among those they tried. Later work
+#   finds masks that help, for example [Li et al. (2022)](https://arxiv.org/abs/2206.10207). Does yours agree with
+#   one of them, and is your experiment large enough to disagree?
+# - **A verdict with an interval over seeds**, also if it is "inconclusive".
+# </details>
+#
+# ### Project 2 · Another loss  (an afternoon)
+#
+# Replace or extend the squared error. You could use absolute errors, predict the *Fourier magnitudes* of each patch, predict
+# a blurred image, or count visible patches with a small weight.
+#
+# <details><summary>Where to begin</summary>
+#
+# Write the new loss with the signature of `mae_loss` and put it in `mine.mae_loss`: `total_loss` in the file looks
+# it up by name. Overfit one batch first, as in notebook 04. Check by hand, on one patch, that the loss is what you mean.
+# </details>
+# <details><summary>What a good answer shows</summary>
+#
+# - **A test of the loss itself** before any training: its value for a perfect prediction, for the mean, and for a shifted
+#   image, and where its gradient is zero.
+# - **A measure that is not the loss.** Every model is best at what it was trained for. Compare by the probe, and by a measure
+#   of pictures that neither model was trained on.
+# - **The scale.** Two losses with different units need different learning rates or weights. A good answer tries at least
+#   three weights, with the same effort for the plain model.
+# - **An explanation that could fail**: "it should help most where …, and there we see …".
+# - **Its price**: milliseconds per step of both.
+# </details>
+#
+# ### Project 3 · Another modality  (a weekend)
+#
+# Nothing in an MAE needs photographs. A spectrogram of sound is an image with time on one axis and pitch on the other. A
+# satellite image has more than three channels. A clip of video has patches in time as well. A table of measurements over
+# time can be cut into pieces of a few steps each.
+#
+# <details><summary>Where to begin</summary>
+#
+# The shortest way is a spectrogram with one channel, repeated three times. `torch.stft` makes one from a recording. For
+# another number of channels, change the convolution and the last linear layer in a copy of the file. `patchify` and
+# `unpatchify` take any number of channels already. Keep the sizes of `tiny`.
+# </details>
+# <details><summary>What a good answer shows</summary>
+#
+# - **What redundancy there is.** How well does a simple fill do, such as the mean of the visible patches or the nearest one?
+#   This decides which mask ratio makes sense. Video MAEs hide 90 % ([Feichtenhofer et al., 2022](https://arxiv.org/abs/2205.09113)).
+# - **What a patch is**, and why it has this shape. Is a shift along each axis harmless, as it is for images? For pitch it
+#   is not.
+# - **Which augmentation is allowed.** A mirrored spectrogram is sound played backwards.
+# - **A baseline from the field**, such as mean energies by band, next to random weights and chance.
+# - **Splits that cannot leak**: recordings of one speaker, or neighbouring tiles of one satellite image, belong on one
+#   side.
+# - **Honest limits** on the card. [Huang et al. (2022)](https://arxiv.org/abs/2207.06405) show what a large audio MAE
+#   reaches.
+# </details>
+#
+# ## For teachers: a rubric
+#
+# A capstone is one folder `my_mae/capstone` and this notebook, run. Four points for each row, 24 in all.
+#
+# | | 4 points | 2 points | 0 points |
+# |---|---|---|---|
+# | **Code** | the file runs alone, gives the loss of the shipped weights, and all parts are the learner's | runs, some parts are the package's | does not run |
+# | **Images** | described, allowed to use, leaks looked for and removed | described | unclear where they come from |
+# | **Recipe** | every difference has a reason that was written before training; the budget was measured | reasons were added later | settings without reasons |
+# | **Evaluation** | baselines, intervals and "one run" are there; the test images were used once | an accuracy with one baseline | an accuracy alone, or chosen on test images |
+# | **Card** | a stranger could repeat the run and knows the limits | facts are there, limits are empty phrases | missing |
+# | **Project** | one change, a prediction, equal terms, several seeds, a verdict that the data allow | a fair comparison of single runs | several changes at once, or a conclusion that does not follow |
+#
+# ## Quiz
+#
+# **1. Your MAE was trained on 60 photographs of your cat. Its training loss is 0.2, on held-out photographs 0.9. What
+# do you do first?**
+#
+# <details><summary>Train longer, because 0.2 is not yet 0</summary>
+#
+# ✗ The gap shows that the model has memorised its 60 photographs. More epochs make the gap wider.
+# </details>
+# <details><summary>Start from the shipped weights, and stop early</summary>
+#
+# ✓ Weights that have seen 60,000 photographs know what images look like. Sixty are too few to learn that from.
+# </details>
+# <details><summary>Raise the mask ratio to 0.95</summary>
+#
+# ✗ A harder task does not add images. It could delay the memorising a little, but the data are still too few.
+# </details>
+#
+# **2. Your file loads the shipped weights without an error. What have you shown?**
+#
+# <details><summary>That it computes the same as the package</summary>
+#
+# ✗ Only names and shapes were compared. A forgotten residual sum has no weights and would not be noticed.
+# </details>
+# <details><summary>That its names and shapes fit</summary>
+#
+# ✓ That is all. Only the same loss for the same images and masks shows that the computation is the same.
+# </details>
+# <details><summary>That it was trained correctly</summary>
+#
+# ✗ The weights come from someone else's training. Your training code has not run yet at that point.
+# </details>
+#
+# **3. You trained six recipes and report the one with the best test accuracy, 43.1 %. What is wrong?**
+#
+# <details><summary>Nothing, if the interval is printed as well</summary>
+#
+# ✗ The interval is for one model that was fixed before. The best of six is partly the luckiest of six.
+# </details>
+# <details><summary>The test images helped to choose, so 43.1 % is too optimistic</summary>
+#
+# ✓ Choose by cross-validation on training images, and use the test images once, for the chosen recipe.
+# </details>
+# <details><summary>Six recipes are too few</summary>
+#
+# ✗ With more recipes the problem grows, because the luckiest of sixty is luckier still.
+# </details>
+#
+# ## Key takeaways
+#
+# - A whole MAE is one file of a few hundred lines. It needs PyTorch and nothing else.
+# - Loading weights shows that shapes fit. Reproducing a known loss shows that the code is right.
+# - Look for leaks before you train, and choose everything before you look at test images.
+# - Report an accuracy with random weights, chance, an interval, and the number of runs.
+# - Publish weights together with a card: what they were trained on, how well they do, and what their limits are.
+
+# %%
+course.status()
+
+# %% [markdown]
+# You have reached the end of the course. Every term in bold is explained in the [glossary](GLOSSARY.md). If you build
+# something with your MAE, show it to somebody.
+#
+# **Further reading**
+#
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Read it once more: you now know every part.
+# - Mitchell et al. (2019). [*Model cards for model reporting.*](https://arxiv.org/abs/1810.03993) FAT\*. What belongs on a card, and why.
+# - Li et al. (2022). [*SemMAE: semantic-guided masking for learning masked autoencoders.*](https://arxiv.org/abs/2206.10207) NeurIPS. For project 1.
+# - Wei et al. (2022). [*Masked feature prediction for self-supervised visual pre-training.*](https://arxiv.org/abs/2112.09133) CVPR. Another target, for project 2.
+# - Huang et al. (2022). [*Masked autoencoders that listen.*](https://arxiv.org/abs/2207.06405) NeurIPS. Sound, for project 3.
+# - Feichtenhofer, Fan, Li & He (2022). [*Masked autoencoders as spatiotemporal learners.*](https://arxiv.org/abs/2205.09113) NeurIPS. Video, for project 3.
+# - Karpathy (2019). [*A recipe for training neural networks.*](https://karpathy.github.io/2019/04/25/recipe/) How to proceed in small steps that can be checked.
