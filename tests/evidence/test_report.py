@@ -107,13 +107,13 @@ def test_the_tuned_recipe_is_the_winner_of_the_recorded_search():
 
 def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     text = report.headline(evidence)
-    assert "measure +1.8 [+0.5, +3.1] points, 2 pairs: **inconclusive, claimed" in text
-    assert "(claimed: 1 to 3 points) +1.1 [+0.7, +1.5] points, 3 pairs: **inconclusive**" in text
-    assert text.endswith("wherever in the patch it lies. We measure **not measured**.")
+    assert "We measured +1.8 [+0.5, +3.1] points, 2 pairs: **inconclusive, claimed" in text
+    assert "1 to 3 points. We measured +1.1 [+0.7, +1.5] points, 3 pairs: **inconclusive**" in text
+    assert text.endswith("We claim that it adds 2 points. We have **not measured** it yet.")
     del evidence.records[SMALL][0]["data"]["fingerprint"]
-    assert "These verdicts are **provisional**" in report.headline(evidence)
+    assert report.headline(evidence).startswith("These results are **provisional**")
     (tmp_path / "results.json").unlink()
-    assert "measure **not measured**" in report.headline(Evidence(tmp_path))
+    assert "We have **not measured** it yet" in report.headline(Evidence(tmp_path))
 
 
 def test_it_says_how_the_runs_were_made(evidence, tmp_path):
