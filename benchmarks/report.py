@@ -91,12 +91,34 @@ def site_latency(m: dict) -> str:
     return latency({**m, "with": f"Chromium {m['chromium']}, onnxruntime-web {m['runtime']}"})
 
 
+def scenes_search(records: list[dict]) -> str:
+    """Two tables: of what changes pretraining, and of how 500 labels are used."""
+    def cell(found: dict | None, measure: str) -> str:
+        return f"{found[measure]:.1f}" if found else ""
+
+    whole = [(r["name"], r["measures"]) for r in records if "original" in r["measures"]]
+    few = [(r["name"], r["measures"]) for r in records if "original" not in r["measures"]]
+    return "\n\n".join([
+        table(["", "probe %", "kNN %", "kNN whitened %", "probe of raw pixels %",
+               "probe of random weights %", "seconds"],
+              [[name, *(cell(m["original"], key) for key in ("lp", "knn", "knn_whitened")),
+                *(cell(m.get(other), "lp") for other in ("raw pixels", "random init")),
+                f"{m['seconds']}"] for name, m in whole]),
+        table(["with 500 labels", "accuracy %", "seconds"],
+              [[name, cell(next(f for f in m.values() if isinstance(f, dict)), "ft"),
+                f"{m['seconds']}"] for name, m in few])])
+
+
 def render(text: str) -> str:
     """The README's text with its tables written anew."""
     for name, write in (("pretrain_speed", pretrain_speed), ("add_on_prices", add_on_prices),
                         ("gains", gains), ("explorer_latency", explorer_latency),
-                        ("site_latency", site_latency)):
-        parts = [f"{heading(m)}\n\n{write(m)}" for m in measurements(name)]
+                        ("site_latency", site_latency), ("scenes_search", scenes_search)):
+        found = measurements(name)
+        if name == "scenes_search":
+            parts = [scenes_search(found)] if found else []
+        else:
+            parts = [f"{heading(m)}\n\n{write(m)}" for m in found]
         block = "\n\n".join([f"<!-- {name} -->", *parts, f"<!-- end of {name} -->"])
         pattern = f"<!-- {name} -->.*<!-- end of {name} -->"
         text, count = re.subn(pattern, lambda _, block=block: block, text, flags=re.DOTALL)

@@ -89,7 +89,8 @@ class Comparison:
     progress: bool = True
     choosing: bool = False  # measure by cross-validation on the training images, read no test image
     scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune
-    label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well
+    label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well ...
+    few_labels: str = ""  # ... the variant of this name, and training from scratch; "": all
     first_picture: Path | None = None  # where to show how far pretraining is after a minute
     todo: float = 0.0  # the runs to come, in variants (SHARES), to tell how much time is left
     pace: float = 0.0  # seconds that a variant takes, as far as is known
@@ -116,11 +117,10 @@ class Comparison:
         chance = {"value": 100 * data.test_labels.bincount().max().item() / len(data.test_labels)}
         views = (data.train, data.train.flip(3), data.test)
         sizes = {k: getattr(cfg, k) for k in ("preset", "img_size", "patch_size", "precision")}
-        few = {"label_counts": self.label_counts} if self.label_counts else {}
         recipe = self.scratch or self.fine_tune
 
         def scratch(folder: Path) -> dict:
-            return self._fine_tune(cfg, cfg.build_model(), recipe, "Scratch", folder)
+            return self._fine_tune(cfg, cfg.build_model(), recipe, "from scratch", folder)
 
         def random_init(_: Path) -> dict:
             return encoder_measures(cfg.build_model().to(self.device), data)
@@ -132,7 +132,8 @@ class Comparison:
             self._run("chance", None, {}, lambda _: dict.fromkeys(("lp", "ft", "knn"), chance)),
             self._run("raw pixels", None, {}, raw_pixels),
             self._run("random init", seed, sizes, random_init),
-            self._run("from scratch", seed, {**sizes, **few, "fine_tune": vars(recipe)}, scratch),
+            self._run("from scratch", seed,
+                      {**sizes, **self._few("from scratch"), "fine_tune": vars(recipe)}, scratch),
         ]
 
     def variant(self, variant: str, seed: int) -> dict:
@@ -155,11 +156,11 @@ class Comparison:
             quality = {method: _mean_entries(values) for method, values in quality.items()}
             return {
                 **encoder_measures(run.model, data),
-                **self._fine_tune(cfg, run.model, self.fine_tune, label, folder),
+                **self._fine_tune(cfg, run.model, self.fine_tune, variant, folder),
                 **quality.pop("model"), "references": quality, **pretraining,
             }
 
-        return self._run(variant, seed, self._settings(cfg), measure)
+        return self._run(variant, seed, self._settings(cfg, variant), measure)
 
     def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
         began = time.perf_counter()
@@ -174,17 +175,21 @@ class Comparison:
         return pretrain(self.data.unlabeled, self.data.validation, cfg, folder, self.device, label,
                         self.progress, each_epoch=show)
 
-    def _settings(self, cfg: PretrainConfig) -> dict:
-        few = {"label_counts": self.label_counts} if self.label_counts else {}
-        return {**vars(cfg), **few, "choosing": self.choosing,
+    def _few(self, name: str) -> dict:
+        """As a setting of a run: with how few labels it is tried as well."""
+        tried = self.label_counts and name in (self.few_labels or name, "from scratch")
+        return {"label_counts": self.label_counts} if tried else {}
+
+    def _settings(self, cfg: PretrainConfig, variant: str = "") -> dict:
+        return {**vars(cfg), **self._few(variant), "choosing": self.choosing,
                 "fine_tune": vars(self.fine_tune) if self.fine_tune else None}
 
     def key(self, variant: str, seed: int) -> str:
         """The identifier of the record of a variant."""
-        return self._key(variant, seed, self._settings(self.config(variant, seed)))
+        return self._key(variant, seed, self._settings(self.config(variant, seed), variant))
 
     def _fine_tune(
-        self, cfg, model, recipe: FineTuneConfig | None, label: str, folder: Path
+        self, cfg, model, recipe: FineTuneConfig | None, name: str, folder: Path
     ) -> dict:
         if recipe is None:
             return {}
@@ -195,12 +200,12 @@ class Comparison:
             epochs = round(recipe.epochs * (len(self.data.train) / len(data.train)) ** 0.5)
             result = evaluate.fine_tune(
                 model, data, dataclasses.replace(recipe, epochs=epochs), cfg.seed, cfg.precision,
-                f"{label}, {len(data.train)} labels,", folder / f"fine-tune-{len(data.train)}.pt",
+                f"{name}, {len(data.train)} labels,", folder / f"fine-tune-{len(data.train)}.pt",
                 self.progress)
             return {"ft": result.entry()}
 
         measures = tune(self.data)
-        if self.label_counts and self.label_counts[0] < len(self.data.train):
+        if self._few(name) and self.label_counts[0] < len(self.data.train):
             measures["labels"] = evaluate.label_efficiency(
                 model, self.data, self.label_counts, tune)
         return measures
@@ -346,7 +351,7 @@ def main() -> None:
     results = Results(arguments.results or out / "results.json")
     comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh,
                             arguments.recipe, scratch=scratch, label_counts=recipe.label_counts,
-                            first_picture=out / "first_look.png",
+                            few_labels=arguments.variants[0], first_picture=out / "first_look.png",
                             todo=len(arguments.seeds) * (len(configs) + sum(SHARES.values())))
     records = {}
     for seed in arguments.seeds:

@@ -156,7 +156,7 @@ def fit_logistic(x: Tensor, labels: Tensor, classes: int, decay: float,
     if start is not None:
         v, bias = (directions / scale @ directions.T) @ start[:-1], start[-1:]
     unknown = torch.cat([v, bias]).requires_grad_()
-    optimizer = torch.optim.LBFGS([unknown], max_iter=300, tolerance_grad=1e-5, history_size=20,
+    optimizer = torch.optim.LBFGS([unknown], max_iter=300, tolerance_grad=1e-4, history_size=20,
                                   line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

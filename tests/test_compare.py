@@ -126,7 +126,7 @@ def test_from_scratch_has_one_rate_for_all_layers_and_its_own_peak(
     for recipe, rest in (("quick", []), ("tuned", []), ("tuned", ["--ft-lr", "0.002"])):
         run(folder, tmp_path / str(len(runs)), *words, recipe, *rest, monkeypatch=monkeypatch,
             capsys=capsys)
-    assert [cfg.lr for cfg in runs] == [3e-3, 2e-3, 0.012, 1e-3, 0.002, 0.002]
+    assert [cfg.lr for cfg in runs] == [5e-3, 1e-3, 0.012, 1e-3, 0.002, 0.002]
     assert [cfg.layer_decay for cfg in runs] == [0.75, 1.0] * 3
 
 
