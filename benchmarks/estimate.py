@@ -38,7 +38,7 @@ def main() -> None:
     step = batch / rate
     print(f"{rate:,.0f} images/s and a batch of {batch} on each GPU: {1e3 * step:.1f} ms a step.\n")
     print(f"| | GPUs | {EPOCHS} epochs | images on disk | read by a GPU | order of a pass "
-          "| gradients sent | share of a step | features gathered | pair matrix |")
+          "| gradients sent | share of a step | features gathered | pairs compared |")
     print("|---|" + "--:|" * 9)
     for name, images in SETS.items():
         for gpus in GPUS:
@@ -47,7 +47,7 @@ def main() -> None:
             cells = [
                 name, str(gpus), duration(EPOCHS * images / rate / gpus), size(images * PIXELS),
                 f"{size(rate * PIXELS)}/s", size(8 * images), size(sent),
-                f"{sent / NETWORK / step:.0%}", size(whole * 192 * 4), size(4 * whole**2),
+                f"{sent / NETWORK / step:.0%}", size(whole * 192 * 4), size(4 * whole * batch),
             ]
             print(f"| {' | '.join(cells)} |")
 

@@ -53,7 +53,8 @@ class Stored(Dataset):
         return self.transform(self.images[i % len(self.images)])
 
 
-def model_step(name: str, arguments: argparse.Namespace) -> Callable[[torch.Tensor], None]:
+def model_step(name: str, arguments: argparse.Namespace,
+               compiling: Callable = lambda model: model) -> Callable[[torch.Tensor], None]:
     """A training step of the named implementation on normalised images."""
     build = {"ours": peers.Ours, COMPILED: peers.Ours, **PEERS,
              "official": lambda sizes: peers.Official(sizes, arguments.official)}[name]
@@ -64,6 +65,7 @@ def model_step(name: str, arguments: argparse.Namespace) -> Callable[[torch.Tens
         set_learning_rate(optimizer, 1e-4)
         model = torch.compile(model) if name == COMPILED else model
     else:
+        model = compiling(model)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
     cast = hardware.autocast(arguments.device, arguments.precision)
     scaler = torch.amp.GradScaler(arguments.device.type, enabled=arguments.precision == "fp16")
@@ -79,14 +81,15 @@ def model_step(name: str, arguments: argparse.Namespace) -> Callable[[torch.Tens
     return step
 
 
-def step_of(name: str, arguments: argparse.Namespace) -> Step:
-    """What is timed under this name."""
+def step_of(name: str, arguments: argparse.Namespace,
+            compiling: Callable = lambda model: model) -> Step:
+    """What is timed under this name; `compiling` may be torch.compile, for the others' models."""
     if name == "ours" + END:
         return timing.our_step(arguments)
     if name == COMPILED + END:
         return timing.our_step(arguments, timing.compiled)
     size, device = PRESETS[arguments.preset]["img_size"], arguments.device
-    train = model_step(name.removesuffix(END), arguments)
+    train = model_step(name.removesuffix(END), arguments, compiling)
     if not name.endswith(END):
         images = torch.randn(arguments.batch_size, 3, size, size, device=device)
         return lambda: train(images)

@@ -166,12 +166,15 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     return F.conv2d(x, gaussian.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
 
 
-def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0) -> Tensor:
+def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0, shared=False) -> Tensor:
     """log of the mean over pairs i ≠ j of exp(−t‖zᵢ − zⱼ‖²), a scalar ≤ 0; t = 2 is specified.
 
     `z_tokens` (B, N, D) are the encoder's tokens; z is their mean over N, divided by its length, or
     by `eps` if that is larger. 0 when all images have the same features; −2tB/(B−1) at the
     lowest, when they form a regular simplex (Wang & Isola 2020, section 4.1).
+
+    `shared` says that every process holds so many images of one batch. Each then compares its own
+    with all, and the mean of their gradients is that of the whole batch.
 
     Raises ValueError for another shape or fewer than two images, which have no pair.
     """
@@ -180,12 +183,22 @@ def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0) -> Tens
         raise ValueError("uniformity_loss needs tokens of shape (B, N, D) with B of at least 2, "
                          f"got {tuple(z_tokens.shape)}.")
     z = F.normalize(at_least_float32(z_tokens).mean(dim=1), dim=-1, eps=eps)  # (B, D)
-    b, length = len(z), z.square().sum(dim=1)  # lengths are 1, but 0 for features that are all 0
+    everyone = distributed.gather(z) if shared else z  # (B, D), or (processes · B, D)
+    b, length = len(everyone), z.square().sum(dim=1)  # 1, but 0 for features that are all 0
+    lengths = length if everyone is z else everyone.square().sum(dim=1)
     with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round distances away
-        squared_distance = (length[:, None] + length - 2 * z @ z.T).clamp(min=0)  # (B, B)
-    itself = torch.eye(b, dtype=torch.bool, device=z.device)
+        squared_distance = (length[:, None] + lengths - 2 * z @ everyone.T).clamp(min=0)
+    rows = distributed.share(b) if shared else slice(b)
+    itself = torch.eye(b, dtype=torch.bool, device=z.device)[rows]
     exponent = (-t * squared_distance).masked_fill(itself, -torch.inf)
-    return exponent.flatten().logsumexp(dim=0) - math.log(b * (b - 1))
+    log_sum = exponent.flatten().logsumexp(dim=0)
+    if everyone is not z:
+        whole = distributed.gather(log_sum[None]).logsumexp(dim=0)
+        # A pair is a row here and, unseen from here, another one there: the gradient is twice that
+        # of these rows. DistributedDataParallel will average over the processes.
+        factor = 2 * (b // len(z)) * (log_sum.detach() - whole).exp()
+        log_sum = whole + factor * (log_sum - log_sum.detach())
+    return log_sum - math.log(b * (b - 1))
 
 
 def laplacian_energy_loss(pred: Tensor, target: Tensor, patch_size: int) -> Tensor:
@@ -232,7 +245,7 @@ def total_loss(model: MaskedAutoencoder, output: MAEOutput, cfg) -> dict[str, Te
         terms["loss"] = terms["loss"] + cfg.lambda_freq * terms["freq"]
     if cfg.lambda_unif:
         z = at_least_float32(output.latent[:, model.num_extra :]).mean(dim=1, keepdim=True)
-        terms["unif"] = uniformity_loss(distributed.gather(z), t=cfg.unif_t)
+        terms["unif"] = uniformity_loss(z, t=cfg.unif_t, shared=True)
         terms["loss"] = terms["loss"] + cfg.lambda_unif * terms["unif"]
     return terms
 

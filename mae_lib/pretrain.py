@@ -58,24 +58,25 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     device = next(model.parameters()).device
     noise = torch.rand(len(images), model.num_patches,
                        generator=hardware.generator(RNG.VALIDATION))
-    loss, psnr, features = 0.0, [], []
-    for part, part_noise in zip(images.split(64), noise.split(64), strict=True):
+    size = 64 if device.type == "cpu" else len(images)  # on a GPU few large kernels are faster
+    losses, psnr, features = [], [], []
+    for part, part_noise in zip(images.split(size), noise.split(size), strict=True):
         x = resize(part.to(device), model.img_size)
         with cast:
             output = model(x, VALIDATION_MASK_RATIO, noise=part_noise.to(device))
-            features.append(model.features(x).float().cpu())
-        part_loss = mae_loss(output.pred, x, output.mask, model.patch_size, cfg.norm_pix)
-        loss += float(part_loss) * len(x)
+            features.append(model.features(x).float())
+        losses.append(mae_loss(output.pred, x, output.mask, model.patch_size, cfg.norm_pix))
         pred = predicted_images(output.pred, x, model.patch_size, cfg.norm_pix)
         mask = patch_mask_to_pixels(output.mask, model.patch_size)
-        psnr.append(masked_psnr(denormalise(pred), denormalise(x), mask).cpu())
-    features = torch.cat(features)
+        psnr.append(masked_psnr(denormalise(pred), denormalise(x), mask))
+    features = torch.cat(features).cpu()  # only now does the host wait for the device
     if not features.isfinite().all():
         raise NonFiniteLoss("The features became nan or infinite. Try a lower learning rate than "
                             f"{cfg.lr:g}, a longer warm-up, or --precision fp32.")
     return {
-        "val_loss": loss / len(images),
-        "val_psnr": float(torch.cat(psnr).mean()),
+        "val_loss": sum(loss * len(part) for loss, part in zip(
+            torch.stack(losses).tolist(), features.split(size), strict=True)) / len(images),
+        "val_psnr": float(torch.cat(psnr).cpu().mean()),
         "effective_rank": effective_rank(features),
         "uniformity": float(uniformity_loss(features[:, None])),
     }
@@ -124,14 +125,13 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
         seen += f", starting from weights {fingerprint_of_weights(model.state_dict())}"
     cfg, state = _resume(checkpoint, cfg, seen, device)
     model = model.to(device)
+    iters = steps_per_epoch(cfg, len(images))
+    step, seconds = (state["step"], state["seconds"]) if state else (0, 0.0)
     train_step = fastest_step(model, cfg)
-    step, seconds = 0, 0.0
     if state:
         train_step.load_state_dict(state)
-        step, seconds = state["step"], state["seconds"]
     history = History(Path(out) / "history.jsonl" if out and first else None, step)
     validation_images = evenly_spaced(validation_images, VALIDATION_IMAGES)
-    iters = steps_per_epoch(cfg, len(images))
     feed = batches(on_device(images, device), cfg.batch_size, cfg.seed, step, device)
 
     def save() -> float:

@@ -1,8 +1,8 @@
 """Which controls of the explorers still move on the pages, where there is no kernel.
 
 Their frames are computed when the site is built, and take the place of the explorer's stills.
-An explorer that is not listed keeps its stills. Those of LIVE run the model itself, where a browser
-can, in place of their frames.
+An explorer that is not listed keeps its stills, like the one of notebook 11, whose model is trained
+in the notebook. Those of LIVE run the model itself, where a browser can, in place of their frames.
 """
 
 import importlib
@@ -47,7 +47,6 @@ PLAYERS = {
         ("verdict_explorer", "half"),
         ("add_on_explorer", "measure", None, {"add_on": "uniformity"}),
     ],
-    "11_your_own_mae": [("explorer", "mask_ratio")],
 }
 
 # Notebook: (explorer, how the live one begins, where not as live.FIRST says).

@@ -14,6 +14,7 @@ if not IS_WORKER:
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from chromium import CHROMIUM, FLAGS  # noqa: E402
 
 if IS_WORKER:
     torch.set_num_threads(1)  # the workers share the cores
@@ -30,3 +31,15 @@ def fixed_seed():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; the test is skipped where there is none, or no Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
+    if not CHROMIUM:
+        pytest.skip("There is no Chromium on this machine.")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()

@@ -1,4 +1,6 @@
-"""Prepare the notebooks for Google Colab, once it is known where they live on GitHub.
+"""Give the notebooks Colab badges, and their setup cells the address of the course on GitHub.
+
+A notebook opened from GitHub finds that address by itself; badges, and copies in Drive, need it.
 
   python tools/colab.py owner/name                # badges, and the address in every setup cell
   python tools/colab.py owner/name --branch dev   # of another branch than main

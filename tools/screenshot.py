@@ -8,17 +8,18 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests/course"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/course")]
 
 import test_browser as t  # noqa: E402  JupyterLab and a browser, as the tests use them
+from chromium import CHROMIUM, FLAGS  # noqa: E402
 
 
 def main() -> None:
-    if not t.CHROMIUM:
+    if not CHROMIUM:
         sys.exit("There is no Chromium on this machine; install it from the system's packages.")
     with tempfile.TemporaryDirectory() as folder, t.sync_api.sync_playwright() as playwright:
         lab = t.Lab(Path(folder) / "root")
-        chromium = playwright.chromium.launch(executable_path=t.CHROMIUM, args=t.FLAGS)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             notebook = t.Notebook(lab, chromium, "00_start_here")
             notebook.page.set_viewport_size({"width": 1280, "height": 800})

@@ -5,7 +5,7 @@ from html import escape
 import ipywidgets
 from IPython.display import display
 
-from mae_lib.course.widgets import VIEW, without_echo
+from mae_lib.course.widgets import VIEW, live_view, without_echo
 
 _typed: dict[str, str] = {}  # by question: a cell that runs again does not lose the guess
 
@@ -23,7 +23,7 @@ class Prediction:
                                    layout=ipywidgets.Layout(width="400px", max_width="100%"))
         without_echo(self.box)
         self.box.observe(self._remember, names="value")
-        self.view = ipywidgets.VBox([ipywidgets.HTML(f"<b>{escape(question)}</b>"), self.box])
+        self.view = live_view(ipywidgets.HTML(f"<b>{escape(question)}</b>"), self.box)
 
     def _remember(self, change) -> None:
         _typed[self.question] = change["new"]
@@ -34,18 +34,37 @@ class Prediction:
         return self.box.value.strip()
 
     def reveal(self, result) -> None:
-        """Print the guess beside the result, or the result alone if nothing was typed."""
-        if self.guess:
-            print(f"Your guess: {self.guess}")
-        print(f"The result: {result}")
+        """Show the guess beside the result, or the result alone, folded, if nothing was typed."""
+        display(Comparison(self.guess, str(result)))
 
     def __repr__(self) -> str:
         return f"[prediction: {self.question}]"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        still = f"<p><b>{escape(self.question)}</b> <i>Run this cell to type your guess.</i></p>"
+        still = (f"<p><b>{escape(self.question)}</b> "
+                 "<i>Run the notebook up to this cell to type your guess.</i></p>")
         view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
         return {"text/plain": repr(self), "text/html": still, VIEW: view}
+
+
+class Comparison:
+    """A guess and the result. Without a guess the result is folded, so that nobody reads it early.
+
+    Its text is that of both, which tests read.
+    """
+
+    def __init__(self, guess: str, result: str):
+        self.guess, self.result = guess, result
+
+    def __repr__(self) -> str:
+        guess = f"Your guess: {self.guess}\n" if self.guess else ""
+        return f"{guess}The result: {self.result}"
+
+    def _repr_html_(self) -> str:
+        shown = escape(repr(self) if self.guess else self.result).replace("\n", "<br>")
+        if self.guess:
+            return f"<p>{shown}</p>"
+        return f"<details><summary>The result</summary><p>{shown}</p></details>"
 
 
 def predict(question: str) -> Prediction:

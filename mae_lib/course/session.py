@@ -84,7 +84,7 @@ def shipped_weights(name: str = "original") -> tuple[dict, dict[str, Tensor]]:
     """Sizes and weights that come with the package, under the names of the learner's `MAE`.
 
     `MAE(**sizes).load_state_dict(weights)` takes them. Raises ValueError for another name than
-    "original" or "improved".
+    "original", "improved" or "scenes".
     """
     model, _ = load_shipped(name)
     sizes = {k: v for k, v in model.config.items() if k not in ("mlp_ratio", "class_token")}

@@ -1,30 +1,40 @@
 """Put the weights of finished runs into the package, in half precision, each with a model card.
 
   python -m mae_lib.evidence.ship RUNS    # the folder of a comparison, with original-seed1 in it
+  python -m mae_lib.evidence.ship         # only the log of the specified runs, from results.json
 
-Of several seeds the first is taken. A run belongs to the record that has the same curves.
+Of several seeds the first is taken. A run belongs to the record that has the same curves. Other
+files in the folder, their checksums and their sections of the README stay as they are.
 """
 
 import json
+import re
+from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from mae_lib.config import variant_settings
+from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.results import MEASURES, Results
 from mae_lib.runtime import cli
 from mae_lib.training.checkpoints import ASSETS, checksum, load_weights, save_weights
+from mae_lib.training.compute import multiply_adds
 
 NAMES = ("original", "improved")
+# The last columns of the log of the specified runs, and how their values are written.
+LOGGED = {"lr": ".2e", "mask_ratio": ".4f", "loss": ".4f", "val_loss": ".4f", "val_psnr": ".2f",
+          "effective_rank": ".1f", "seconds": ".1f"}
 ABOUT = """# Weights that come with the package
 
 `mae_lib.training.checkpoints.load_shipped("original")` reads and verifies them. Encoder and
-decoder, half precision, safetensors. Written by `python -m mae_lib.evidence.ship`; the numbers are
-from `results.json`.
+decoder, half precision, safetensors. `original` and `improved` are written by
+`python -m mae_lib.evidence.ship`; their numbers are from `results.json`.
 
-The images they were trained on are not part of this project. They came from Tiny ImageNet, a subset
-of ImageNet, whose terms allow non-commercial research and teaching but not passing images on: use
-the weights for that alone. The MIT licence is for the code.
+The images that these two were trained on are not part of this project. They came from Tiny
+ImageNet, a subset of ImageNet, whose terms allow non-commercial research and teaching but not
+passing images on: use the weights for that alone. The MIT licence is for the code.
 """
 
 
@@ -51,11 +61,49 @@ def card(name: str, record: dict, size: int) -> str:
 """  # noqa: E501
 
 
+def sections_of_others(readme: Path) -> str:
+    """The sections of a README that are about other files than the weights written here."""
+    text = readme.read_text("utf-8") if readme.exists() else ""
+    sections = re.split(r"\n(?=## )", text)[1:]
+    return "".join(f"\n{s.rstrip()}\n" for s in sections if s.split()[1] not in NAMES)
+
+
+def specified_log(records: list[dict]) -> str:
+    """The log of all runs of NAMES at the specified sizes, as CSV with a line for each epoch.
+
+    `multiply_adds` is the sum since the start of the run, in 10¹⁵.
+    """
+    lines = [",".join(("method", "seed", "device", "epoch", "step", "multiply_adds", *LOGGED))]
+    found = [r for r in records if r["name"] in NAMES and r.get("recipe") == "specified"
+             and r["settings"].get("img_size", 0) is None]
+    for record in sorted(found, key=lambda r: (NAMES.index(r["name"]), r["seed"])):
+        settings, spent, done = record["settings"], 0, 0
+        known = {field.name for field in fields(PretrainConfig)} - {"seed"}  # no seed costs more
+        cfg = PretrainConfig(**{name: settings[name] for name in known & settings.keys()})
+        length = cfg.build_model().num_patches
+        for epoch in record["measures"]["epochs"]:
+            iters = epoch["step"] - done
+            visible = Counter(num_visible_patches(length, training_mask_ratio(step, iters, cfg))
+                              for step in range(done, epoch["step"]))
+            spent += sum(times * multiply_adds(cfg, n) for n, times in visible.items())
+            done = epoch["step"]
+            lines.append(",".join((
+                record["name"], str(record["seed"]), record["device"], str(epoch["epoch"]),
+                str(done), f"{cfg.batch_size * spent / 1e15:.4f}",
+                *(f"{epoch[name]:{digits}}" for name, digits in LOGGED.items()))))
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = cli.parser("python -m mae_lib.evidence.ship", __doc__)
-    parser.add_argument("runs", type=Path, metavar="RUNS")
+    parser.add_argument("runs", type=Path, metavar="RUNS", nargs="?")
     runs = parser.parse_args().runs
-    records, checksums, text = Results(ASSETS / "results.json").read(), {}, ABOUT
+    records, text = Results(ASSETS / "results.json").read(), ABOUT
+    (ASSETS / "specified_runs.csv").write_text(specified_log(records), "utf-8")
+    if not runs:
+        return
+    listed, readme = ASSETS / "weights.json", ASSETS / "README.md"
+    checksums = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
     for name in NAMES:
         folder = min(runs.glob(f"{name}-seed*"), default=None)  # the first seed
         if folder is None:
@@ -71,8 +119,8 @@ def main() -> None:
         save_weights(path, model.to(torch.float16), **facts)
         checksums[name] = checksum(path)
         text += card(name, record, path.stat().st_size)
-    (ASSETS / "weights.json").write_text(json.dumps(checksums, indent=1) + "\n", "utf-8")
-    (ASSETS / "README.md").write_text(text, "utf-8")
+    listed.write_text(json.dumps(checksums, indent=1) + "\n", "utf-8")
+    readme.write_text(text + sections_of_others(readme), "utf-8")
 
 
 if __name__ == "__main__":

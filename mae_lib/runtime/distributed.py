@@ -63,25 +63,18 @@ def share(batch_size: int) -> slice:
 
 def average(x: Tensor) -> Tensor:
     """The mean over processes, without gradient."""
-    if world_size() == 1:
-        return x.detach()
-    total = x.detach().clone()
-    dist.all_reduce(total)
-    return total / world_size()
+    return gather(x.detach()[None]).mean(dim=0)
 
 
 def gather(x: Tensor) -> Tensor:
-    """The rows of all processes, (B, …) → (processes · B, …).
+    """The rows of all processes, (B, …) → (processes · B, …), without gradient.
 
-    A gradient reaches this process's own rows alone. It is made as many times larger as there are
-    processes, since DistributedDataParallel will average over them.
+    In a single process they are `x` itself.
     """
-    count = world_size()
-    if count == 1:
+    if world_size() == 1:
         return x
-    parts = [torch.empty_like(x) for _ in range(count)]
+    parts = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(parts, x.detach().contiguous())
-    parts[dist.get_rank()] = x + (count - 1) * (x - x.detach())  # the value is x
     return torch.cat(parts)
 
 

@@ -123,9 +123,10 @@ def _read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
-    """The weights that come with the package, "original" or "improved": see assets/README.md.
+    """The weights that come with the package: "original", "improved" or "scenes".
 
-    Raises ValueError for another name or a file that is not what was shipped.
+    See assets/README.md for each. Raises ValueError for another name or a file that is not what was
+    shipped.
     """
     shipped = json.loads((ASSETS / "weights.json").read_text("utf-8"))
     if name not in shipped:

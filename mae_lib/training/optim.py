@@ -64,7 +64,4 @@ def adamw(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> to
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         rate = lr * group["lr_scale"]
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+        group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate

@@ -73,16 +73,20 @@ class TrainStep:
         values = 0
         for part, boxes, part_noise in zip(
                 images.chunk(parts), crops.chunk(parts, dim=1), noise.chunk(parts), strict=True):
-            x = crop(part, self.model.img_size, boxes)
-            with self.cast:
-                output = self.forward(x, num_visible=num_visible, noise=part_noise,
-                                      hidden_only=self.hidden_only)
-            terms = total_loss(self.model, output, self.cfg)
+            terms = self.losses(part, boxes, part_noise, num_visible)
             self.scaler.scale(terms["loss"] / parts).backward()
             values = values + distributed.average(torch.stack(list(terms.values()))) / parts
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return dict(zip(terms, values.unbind(), strict=True))
+
+    def losses(self, images: Tensor, crops: Tensor, noise: Tensor, num_visible: int) -> dict:
+        """The loss terms of these images, with gradient: what benchmarks.compiled compiles."""
+        x = crop(images, self.model.img_size, crops)
+        with hardware.autocast(self.device, self.cfg.precision):
+            output = self.forward(x, num_visible=num_visible, noise=noise,
+                                  hidden_only=self.hidden_only)
+        return total_loss(self.model, output, self.cfg)
 
     def state_dict(self) -> dict:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
@@ -130,7 +134,8 @@ class RecordedStep(TrainStep):
                 return self._on_side_stream(num_visible)
         graph, terms = self.recordings[num_visible]
         graph.replay()
-        return {name: term.clone() for name, term in terms.items()}
+        # A copy, in one kernel: the next step writes to the same places.
+        return dict(zip(terms, torch.stack(list(terms.values())).unbind(), strict=True))
 
     def _on_side_stream(self, num_visible: int) -> dict[str, Tensor]:
         # Recording happens beside the main stream; what is prepared for it must be there too.

@@ -2,9 +2,9 @@
 # # 0 · Start here: predict what is missing
 #
 # Take a photograph and hide three quarters of it. Then train a small neural network to predict the missing part from
-# what is left. To predict well, the network has to learn what the world looks like, and nobody has to tell it what is in a
-# picture. This is a **masked autoencoder** (MAE), and in this course you build one yourself. In this notebook you watch
-# a finished one at work.
+# what is left. To predict well, the network has to learn what the world looks like, and nobody has to tell it what is
+# in a picture. Such a network is a [**masked autoencoder**](GLOSSARY.md#masked-autoencoder) (MAE), and in this course
+# you build one yourself. In this notebook you watch a finished one at work.
 #
 # **You will be able to**
 #
@@ -13,21 +13,31 @@
 # - judge a reconstruction in decibels and against a simple baseline;
 # - find your way around the course.
 #
-# **Before you start:** some Python, and you have met a tensor in PyTorch. You need no knowledge of Transformers.
+# **Before you start:** some Python, and a first encounter with PyTorch tensors. You need no knowledge of Transformers.
 # **Time:** 40 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -64,10 +74,10 @@ show(*widgets.diagram())
 
 # %% [markdown]
 # - **Steps 1 to 3.** We cut the photograph into squares, called **patches**, and hide most of them at random.
-# - **Steps 4 and 5.** The **encoder** is the large part of the model, and it reads only the visible patches. It turns
-#   each of them into a **token**, a vector of numbers that describes the patch in the context of the others.
-# - **Steps 6 and 7.** The tokens return to their places. Every hidden place gets the same learned vector, the **mask
-#   token**, which says that something is missing here. The **decoder** is the small part of the model, and it predicts
+# - **Steps 4 and 5.** The [**encoder**](GLOSSARY.md#encoder) is the large part of the model, and it reads only the visible patches. It turns
+#   each of them into a [**token**](GLOSSARY.md#token), a vector of numbers that describes the patch in the context of the others.
+# - **Steps 6 and 7.** The tokens return to their places. Every hidden place gets the same learned vector, the
+#   [**mask token**](GLOSSARY.md#mask-token), which says that something is missing here. The [**decoder**](GLOSSARY.md#decoder) is the small part of the model, and it predicts
 #   the hidden patches.
 # - **Step 8.** During training, the predictions are compared with the true patches. This needs no labels, because the
 #   photograph itself holds the answer.
@@ -75,8 +85,8 @@ show(*widgets.diagram())
 # Both parts are **Transformers**, networks in which every token can use information from every other token. You build
 # them in notebook 03.
 #
-# Why do we hide so much? A single hidden patch is easy to copy from its neighbours. When three quarters are missing,
-# copying is no longer enough, and a good prediction needs some understanding of the scene
+# Why do we hide so much? A single hidden patch can be filled in by copying its neighbours. When three quarters are
+# missing, copying is no longer enough, and a good prediction needs some understanding of the scene
 # ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
 #
 # ## Hide three quarters yourself
@@ -92,14 +102,14 @@ print(f"{model.img_size}×{model.img_size} pixels, {model.num_patches} patches o
 
 # %% [markdown]
 # We also need three functions: one that cuts an image into patches, one that hides some of them, and one that puts the
-# patches back together. You will write all three in notebooks 01 and 02. Until then, the package lends us its own.
+# patches back together. You will write all three in notebooks 01 and 02. Until then, we use the package's versions.
 
 # %%
 patchify, unpatchify, random_masking = course.use("patchify", "unpatchify", "random_masking")
 
 # %% [markdown]
 # Before every important result we ask for your guess. Type it into the box. When the result comes, you see your guess
-# next to it.
+# next to it. If you leave the box empty, the result stays folded until you click it.
 
 # %%
 visible_guess = course.predict("How many patches stay visible when we hide 75 % of them?")
@@ -122,7 +132,7 @@ visible_guess.reveal(f"{visible.shape[1]} of {mask.shape[1]} patches")
 
 
 # %% [markdown]
-# A quarter of the patches is all that the model will see. Here they are, on grey.
+# The model will see only 16 of the 64 patches. Here they are, on grey.
 
 # %%
 def row(**pictures):
@@ -189,8 +199,8 @@ raw = denormalise(raw).clamp(0, 1)  # back to 0…1
 torch.testing.assert_close(output.mask, mask)  # the same patches are hidden
 
 # %% [markdown]
-# The **raw prediction** is what the model says about every patch. The **composite** takes the prediction only where a
-# patch was hidden and the true pixels everywhere else. In which places do you expect the raw prediction to be worst?
+# The **raw prediction** is the model's output for every patch. The [**composite**](GLOSSARY.md#composite) takes the prediction only where a patch
+# was hidden and the true pixels everywhere else. In which places do you expect the raw prediction to be worst?
 
 # %%
 hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
@@ -198,19 +208,19 @@ composite = torch.where(hidden > 0, raw, picture)
 figure = row(masked=masked[0], raw_prediction=raw[0], composite=composite[0],
              photograph=picture[0])
 show(figure, "The visible patches; the raw prediction, with wrong colours at the visible patches; "
-             "the composite, a blurred astronaut in an orange suit; and the photograph.")
+             "the composite, an orange suit without a face; and the photograph.")
 
 # %%
 subject_guess.reveal(name)
 
 # %% [markdown]
-# The composite shows a blurred person in an orange suit. The colours of the raw prediction are wrong only where patches
-# were visible. The training loss ignores those patches, so the model never learned to predict them. That is expected,
-# and it is why we look at composites from here on.
+# The composite suggests a person in an orange suit, but the face is missing. The colours of the raw prediction are
+# clearly wrong only where patches were visible. The training loss ignores those patches, so the model never learned to
+# predict them. That is expected, and it is why we look at composites from here on.
 #
 # ## How much can you hide?
 #
-# To compare two images we use **PSNR**, the *peak signal-to-noise ratio*, measured in decibels (dB). A higher PSNR is
+# To compare two images we use [**PSNR**](GLOSSARY.md#psnr), the *peak signal-to-noise ratio*, measured in decibels (dB). A higher PSNR is
 # better, and 10 dB more means a tenth of the mean squared error. We measure it on the hidden pixels only.
 #
 # The explorer below compares the model with a simple baseline that fills every hidden pixel with the mean colour of the
@@ -224,10 +234,11 @@ explorer = widgets.explorer()
 explorer
 
 # %% [markdown]
-# Try several photographs and seeds. Also try the weights `improved`, which were trained with the additions of notebooks
-# 02, 05 and 06. Can you see a difference? Our eyes are easily fooled here, so notebook 10 measures it.
+# Try several photographs and seeds. Also try the weights `improved`. They were trained with three additions, which you
+# meet in notebooks 02, 05 and 06. Can you see a difference? Our eyes are easily fooled here, so notebook 10 measures
+# it.
 #
-# One photograph is not enough for a number, so we take the mean over all five.
+# One photograph is not enough for a number, so we take the mean over the five photographs of the course.
 
 # %%
 photos = course.photographs(model.img_size) / 255  # (5, 3, H, W)
@@ -299,7 +310,7 @@ check.mean_fill(mean_fill)
 # %% [markdown]
 # ### ✏️ Exercise 3 · Decibels  (★☆☆ · 4 minutes)
 #
-# For pixels between 0 and 1 with the mean squared error $\text{mse}$,
+# If pixels lie between 0 and 1 and their mean squared error is $\text{mse}$, then
 #
 # $$\text{PSNR} = -10 \, \log_{10} \text{mse}.$$
 #
@@ -334,8 +345,8 @@ check.psnr(psnr)
 #
 # These weights were trained with an option called `norm_pix`. The model then predicts every patch *relative to the mean
 # and the standard deviation of that patch*, which are its brightness and its contrast. To turn a prediction into a
-# picture, somebody has to supply these two numbers for every hidden patch. We took them from the true photograph. In
-# real use they are unknown, so all the pictures and decibels above are **optimistic**.
+# picture, we have to supply these two numbers for every hidden patch. We took them from the true photograph. In real
+# use they are unknown, so all the pictures and decibels above are **optimistic**.
 #
 # How much is this help worth? We replace the model with two fakes that know nothing and give them the same help. The
 # first predicts zero for every pixel. The second predicts random noise.
@@ -359,14 +370,14 @@ show(figure, "Left, a mosaic of flat squares, light and dark where the photograp
 fake_guess.reveal("a mosaic of its light and dark areas, and this mosaic with noise on it")
 
 # %% [markdown]
-# Both fakes show the light and dark areas of the photograph as a coarse mosaic, although they predicted nothing. The left
-# picture contains only the borrowed brightness. The middle one also contains the borrowed contrast: the noise is strong
-# where the photograph has edges or texture, and weak where it is smooth. The help gives no shapes within a patch, and it
-# does not say which colour a patch has. Shapes and colours are the model's own work. Their brightness and their contrast
-# are not.
+# Both fakes show the light and dark areas of the photograph as a coarse mosaic, although they know nothing about it.
+# The left picture contains only the borrowed brightness. The middle one also contains the borrowed contrast: the noise
+# is strong where the photograph has edges or texture, and weak where it is smooth. The help gives no shapes within a
+# patch, and it does not say which colour a patch has. So shapes and colours are the model's own work, but the
+# brightness and the contrast of each patch are not.
 #
-# The squares on the left are slightly brown, not grey. Zero stands for one common value in all three *normalised*
-# channels, and after undoing the normalisation that value is not exactly grey.
+# The squares on the left are slightly brown, not grey. A prediction of zero gives all three *normalised* channels the
+# same value. Once the normalisation is undone, the result is not exactly grey.
 #
 # Now the same comparison in decibels, again as the mean over five photographs.
 
@@ -406,7 +417,7 @@ for mask_ratio in (0.25, 0.75, 0.95):
 # ## Why would anyone want this?
 #
 # The reconstructions are not the goal. After training, we throw the decoder away and keep the encoder. It turns any
-# photograph into a vector of numbers, its **features**, and it learned to do so without a single label.
+# photograph into a vector of numbers, its [**features**](GLOSSARY.md#feature), and it learned to do so without a single label.
 
 # %%
 with torch.no_grad():
@@ -414,16 +425,16 @@ with torch.no_grad():
 print(f"{len(features)} photographs → {features.shape[1]} features each")
 
 # %% [markdown]
-# The hope is that similar pictures get similar features, so that a few labels are enough to learn a new task. Notebook 08
-# measures whether this holds.
+# Each photograph becomes 192 numbers. We hope that similar pictures get similar features, so that a few labels are
+# enough to learn a new task. Notebook 08 measures whether this holds.
 #
 # ## What this course examines
 #
-# Masked autoencoders come from the paper by He et al. cited above. We also follow one **project report**, which built a
-# small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three additions: a curriculum
-# that hides fewer patches at first, a loss on edges, and a loss that spreads the features. It reported better results,
-# from a single run of each method. We call it *the report*. You build all three additions, and in notebook 10 you judge
-# every claim of the report against many runs.
+# Masked autoencoders come from the paper by He et al. cited above. We also follow one **project report**. Its authors
+# built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three additions: a
+# curriculum that hides fewer patches at first, a loss on edges, and a loss that spreads out the features. They reported
+# better results, from a single run of each method. We call it *the report*. You build all three additions, and in
+# notebook 10 you judge every claim of the report against many runs.
 #
 # ## How the course works
 #
@@ -443,11 +454,14 @@ course.status()
 # - **Exercises** show their difficulty in stars, and hints and solutions open with a click. The check below your code
 #   says what is wrong and where to look. Open exercises have no check. Compare your answer with the folded list of
 #   what a good answer shows.
-# - **The time** at the top of a notebook covers reading, running, predicting and the exercises of one or two stars.
-#   You can leave exercises of three stars and sections called *Aside* for a second visit, but run their cells.
-# - **If a cell fails,** read the last line of the error. Most trouble comes from cells that ran out of order, so restart
-#   and run everything: *Kernel → Restart Kernel and Run All Cells* in JupyterLab, *Runtime → Restart session and run
-#   all* in Colab, *Restart* and *Run All* in VS Code.
+# - **The time** at the top of a notebook covers reading, running, predicting and the exercises of one or two stars. Some
+#   notebooks give the time for their exercises separately. You can leave exercises of three stars and sections called
+#   *Aside* for a second visit, but run their cells.
+# - **New terms** are bold where we explain them. A linked term leads to the [glossary](GLOSSARY.md), where you can look
+#   it up again later.
+# - **If a cell fails,** read the last line of the error. Most trouble comes from cells that were run in the wrong
+#   order, so restart and run everything: *Kernel → Restart Kernel and Run All Cells* in JupyterLab, *Runtime → Restart
+#   session and run all* in Colab, *Restart* and *Run All* in VS Code.
 # - **You do not need a GPU.** In Colab you get one with *Runtime → Change runtime type → T4 GPU*, before you begin.
 # - **Run levels** decide how much is computed. The course picks one for your machine; `course.start("quick")` in the
 #   first cell picks another.
@@ -472,8 +486,9 @@ for level, meaning in course.LEVELS.items():
 # | [08 · Linear probe and fine-tuning](08_linear_probe_and_fine_tuning.ipynb) | find out what your features are worth |
 # | [09 · Reconstructions](09_reconstructions.ipynb) | explore models and masks on your own photographs |
 # | [10 · Claims](10_claims.ipynb) | test every claim of the report and give a verdict |
+# | [11 · Your own MAE](11_your_own_mae.ipynb) | put your parts together and pretrain your MAE on images that you choose |
 #
-# Work through 01 to 04 in order. You can swap 05 and 06, and you can visit 09 at any time.
+# Work through 01 to 04 in order. You can swap 05 and 06, and you can visit 09 at any time after 04.
 #
 # ## Quiz
 #

@@ -17,16 +17,26 @@
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -59,7 +69,7 @@ images = coffee[None] / 255  # (1, 3, 224, 224)
 print(tuple(images.shape), f"{images.numel():,} values")
 
 # %% [markdown]
-# The simplest sequence would be one vector per pixel. The trouble is the cost. In **self-attention**, every vector is
+# The simplest sequence would be one vector per pixel. The trouble is the cost. In [**self-attention**](GLOSSARY.md#self-attention), every vector is
 # compared with every other one, so the number of pairs grows with the square of the length of the sequence. What if each
 # vector stands for a patch of 16×16 pixels?
 
@@ -147,12 +157,12 @@ half_guess.reveal(f"{(224 // 8) ** 4 // (224 // 16) ** 4} times more pairs")
 #
 # ### ✏️ Exercise 1 · Count  (★☆☆ · 3 minutes)
 #
-# Write a function of the image's side and the patch's side. It returns two numbers: how many patches an RGB image
-# gives, and how many values each of them has.
+# Write `token_count(size, patch)` for a square RGB image whose side is `size` pixels and patches whose side is `patch`
+# pixels. It returns two numbers: how many patches the image gives, and how many values each of them has.
 #
 # <details><summary>Hint 1</summary>
 #
-# How many patches fit into one row? The image has as many rows of patches.
+# How many patches fit into one row? There are just as many rows.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -294,7 +304,7 @@ print("unpatchify undoes patchify: every pixel is back in its place")
 # ## A bug that raises no error
 #
 # Suppose one function writes the values of a patch as (channel, row, column), and another one reads them as (row,
-# column, channel). The shapes agree, so no error is raised. A model even learns from such patches.
+# column, channel). The shapes agree, so no error is raised. A model can even learn from such patches.
 
 # %%
 bug_guess = course.predict("What will the picture look like if it is read in the wrong order?")
@@ -340,8 +350,8 @@ for name, image in {"flat grey": flat, "different everywhere": different}.items(
 # ## From patch to token
 #
 # A linear layer turns the 768 values of a patch into a vector of the model's width, here 192. We call this vector a
-# **token**. The layer is the same for all patches. Much published code uses a convolution instead, whose kernel is as
-# large as its stride. Both compute the same numbers if their weights are arranged in the same order.
+# [**token**](GLOSSARY.md#token). The layer is the same for all patches. Many published models use a convolution instead, whose kernel and
+# stride are both as large as a patch. The two compute the same numbers if their weights are arranged in the same order.
 
 # %%
 torch.manual_seed(0)
@@ -377,11 +387,11 @@ print("shuffling before or after gives the same result")
 
 # %% [markdown]
 # If we shuffle the tokens first, we get the same vectors as before, only shuffled. A function with this property is called
-# **permutation-equivariant**. The other layers of a Transformer treat each token separately, so they have it too. To a
+# [**permutation-equivariant**](GLOSSARY.md#permutation-equivariant). The other layers of a Transformer treat each token separately, so they have it too. To a
 # Transformer, a cat and a shuffled cat are the same set of patches.
 #
-# An MAE must know *which* patch is missing. So we add to every token a vector that describes its place, a **position
-# embedding**.
+# An MAE must know *which* patch is missing. So we add to every token a vector that describes its place, a
+# [**position embedding**](GLOSSARY.md#position-embedding).
 #
 # ## Sines and cosines along one axis
 #
@@ -510,8 +520,8 @@ show(figure, "Left, stripes: one half of the values repeats with the column, the
 
 # %% [markdown]
 # The similarity is 1 at the patch itself and at least 0.84 along its row and its column, because patches there share
-# half of the vector. It is lowest, 0.68, in the corner farthest away. In the left picture, the flat areas are the slow
-# frequencies of each half: their sines stay close to 0 (grey) and their cosines close to 1 (yellow).
+# half of the vector. It is lowest, 0.68, in the corner that is farthest away. In the left picture, the flat areas belong
+# to the low frequencies of each half: their sines stay close to 0 (grey) and their cosines close to 1 (yellow).
 #
 # The embedding can be computed for any grid. That does not mean that a trained model works on any grid. For another
 # image size, the usual way is to interpolate the embedding and fine-tune the model for a while
@@ -590,7 +600,8 @@ print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_inp
 #
 # ## Key takeaways
 #
-# - An image of H×W pixels gives (H/p)·(W/p) patches of p²·3 values. Attention pays for the square of their number.
+# - An image of H×W pixels gives (H/p)·(W/p) patches of p²·3 values. Attention compares every pair of them, so its cost
+#   grows with the square of their number.
 # - `reshape`, `permute`, `reshape` cuts an image into patches. It moves values and computes nothing.
 # - The order inside a patch is (row, column, channel). Test it with an image that is different everywhere.
 # - Self-attention is permutation-equivariant. A fixed sine-cosine embedding tells it where each patch is.

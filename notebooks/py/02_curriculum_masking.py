@@ -3,7 +3,7 @@
 #
 # A masked autoencoder learns by filling holes, so the first question is how much to hide. If too little is missing,
 # copying the neighbouring pixels is enough. If too much is missing, nothing is left to reason from. In this notebook
-# you write the function that hides patches, and the **curriculum** that raises the share of hidden patches during
+# you write the function that hides patches, and the [**curriculum**](GLOSSARY.md#curriculum) that raises the share of hidden patches during
 # training. Both become parts of your own model.
 #
 # **You will be able to**
@@ -14,20 +14,30 @@
 # - say what a curriculum costs;
 # - explain why training losses at different mask ratios cannot be compared.
 #
-# **Before you start:** [01 · Patchify](01_patchify.ipynb). **Time:** 60 minutes, without the aside on cost.
+# **Before you start:** [01 · Patchify](01_patchify.ipynb). **Time:** 60 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -60,7 +70,7 @@ patchify, unpatchify = course.use("patchify", "unpatchify")
 # ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)). MAE hides 75 % of the patches. The difference comes from the
 # data: neighbouring pixels look alike, so small gaps in an image are easy to fill.
 #
-# We can measure how easy. The **smooth fill** is a rule that has learned nothing. It spreads the visible pixels into the
+# We can measure how easy. The [**smooth fill**](GLOSSARY.md#smooth-fill) is a rule that has learned nothing. It spreads the visible pixels into the
 # holes so that colours change gradually. As a baseline we fill all holes with one colour, the mean of the visible pixels.
 
 # %%
@@ -127,7 +137,7 @@ show(figure, "A portrait of Grace Hopper after the smooth fill. With 15 % hidden
 
 # %% [markdown]
 # At 15 % the smooth fill removes 53 % of the error, and no hidden patch is isolated. A model trained on this task could
-# do well by copying. At 75 % the rule still removes 36 %, because images are **redundant**: nearby pixels say much the
+# do well by copying. At 75 % the rule still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the
 # same. But now 34 % of the hidden patches are isolated, and at 90 % it is 69 %. To fill those well, a model has to know
 # what faces and cups look like. That is the task we want.
 #
@@ -299,9 +309,9 @@ show(figure, "Left, patches of a cup of coffee in random order, the last quarter
              "the cup with grey holes. Right, patches and holes scattered over the whole picture.")
 
 # %% [markdown]
-# `ids_shuffle` shuffles the patches a second time. A model trained this way would receive every patch with another
-# patch's position. You would notice only a loss that is somewhat too high. Test the way back with an order that is not
-# its own inverse, such as our six patches. If you only swap two patches, the bug passes the test.
+# `ids_shuffle` shuffles the patches a second time. In a model with this bug, the decoder would place every patch where
+# another one belongs, and a loss that is somewhat too high would be the only sign. Test the way back with an order that
+# is not its own inverse, such as our six patches. If you only swap two patches, the bug passes the test.
 #
 # **Bug 2: one mask for the whole batch.** One row of noise, broadcast to all images, is shorter to write.
 
@@ -319,8 +329,8 @@ show(figure, "Five photographs twice, three quarters hidden. Above, the holes ar
              "places in all five. Below, each photograph has holes of its own.")
 
 # %% [markdown]
-# The training step then asks about the same 147 places in every image and never about the other 49. A count over a batch
-# of 64 finds the bug.
+# A training step then predicts the same 147 places in every image and never the other 49. A count over a batch of 64
+# finds the bug.
 
 # %%
 batch = widgets.seeded_noise(64, 196, seed=0)
@@ -545,7 +555,7 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 
 
 # %% [markdown]
-# All ten ratios agree. So we have understood "per step" and "over the first 5 epochs" as the report meant them.
+# All ten ratios agree, so our schedule is the one that the report used.
 #
 # Other curricula for masks exist, and most change *which* patches are hidden.
 # [CL-MAE](https://arxiv.org/abs/2308.16572) trains a second network that chooses the masks; it first helps the
@@ -607,9 +617,11 @@ guess.reveal(f"{visible.mean():.1f} patches")
 # The encoder sees 61.0 patches on average, 24 % more than without the curriculum. In the first epoch it sees almost
 # twice as many. So the early epochs are the ones with the *most* work, and the curriculum is not free.
 #
-# A training step does not cost 24 % more, though, because the decoder always works on all 196 places. The next explorer
-# counts **multiply-adds**: how often a step multiplies two numbers and adds the result. On the left is the mask ratio, on
-# the right the multiply-adds of each step relative to a step at 0.75. Orange is extra work, green is work saved.
+# A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it already
+# does about half of the work. The next explorer counts [**multiply-adds**](GLOSSARY.md#multiply-add): how often a step multiplies two numbers and
+# adds the result. (You do this count yourself in [notebook 03](03_asymmetric_autoencoder.ipynb).) On the left is the
+# mask ratio, on the right the multiply-adds of each step relative to a step at 0.75. Orange is extra work, green is work
+# saved.
 #
 # **Predict first.** (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
 # curriculum that costs *less* than always hiding 75 %?
@@ -621,8 +633,8 @@ planner
 # %% [markdown]
 # <details><summary>Our answers</summary>
 #
-# (a) To the digit shown, the same: 12.2 % more than always hiding 75 %. The cosine lies as far above the straight line in
-# the second half of the ramp as below it in the first half, so the mean ratio is the same.
+# (a) The same, to the digit shown: both cost 12.2 % more than always hiding 75 %. The cosine lies as far above the
+# straight line in the second half of the ramp as below it in the first half, so the mean ratio is the same.
 #
 # (b) Yes: start with *more* hidden and go down. From 0.9 to 0.75 the ramp saves 7.4 %. A curriculum is only expensive if
 # it starts with little hidden.
@@ -630,55 +642,13 @@ planner
 #
 # So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. Multiply-adds are not seconds, and a GPU that
 # waits for other things may hide part of the difference; [notebook 10](10_claims.ipynb) has measured times. But the
-# extra work decides what a fair comparison is. At **equal epochs**, both methods see the same number of images. At
-# **equal compute**, the curriculum gets only 8.8 epochs when the baseline gets 10. A result that holds for one
+# extra work decides what a fair comparison is. At [**equal epochs**](GLOSSARY.md#equal-epochs), both methods see the same number of images. At
+# [**equal compute**](GLOSSARY.md#equal-compute), the curriculum gets only 8.8 epochs when the baseline gets 10. A result that holds for one
 # comparison may not hold for the other, so a report should say which one it makes.
-#
-# <details><summary>Aside: where the multiply-adds come from (best read after notebook 03)</summary>
-#
-# With $n$ visible patches of $L = 196$, width $d = 192$ in the encoder and $d' = 128$ in the decoder, one forward
-# pass takes
-#
-# $$\underbrace{768\,nd + 8\,(12\,nd^2 + 2\,n^2 d) + n d d'}_{\text{grows with what is visible}}
-# \; + \; \underbrace{4\,(12\,Ld'^2 + 2\,L^2 d') + 768\,Ld'}_{\text{the decoder: always all patches}}$$
-#
-# A block has $4d^2$ weights in its attention and $8d^2$ in its MLP, which makes 12. Attention compares $n^2$ pairs of
-# tokens and mixes $n^2$ values. The backward pass costs twice the forward pass, except that nobody needs the gradient of
-# the pixels. The next cell compares this formula with a counter that watches what torch really multiplies.
-# </details>
-
-# %%
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
-from mae_lib.model import MaskedAutoencoder
-
-with torch.device("meta"):  # shapes without values: counting needs no more
-    specified = MaskedAutoencoder.from_preset("specified")
-    one_image = torch.empty(1, 3, 224, 224)
-
-
-def counted(ratio):
-    """Multiply-adds of one training step on one image, as torch counts them."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        specified(one_image, ratio).pred.sum().backward()
-    return counter.get_total_flops() // 2  # the counter takes a multiply-add for two operations
-
-
-# %%
-for ratio in (0.5, 0.75, 0.9):
-    by_formula = widgets.multiply_adds(int(196 * (1 - ratio)))
-    torch.testing.assert_close(counted(ratio), by_formula)
-    print(f"ratio {ratio}: {by_formula / 1e9:.2f} billion multiply-adds, "
-          f"{by_formula / widgets.multiply_adds(49):.2f} times as many as at 0.75")
-
-# %% [markdown]
-# A step at 0.5 costs 1.50 times as much as a step at 0.75, although it shows twice as many patches. The decoder accounts
-# for about half of a step at 0.75, and its part does not change.
 #
 # ## The trap in the training curve
 #
-# The loss changes with the ratio too. We take a trained model from the package, **frozen**, and hide more and more of the
+# The loss changes with the ratio too. We take a trained model from the package, [**frozen**](GLOSSARY.md#frozen), and hide more and more of the
 # five photographs. You build the model in notebook 03 and the loss in notebook 04. Here it is enough to know that the loss
 # is an average error on hidden patches.
 
@@ -770,19 +740,19 @@ print(f"our frozen model at 0.55 instead of 0.75: {1 - by_ratio[0.55] / by_ratio
 # ✓ With fixed images, fixed masks and one ratio, a difference in the numbers is a difference between the models.
 # </details>
 #
-# **3. You move the ratio from 0.75 to 0.5. Why does a training step not cost twice as much?**
+# **3. After ten epochs, the curriculum's features are better than those of a run at 0.75. What do you check first?**
 #
-# <details><summary>The decoder processes all patches at any ratio</summary>
+# <details><summary>That its training loss is lower, too</summary>
 #
-# ✓ About half of the cost at 0.75 is the decoder's, and it stays the same. Only the rest doubles.
+# ✗ Early in training it is lower in any case, because less is hidden. It says nothing about features.
 # </details>
-# <details><summary>Attention grows with the square of the number of tokens</summary>
+# <details><summary>That the gain remains at equal compute</summary>
 #
-# ✗ That would make the step more than twice as expensive. At these lengths the squares are a small part.
+# ✓ The curriculum computed 12 % more. If the gain disappears when it gets only 8.8 epochs, the extra work explains it.
 # </details>
-# <details><summary>The loss is taken on fewer patches</summary>
+# <details><summary>Nothing, because both saw the same number of images</summary>
 #
-# ✗ The loss is a tiny part of the work. Most of it is attention and MLPs.
+# ✗ They saw the same images, but the curriculum's encoder saw more patches of them, and that costs work.
 # </details>
 #
 # ## Key takeaways

@@ -2,9 +2,10 @@
 # # 3 · The asymmetric autoencoder
 #
 # Three quarters of the patches are hidden. A model like BERT would put a placeholder at every hidden place and process
-# them all. A masked autoencoder leaves the hidden patches out: its encoder works on the visible patches alone, and only
-# a small decoder fills in the rest. This asymmetric design makes MAE cheap enough to train at scale. In this notebook
-# you build all of it, from one attention head to the whole model. Then you load trained weights into *your* code.
+# placeholders and visible patches alike. A masked autoencoder leaves the hidden patches out: its encoder works on the
+# visible patches alone, and only a small decoder fills in the rest. This asymmetric design makes MAE cheap enough to
+# train at scale. In this notebook you build all of it, from one attention head to the whole model. Then you load
+# trained weights into *your* code.
 #
 # **You will be able to**
 #
@@ -22,16 +23,26 @@
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -52,8 +63,10 @@ from mae_lib.course.reference import to_official
 from mae_lib.course.session import show
 from mae_lib.course.widgets import asymmetric_autoencoder as widgets
 from mae_lib.data.augment import denormalise, normalise, resize
+from mae_lib.losses import mae_loss, predicted_images
 from mae_lib.model import Attention as PackageAttention
 from mae_lib.model import MaskedAutoencoder
+from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.plots import COLOURS, new_figure
 
 show(*widgets.title())
@@ -76,7 +89,7 @@ sincos_positions, random_masking = course.use("sincos_positions", "random_maskin
 # A token that stands for one patch knows nothing about the other patches. **Self-attention** lets every token collect
 # information from all the others, and it learns what to collect. Three matrices do this. They turn each token into
 #
-# - a **query** $q_i$: what this token is looking for;
+# - a [**query**](GLOSSARY.md#query) $q_i$: what this token is looking for;
 # - a **key** $k_j$: what this token has to offer;
 # - a **value** $v_j$: what it hands over if it is chosen.
 #
@@ -90,11 +103,12 @@ q, k, v = x @ W_q, x @ W_k, x @ W_v
 print("queries, keys, values:", tuple(q.shape), tuple(k.shape), tuple(v.shape))
 
 # %% [markdown]
-# Take token 2 as an example. We compare its query with every key by a dot product. A large product means that the key
-# fits. The softmax turns the five products into five **attention weights**, which are positive and sum to 1.
+# Take token 2 as an example, counting from 0. We compare its query with every key by a dot product. A large product
+# means that the key fits. The softmax turns the five products into five
+# [**attention weights**](GLOSSARY.md#attention-weights), which are positive and sum to 1.
 #
-# The dot product of two random vectors of length $d$ has a standard deviation that grows like $\sqrt d$. We divide by
-# $\sqrt d$ so that the softmax behaves the same for long and short vectors.
+# The dot product of two random vectors with $d$ values each has a standard deviation that grows like $\sqrt d$. We
+# divide by $\sqrt d$ so that the softmax behaves in the same way for every $d$.
 
 # %%
 scores = torch.stack([q[2] @ key for key in k]) / math.sqrt(4)
@@ -134,16 +148,12 @@ guess_swap.reveal("none: the same five outputs, with outputs 1 and 3 swapped")
 
 
 # %% [markdown]
-# No output gets new values. The outputs are swapped just as the tokens were.
+# No output gets new values. The outputs are swapped just as the tokens were, because each output is a sum over *all*
+# tokens, and a sum does not depend on the order of its terms. You know this property from notebook 01: attention is
+# permutation-equivariant.
 #
-# <details><summary>Why?</summary>
-#
-# Each output is a sum over *all* tokens, and a sum does not depend on the order of its terms. Only the query says whose
-# output it is. Functions with this property are called **permutation-equivariant**.
-# </details>
-#
-# This matters to us for two reasons. Attention cannot know where a patch comes from unless we tell it, so positions
-# must be added to the tokens. And the encoder does not care that the visible patches arrive in shuffled order.
+# There it meant that we must add positions. Here it also helps: the visible patches reach the encoder in shuffled
+# order, and that makes no difference.
 #
 # ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 8 minutes)
 #
@@ -178,7 +188,8 @@ def self_attention(x, W_q, W_k, W_v):
 check.self_attention(self_attention)
 
 # %% [markdown]
-# PyTorch has one fused function for this step, which avoids storing the N × N weights. It should agree with our loop.
+# PyTorch has a single function for all of this. It is *fused*: where it can, it avoids storing the N × N weights. It
+# should agree with our loop.
 
 # %%
 fused = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
@@ -188,9 +199,9 @@ print("the loop and PyTorch's function agree")
 # %% [markdown]
 # ## Several heads in one module
 #
-# One softmax can express only one way of looking. A Transformer therefore splits the values of a token among several
-# **heads**. With 192 values and 6 heads, each head gets 32 values and attends on its own. A last linear layer, `proj`,
-# mixes what the heads have found.
+# With one softmax, a token has only one set of attention weights. A Transformer therefore splits the queries, keys and
+# values among several [**heads**](GLOSSARY.md#heads). With 192 values and 6 heads, each head gets 32 values of each and
+# attends on its own. A last linear layer, `proj`, mixes what the heads have found.
 #
 # In practice one linear layer, `qkv`, computes the queries, keys and values of all heads at once. Which of its outputs
 # belongs to what is a convention, and trained weights rely on it. To see it for 4 values and 2 heads, we number the 12
@@ -210,7 +221,7 @@ for name, part in zip(("queries", "keys", "values"), numbers):
 #
 # Write the module. It takes tokens (B, N, D) and returns tokens of the same shape. It has exactly two layers with
 # weights, and their names must be `qkv` (D → 3D) and `proj` (D → D), because the trained weights are stored under
-# these names. When the check passes, your class is saved, and this course uses it from then on.
+# these names. When the check passes, your class is saved, and the course uses it from then on.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -288,8 +299,8 @@ attention_explorer = widgets.attention_explorer()
 attention_explorer
 
 # %% [markdown]
-# One patch of one photograph proves little. So we average over every patch of five photographs. For each block and
-# head we ask how much of the attention stays within the 3 × 3 patches around the patch that asks.
+# One patch of one photograph proves little. So we average over every patch of five photographs. For each block and head
+# we ask how much of the attention goes to the patch itself and its neighbours, a square of 3 × 3 patches.
 
 # %%
 near = widgets.neighbours(widgets.shipped().grid)  # (N, N), True where two patches touch
@@ -302,9 +313,9 @@ print("least:    ", "  ".join(f"{s:>3.0%}" for s in share.amin(dim=1)))
 print(f"looking at all patches evenly would give {near.float().mean():.0%}")
 
 # %% [markdown]
-# In the first block 14 % of the attention stays near, hardly more than the 12 % of an even look. In the last block it
-# is 45 %. So this encoder looks far first and near later, the opposite of a convolutional network. The heads of one
-# block differ as well: in block 5 they range from 22 % to 81 %.
+# In the first block 14 % of the attention stays near, hardly more than the 12 % that evenly spread attention would
+# give. In the last block it is 45 %. So this encoder looks far first and near later, the opposite of a convolutional
+# network. The heads of one block differ as well: in block 5 they range from 22 % to 81 %.
 #
 # This is one small model and five photographs. In larger studies,
 # [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
@@ -316,7 +327,7 @@ print(f"looking at all patches evenly would give {near.float().mean():.0%}")
 # Attention moves information between tokens. A Transformer block adds a second layer that works on each token alone:
 # an **MLP** of two linear layers, 192 → 768 → 192, with an activation function (GELU) between them.
 #
-# **Predict first.** We change 1 of 49 tokens and pass all 49 through attention, and then through an MLP.
+# **Predict first.** We change 1 of 49 tokens. Then we pass all 49 through attention and, separately, through an MLP.
 
 # %%
 guess_change = course.predict("How many of the 49 outputs change: of attention, and of the MLP?")
@@ -333,17 +344,18 @@ guess_change.reveal(f"attention: {moved[0]} of 49, MLP: {moved[1]} of 49")
 
 
 # %% [markdown]
-# All 49 outputs of attention change, because each one contains a share of every token. After the MLP only one does.
+# All 49 outputs of attention change, because each one contains a share of every token. Only one output of the MLP
+# changes.
 #
-# Two more ingredients make deep stacks trainable. **LayerNorm** shifts and scales each token to mean 0 and standard
-# deviation 1. It then applies a scale and a shift of its own, which are learned. A **residual connection** adds the
+# Two more ingredients make deep stacks trainable. [**LayerNorm**](GLOSSARY.md#layernorm) shifts and scales each token to mean 0 and standard
+# deviation 1. It then applies a scale and a shift of its own, which are learned. A [**residual connection**](GLOSSARY.md#residual-connection) adds the
 # output of a layer to its input. The block is then
 #
 # $$y = x + \operatorname{attn}(\operatorname{norm}_1(x)), \qquad z = y + \operatorname{mlp}(\operatorname{norm}_2(y)).$$
 #
 # This order is called *pre-norm*: only what a layer *reads* is normalised, and the sums run straight from the first
-# block to the last. Gradients run straight back along the same path. Pre-norm blocks train stably even without a
-# warm-up of the learning rate ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)).
+# block to the last. Gradients run straight back along the same path. Pre-norm blocks are easier to train than the
+# original Transformer's blocks, which normalise the sums ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)).
 #
 # ### ✏️ Exercise 3 · `Block`  (★★☆ · 10 minutes)
 #
@@ -412,9 +424,9 @@ for name, part in Block(192, 6).named_children():
 #
 # ## The encoder sees only what is visible
 #
-# The encoder first turns patches into tokens. In notebook 01 that was a matrix applied to each flattened patch. A
-# convolution whose kernel is as large as a patch, and which moves by a whole patch each time, computes the same. The
-# official code stores its weights in this form, so we use it too.
+# The encoder first turns patches into tokens. As you saw in notebook 01, a convolution that moves by a whole patch
+# each time computes the same as a matrix applied to each flattened patch. The official code stores its weights in the
+# form of a convolution, so we use one too.
 
 # %%
 images = normalise(course.photographs(224)[:2])  # (2, 3, 224, 224)
@@ -426,7 +438,8 @@ torch.testing.assert_close(tokens, patchify(images, 16) @ matrix + conv.bias)
 print("the convolution and the matrix agree:", tuple(tokens.shape))
 
 # %% [markdown]
-# Next, every token gets the code of its position. Then most tokens are dropped, and the rest pass through the blocks.
+# Next, we add to every token the position embedding of its place. Then most tokens are dropped, and the rest pass
+# through the blocks.
 #
 # **Predict:** does it matter whether we embed and then mask, or mask and then embed?
 
@@ -446,15 +459,15 @@ print("both orders give the same tokens:", tuple(mask_last.shape))
 # It does not matter, because embedding works on each patch alone. Masking first is cheaper. Embedding first is shorter
 # to write, so your encoder may do that.
 #
-# In both orders each visible patch carries *its own* position. Nothing else says where it came from. It also means
-# that the encoder could work out which places are missing. But no token stands for a missing patch, and none costs
-# anything.
+# In both orders each visible patch carries *its own* position. Nothing else says where it came from. From these
+# positions the encoder could work out which places are missing. But no token stands for a missing patch, so missing
+# patches cost nothing.
 #
 # ### ✏️ Exercise 4 · `Encoder`  (★★☆ · 12 minutes)
 #
 # Write the module. `forward(images, mask_ratio, noise)` embeds the images, adds the positions, masks, runs the blocks
 # and applies a last norm. It returns the tokens, the mask and `ids_restore`. The attributes are `patch_embed.proj` (the
-# convolution), `pos_embed` (1, L, D), `blocks` and `norm`. Positions are fixed, so `pos_embed` is a **buffer**: it is
+# convolution), `pos_embed` (1, L, D), `blocks` and `norm`. Positions are fixed, so `pos_embed` is a [**buffer**](GLOSSARY.md#buffer): it is
 # saved and moved with the model but not trained.
 #
 # <details><summary>Hint 1</summary>
@@ -519,7 +532,7 @@ print("mask       ", tuple(mask.shape), f"{mask[0].sum():.0f} of them hidden")
 print("ids_restore", tuple(ids_restore.shape))
 
 # %% [markdown]
-# The encoder returns 49 tokens for each image, one for each visible patch. They are called the **latent**
+# The encoder returns 49 tokens for each image, one for each visible patch. They are called the [**latent**](GLOSSARY.md#latent)
 # representation. After pretraining, this encoder is what we keep.
 #
 # ## The decoder fills the holes
@@ -558,7 +571,7 @@ print(tuple(latent.shape), "becomes", tuple(filled.shape))
 
 
 # %% [markdown]
-# After that the decoder adds position codes of its own. All mask tokens are the same vector, so without positions
+# After that the decoder adds position embeddings of its own. All mask tokens are the same vector, so without positions
 # nothing would distinguish one hidden place from another. Several blocks and a norm follow. At the end, a linear layer
 # `pred` predicts all 768 values of each patch.
 #
@@ -628,7 +641,7 @@ print("prediction", tuple(decoder(latent, ids_restore).shape))
 # ### ✏️ Exercise 6 · `MAE`  (★★☆ · 8 minutes)
 #
 # Write the module with the attributes `patch_size`, `encoder` and `decoder`. `forward` returns the prediction, the mask
-# and the latent tokens. Before training, set the weights as the official code does: `nn.init.xavier_uniform_` for the
+# and the latent tokens. Also set the initial weights as the official code does: `nn.init.xavier_uniform_` for the
 # weight of every linear layer (and of the convolution, seen as a matrix), zeros for its bias, and `nn.init.normal_`
 # with `std=0.02` for the mask token.
 #
@@ -685,7 +698,7 @@ check.MAE(MAE)
 MAE = course.use("MAE")
 
 # %% [markdown]
-# Before we use it, one more guess. The default sizes are those of the report that this course examines.
+# Before we use it, one more guess. The default sizes are those of the project report.
 
 # %%
 guess_size = course.predict("The encoder has … times as many parameters as the decoder.")
@@ -712,11 +725,12 @@ print(mae.load_state_dict(trained))
 print(", ".join(f"{name} {number}" for name, number in sizes.items()))
 
 # %% [markdown]
-# All keys match. The shipped model has smaller images than the report's: 64 × 64 pixels in patches of 8 × 8, so there are
-# 64 patches of 192 values. Your classes take the sizes as arguments, so nothing in them has to change.
+# All keys match. The shipped model has smaller images than the report's: 64 × 64 pixels in patches of 8 × 8, so there
+# are 64 patches of 192 values. Its decoder has one block instead of four. Your classes take the sizes as arguments, so
+# nothing in them has to change.
 #
-# (The official MAE code has a single class where we have two inside a third, and it says `decoder_blocks.0` where we say
-# `decoder.blocks.0`. `shipped_weights` translates the names and changes nothing else.)
+# (The official MAE code puts everything into a single class, so its names differ: our `decoder.blocks.0` is its
+# `decoder_blocks.0`. `shipped_weights` translates the names and changes nothing else.)
 #
 # We hide three quarters of five photographs and let the model predict.
 
@@ -729,26 +743,22 @@ with torch.no_grad():
 print(f"{seen.shape[1]} of {side**2} patches visible; prediction {tuple(pred.shape)}")
 
 # %% [markdown]
-# This model predicts each patch in units of that patch's own mean and standard deviation. To show colours, we scale
-# each predicted patch back with its **true** mean and standard deviation. These are borrowed from the original, so the
-# pictures look better than what the model knows. Notebook 04 returns to this point and measures it.
+# This model predicts each patch relative to that patch's own mean and standard deviation. To show colours,
+# `predicted_images` scales each predicted patch back with its **true** mean and standard deviation. These are borrowed
+# from the original, so the pictures look better than the model could make them on its own. In notebook 04 you write
+# this step and measure how much it helps.
 #
 # We then keep the true pixels where patches were visible. The result is called a **composite**.
 
 # %%
-patches = patchify(photos, p)
-mean = patches.mean(dim=-1, keepdim=True)
-std = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+hidden_pixels = patch_mask_to_pixels(hidden, p) > 0  # (5, 1, S, S)
+original = denormalise(photos).clamp(0, 1)  # (5, 3, S, S)
+covered = torch.where(hidden_pixels, 0.5, original)  # grey where hidden
 
 
 def composite(pred):
-    filled = torch.where(hidden[:, :, None] > 0, pred * std + mean, patches)
-    return denormalise(unpatchify(filled, p, side, side)).clamp(0, 1)  # (5, 3, S, S)
-
-
-original = denormalise(photos).clamp(0, 1)
-hidden_pixels = unpatchify(hidden[:, :, None].expand_as(patches), p, side, side)  # (5, 3, S, S)
-covered = torch.where(hidden_pixels > 0, 0.5, original)  # grey where hidden
+    predicted = denormalise(predicted_images(pred, photos, p, norm_pix=True)).clamp(0, 1)
+    return torch.where(hidden_pixels, predicted, original)  # (5, 3, S, S)
 
 
 # %%
@@ -770,15 +780,15 @@ show_rows([("what it sees", covered), ("reconstruction", composite(pred)), ("ori
 
 # %% [markdown]
 # That is a working masked autoencoder, and once your exercises are solved, every line of it is yours. Large shapes come
-# back, such as the saucer and the dark uniform. Fine detail does not: the faces stay blurred.
+# back, such as the saucer and the dark uniform. Fine detail does not: the faces are blurred or missing.
 #
-# How good is it in numbers? We take the mean squared error on hidden patches. We compare it with the error of predicting
-# zero, which makes every hidden patch flat, and with a model that still has its initial weights.
+# How good is it in numbers? We take the mean squared error on hidden patches, in the units that the model predicts
+# (you write this `mae_loss` in notebook 04). We compare it with the error of predicting zero, which makes every hidden
+# patch flat, and with a model that still has its initial weights.
 
 # %%
 def hidden_error(pred):
-    target = (patches - mean) / std
-    return float((pred - target).square().mean(dim=-1)[hidden > 0].mean())
+    return mae_loss(pred, photos, hidden, p, norm_pix=True).item()
 
 
 torch.manual_seed(0)
@@ -789,10 +799,10 @@ print(f"predicting zero: {hidden_error(torch.zeros_like(pred)):.2f}")
 print(f"initial weights: {hidden_error(untrained):.1f}")
 
 # %% [markdown]
-# The trained model has an error of 0.45. Predicting zero has 0.99, and the initial weights have 1.9, which is worse than
-# predicting nothing at all.
+# The trained model has an error of 0.45. Predicting zero gives 0.99. The initial weights give 1.9, almost twice as much
+# as predicting zero.
 #
-# Last, we put the same weights into the package's fast model. Its answers agree with yours.
+# Last, we put the same weights into the package's fast model. The two should make the same predictions.
 
 # %%
 package = MaskedAutoencoder(**sizes).eval()
@@ -818,8 +828,8 @@ reconstruction_explorer
 #
 # ### 1. The order is not restored
 #
-# Suppose the decoder forgets `ids_restore`. The visible tokens then stay in front, and all mask tokens stand behind
-# them. **Predict:** will you still recognise the photographs?
+# Suppose the decoder forgets `ids_restore`. The visible tokens then stay in front, and all mask tokens come after them.
+# **Predict:** will you still recognise the photographs?
 
 # %%
 in_order = torch.arange(side**2).expand(5, -1)  # "entry i belongs to place i"
@@ -832,13 +842,14 @@ show_rows([("correct", composite(pred)), ("not restored", composite(unrestored))
 
 # %% [markdown]
 # The error rises from 0.45 to 0.69, and the photographs can still be recognised. This is what makes the mistake
-# dangerous: it looks like a model that was not trained for long enough. The decoder copes because each visible token
-# also carries the position that it got in the encoder. (And part of what you recognise is borrowed: the true mean of
-# each patch.)
+# dangerous: it looks like a model that was not trained for long enough. The decoder copes in part because each visible
+# token also carries the position that it got in the encoder. (And part of what you recognise is not predicted at all:
+# the visible patches, and the true mean of every hidden patch.)
 #
 # ### 2. The decoder has no positions
 #
-# **Predict:** if no position is added in the decoder, in what will two hidden patches of one image differ?
+# **Predict:** if no position is added in the decoder, how will the predictions for two hidden patches of one image
+# differ?
 
 # %%
 broken = copy.deepcopy(mae)
@@ -888,8 +899,8 @@ show_rows([("complete", composite(pred)), ("no decoder", composite(noisy))],
           "coloured noise at every hidden place.")
 
 # %% [markdown]
-# We get coloured noise. The error is 1.9, twice that of predicting zero, although the encoder is as good as before. If
-# your reconstructions look like this, print the missing keys first.
+# We get coloured noise. The error is 1.9, almost twice that of predicting zero, although the encoder is as good as
+# before. If your reconstructions look like this, print the missing keys first.
 #
 # ### ✏️ Open exercise · What can your model do without?  (★★☆ · 15 minutes)
 #
@@ -897,12 +908,13 @@ show_rows([("complete", composite(pred)), ("no decoder", composite(noisy))],
 # one block, the MLP of one block, or a whole block. Before each measurement, write down what you expect. Which block
 # matters most? Finish with two sentences that you would defend in front of a sceptical colleague.
 #
-# The cell shows one ablation. `proj` with weights and bias of zero adds nothing to the residual sum.
+# The cell below shows one example of such an [**ablation**](GLOSSARY.md#ablation). It sets the weights and the bias of `proj` to zero, so that the
+# attention of block 0 adds nothing.
 #
 # <details><summary>What a good answer shows</summary>
 #
 # - **One change at a time**, each on a fresh copy of the trained model, with a prediction written down before.
-# - **A scale.** The error is compared with the complete model and with 1.00 (predicting nothing but the mean).
+# - **A scale.** The error is compared with 0.45 (the complete model) and with 0.99 (predicting zero).
 # - **All blocks, not one.** A table or plot over the blocks, so that "matters most" has something to be compared with.
 # - **Some idea of noise.** The measurement is repeated with other masks (another seed), and differences smaller than
 #   the spread are not interpreted.
@@ -926,9 +938,9 @@ print(f"complete: {hidden_error(pred):.2f}, without attention in block 0: {error
 #
 # ## Aside: what does it cost?
 #
-# We count **multiply-adds**: how often two numbers are multiplied and the product is added to a sum. Almost all the
-# work of a Transformer is matrix products, so we count only those. A matrix of A × B values, applied to N tokens, costs
-# N·A·B multiply-adds.
+# In notebook 02 you saw what a curriculum costs in **multiply-adds**: how often two numbers are multiplied and the
+# product is added to a sum. Now you can count them yourself. Almost all the work of a Transformer is matrix products,
+# so we count only those. A matrix of A × B values, applied to N tokens, costs N·A·B multiply-adds.
 #
 # ### ✏️ Exercise 7 · The price of a block  (★★☆ · 6 minutes)
 #
@@ -981,8 +993,9 @@ for n, number in counted.items():
 print(f"ratio: {counted[196] / counted[49]:.2f}")
 
 # %% [markdown]
-# Four times as many tokens cost 4.49 times as much. The weight matrices grow in proportion to the tokens. The two
-# products inside attention grow with the square, but at this size they are still a small part.
+# Four times as many tokens cost 4.49 times as much. The cost of the weight matrices grows in proportion to the number
+# of tokens. The cost of the two products inside attention grows with the square of this number, but at this size it is
+# still a small part.
 #
 # ### The mask ratio
 #
@@ -1033,13 +1046,13 @@ show(figure, "The cost against the visible patches. The decoder's part is a leve
 # hiding 90 % of the patches saves only another 29 %.
 #
 # A training step costs about three times a forward pass, since the backward pass needs two products for each one of the
-# forward pass. These ratios stay almost the same. They are the reason for what you saw in notebook 02: a curriculum that
-# shows more patches in early epochs is not free.
+# forward pass. So the ratios above hold for training almost unchanged. They are the reason for what you saw in notebook
+# 02: a curriculum that shows more patches in early epochs is not free.
 #
 # ### Symmetric designs
 #
 # "Symmetric" can mean two things: mask tokens already in the encoder, as in BERT, or a decoder as large as the encoder.
-# The explorer has both. It draws the tokens of each stage and the price below.
+# The explorer shows both. It draws the tokens of each stage, and the cost below them.
 
 # %%
 guess_design = course.predict("With mask tokens in the encoder, the cost is … times ours.")
@@ -1060,13 +1073,14 @@ guess_design.reveal(f"{totals['mask tokens in the encoder'] / totals['our design
 
 # %% [markdown]
 # With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. That is less than four times, because
-# the decoder costs the same in both. A decoder as large as the encoder costs 2.56 times as much, and both together 4.15 times.
-# So the two halves of the idea, a short encoder and a narrow decoder, save about the same here.
+# the decoder costs the same in both. With a decoder as large as the encoder it costs 2.56 times as much, and with both
+# changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the same
+# here.
 #
 # ### Three times faster?
 #
 # The report claims that an asymmetric model is three times faster than a symmetric one. The MAE paper says "3× or more"
-# for its own, much larger models. We can count the paper's ViT-Large as well. It has a **class token**: one extra
+# for its own, much larger models. We can count the paper's ViT-Large as well. It has a [**class token**](GLOSSARY.md#class-token): one extra
 # learned token, not tied to any patch, that our model leaves out. So its encoder sees 49 + 1 tokens.
 
 # %%
@@ -1082,21 +1096,20 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # %% [markdown]
 # For ViT-Large we count 3.2 times; He et al. report 3.3 (their table 1c). They also compare hours of training, and there
 # the speed-up is 2.8 to 4.1, depending on the encoder and on the depth of the decoder (table 2). For our small model we
-# count 2.58.
-# So "three times" is right for the paper's models and too high for this one. Such a ratio belongs to one model, one
-# mask ratio and one machine.
+# count 2.58. So "three times" is right for the paper's models and too high for this one. Such a ratio belongs to one
+# model, one mask ratio and one machine.
 #
 # Cost is not the only reason to keep mask tokens out of the encoder. With them, the paper's linear probing accuracy
-# falls from 73.5 % to 59.6 % (table 1c). Their explanation is that such an encoder spends pretraining on an input that
-# whole images never contain.
+# falls from 73.5 % to 59.6 % (table 1c). Their explanation is that such an encoder is pretrained on inputs full of mask
+# tokens, which whole images do not contain.
 #
 # ## Quiz
 #
-# **1. You raise the mask ratio from 75 % to 90 %. Why is a training step not two and a half times cheaper?**
+# **1. At a mask ratio of 90 % the encoder sees 19 patches instead of 49. Why does a training step not cost 60 % less?**
 #
 # <details><summary>Attention in the encoder grows with the square of the tokens</summary>
 #
-# ✗ That alone would make it more than two and a half times cheaper: with fewer tokens there are far fewer pairs.
+# ✗ That would make the saving larger, not smaller: the number of pairs falls by 85 %.
 # </details>
 # <details><summary>The decoder works on all places, whatever the ratio is</summary>
 #
@@ -1115,7 +1128,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # </details>
 # <details><summary>Each token carries its own position, added before the blocks</summary>
 #
-# ✓ A visible patch takes its position code along, so its place in the list does not matter.
+# ✓ A visible patch carries its position embedding with it, so its place in the list does not matter.
 # </details>
 # <details><summary>It does need it, but the library applies it silently</summary>
 #
@@ -1162,7 +1175,8 @@ course.status()
 #
 # - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Section 3, tables 1 and 2.
 # - Vaswani et al. (2017). [*Attention is all you need.*](https://arxiv.org/abs/1706.03762) NeurIPS. Attention, heads and blocks.
-# - Dosovitskiy et al. (2021). [*An image is worth 16x16 words.*](https://arxiv.org/abs/2010.11929) ICLR. The Vision Transformer, which our encoder is.
+# - Dosovitskiy et al. (2021). [*An image is worth 16x16 words.*](https://arxiv.org/abs/2010.11929) ICLR. The Vision
+#   Transformer. Our encoder is one.
 # - Xiong et al. (2020). [*On layer normalization in the Transformer architecture.*](https://arxiv.org/abs/2002.04745) ICML. Why the norm comes first.
 # - Raghu et al. (2021). [*Do vision transformers see like convolutional neural networks?*](https://arxiv.org/abs/2108.08810) NeurIPS. How far supervised models look.
 # - Xie et al. (2023). [*Revealing the dark secrets of masked image modeling.*](https://arxiv.org/abs/2205.13543) CVPR. How far masked models look.

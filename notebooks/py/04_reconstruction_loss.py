@@ -18,16 +18,26 @@
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -126,8 +136,8 @@ guess.reveal(f"{error[:98].sum() / error.sum():.0%} of the loss")
 # A tenth of the patches accounts for 30 % of the loss, and half of the patches together for 15 %. The model would mostly
 # be trained on strong edges.
 #
-# `norm_pix` gives all patches the same weight. It subtracts the patch's own mean and divides by its own **standard
-# deviation**, so that every target patch has mean 0 and standard deviation 1:
+# `norm_pix` gives all patches the same weight. It subtracts the patch's own mean and divides by its own
+# [**standard deviation**](GLOSSARY.md#standard-deviation), so that every target patch has mean 0 and standard deviation 1:
 #
 # $$\tilde{y}_{iv} = \frac{y_{iv} - \mu_i}{\sqrt{\sigma_i^2 + \varepsilon}}, \qquad
 # \mu_i = \frac1V \sum_v y_{iv}, \qquad \sigma_i^2 = \frac{1}{V - 1} \sum_v (y_{iv} - \mu_i)^2 ,
@@ -241,8 +251,8 @@ print(f"on pixels {mae_loss(only_means, images, mask, 8):.2f}, "
 # %% [markdown]
 # One picture gets two losses, 0.70 on pixels and 0.995 with `norm_pix`. The second is $(V - 1)/V = 191/192$ for any
 # photographs: the squared deviations from the mean add up to $(V - 1)\,\sigma^2$ by definition. So with `norm_pix`, a loss
-# near 1 means that the model knows only the means, and 0 is perfect. On pixels there is no such scale. If a paper reports
-# a loss of 0.43, ask for its units.
+# near 1 is what zeros reach, and 0 is perfect. On pixels there is no such scale. If a paper reports a loss of 0.43, ask
+# for its units.
 #
 # ## Do visible patches really not matter?
 #
@@ -346,8 +356,9 @@ show(draw_rows({"raw prediction": raw}),
 
 
 # %% [markdown]
-# The weights are fine. The picture has two faults that you can now name. The false colours are on visible patches, which
-# nothing trained. And all other patches are in their own units, without brightness or contrast.
+# The weights are fine. The picture has two faults, and you can now explain both. The false colours are on visible
+# patches, for which the model was never trained. And the hidden patches are still in their own units, so the light and
+# dark areas of the photograph are missing.
 
 # %% [markdown]
 # ### ✏️ Exercise 2 · Back to pixels  (★☆☆ · 4 minutes)
@@ -463,15 +474,15 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 
 # %% [markdown]
 # With both statistics borrowed, the prediction reaches 17.9 dB on average, 2.4 dB more than the smooth fill. With nothing
-# borrowed it reaches 14.5 dB, which is 1.0 dB *less* than the smooth fill. So the borrowed numbers decide the comparison.
+# borrowed it reaches 14.5 dB, which is 1.0 dB *less* than the smooth fill. The borrowed numbers alone decide which of the
+# two looks better.
 #
 # Which of the two matters? Borrowing the mean alone also gives 17.9 dB, so the standard deviation adds nothing here. The
 # mean is worth 3.4 dB. Zeros with the borrowed mean, a prediction without any content, reach 15.2 dB and already show the
 # pale cup, although in brownish grey. What the model itself contributes is the step from 15.2 to 17.9 dB: colour and
 # structure within the patches. It is a real gain, and it is smaller than the pictures suggest.
 #
-#
-# A PSNR of a `norm_pix` model is therefore **optimistic**, and a report should say so. Others have noticed the same
+# A PSNR of a `norm_pix` model is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Others have noticed the same
 # [leak of target statistics](https://github.com/pengzhiliang/MAE-pytorch/issues/40). Compare two models by PSNR only if
 # both borrow the same, and always print a reference such as the smooth fill. For pictures that owe nothing to the target,
 # train on pixels: the official demo uses a checkpoint trained without `norm_pix` for exactly this purpose. (Five
@@ -479,8 +490,8 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 #
 # ## A first training step
 #
-# You have a model and a loss, so you can train. The oldest optimiser is **gradient descent**: move every weight a little
-# against its gradient, $w \leftarrow w - \eta\, \partial \mathcal{L} / \partial w$, where $\eta$ is the **learning rate**. We
+# You have a model and a loss, so you can train. The oldest optimiser is [**gradient descent**](GLOSSARY.md#gradient-descent): move every weight a little
+# against its gradient, $w \leftarrow w - \eta\, \partial \mathcal{L} / \partial w$, where $\eta$ is the [**learning rate**](GLOSSARY.md#learning-rate). We
 # start with a fresh, tiny model and smaller images of 48×48 pixels.
 
 # %%
@@ -501,7 +512,7 @@ print("parameters without a gradient:", without)
 # %% [markdown]
 # ### ✏️ Exercise 3 · Gradient descent  (★★☆ · 6 minutes)
 #
-# Write `descend(parameters, lr)`. It changes every parameter **in place** by `-lr` times its gradient, and then sets the
+# Write `descend(parameters, lr)`. It changes every parameter [**in place**](GLOSSARY.md#in-place) by `-lr` times its gradient, and then sets the
 # gradient to `None`, so that the next `backward()` starts from nothing. Parameters whose gradient is `None` stay as they
 # are. Autograd must not record the change.
 #
@@ -541,7 +552,7 @@ after = mae_loss(pred_small, small, mask_small, 6)
 print("the loss is lower after one step:", bool(after < loss))
 
 # %% [markdown]
-# The loss is lower after one step. MAE is trained with **AdamW**, which adapts the step for each weight and is much
+# The loss is lower after one step. MAE is trained with [**AdamW**](GLOSSARY.md#adamw), which adapts the step for each weight and is much
 # faster here. Only the class changes; the step stays the same. You meet its settings in
 # [notebook 07](07_pretraining.ipynb).
 #
@@ -650,9 +661,9 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
      "it, they are nearly the photographs themselves.")
 
 # %% [markdown]
-# With the bug, the loss falls faster and ends lower, because copying is easy. By the loss curve alone, the broken code
-# is the better one. Two things reveal the bug: the error on hidden patches, which the training code did not make, and the
-# pictures. The gradient test from above would have found it before the first step.
+# With the bug, the loss falls faster and ends lower, because copying is easy. If you look only at the loss curve, the
+# broken code seems better. Two things reveal the bug: the pictures, and the error on hidden patches, which we computed
+# separately from the training loss. The gradient test from above would have found the bug before the first step.
 #
 # ### ✏️ Open exercise · Break it yourself  (★★☆ · 12 minutes)
 #
@@ -696,7 +707,7 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
 #
 # <details><summary>A</summary>
 #
-# ✗ Only if both use the same units. A might use `norm_pix`, where predicting nothing but means costs about 1.
+# ✗ Only if both use the same units. A might use `norm_pix`, where predicting zeros costs about 1.
 # </details>
 # <details><summary>B</summary>
 #
@@ -725,10 +736,11 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
 # ## Key takeaways
 #
 # - The loss is a mean over hidden patches. Predictions on visible patches have no effect on it, unless they are infinite.
-# - `norm_pix` puts each target patch into its own units, so that all patches count alike and brightness is not asked for.
-# - With `norm_pix`, a loss of 1 means "knows only the means". Losses in different units cannot be compared.
+# - `norm_pix` puts each target patch into its own units. All patches then count alike, and the model need not predict
+#   their brightness.
+# - With `norm_pix`, predicting zeros costs about 1. Losses in different units cannot be compared.
 # - Going back to pixels borrows the target's mean and standard deviation. Such a PSNR is optimistic.
-# - Overfit one batch first. Then look at pictures, and at a number that the training code did not make.
+# - Overfit one batch first. Then look at pictures, and at an error that you compute separately from the training loss.
 #
 # **Next:** [05 · Laplacian loss](05_laplacian_loss.ipynb) asks where the fine detail went and adds a loss that looks for it.
 #

@@ -1,33 +1,43 @@
 # %% [markdown]
 # # 5 · The Laplacian loss: asking for sharpness
 #
-# A masked autoencoder reconstructs blurry images. A project report that proposed three additions to MAE
-# suggests a second loss against the blur: filter the prediction and the target so that only fine detail is
-# left, and compare the two. In this notebook we find out where the blur comes from, build that loss, and
-# then test what it really asks for. The answer is less simple than "sharper images".
+# A masked autoencoder reconstructs blurry images. The project report proposes a second loss against the blur: filter the
+# prediction and the target so that only fine detail is left, and compare the two. In this notebook we find out where the
+# blur comes from, build that loss, and then test what it really asks for. The answer is less simple than "sharper
+# images".
 #
 # **You will be able to**
 #
 # - explain why a squared error asks for blur;
 # - read an image as a sum of waves, and filter waves out of it;
 # - write the Laplacian filter and build the masked loss on it, `laplacian_loss_masked`;
-# - find the boundary trap, which appears when a filter reads pixels that nothing has trained;
+# - find the boundary trap, where a filter reads predicted pixels that no loss has trained;
 # - work out which prediction a loss likes best, and say what a lower high-frequency error proves.
 #
-# **Before you start:** [04 · Reconstruction loss](04_reconstruction_loss.ipynb), for the masked squared error and `norm_pix`. **Time:** 60 minutes to read and run, and about 30 more for the exercises.
+# **Before you start:** [04 · Reconstruction loss](04_reconstruction_loss.ipynb), for the masked squared error and `norm_pix`. **Time:** 45 minutes to read and run, and about 50 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -52,9 +62,9 @@ from mae_lib.training.checkpoints import load_shipped
 show(*widgets.title())
 
 # %% [markdown]
-# On the left is a photograph, and next to it the strength of every wave it is made of. The third image keeps only
-# the slowest 1.6 % of the waves, and the fourth holds all the others. Squared error cares mostly about the
-# third image. The Laplacian loss looks at the fourth.
+# On the left is a photograph. Like every image it is a sum of waves, and the second picture shows how strong each wave is. The
+# third image keeps only the slowest 1.6 % of the waves, those that change gradually, and the fourth keeps all the others. Squared
+# error depends mostly on the third image, the Laplacian loss on the fourth.
 #
 # This notebook uses parts from earlier ones: yours, if you have solved them, and otherwise the package's.
 
@@ -81,20 +91,20 @@ for name, row in {"early": early, "late": late, "mean": (early + late) / 2}.item
 cheapest.reveal("the mean of the two edges, at half the cost of either")
 
 # %% [markdown]
-# The mean of the two edges costs 0.0625 on average, half as much as either edge. It wins although it is never
-# right, because no possible row contains a grey pixel.
+# The mean of the two edges costs 0.0625 on average, half as much as either edge. It wins although it is never right: neither
+# possible row contains a grey pixel.
 #
-# This holds in general. Let $T$ be whatever may be hidden. The guess with the lowest expected squared error is the mean
-# of $T$, so $\arg\min_x \mathbb{E}\,(x - T)^2 = \mathbb{E}\,T$. Where a model does not know the answer, squared error asks for
+# This holds in general. Let $T$ be the hidden value, which we do not know. The guess with the lowest expected squared error is the
+# mean of $T$, so $\arg\min_x \mathbb{E}\,(x - T)^2 = \mathbb{E}\,T$. Where a model does not know the answer, squared error asks for
 # the average of all possible answers, and an average of edges is a blur.
 #
 # To describe what a blur removes, we need another way to look at images.
 #
 # ## An image is a sum of waves
 #
-# Every image is a sum of waves in all directions. Slow waves cross it a few times, and fast waves change from pixel to
-# pixel. The **Fourier transform** (`fft2`) finds the strength of each wave. We start with an image that *is* one
-# wave, with four cycles from left to right.
+# Every image is a sum of waves in all directions. A slow wave rises and falls only a few times across the image, and a fast wave
+# changes from pixel to pixel. The [**Fourier transform**](GLOSSARY.md#fourier-transform) (`fft2`) gives one number for each wave,
+# its **coefficient**. We start with an image that *is* one wave, with four cycles from left to right.
 
 # %%
 across = torch.arange(224) / 224
@@ -106,7 +116,7 @@ print((torch.fft.fft2(wave).abs() > 1).nonzero().tolist())
 # are in columns 4 and 220. Indices past the middle count backwards, so column 220 stands for −4 cycles. A real
 # wave always produces such a pair.
 #
-# Next we transform a photograph and transform it back. Nothing should be lost.
+# Next we transform a photograph and then transform the result back. Nothing should be lost.
 
 # %%
 astronaut = course.photograph("astronaut") / 255  # (3, 224, 224)
@@ -115,7 +125,8 @@ torch.testing.assert_close(torch.fft.ifft2(coefficients).real, astronaut, atol=1
 print(f"frequency 0: {coefficients[0, 0, 0].real / 224**2:.3f}   mean: {astronaut[0].mean():.3f}")
 
 # %% [markdown]
-# The image comes back to within rounding, and the coefficient at frequency 0 is the mean brightness.
+# The image comes back to within rounding. The coefficient at frequency 0, divided by the number of pixels, is the mean,
+# here of the red channel.
 #
 # Each coefficient is a complex number, so it holds two facts about its wave. Its absolute value, the **magnitude**, says
 # how strong the wave is. Its angle, the **phase**, says how far the wave is shifted. To find out which of the two
@@ -138,10 +149,10 @@ show(figure, "A cup of coffee, an astronaut, and the combination of the cup's ma
 # ## Most of the variance is in the slow waves
 #
 # The explorer below shows a photograph, the strength of its waves with the slow ones in the middle, the
-# image made of the waves below a cut-off (a **low-pass** filter), and everything else (a **high-pass** filter, drawn
+# image made of the waves below a cut-off (a [**low-pass**](GLOSSARY.md#high-pass) filter), and everything else (a **high-pass** filter, drawn
 # around grey). It starts at a cut-off of 16 cycles per image, which keeps 1.6 % of the waves.
 #
-# **Predict first**, before you run the explorer.
+# **Predict first:**
 
 # %%
 share_guess = course.predict("What share of the variance is in the slowest 1.6 % of the waves?")
@@ -152,8 +163,8 @@ explorer
 
 
 # %% [markdown]
-# The next cell computes that share for all five photographs. We square the magnitudes, leave out the mean, and divide what
-# lies within the cut-off by the total.
+# The next cell computes that share for all five photographs. Without the mean, the squared magnitudes add up to the variance of the
+# pixel values (times a constant). So we divide the sum within the cut-off by the total.
 
 # %%
 def share_within(image, cutoff):
@@ -172,10 +183,9 @@ share_guess.reveal(f"{share_within(astronaut, 16):.0%}")
 
 # %% [markdown]
 # The slowest 1.6 % of the waves hold 86 % of the astronaut's variance, and between 82 % and 90 % in all five photographs. Yet
-# everything we call sharp is in the other part: the eyes, the hair and the letters on the suit. This is typical.
-# Over many natural scenes the power of a wave falls roughly as one over the square of its frequency
-# ([Field 1987](https://doi.org/10.1364/JOSAA.4.002379)). A model that leaves out the fast waves therefore pays little
-# squared error.
+# everything that looks sharp is in the remaining waves: the eyes, the hair and the letters on the suit. This is typical. Over many
+# natural scenes the squared magnitude of a wave falls roughly as one over the square of its frequency ([Field
+# 1987](https://doi.org/10.1364/JOSAA.4.002379)). So a model that leaves out the fast waves adds little to its squared error.
 
 # %% [markdown]
 # ### ✏️ Exercise 1 · A low-pass filter  (★★☆ · 6 minutes)
@@ -231,7 +241,7 @@ torch.testing.assert_close(row.diff(n=2), torch.tensor(slow))  # the fast form
 #
 # ## The Laplacian
 #
-# In an image we add the second differences along rows and along columns. The result is the **Laplacian**. We can
+# In an image we add the second differences along rows and along columns. The result is the [**Laplacian**](GLOSSARY.md#laplacian). We can
 # write it as a 3×3 kernel, and here is the slow form: at every pixel, multiply the kernel with what lies under it and sum.
 
 # %%
@@ -256,8 +266,8 @@ print(tuple(small[0].shape), "→", tuple(by_loop.shape))
 # %% [markdown]
 # ### ✏️ Exercise 2 · The Laplacian by shifts  (★★☆ · 6 minutes)
 #
-# Write `laplacian(x)` without a loop, for images (B, C, H, W): each pixel's four neighbours minus four times the
-# pixel. Border pixels lack a neighbour and are left out, so the result is (B, C, H − 2, W − 2).
+# Write `laplacian(x)` without a loop, for images (B, C, H, W): the sum of each pixel's four neighbours minus four times
+# the pixel. Border pixels lack a neighbour and are left out, so the result is (B, C, H − 2, W − 2).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -286,7 +296,7 @@ def laplacian(x):
 check.laplacian(laplacian)
 
 # %% [markdown]
-# ## A snippet that does not run
+# ## The Laplacian as a convolution
 #
 # The usual fast form is a convolution. The report gives the kernel the shape 1×1×3×3 and applies it to an RGB
 # image. **Predict:** what happens?
@@ -299,7 +309,7 @@ except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# The kernel expects images with 1 channel, and ours has 3. There are two ways to make it run. We can give the kernel three
+# The kernel expects images with 1 channel, and ours have 3. There are two ways to make it run. We can give the kernel three
 # *input* channels. Or we can repeat it three times and keep the channels apart with `groups=3`, which is called a **depthwise**
 # convolution. To see which is right, we try both on an error that is too high in red and equally too low in green.
 
@@ -335,8 +345,8 @@ for mode in ("constant", "reflect", "replicate"):
 print(f"no padding largest answer {losses.laplacian(ramp).abs().max():.0f}")
 
 # %% [markdown]
-# Every kind of padding creates an edge that is not in the image: 15 with zeros, 2 with mirroring, 1 with repeating.
-# We therefore use no padding and leave out the outermost ring of pixels. On a photograph the result looks like this.
+# Every kind of padding makes the filter respond where nothing is to be found: up to 15 with zeros, 2 with mirroring and 1 with
+# repeating. We therefore use no padding and leave out the outermost ring of pixels. On a photograph the result looks like this.
 
 # %%
 edges = losses.laplacian(astronaut[None])[0].mean(dim=0)  # (222, 222)
@@ -384,8 +394,8 @@ show(figure, "Two curves that rise from 0 at frequency 0 to 4 and to 8 at 112 cy
              "measured dots on them.")
 
 # %% [markdown]
-# The gain rises from 0 for a flat image to 8 for a checkerboard. A wave of 4 cycles is weakened about eighty times, and the
-# fastest waves are amplified. So the filter turns the photograph's variance around:
+# The gain rises from 0 for a flat image to 8 for a checkerboard. A wave of 4 cycles is weakened by a factor of about
+# eighty, and the fastest waves are amplified. So after the filter, most of the variance is in the fast waves:
 
 # %%
 filtered = F.pad(losses.laplacian(astronaut[None])[0], (1, 1, 1, 1))  # (3, 224, 224)
@@ -393,16 +403,16 @@ print(f"above 28 cycles, photograph: {1 - share_within(astronaut, 28):.0%}")
 print(f"above 28 cycles, Laplacian:  {1 - share_within(filtered, 28):.0%}")
 
 # %% [markdown]
-# Waves shorter than 8 pixels hold 7 % of the astronaut's variance, and 96 % of the variance of her Laplacian.
-# In return the filter hardly sees brightness, shading and slow changes of colour. The Laplacian loss can
-# therefore stand next to the reconstruction loss, $L_\text{MAE}$, but it cannot replace it.
+# Waves shorter than 8 pixels hold 7 % of the astronaut's variance, and 96 % of the variance of her Laplacian. On the other hand,
+# the filter hardly responds to brightness, shading and slow changes of colour. The Laplacian loss can therefore stand next to the
+# reconstruction loss, $L_\text{MAE}$, but it cannot replace it.
 
 # %% [markdown]
 # ## From the filter to a loss
 #
-# The new term, $L_\text{freq}$, is the mean absolute difference of the two Laplacians on **masked** pixels. But the mean over
-# what? In the next cell we make the same errors everywhere: noise with a standard deviation of 0.1. We only change
-# how many patches are masked and how many channels there are. A good loss should not notice.
+# The new term, $L_\text{freq}$, is the mean absolute difference of the two Laplacians on **masked** pixels. But the mean over what?
+# In the next cell we make the same errors everywhere: noise with a standard deviation of 0.1. We only change how many patches are
+# masked and how many channels there are. A good loss should have the same value each time.
 
 # %%
 noisy = 0.1 * torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -418,8 +428,8 @@ for ratio in (0.5, 0.75):
         print(f"{ratio:>6.0%}  {c:>8}   {by[0]:>10.2f}   {by[1]:>13.2f}   {by[2]:>13.2f}")
 
 # %% [markdown]
-# Only the last column is the same in all four lines: divide by the number of masked **values**, which is masked pixels times
-# channels. If we divide by all values, the same errors cost 0.18 at a mask ratio of 0.5 and 0.27 at 0.75. Under
+# Only the last column is the same in all four lines. So we divide by the number of masked **values**, which is the number of
+# masked pixels times the number of channels. If we divide by all values, the same errors cost 0.18 at a mask ratio of 0.5 and 0.27 at 0.75. Under
 # a curriculum that raises the ratio, the weight of the term would then rise unnoticed. If we divide by masked
 # pixels, RGB costs three times as much as grey.
 #
@@ -440,9 +450,9 @@ print("prediction", tuple(pred.shape), "  mask", tuple(mask.shape))
 
 
 # %% [markdown]
-# This model was trained with `norm_pix` (notebook 04), so it predicts each patch in units of the patch's own mean and
-# standard deviation. The Laplacian needs an image in pixel units. We therefore **de-normalise** the prediction first: multiply each patch
-# by its standard deviation and add its mean.
+# This model was trained with `norm_pix` (notebook 04), so its prediction for a patch is relative to the patch's own mean, in units
+# of its standard deviation. The Laplacian needs an image in pixel units. We therefore [**de-normalise**](GLOSSARY.md#de-normalise)
+# the prediction first: multiply each patch by its standard deviation and add its mean.
 
 # %%
 def to_images(pred):
@@ -455,8 +465,8 @@ def to_images(pred):
 torch.testing.assert_close(to_images(pred), losses.predicted_images(pred, images, p, True))
 
 # %% [markdown]
-# The statistics come from the target, so everything we measure on these images is somewhat better than an honest
-# guess could be. What happens if you forget to de-normalise? We test it with a perfect prediction, the normalised target
+# The statistics come from the target, so everything we measure on these images is better than what the model could reach
+# without it. What happens if you forget to de-normalise? We test it with a perfect prediction, the normalised target
 # itself. Its loss should be 0.
 
 # %%
@@ -499,9 +509,9 @@ show(figure, "A rocket before an evening sky; the visible quarter of its patches
 # model was never asked to copy what it saw. That is why we always look at the **composite**: the prediction where patches
 # were hidden, and the true pixels everywhere else.
 #
-# This matters for our filter, because a Laplacian reads four neighbours. At the rim of a hidden patch, one of them may be
-# visible. If we filter the raw prediction, the filter reads pixels that nothing has trained. We split the error into
-# masked pixels that touch a visible one and all others.
+# This matters for our filter, because a Laplacian reads four neighbours. At the rim of a hidden patch, some of them may be visible.
+# If we filter the raw prediction, the result depends on pixels that no loss has trained. We split the error into masked pixels that
+# touch a visible one and all others.
 
 # %%
 inner = mask[..., 1:-1, 1:-1]  # (5, 1, H − 2, W − 2)
@@ -514,10 +524,10 @@ for name, picture in (("raw", raw), ("composite", composite)):
 
 
 # %% [markdown]
-# Away from the rim, both errors are 0.115, because all four neighbours are masked there. At the rim, the raw prediction
-# has an error of 0.179 and the composite only 0.142. The raw variant measures how well a hidden patch fits its *predicted*
-# neighbour, which no image will ever show. The composite measures how well it fits the *true* neighbour. So we filter the
-# composite. Now you can build the loss.
+# Away from the rim, both errors are 0.115, because all four neighbours are masked there. At the rim, the raw prediction has an
+# error of 0.179 and the composite only 0.142. The raw variant measures how well a hidden patch fits its *predicted* neighbour,
+# which is replaced in the composite. The composite measures how well it fits the *true* neighbour. So we filter the composite. Now
+# you can build the loss.
 
 # %% [markdown]
 # ### ✏️ Exercise 3 · The Laplacian loss  (★★★ · 12 minutes)
@@ -567,8 +577,9 @@ check.laplacian_loss_masked(laplacian_loss_masked)
 laplacian_loss_masked = course.use("laplacian_loss_masked")
 
 # %% [markdown]
-# From here on, `laplacian_loss_masked` is yours, or the package's until yours passes. Two quick tests: it agrees with
-# the package, and it sends no gradient to visible patches. The package's function can also filter the raw prediction, for comparison.
+# From here on, `laplacian_loss_masked` is yours, or the package's until yours passes. First we test that it agrees with the
+# package. Then we measure how much of the gradient goes to visible patches. For this we use the package's function, which can also
+# filter the raw prediction.
 
 # %%
 torch.testing.assert_close(
@@ -586,8 +597,8 @@ for use_composite in (False, True):
 #
 # ## Seams
 #
-# The composite also makes the loss sensitive to something new. We hide one patch of 16×16 pixels and predict it
-# perfectly, except that all its pixels are a tenth too bright. **Predict:** which of the two variants notices?
+# The composite also makes the loss sensitive to something new. We hide one patch of 16×16 pixels. The prediction is perfect, except
+# that all its pixels are 0.1 too bright, on the hidden patch and around it. **Predict:** which of the two variants notices?
 
 # %%
 hole = torch.zeros(1, 1, 48, 48)
@@ -597,9 +608,10 @@ for use_composite in (False, True):
     print(f"composite {use_composite!s:<6} loss {loss:.4f}")
 
 # %% [markdown]
-# The raw variant reports 0, because a constant has no second difference. The composite reports 0.025: it sees the jump at the rim of
-# the patch. We can check this number by hand. With an offset $c$, each pixel on a side of the patch contributes $c$ and each corner
-# $2c$. The sum is $4(p-2)c + 4 \cdot 2c = 4pc$, and divided by $p^2$ pixels it is $4c/p = 4 \cdot 0.1 / 16 = 0.025$.
+# The raw variant reports 0, because a constant has no second difference. The composite reports 0.025: it sees the jump at the rim
+# of the patch. We can check this number by hand. For an offset $c$ and a patch of $p \times p$ pixels, each pixel on a side of the
+# patch contributes $c$ and each corner $2c$. The sum is $4(p-2)c + 4 \cdot 2c = 4pc$, and divided by $p^2$ pixels it is $4c/p$.
+# Here this is $0.4 / 16 = 0.025$.
 #
 # Now we do the same with all hidden patches of our photographs: each is perfect except for an offset of ±0.1.
 
@@ -626,7 +638,7 @@ print(f"share of the error on the outermost ring: {(seams * ring).sum() / seams.
 
 
 # %% [markdown]
-# Yes: 100 % of the error is on the borders of patches, where the tiles do not join. These lines are called **seams**. A model can lower
+# Yes: 100 % of the error is on the borders of patches, where the tiles do not join. These lines are called [**seams**](GLOSSARY.md#seams). A model can lower
 # this loss by joining its patches better, without adding any fine detail. That is useful, because seams are ugly, but it is
 # not sharpness.
 
@@ -694,8 +706,8 @@ check.expected_loss(expected_loss)
 
 # %% [markdown]
 # The best guess is the one with the lowest expected loss. We start from the mean row and walk downhill. Autograd finds the slope,
-# the optimiser Adam makes the steps, and a falling step size lets them settle. Only the hidden pixels may move. The cell uses the package's `expected_loss`,
-# so that it also runs while yours is unsolved.
+# the optimiser Adam makes the steps, and the step size falls to zero so that the guess settles. Only the hidden pixels may move.
+# The cell uses the package's `expected_loss`, so that it also runs while yours is unsolved.
 
 # %%
 def best_row(rows, chances, lam, steps=1500):
@@ -728,7 +740,7 @@ for name, (rows, chances) in possible.items():
 steeper.reveal(result)
 
 # %% [markdown]
-# The answer depends on how sure we are.
+# The answer depends on how sure we are of the edge.
 #
 # - **Two edges, 70:30.** The steepest step grows from 0.70 to 0.72 at λ = 0.05 and to 0.97 at λ = 1. The prediction becomes sharper.
 # - **Two edges, 50:50.** Nothing happens: 0.50 for every λ.
@@ -745,7 +757,7 @@ weight_explorer
 # %% [markdown]
 # ## Why: the mean and the median
 #
-# The mean minimises an expected squared error. The **median** minimises an expected absolute error. So, roughly speaking, $L_\text{freq}$ asks
+# The mean minimises an expected squared error. The [**median**](GLOSSARY.md#median) minimises an expected absolute error. So, roughly speaking, $L_\text{freq}$ asks
 # at each pixel for the median of the possible second differences. (Only roughly, because neighbouring second
 # differences share pixels and cannot be chosen freely.) We compare three candidates under $L_\text{freq}$ alone: the
 # likeliest edge, the mean, and a straight line across the hidden part.
@@ -760,9 +772,9 @@ for name, (rows, chances) in list(possible.items())[:3]:
 
 # %% [markdown]
 # If one place has an edge with a chance of 70 %, the median has the edge too, and committing to it costs only 1.2. With five
-# possible places, each has a chance of 20 %, so the median has no edge anywhere: the straight line costs 2.0 and any
-# edge 3.2. In short, the loss sharpens what the model is sure of and smooths what it is unsure of. The exact place of
-# a hair or of a blade of grass is always unsure.
+# possible places, each has a chance of 20 %, so the median has no edge anywhere: the straight line costs 2.0 and any edge 3.2. In
+# short, the loss sharpens what the model is sure of and smooths what it is unsure of. The exact place of a hidden hair or blade of
+# grass is nearly always uncertain.
 #
 # (You could instead ask for *as much* detail as the target has, wherever it is. The package contains such a loss,
 # `freq_form="energy"`, and [notebook 10](10_claims.ipynb) tests it.)
@@ -798,12 +810,12 @@ show(figure, "Grace Hopper, and in which direction each loss pushes the green ch
 #
 # ## What does a lower number prove?
 #
-# The report measures success by a masked **HF error** (high-frequency error), which is our loss on images from 0 to 1. We measure it,
+# The report measures success by a masked [**HF error**](GLOSSARY.md#hf-error) (high-frequency error), which is our loss on images from 0 to 1. We measure it,
 # together with the masked PSNR, for two shipped models: `original`, and `improved`, which was trained with this term and the two other additions.
 # We also measure it for five reference images that need no training:
 #
 # - **masked mean**: the mean colour of the visible pixels;
-# - **bilinear fill**: visible pixels spread smoothly into the holes;
+# - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes;
 # - **blurred target**: the truth after a Gaussian blur;
 # - **patch means**: each hidden patch is flat, with its true mean. Every `norm_pix` model gets this for free when it predicts zeros;
 # - **moved by 2 px**: the truth, perfectly sharp, shifted by two pixels.
@@ -847,11 +859,11 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
 # 0.158. Both models have 0.117 and are behind three references that needed
 # no training. PSNR tells a different story. There the models reach 18.5 dB, three decibels above the bilinear fill and the patch means, so they do
 # know something that the HF error does not show. (Five photographs with one mask each are enough to show what can happen, but not to rank
-# the two models. The patch means look brownish because one value for all three channels is not grey once the normalisation is undone.)
+# the two models. The patch means look brownish because each patch has a single mean for all three channels. Each channel is normalised differently, so when this is undone, equal values do not give grey.)
 #
-# The reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should
-# be. Leaving the detail out costs only once. That gives us a yardstick: what would a prediction score whose
-# Laplacian is 0 at every hidden pixel?
+# The reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should be.
+# Leaving the detail out costs only once. That gives us a yardstick: what HF error would a prediction have if its Laplacian were 0
+# at every hidden pixel?
 
 # %%
 size_of_detail = losses.laplacian(target).abs().mean(dim=1, keepdim=True)
@@ -862,9 +874,10 @@ for name, x in {"64 pixels": course.photographs(64) / 255,
     print(f"{name:<20} mean |Laplacian| {losses.laplacian(x).abs().mean():.3f}")
 
 # %% [markdown]
-# A prediction with no detail and no seams would score 0.100, as low as the best reference and lower than both models. So an HF error means little without
-# that number next to it. Nor can you compare it across image sizes. Enlarged from 96 to 224 pixels, as STL-10 images are for MAE, the same
-# photographs have a mean Laplacian of 0.017, a seventh of the 0.123 that they have at 64 pixels. Enlarging an image adds no detail.
+# A prediction with no detail and no seams would have an HF error of 0.100, as low as the best reference and lower than both models.
+# So an HF error means little without that number next to it. Nor can you compare it across image sizes. Enlarged from 96 to 224
+# pixels, as the report does with STL-10 images, the same photographs have a mean Laplacian of 0.017, a seventh of the 0.123 that
+# they have at 64 pixels. Enlarging an image adds no detail.
 #
 # ## Two reported numbers
 #
@@ -877,9 +890,9 @@ print(f"change between the reported values: {after / before - 1:+.1%}")
 print(f"33 % less would have been: {before * (1 - 0.33):.5f}")
 
 # %% [markdown]
-# The reported values differ by −8.6 %, not by −33 %, so the two statements cannot both be true of this pair of numbers. To find out whether the term
-# has any effect, and whether sharper images, fewer seams or more smoothness are behind it, we need several seeds, PSNR and reference images.
-# [Notebook 10](10_claims.ipynb) has that evidence.
+# The reported HF error falls by 8.6 %, so the claim of 33 % cannot rest on this pair of numbers. To find out whether the term has
+# any effect, and whether sharper images, fewer seams or more smoothness are behind it, we need several seeds, PSNR and reference
+# images. [Notebook 10](10_claims.ipynb) has that evidence.
 #
 # ### ✏️ Open exercise · Design a case  (★★★ · 20 minutes)
 #
@@ -921,30 +934,30 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 #
 # **2. Your Laplacian loss on raw predictions is low, but every patch of the composites looks like a tile. Why?**
 #
-# <details><summary>The kernel is too small to see tiles.</summary>
+# <details><summary>The kernel is too small to see tiles</summary>
 #
 # ✗ It reaches one pixel in each direction, which is enough to read across a border.
 # </details>
-# <details><summary>The raw prediction fits its own visible patches, not the true ones.</summary>
+# <details><summary>Hidden patches fit the predicted visible patches, not the true ones</summary>
 #
 # ✓ Each patch fits its predicted neighbour, for example when all of them are too bright by the same amount. The seams appear when the true pixels are put back, and only the composite shows them to the loss.
 # </details>
-# <details><summary>The loss should be divided by the number of all pixels.</summary>
+# <details><summary>The loss should be divided by the number of all pixels</summary>
 #
 # ✗ That would make the loss depend on the mask ratio and would leave the seams as they are.
 # </details>
 #
 # **3. Method B has a 9 % lower masked HF error than method A. What do you know?**
 #
-# <details><summary>B's images are sharper.</summary>
+# <details><summary>B's images are sharper</summary>
 #
 # ✗ The blurred target had the lowest HF error of all. Smoothness alone can lower it.
 # </details>
-# <details><summary>B knows more about images.</summary>
+# <details><summary>B knows more about images</summary>
 #
-# ✗ Three references that learned nothing were ahead of both trained models.
+# ✗ Three references that were never trained were ahead of both models.
 # </details>
-# <details><summary>Not much, before you see PSNR, reference images and several seeds.</summary>
+# <details><summary>Not much, before you see PSNR, reference images and several seeds</summary>
 #
 # ✓ Better seams, more smoothness, more detail or chance can each lower this number.
 # </details>
@@ -955,7 +968,7 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 # - Photographs have most of their variance in slow waves. What we call sharp is in the fast, weak ones.
 # - The Laplacian is a high-pass filter: 0 for ramps, with a gain of up to 8. On RGB it must be depthwise, and without padding it invents no edges.
 # - Divide by the number of masked values, de-normalise before you filter, and filter the composite instead of the raw prediction.
-# - The absolute error of a Laplacian asks for the median. It sharpens what is sure and smooths what is not.
+# - The absolute error of a Laplacian asks for the median. It sharpens what the model is sure of and smooths the rest.
 # - An HF error means something only next to PSNR and references that have learned nothing.
 #
 # **Next:** [06 · Uniformity loss](06_uniformity_loss.ipynb) turns from pixels to features.

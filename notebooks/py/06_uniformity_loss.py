@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 6 · The uniformity loss: keeping points apart
 #
-# An encoder turns every image into a point on a sphere. If all images land on the same point, the features are
-# useless: they have collapsed. The third proposed addition to MAE is a loss that pushes the points apart. In this notebook we build that loss,
-# watch it work, break it, and ask whether spreading features out makes them better.
+# An encoder turns every image into a point on a sphere. If all images land on the same point, the features are useless:
+# they have collapsed. The third addition to MAE that the project report proposes is a loss that pushes the points
+# apart. In this notebook we build that loss, watch it work, break it, and ask whether spreading features out makes them
+# better.
 #
 # **You will be able to**
 #
@@ -11,23 +12,33 @@
 # - build `uniformity_loss` and read its value for any batch;
 # - see where the loss pushes hard and where it does not push at all;
 # - avoid its traps: pairs of an image with itself, half precision, and a batch split into pieces;
-# - compute the effective rank, and tell spread-out features from informative ones.
+# - compute the effective rank, and distinguish spread-out features from informative ones.
 #
 # **Before you start:** notebooks [03](03_asymmetric_autoencoder.ipynb) and
-# [04](04_reconstruction_loss.ipynb), for the encoder and the loss it is trained with. **Time:** 55 minutes to read and run, and about 30 more for the exercises.
+# [04](04_reconstruction_loss.ipynb), for the encoder and the loss it is trained with. **Time:** 45 minutes to read and run, and about 40 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -115,9 +126,9 @@ check.unit(unit)
 # %% [markdown]
 # ## What collapse costs
 #
-# A sphere in 192 dimensions is hard to draw, so we use a circle. 36 images stand on it, evenly spaced along an arc. You get
-# another **view** of one of them, such as a different crop, and its point is off by about 3 degrees. Which image was it?
-# We answer with the nearest point, and count how often that is right.
+# A sphere in 192 dimensions is hard to draw, so we use a circle. We place 36 images on it, evenly spaced along an arc. Now
+# you get another [**view**](GLOSSARY.md#view) of one of them, such as a different crop, and its point is off by about 3 degrees. Which image
+# was it? We pick the nearest point, and count how often that is right.
 
 # %%
 def on_circle(degrees):
@@ -132,7 +143,7 @@ def found_again(points, views):
 
 
 # %% [markdown]
-# The arc covers 350 degrees first, then 90, then 20, then 2. The noise stays the same.
+# The arc covers 350 degrees first, then 90, then 20, then 2. The noise stays at 3 degrees.
 
 # %%
 arc_guess = course.predict("How many of the 36 images are found again on an arc of 90 degrees?")
@@ -172,7 +183,8 @@ show(figure, "Four circles with 36 blue points, spread over 350, 90, 20 and 2 de
 #
 # ## One number for a batch
 #
-# [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242) measure how evenly $B$ points are spread with
+# [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242) measure how evenly $B$ points $z_1, \dots, z_B$ are spread
+# with
 #
 # $$L_{\text{unif}} = \log \frac{1}{B(B-1)} \sum_{i \neq j} e^{-2 \lVert z_i - z_j \rVert^2}.$$
 #
@@ -245,9 +257,10 @@ check.squared_distances(squared_distances)
 # %% [markdown]
 # ## Trap 1: an image and itself
 #
-# The shortest code forgets $i \neq j$. Every image is at distance 0 from itself, so $B$ of the $B^2$ terms are 1 forever. The loss
-# still falls in training, and nobody notices. To see the damage we need the best possible points: a regular **simplex**, in which all
-# points are equally far apart. With two points it is a pair of opposite points, with three a triangle, with four a tetrahedron.
+# The shortest code ignores the condition $i \neq j$. Every image is at distance 0 from itself, so $B$ of the $B^2$
+# terms are 1 forever. The loss still falls in training, and nobody notices. To see the damage we need the best possible
+# points: a regular [**simplex**](GLOSSARY.md#simplex), in which all points are equally far apart. With two points it is
+# a pair of opposite points, with three a triangle, with four a tetrahedron.
 
 # %%
 def simplex(corners):
@@ -266,8 +279,10 @@ for b in (2, 4, 64):
 
 
 # %% [markdown]
-# For 64 perfectly spread points, the wrong loss is −3.43 instead of −4.06. It can never fall below $-\log B$. Its lowest points are the same as
-# those of the right loss, but its gradient fades near them: 52 % is left in a batch of 64, and almost nothing in a batch of 2 or 4.
+# For 64 perfectly spread points, the wrong loss is −3.43 instead of −4.06. The wrong loss can never fall below
+# $-\log B$. Both losses have their minimum at the simplex, but the gradient of the wrong one fades as the points come
+# near it. Near the simplex, 52 % of the right gradient is left in a batch of 64, and almost nothing in a batch of 2 or
+# 4.
 #
 # ### ✏️ Exercise 3 · The uniformity loss  (★★★ · 10 minutes)
 #
@@ -306,7 +321,7 @@ check.uniformity_loss(uniformity_loss)
 uniformity_loss = course.use("uniformity_loss")
 
 # %% [markdown]
-# It should agree with the slow form and with the package. We hand it four "images" with one token each.
+# The loss should agree with the slow form and with the package. We hand it four "images" with one token each.
 
 # %%
 torch.testing.assert_close(uniformity_loss(four[:, None]), uniformity_slowly(four))
@@ -314,7 +329,7 @@ torch.testing.assert_close(uniformity_loss(tokens), losses.uniformity_loss(token
 print(f"five photographs: {uniformity_loss(tokens):.2f}")
 
 # %% [markdown]
-# The five photographs have a loss of −0.38. Is that a lot or a little?
+# The five photographs have a loss of −0.38. Is that high or low?
 #
 # ## The range of the loss
 #
@@ -336,7 +351,7 @@ for name, b in (("opposite pair", 2), ("triangle", 3), ("tetrahedron", 4), ("sim
 # $$\sum_{i \neq j} z_i \cdot z_j = \Big\lVert \sum_i z_i \Big\rVert^2 - B \ge -B
 # \quad\Rightarrow\quad \text{mean of } \lVert z_i - z_j \rVert^2 \le 2 + \frac{2}{B-1} = \frac{2B}{B-1}.$$
 #
-# Equality in both steps needs all distances to be equal, which is a simplex.
+# Equality in both steps requires that all distances are equal, and then the points form a simplex.
 # </details>
 #
 # What is the loss of points that are placed at random?
@@ -360,7 +375,7 @@ random_guess.reveal(f"{uniformity_loss(random_points[:, None]):.2f}")
 # ## Watch them repel
 #
 # The explorer starts with a small clump of points and follows the gradient of the loss downhill. The dashed line is the
-# simplex's value, which is out of reach when there are too few dimensions.
+# value of the simplex. With too few dimensions, the points cannot reach it.
 #
 # **Predict first:** on a circle, where do 3, 4 and 5 points end up? Which of them reach the dashed line?
 
@@ -379,9 +394,9 @@ for space, points in (("circle", 3), ("circle", 4), ("circle", 5), ("sphere", 4)
 # four points can only be equally far apart in three dimensions. On the sphere they reach it, as a tetrahedron. In general, $B$
 # points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
 #
-# The 2 in the exponent is a choice, often called $t$. A large $t$ makes the loss care only about the nearest neighbours. A small one
-# lets every point feel all others about equally, so it hardly cares about neighbours. We compare the smallest distance among twelve points on a circle after
-# 120 steps; even spacing would give 0.52.
+# The 2 in the exponent is a choice, often called $t$. With a large $t$, only the nearest neighbours matter. With a
+# small $t$, every point feels all others about equally, so close neighbours hardly matter. We compare the smallest
+# distance among twelve points on a circle after 120 steps; even spacing would give 0.52.
 
 # %%
 for t in (0.5, 2, 8):
@@ -389,14 +404,16 @@ for t in (0.5, 2, 8):
     print(f"t = {t:<4} smallest distance {widgets.smallest_distance(points):.2f}")
 
 # %% [markdown]
-# With $t = 0.5$ two points are still only 0.05 apart after 120 steps. With $t = 2$ they are evenly spaced, and with $t = 8$ almost. Even
-# spacing has the lowest loss for every $t$ ([Cohn and Kumar 2007](https://arxiv.org/abs/math/0607446)), but a small $t$ gains so little from it that the points need
-# thousands of steps.
+# With $t = 0.5$ two points are still only 0.05 apart after 120 steps. With $t = 2$ they are evenly spaced, and with
+# $t = 8$ almost. Even spacing has the lowest loss for every $t$ ([Cohn and Kumar
+# 2007](https://arxiv.org/abs/math/0607446)). With a small $t$, however, even spacing lowers the loss so little that the
+# points need many more steps to get there.
 #
 # ## Where it pushes, and how hard
 #
-# The force on a point is minus the gradient of the loss. The next explorer shows twelve points on an arc that you can squeeze, with the force on each.
-# First we check that its formula agrees with the gradient that autograd finds for our loss.
+# The force on a point is minus the gradient of the loss. The next explorer shows twelve points on an arc that you can
+# squeeze, with the force on each. First we check that the explorer's formula agrees with the gradient that autograd
+# finds for our loss.
 
 # %%
 leaf = torch.tensor(widgets.arc(60), requires_grad=True)  # (12, 2)
@@ -417,9 +434,9 @@ for spread in (60, 12, 3, 0):
 squeeze.reveal("it falls, and at 0 degrees it is gone")
 
 # %% [markdown]
-# The force falls from 0.201 at 60 degrees to 0.019 at 3 degrees, and at 0 degrees it is 0. The slope of $e^{-2d^2}$ is zero at $d = 0$, so points that coincide
-# do not push each other. **The loss drives a clump apart, slowly at first, but it does not move a batch that has fully
-# collapsed.** We test this on a batch of 16 images.
+# The force falls from 0.201 at 60 degrees to 0.019 at 3 degrees, and at 0 degrees it is 0. The slope of $e^{-2d^2}$ is
+# zero at $d = 0$, so points that coincide do not push each other. **The loss drives a clump apart, slowly at first, but
+# it does not move a batch that has fully collapsed.** We test this on 16 artificial features.
 
 # %%
 for name, scatter in (("all equal", 0.0), ("nearly equal", 0.01), ("a little spread", 0.3)):
@@ -429,13 +446,15 @@ for name, scatter in (("all equal", 0.0), ("nearly equal", 0.01), ("a little spr
     print(f"{name:16} length of the gradient {batch.grad.norm():.4f}")
 
 # %% [markdown]
-# For equal features the gradient is 0.0000, and for nearly equal ones it is 0.0015. So the claim that the term "prevents collapse" needs care. It makes
-# collapse unstable, like a pencil on its tip. Whether it wins against everything else that pulls on the features has to be measured.
+# For equal features the gradient is 0.0000, and for nearly equal ones it is 0.0015. So the report's claim that the loss
+# "prevents collapse" needs care. The loss makes collapse unstable, like a pencil on its tip. Whether that is enough
+# during training has to be measured.
 #
 # ## Trap 2: half precision
 #
-# GPU training often uses `bfloat16`, which keeps two to three decimal digits. A small distance is computed as 2 minus a number close
-# to 2. **Predict:** what happens to the squared distance of two near points?
+# GPU training often uses `bfloat16`, which keeps two to three decimal digits. On the sphere, a squared distance is
+# $2 - 2\, a \cdot b$. For two points that are close together, this is 2 minus a number close to 2. **Predict:** how
+# much of the distance is left in `bfloat16`?
 
 # %%
 dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -450,9 +469,11 @@ for distance in (0.3, 0.1, 0.03, 0.01):
     print(line)
 
 # %% [markdown]
-# The first column is right. In `bfloat16` a distance of 0.1 has a square of 0.0078 instead of 0.0100, and at 0.03 nothing is left of it.
-# `float16` loses the distance at 0.01. Subtracting two nearly equal numbers leaves only their rounding errors. This is called **cancellation**, and it hits near
-# points, which are the ones this loss exists for. Under autocast it can happen in your loss without any warning.
+# The first column is right. In `bfloat16` a distance of 0.1 has a square of 0.0078 instead of 0.0100, and a distance of
+# 0.03 becomes 0. `float16` loses the distance at 0.01. Subtracting two nearly equal numbers leaves only their rounding
+# errors. This is called [**cancellation**](GLOSSARY.md#cancellation). It affects points that are close together, which
+# are the ones that this loss has to push apart. Under autocast, which runs matrix products in half precision, this can
+# happen in your loss without any warning.
 
 # %%
 clump = on_circle(torch.linspace(7, 9, 16))  # (16, 2): 16 points over 2 degrees
@@ -464,12 +485,13 @@ print(f"smallest cosine in float32:  {(clump @ clump.T).min().item():.4f}")
 
 # %% [markdown]
 # The product came out in `bfloat16`, although the points are `float32`. The numbers next to 1 that `bfloat16` can hold are 0.9961 and 1.0078. A squared
-# distance, 2 − 2·cosine, can therefore come out as 0, as 0.0078 or even below 0, and the largest true one here is 0.0012. The package therefore switches autocast off for this product and converts half-precision tokens to `float32` first.
+# distance, 2 − 2·cosine, can therefore come out as 0, as 0.0078 or even below 0, and the largest true one here is 0.0012. That is why the package switches autocast off for this product and converts half-precision tokens to `float32` first.
 #
 # ## Trap 3: a batch in pieces
 #
-# Large trainings split a batch over several processes, and each computes the loss of its share. For a mean over images, the mean of
-# the shares is the whole. For a loss over pairs it is not. Take two processes with two images each.
+# Large training runs split a batch over several processes, and each computes the loss of its share. If the loss is a
+# mean over images, the mean of these losses is the loss of the whole batch. For a loss over pairs it is not. Take two
+# processes with two images each.
 
 # %%
 pair = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])[:, None]  # (2, 1, 2), two opposite points
@@ -483,15 +505,16 @@ print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 # %% [markdown]
 # ## How many directions are in use?
 #
-# Points can be spread out and still waste most of the sphere. Evenly on a circle in 192 dimensions, they use only 2 directions. The
-# **effective rank** ([Roy and Vetterli 2007](https://ieeexplore.ieee.org/document/7098875)) counts directions, weighted by how much they are used. Subtract the mean of the
-# features. Let $\sigma_k$ be their spread along the k-th principal direction, turn the spreads into shares, and take the exponential
-# of the entropy of the shares:
+# Points can be spread out and still waste most of the sphere. If they lie evenly on a circle in 192 dimensions, they
+# use only 2 directions. The [**effective rank**](GLOSSARY.md#effective-rank) ([Roy and Vetterli
+# 2007](https://ieeexplore.ieee.org/document/7098875)) counts directions, weighted by how much they are used. We
+# subtract the mean of the features. Let $\sigma_k$ be their standard deviation along the k-th principal direction (as
+# in PCA). We turn these numbers into shares, and take the exponential of the entropy of the shares:
 #
 # $$p_k = \frac{\sigma_k}{\sum_l \sigma_l}, \qquad \text{effective rank} = \exp\Big(-\sum_k p_k \log p_k\Big).$$
 #
-# If $n$ directions are used equally, the result is exactly $n$. We compute it step by step for a cloud in three dimensions that is as wide as
-# it is long and a tenth as high. **Predict:** what should the answer be?
+# If $n$ directions are used equally, the result is exactly $n$. We compute it step by step for a cloud in three dimensions that is equally wide in
+# two of them and a tenth as wide in the third. **Predict:** what should the answer be?
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -507,13 +530,14 @@ print("shares", *[f"{share:.2f}" for share in p.tolist()], f"  effective rank {e
 #
 # ### ✏️ Exercise 4 · Effective rank  (★★☆ · 6 minutes)
 #
-# Write `effective_rank(x)` for features (N, D). The singular values of the centred features are proportional to the spreads
-# above, and `torch.linalg.svdvals` is more accurate than the covariance. The features may lie in a plane or on a line,
+# Write `effective_rank(x)` for features (N, D). The singular values of the centred features are proportional to the standard
+# deviations above, and `torch.linalg.svdvals` is more accurate than the covariance. The features may lie in a plane or on a line,
 # and then some shares are 0.
 #
 # <details><summary>Hint 1</summary>
 #
-# Centre, singular values, shares, entropy, exponential: one line for each of the first three.
+# Subtract the mean, take the singular values, and divide them by their sum. The exponential of the entropy is the
+# result.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -538,14 +562,15 @@ def effective_rank(x):
 check.effective_rank(effective_rank)
 
 # %% [markdown]
-# Next we compare the effective rank with the loss, on 400 artificial points. **Predict** where the two disagree.
+# Next we compare the effective rank with the loss, on five artificial sets of 400 points. **Predict** where the two
+# disagree.
 
 # %%
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(400, 192, generator=generator, dtype=torch.float64)
 axis_number = torch.arange(192)
 shapes = {"two opposite ends": x * (axis_number < 1), "a circle": x * (axis_number < 2),
-          "a sphere": x * (axis_number < 3), "the whole sphere": x,
+          "a sphere in 3-D": x * (axis_number < 3), "random directions": x,
           "a narrow cone": 0.02 * x + (axis_number < 1)}
 for name, scattered in shapes.items():
     z = F.normalize(scattered, dim=1)  # (400, 192)
@@ -554,15 +579,17 @@ for name, scattered in shapes.items():
 
 
 # %% [markdown]
-# They disagree on the circle and on the cone. On the circle, the loss is −1.58 although only 2.0 directions are in use. In the cone, the
-# loss of −0.29 looks like a near collapse, although the effective rank is 177.7. Neither is wrong: the loss measures distances,
-# and the rank measures directions. Whether the cone is harmful depends on the noise, as on our first circle.
+# They disagree on the circle and on the cone. On the circle, the loss is −1.58 although only 2.0 directions are in use.
+# In the cone, the loss of −0.29 looks like a near collapse, although the effective rank is 177.7. Neither is wrong: the
+# loss measures distances, and the rank counts directions. Whether the cone is harmful depends on the noise, as on our
+# first circle.
 #
 # ## Three encoders and two impostors
 #
-# Now we look at real features from three encoders. `untrained` has random weights, and `original` is a plain MAE. `improved` was trained with a curriculum, the
-# Laplacian loss and this term. Each sees a quarter of the patches of a generated scene, and then a *different* quarter. These two **views** share no patch,
-# as in MAE training. Can we find the scene again?
+# Now we look at real features from three encoders. `untrained` has random weights, and `original` is a plain MAE.
+# `improved` was trained with a curriculum, the Laplacian loss and the uniformity loss. We use `scenes`, simple pictures
+# that the course generates. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then a
+# *different* quarter. So the two **views** share no patch. Can we find the scene again?
 
 # %%
 @torch.no_grad()
@@ -587,8 +614,9 @@ for name, state in all_weights.items():
     features[name] = two_views(encoder, resize(scenes, 64))
 
 # %% [markdown]
-# Two impostors join them, which know nothing about these scenes. *Random points* are drawn independently for each view. *Mixed up* has the improved
-# encoder's features, but the second view of each scene belongs to the scene before it.
+# We add two impostors, in which the two views of a scene have nothing to do with each other. *Random points* are drawn
+# independently for each view. *Mixed up* has the improved encoder's features, but the second view of each scene belongs
+# to the scene before it.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -598,9 +626,9 @@ features["mixed up"] = [features["improved"][0], features["improved"][1].roll(1,
 best_guess = course.predict("Which has the lowest loss, and which finds most scenes again?")
 
 # %% [markdown]
-# For each we compute six numbers. **Alignment** is the mean squared distance between the two views of a scene. *Others* is the
-# same distance between views of two different scenes, and *ratio* is the first divided by the second. The last column is the share found again ± half of its 95 % **confidence
-# interval**. If we repeated this with new scenes, about 95 of 100 such intervals would contain the true share.
+# For each we compute six numbers. [**Alignment**](GLOSSARY.md#alignment) is the mean squared distance between the two views of a scene. *Others* is the
+# same distance between views of two different scenes, and *ratio* is the first divided by the second. The last column is the share of scenes that are found
+# again, with its 95 % **confidence interval**. If we repeated this with new scenes, about 95 of 100 such intervals would contain the true share.
 
 # %%
 table = {}
@@ -633,25 +661,27 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 
 # %% [markdown]
 # The lowest loss (−3.96) and the highest effective rank (172) belong to the random points, which have never seen an image and find 1 % of the scenes again. The
-# mixed-up features keep the loss and the rank of the improved encoder, and they find 0 %. **Uniform is not informative**: neither
-# number looks at which point belongs to which image. (Near 0 % the simple formula for the interval is too narrow.)
+# mixed-up features keep the loss and the rank of the improved encoder, and they find 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither
+# number looks at which point belongs to which image. (Near 0 % the simple formula gives an interval that is too narrow.)
 #
 # Of the three encoders, `original` finds the most scenes, 35 %, although its loss of −0.24 is the closest to collapse. `improved` has a loss of −3.57 and an
 # effective rank of 104, and it finds 15 %. The untrained encoder finds 23 %.
 #
-# Read these shares with care. Two quarters of a scene share their colours, and random weights keep much of the colour, which may be why the untrained encoder
-# does well. Both trained models come from a single run on other images, and they differ in three additions, not in one. What features are worth for recognising
-# classes is the topic of [notebook 08](08_linear_probe_and_fine_tuning.ipynb).
+# Read these shares with care. Two quarters of a scene share their colours, and random weights keep much of the colour,
+# which may be why the untrained encoder does well. Each trained model comes from a single run, on other images, and the
+# two differ in three additions, not in one. How well the features serve to recognise classes is the topic of [notebook
+# 08](08_linear_probe_and_fine_tuning.ipynb).
 #
-# Wang and Isola use uniformity only together with alignment: features of different images far apart, views of one image close together. The
-# ratio of the two distances tells how well the views hold together. It is 0.10 for `untrained`, 0.21 for `original` and 0.75 for `improved`, where 0 would be perfect and 1 is what the impostors have. In
-# `improved`, the views of one scene have moved apart along with the scenes.
+# Wang and Isola use uniformity only together with alignment: features of different images should be far apart, and views of one image close together. The
+# column *ratio* compares the two distances: 0 would be perfect, and the impostors have 1. It is 0.10 for `untrained`, 0.21 for `original` and 0.75 for `improved`.
+# In `improved`, the views of one scene have moved apart along with the scenes.
 #
 # ## Would an MAE collapse without the term?
 #
-# A contrastive method can collapse, because mapping all images to one point makes the views agree perfectly. An MAE has to reconstruct what is
-# hidden. If its tokens were the same for every image, it would have to predict the same for all of them. We test what that would cost: we give the
-# decoder the tokens of another photograph, or the mean tokens of all five.
+# A method that only asks the views of an image to agree can collapse, because mapping all images to one point makes
+# them agree perfectly. An MAE has to reconstruct what is hidden. If its tokens were the same for every image, it would
+# have to predict the same for all of them. We test what that would cost: we give the decoder the tokens of another
+# photograph, or the mean tokens of all five.
 
 # %%
 noise = torch.rand(1, 64, generator=torch.Generator().manual_seed(0)).expand(5, -1)  # one mask
@@ -663,16 +693,18 @@ with torch.no_grad():
         print(f"{name:10} tokens: loss {mae_loss(pred, photographs, hidden, 8, True):.2f}")
 
 # %% [markdown]
-# With its own tokens the loss is 0.45. With another photograph's tokens it is 1.18 and with the mean tokens 1.01, which is no better than predicting nothing: under `norm_pix`, zeros
-# cost 1 (notebook 04). So the reconstruction loss itself keeps images apart. This encoder was trained without the uniformity term, and its effective rank of 63 in
-# the table shows no full collapse.
+# With its own tokens the loss is 0.45. With another photograph's tokens it is 1.18 and with the mean tokens 1.01.
+# Neither is better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). So the reconstruction
+# loss itself works against a full collapse. This encoder was trained without the uniformity term, and its effective
+# rank of 63 in the table shows no full collapse.
 #
-# There is a milder form. [Zhang, Wang and Wang (2022)](https://arxiv.org/abs/2210.08344) argue that an MAE can suffer from **dimensional
-# collapse**, in which it uses too few directions. They add a uniformity term (U-MAE) and report higher linear-probe accuracy after 200 epochs of pretraining. Our
-# models were trained for ten epochs, so a failure here would not contradict them.
+# There is a milder form. [Zhang, Wang and Wang (2022)](https://arxiv.org/abs/2210.08344) argue that an MAE can suffer
+# from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE) and report a
+# higher accuracy of a **linear probe**, a linear classifier on features that stay fixed, after 200 epochs of
+# pretraining. Our models were trained for ten epochs, so they cannot contradict this result.
 #
-# There is also a harmless form, which the reconstruction loss does not prevent: *all* features may have a large part in common. We remove that part by hand: subtract the mean
-# feature of all scenes, one constant vector, and normalise again.
+# There is also a harmless form, which the reconstruction loss does not prevent: *all* features may have a large part in common. We can remove that part by hand. We subtract the mean
+# feature of all scenes, which is one constant vector, and normalise again.
 
 # %%
 for name in all_weights:
@@ -685,27 +717,31 @@ for name in all_weights:
           f"found again {found[0]:.0%} → {found[1]:.0%}")
 
 # %% [markdown]
-# Subtracting one constant vector takes the loss of `original` from −0.24 to −2.67, which covers much of the distance to `improved` at −3.57. It finds
-# 31 % of the scenes afterwards, and 35 % before. The subtraction teaches the encoder nothing, so a lower loss alone does not mean better features. It may
-# still help a classifier that measures distances. A linear probe standardises its features anyway.
+# Subtracting one constant vector takes the loss of `original` from −0.24 to −2.67, which covers much of the distance to
+# `improved` at −3.57. It finds 31 % of the scenes afterwards, and 35 % before. The subtraction teaches the encoder
+# nothing, so a lower loss alone does not mean better features. Subtracting the mean may still help a classifier that
+# compares directions. Our linear probe subtracts it anyway, because it standardises its features.
 #
-# ## What the claim would need
+# ## What the claim needs
 #
-# The project report claims that this term raises linear-probe accuracy by 2–5 %, costs about 2 % of compute, is parameter-free, and prevents
-# collapse. After this notebook you can say what would count as evidence:
+# The project report claims that this term raises linear-probe accuracy by 2–5 %, adds about 2 % of compute, is
+# parameter-free, and prevents collapse. After this notebook you can say what would count as evidence:
 #
-# - trainings with and without the term and **nothing else changed**, with several seeds each, so that the difference has a confidence interval;
-# - the effective rank of both. If it does not rise, the term did nothing. If it rises and the probe does not improve, spread was not what was missing;
+# - training runs with and without the term and **nothing else changed**, with several seeds each, so that the
+#   difference has a confidence interval;
+# - the effective rank of both. If it does not rise, the term did nothing. If it rises and the probe does not improve, a
+#   lack of spread was not the problem;
 # - a collapse to prevent: the encoder trained without the term must show one;
-# - accuracy on labels. Uniformity itself is no evidence, because random points have it.
+# - accuracy on labels. A low uniformity loss is not evidence, because random points have it too.
 #
-# "Parameter-free" is not quite true, because λ and $t$ have to be chosen. [Notebook 10](10_claims.ipynb) has the measurements.
+# "Parameter-free" is not quite true, because the weight λ of the term and the factor $t$ have to be chosen. [Notebook
+# 10](10_claims.ipynb) has the measurements.
 #
 # ### ✏️ Open exercise · Improve a number, not the encoder  (★★☆ · 15 minutes)
 #
 # Find a change to the finished features of `original`, without any training, that lowers their uniformity loss and raises their effective rank as far as
 # you can, if possible beyond `improved`. Then check how many scenes are still found again. You could subtract the mean, remove the strongest directions, or
-# rescale all directions to the same spread (**whitening**). What does your result say about judging encoders by these two numbers?
+# rescale all directions to the same spread ([**whitening**](GLOSSARY.md#whitening)). What does your result say about judging encoders by these two numbers?
 #
 # <details><summary>What a good answer shows</summary>
 #
@@ -725,45 +761,46 @@ z, view = features["original"]
 #
 # **1. A batch of 64 has a uniformity loss of −3.96. What do you know about the encoder?**
 #
-# <details><summary>It has learned good features.</summary>
+# <details><summary>It has learned good features</summary>
 #
 # ✗ Random points have this value too. The loss does not know which point belongs to which image.
 # </details>
-# <details><summary>Its features are nearly at right angles to each other.</summary>
+# <details><summary>Its features are nearly at right angles to each other</summary>
 #
 # ✓ A term of e⁻⁴ belongs to a squared distance of 2, which is a right angle. The value says no more than that.
 # </details>
-# <details><summary>It has reached the lowest possible value.</summary>
+# <details><summary>It has reached the lowest possible value</summary>
 #
 # ✗ It is close, but the simplex of 64 points has −4 · 64/63 = −4.06.
 # </details>
 #
 # **2. You train in bfloat16, and the uniformity loss is sometimes a little above 0. What is going on?**
 #
-# <details><summary>The features are worse than collapsed.</summary>
+# <details><summary>The features are worse than collapsed</summary>
 #
-# ✗ Nothing is worse: equal points give 0, and every distance makes the loss smaller.
+# ✗ No features are worse than collapsed ones: equal points give 0, and every distance makes the loss smaller.
 # </details>
-# <details><summary>The learning rate is too high.</summary>
+# <details><summary>The learning rate is too high</summary>
 #
-# ✗ No set of features has a positive loss, whichever way training reached it.
+# ✗ No set of features has a positive loss, however it was trained.
 # </details>
-# <details><summary>Rounding made some squared distances negative.</summary>
+# <details><summary>Rounding made some squared distances negative</summary>
 #
-# ✓ Near points lose their distance to cancellation. Compute the product in float32, outside autocast, and clamp at 0.
+# ✓ Points that are close together lose their distance to cancellation. Compute the product in float32, outside
+# autocast, and clamp at 0.
 # </details>
 #
 # **3. Adding the term raises the effective rank from 40 to 90, and the linear probe does not change. What is your verdict?**
 #
-# <details><summary>The term spreads the features; the claim about the probe fails here.</summary>
+# <details><summary>The term spreads the features; the claim about the probe fails here</summary>
 #
 # ✓ The spread rose and the accuracy did not. In this case, too few directions were not what held the probe back.
 # </details>
-# <details><summary>The effective rank must be wrong.</summary>
+# <details><summary>The effective rank must be wrong</summary>
 #
 # ✗ Rank and accuracy are different things. Random points have a high rank and know nothing.
 # </details>
-# <details><summary>Raise λ until the probe improves.</summary>
+# <details><summary>Raise λ until the probe improves</summary>
 #
 # ✗ That searches for the result you want to see. The reconstruction suffers, and sooner or later a lucky run appears.
 # </details>
@@ -773,11 +810,12 @@ z, view = features["original"]
 # - A feature is a direction: the mean of an image's tokens, scaled to length 1. Features have collapsed when they differ by less than the noise.
 # - The uniformity loss is the log of the mean of $e^{-2d^2}$ over pairs $i \neq j$. It is 0 for equal points, $-4B/(B-1)$ for a simplex, and about −4 for random points.
 # - It does not push points that coincide. Collapse is unstable under this loss, but not forbidden.
-# - Leave out $i = i$, compute in float32, and gather the batch across processes with its gradient.
-# - The effective rank counts directions. Neither it nor uniformity measures knowledge: random points score best in both.
-# - An MAE that must reconstruct hidden patches has a reason of its own not to collapse.
+# - Leave out the pairs $i = j$, compute in float32, and gather the features of all processes, with their gradient.
+# - The effective rank counts directions. Neither the rank nor the uniformity loss measures how informative features
+#   are: random points score best in both.
+# - The reconstruction loss by itself works against a full collapse of an MAE.
 #
-# **Next:** [07 · Pretraining](07_pretraining.ipynb) puts the three losses and the curriculum into one training.
+# **Next:** [07 · Pretraining](07_pretraining.ipynb) combines the three losses and the curriculum in one training run.
 #
 # **Further reading**
 #

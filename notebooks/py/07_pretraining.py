@@ -9,28 +9,38 @@
 # **You will be able to**
 #
 # - build `schedule_learning_rate`, `parameter_groups`, `total_loss`, `train_step`, `train` and `snapshot`;
-# - make every batch, crop and mask follow from the number of the step, so that a run can be repeated and resumed;
-# - say before a run how long it will take;
-# - compare two methods by their curves without being misled by the loss that each one logs.
+# - make every batch, crop and mask follow from the step number, so that a run can be repeated and resumed;
+# - estimate how long a run will take before you start it;
+# - compare two methods by their curves without being misled by their training losses.
 #
 # **Before you start:** notebooks [02](02_curriculum_masking.ipynb) to [06](06_uniformity_loss.ipynb), for the mask
 # schedule, the model and the losses.
 #
-# **Time:** 45 minutes to read and run, and about 60 more for the exercises. The training on this computer takes one or
-# two minutes of it. The run on a GPU goes on by itself, and you can read on meanwhile in another notebook.
+# **Time:** 45 minutes to read and run, and about 60 more for the exercises. The 45 minutes include one or two minutes
+# of training on this computer. The run on a GPU needs no attention, so you can read another notebook in the meantime.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -64,9 +74,10 @@ from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint
 show(*widgets.title())
 
 # %% [markdown]
-# Both panels show the same six training runs on a GPU, three for each method. On the left, *improved* is far ahead. On
-# the right, the two methods almost coincide. By the end of this notebook you will be able to say which panel to report,
-# and why.
+# Both panels show the same six training runs on a GPU, three for each method. *Original* is the plain masked
+# autoencoder. *Improved* adds the mask schedule of notebook 02 and the losses of 05 and 06. On the left, the improved
+# method is far ahead. On the right, the two methods almost coincide. By the end of this notebook you will be able to
+# say which panel to report, and why.
 #
 # From the earlier notebooks we need the parts below. Where you have solved their exercises, your own code is used.
 
@@ -77,15 +88,15 @@ mae_loss, laplacian_loss_masked, uniformity_loss = course.use(
     "mae_loss", "laplacian_loss_masked", "uniformity_loss")
 
 # %% [markdown]
-# ## Something to learn from
+# ## The data
 #
 # We train on `scenes`, a data set that this course draws itself, so nothing has to be downloaded. Each picture shows
-# one large object in front of others. Its class is a pair of a shape and a pattern, such as "striped ring". There are
-# 8,000 pictures without labels to train on, and 2,000 with labels for each of training and testing a classifier later.
+# one large object in front of smaller ones. The class of a picture combines a shape with a pattern, as in "striped
+# cross". There are 8,000 pictures without labels for pretraining. Later, 2,000 labelled pictures train a classifier,
+# and 2,000 more test it.
 
 # %%
-recipe = RECIPES["quick"]
-scenes = load_data("scenes", counts=recipe.counts, progress=False)
+scenes = load_data("scenes", counts=(8000, 2000, 2000), progress=False)
 figure, axes = new_figure(2, 6, 10, 3.7)
 for axis, image, label in zip(axes.flat, scenes.train, scenes.train_labels, strict=False):
     axis.imshow(image.permute(1, 2, 0))
@@ -95,12 +106,12 @@ show(figure, "Twelve generated scenes, each with one large patterned shape in fr
              "with the name of its class above it.")
 
 # %% [markdown]
-# All settings of a run are in one object, a `PretrainConfig`. Ours describes a small model for pictures of 48 pixels.
-# The names in it are the ones that your functions will read from their argument `cfg`.
+# All settings of a run are in one object, a `PretrainConfig`. Ours describes a short run of a small model, on pictures
+# of 48 × 48 pixels. Your functions will receive it as their argument `cfg`.
 
 # %%
 epochs = session.choose(smoke=4, quick=10, full=10)
-cfg = PretrainConfig(**recipe.pretrain, epochs=epochs, precision="fp32")
+cfg = replace(PretrainConfig(**RECIPES["quick"].pretrain), epochs=epochs, precision="fp32")
 sizes = {**PRESETS["tiny"], "patch_size": cfg.patch_size, "decoder_depth": cfg.decoder_depth}
 iters = len(scenes.unlabeled) // cfg.batch_size
 print(f"peak rate {cfg.lr}, warm-up {cfg.warmup_epochs} epoch, weight decay {cfg.weight_decay}")
@@ -110,12 +121,14 @@ print(f"{cfg.epochs} epochs of {iters} steps, each with {cfg.batch_size} images 
 # %% [markdown]
 # ## Every batch follows from its step
 #
-# A run carries a **state** from step to step: the weights, the optimizer's memory, and the number of the step. The
-# random choices are a danger. If a random generator lives on from step to step, it is a hidden part of the state, and
-# a run that is resumed without it becomes a different run. So we make every choice follow from the number of the step.
+# A run carries a **state** from step to step: the weights, the optimizer's memory, and the step number. Random choices
+# complicate this. If one random generator serves the whole run, its state belongs to the run too, and a run that is
+# resumed without it becomes a different run. So we make every random choice depend on the seed and the step number
+# alone.
 #
-# The order of the images comes first. Imagine an endless row of shuffled passes over the data, cut into batches. The
-# slow form writes the row down. The package's `batch_indices` computes any batch directly.
+# We start with the order of the images. Imagine that we shuffle the data for every pass, put all passes in one long row
+# and cut the row into batches. The slow form below writes this row down. The package's `batch_indices` computes any
+# batch directly.
 
 # %%
 row = []
@@ -128,13 +141,13 @@ print(f"{sum(a == b for a, b in zip(slow, fast, strict=True))} of 20 batches are
 
 
 # %% [markdown]
-# All 20 batches are equal. `batch_indices` finds the batch of step 1,000,000 without drawing a million batches first,
-# which is what we need to resume a run.
+# All 20 batches are equal. `batch_indices` finds the batch of step 1,000,000 without drawing a million batches first.
+# We need this to resume a run.
 #
 # Each image is then cropped at random, flipped half of the time and scaled to the model's size
 # ([He et al. 2022](https://arxiv.org/abs/2111.06377), appendix A.1). The package does this for a whole batch at once,
-# on the device where the images are. The first line of `batch_at` also fixes what comes after the crops: the masks that
-# your `random_masking` will draw.
+# on the device where the images are. The first line of `batch_at` also seeds the generator from which
+# your `random_masking` will draw the masks of this step.
 
 # %%
 def batches_of(images, cfg, size, device):
@@ -150,7 +163,7 @@ def batches_of(images, cfg, size, device):
 
 batch_at = batches_of(scenes.unlabeled, cfg, sizes["img_size"], session.device)
 torch.testing.assert_close(batch_at(7), batch_at(7), rtol=0, atol=0)
-print("the batch of step 7:", tuple(batch_at(7).shape), "and the same again when asked again")
+print("the batch of step 7:", tuple(batch_at(7).shape), "and the same when we ask again")
 
 # %%
 figure, axes = new_figure(2, 6, 10, 3.6)
@@ -166,11 +179,15 @@ show(figure, "Above, six generated scenes; below, a random crop of each at the m
 
 
 # %% [markdown]
+# Each crop keeps at least half the area of its scene. Because the crops differ from pass to pass, the model hardly ever
+# sees the same picture twice.
+#
 # ## The learning rate
 #
-# Let $t$ = epoch + step / iters be the time in epochs. The rate rises in a straight line during a **warm-up** of $w$
-# epochs. It then falls along half a cosine until the run ends after $E$ epochs
-# ([Loshchilov & Hutter 2017](https://arxiv.org/abs/1608.03983)):
+# Let $t$ = epoch + step / iters be the time in epochs, where iters is the number of steps in an epoch. The rate rises
+# in a straight line to its peak $\eta_{\max}$ during a [**warm-up**](GLOSSARY.md#warm-up) of $w$ epochs. It then falls
+# along half a cosine until the run ends after $E$ epochs ([Loshchilov & Hutter
+# 2017](https://arxiv.org/abs/1608.03983)):
 #
 # $$\eta(t) = \eta_{\max} \cdot \begin{cases} t / w & t < w \\
 # \tfrac12 \left(1 + \cos \pi \dfrac{t - w}{E - w}\right) & t \ge w \end{cases}$$
@@ -225,13 +242,13 @@ print("ours:", *[f"{rate:.2e}" for rate in ends])
 print(f"{same} of 10 rates agree with the log in every digit")
 
 # %% [markdown]
-# All ten rates agree. The last one, 2.37e-12, is what half a cosine leaves *one step* before its end. So whoever made
-# that log changed the rate at every step, as we do.
+# All ten rates agree. The last one, 2.37e-12, is what half a cosine leaves *one step* before its end. So the authors
+# of that log changed the rate at every step, as we do.
 #
 # **Predict first.** Some loops change the rate only once an epoch, and use $t$ = epoch.
 
 # %%
-guess_rate = course.predict("Changed once an epoch, what is the rate throughout the first epoch?")
+guess_rate = course.predict("If updated once an epoch, what is the rate in the first epoch?")
 
 # %%
 schedule_explorer = widgets.schedule_explorer()
@@ -245,20 +262,20 @@ for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
 _ = schedule_explorer.set(batch=64)
 
 # %% [markdown]
-# The rate is zero for the whole first epoch, so a tenth of this run would be spent without learning anything. No error
-# is raised, and in a run of 800 epochs nobody would notice.
+# The rate is zero for the whole first epoch, so the run would spend a tenth of its steps without learning anything. No
+# error is raised, and in a run of 800 epochs, as in the MAE paper, nobody would notice.
 #
-# Move the controls to see two more things. The cosine ends where the *run* ends: in a run of 100 epochs the rate after
-# the third epoch is still at its peak. A run of 10 epochs is therefore not the beginning of a run of 100, and you have
-# to choose the length first. With batches of 512 the curve keeps its shape, but there are only 1,960 steps instead
-# of 15,630. When the batch grows, people also raise the peak: in proportion to the batch
-# ([Goyal et al. 2017](https://arxiv.org/abs/1706.02677)), or with its square root for Adam
-# ([Malladi et al. 2022](https://arxiv.org/abs/2205.10287)). Either rule gives a first value to try.
+# The two printed lines show two more things, and you can see them in the explorer too. The cosine ends where the *run*
+# ends: in a run of 100 epochs the rate is still at its peak after the third epoch. A run of 10 epochs is therefore not
+# the beginning of a run of 100, and you have to choose the length first. With batches of 512 the curve keeps its shape,
+# but there are only 1,960 steps instead of 15,630. When the batch grows, people also raise the peak: in proportion to
+# the batch ([Goyal et al. 2017](https://arxiv.org/abs/1706.02677)), or with its square root for Adam ([Malladi et al.
+# 2022](https://arxiv.org/abs/2205.10287)). Either rule gives a first value to try.
 #
 # ## What decays
 #
-# **AdamW** divides each gradient by a running estimate of its size, and in the same step it lets the weight **decay**
-# towards 0 ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)):
+# [**AdamW**](GLOSSARY.md#adamw) divides a running mean of the gradient by a running estimate of its size. In the same step it lets the weight
+# **decay** towards 0 ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)):
 #
 # $$w \leftarrow w - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda w \right)$$
 #
@@ -266,8 +283,8 @@ _ = schedule_explorer.set(batch=64)
 # Decay keeps matrices from growing. It makes little sense for a norm's scale, which starts at 1, for a bias, or for
 # the mask token, so these are left alone.
 #
-# **Predict first.** Suppose that we forget this, and that no gradient pulls a norm's scale back to 1. Each step
-# multiplies it by $1 - \eta\lambda$.
+# **Predict first.** Suppose that we let everything decay, and that no gradient pulls a norm's scale back to 1. Each
+# step multiplies it by $1 - \eta\lambda$.
 
 # %%
 guess_decay = course.predict("What is left of a scale of 1 after 10 epochs, and after 800?")
@@ -283,6 +300,7 @@ def left_over(epochs):
 
 guess_decay.reveal(f"{left_over(10):.3f} after 10 epochs, {left_over(800):.3f} after 800")
 
+
 # %% [markdown]
 # After 10 epochs 0.943 is left, which you would not notice. After 800 epochs it is 0.009, unless the gradient fights
 # the decay for the rest of the run. So this mistake does not show up in a short test. The same numbers tell us that in
@@ -290,9 +308,9 @@ guess_decay.reveal(f"{left_over(10):.3f} after 10 epochs, {left_over(800):.3f} a
 #
 # ### ✏️ Exercise 2 · Two groups  (★★☆ · 8 minutes)
 #
-# Write `parameter_groups(model, weight_decay)`. It returns a list of two dicts for AdamW, each with the keys
-# `"params"` (a list) and `"weight_decay"`. Matrices decay. Biases, norms and tokens (names that end in `_token`) do
-# not. Be careful with the patch embedding: its matrix is stored with four dimensions, as a convolution's.
+# Write `parameter_groups(model, weight_decay)`. It returns a list of two dicts for AdamW, each with the keys `"params"`
+# (a list) and `"weight_decay"`. Matrices decay. Biases, norms and tokens (names that end in `_token`) do not. Be
+# careful with the patch embedding: its matrix is stored as the kernel of a convolution, with four dimensions.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -338,12 +356,14 @@ def build(cfg, sizes, device):
 
 model, optimizer = build(cfg, sizes, session.device)
 for group in optimizer.param_groups:
-    count = sum(parameter.numel() for parameter in group["params"])
-    print(f"decay {group['weight_decay']:.2f}: {count:7,} weights in {len(group['params'])} tensors")
+    decay, tensors = group["weight_decay"], group["params"]
+    count = sum(tensor.numel() for tensor in tensors)
+    print(f"decay {decay:.2f}: {count:7,} weights in {len(tensors)} tensors")
+
 
 # %% [markdown]
-# Almost all weights are in matrices: 528,384 of 534,944. The two numbers `betas` say how slowly the running means follow
-# the gradient. PyTorch's default for the second is 0.999; He et al. use 0.95.
+# Almost all weights are in matrices: 528,384 of 534,944. The two `betas` set how slowly the two running means change.
+# PyTorch's default for the second is 0.999; He et al. use 0.95.
 #
 # ## One loss from three
 #
@@ -354,11 +374,11 @@ for group in optimizer.param_groups:
 #
 # ### ✏️ Exercise 3 · `total_loss`  (★★★ · 12 minutes)
 #
-# Write `total_loss(pred, images, mask, latent, patch_size, cfg)`. `pred` is (B, L, p·p·3), `mask` is (B, L), `latent`
-# holds the encoder's tokens. `cfg` has `norm_pix`, `lambda_freq` and `lambda_unif`. A term whose weight is 0 need not be
-# computed. Your `laplacian_loss_masked` wants images in one unit: with `norm_pix` the prediction is in units of each
-# patch's own mean and standard deviation, so convert it back to the images' units first (see
-# [notebook 04](04_reconstruction_loss.ipynb)).
+# Write `total_loss(pred, images, mask, latent, patch_size, cfg)`. `pred` is (B, L, p·p·3), `mask` is (B, L), and
+# `latent` holds the encoder's tokens. `cfg` has `norm_pix`, `lambda_freq` and `lambda_unif`. A term whose weight is 0
+# need not be computed. Your `laplacian_loss_masked` compares whole images, so prediction and target must be in the same
+# units. With `norm_pix` the prediction is in units of each patch's own mean and standard deviation. Convert it back
+# first, as in [notebook 04](04_reconstruction_loss.ipynb).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -418,15 +438,15 @@ with torch.no_grad():
         print(f"{name:10} {total_loss(pred, images, mask, latent, 8, changed):5.2f}")
 
 # %% [markdown]
-# For one and the same prediction, the original logs 1.42 and improved logs 1.47. The Laplacian term raises the sum, and
-# the uniformity term, which is negative, lowers it. So logged losses of different methods are different quantities.
-# Keep this in mind for the first picture.
+# For the same prediction, the original logs 1.41 and the improved method logs 1.46. The Laplacian term raises the sum,
+# and the uniformity term, which is negative, lowers it. So the losses that different methods log are different
+# quantities. This begins to explain the picture at the top.
 #
 # ## Half precision
 #
-# On a GPU, matrix products in 16 bits are several times faster than in 32. PyTorch's **autocast** computes the products
-# within its block in 16 bits and leaves the weights in 32. `bfloat16` has the range of `float32` but only about three
-# significant digits. Loss and optimizer should not follow:
+# On a GPU, matrix products in 16 bits are several times faster than in 32. PyTorch's [**autocast**](GLOSSARY.md#autocast) computes the products
+# within its block in 16 bits and leaves the weights in 32. `bfloat16` has the range of `float32` but only two to three
+# significant digits. The loss needs more than that, as the next cell shows.
 
 # %%
 with torch.no_grad(), torch.autocast(session.device.type, dtype=torch.bfloat16):
@@ -438,13 +458,14 @@ print("losses of the last three epochs:", *[f"{loss:.4f}" for loss in final.toli
 print("the same in bfloat16:           ", *[f"{loss:.4f}" for loss in final.bfloat16().tolist()])
 
 # %% [markdown]
-# These losses are the means of our three GPU runs of the original. Between 0.25 and 0.5, the numbers of `bfloat16` are
-# 0.002 apart. The last epoch lowered the loss by 0.0006; in `bfloat16` this looks like 0.0019. Late in a run, all
-# progress is that small. So we convert the prediction to `float32` and compute the loss outside the block.
+# Under autocast the prediction is in `bfloat16`, while the weights stay in `float32`. The printed losses are means over
+# our three GPU runs of the original. Between 0.25 and 0.5, neighbouring numbers of `bfloat16` are 0.002 apart. The last
+# epoch lowered the loss by 0.0006, but in `bfloat16` this looks like 0.0019. Late in a run, all progress is that small.
+# So we convert the prediction to `float32` and compute the loss outside the block.
 #
-# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`. Its smallest number is about 6·10⁻⁸, and
-# gradients are often smaller. We take random errors of the size of one specified batch and look at the gradient of
-# their mean square.
+# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`. Its smallest positive number is about 6·10⁻⁸,
+# and gradients are often smaller. We draw random errors for one batch of the specified run, which has 64 images with
+# 147 hidden patches of 768 values each, and look at the gradient of their mean square.
 
 # %%
 guess_half = course.predict("What share of these gradients is off by more than 1 % in float16?")
@@ -462,10 +483,11 @@ guess_half.reveal(result)
 
 
 # %% [markdown]
-# In `float16`, 9 % of the gradients become zero and 93 % are off by more than 1 %. When the loss is multiplied by 65,536
-# first, none are. A `GradScaler` does this multiplication, undoes it before the update, and skips a step that has
-# overflowed ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)). The package uses one on a T4. Your own step
-# will do without: it uses `bfloat16` where that is fast, and `float32` elsewhere.
+# In `float16`, 9 % of the gradients become zero and 93 % are off by more than 1 %, because numbers as small as these
+# keep hardly any digits. When the loss is multiplied by 65,536 first, none of them is off. A `GradScaler` does this
+# multiplication, undoes it before the update, and skips a step that has overflowed ([Micikevicius et al.
+# 2018](https://arxiv.org/abs/1710.03740)). The package uses one on a T4. Your own step does not need one, because it
+# uses `bfloat16` where that is fast, and `float32` elsewhere.
 #
 # ### ✏️ Exercise 4 · One step  (★★★ · 10 minutes)
 #
@@ -485,7 +507,7 @@ guess_half.reveal(result)
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# Then comes the usual trio: `zero_grad`, `backward`, `step`. `loss.detach()` lets go of the graph.
+# Then comes the usual trio: `zero_grad`, `backward`, `step`. `loss.detach()` drops the graph.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -515,9 +537,10 @@ check.train_step(train_step)
 # %%
 train_step = course.use("train_step")
 
+
 # %% [markdown]
-# Why does it return a tensor, and not a number? On a GPU, Python only *orders* work and runs ahead of it. `loss.item()`
-# makes Python wait until the work is done. We keep tensors, and ask for numbers only where we need them.
+# Why does `train_step` return a tensor rather than a number? On a GPU, Python only *orders* work and runs ahead of it.
+# `loss.item()` makes Python wait until the work is done. We keep tensors, and ask for numbers only where we need them.
 #
 # ## The loop
 #
@@ -529,7 +552,7 @@ train_step = course.use("train_step")
 #
 # <details><summary>Hint 1</summary>
 #
-# `batch_at` counts steps over the whole run. The two schedules want the epoch and the step within it:
+# `batch_at` counts steps over the whole run. The two schedules need the epoch and the step within it:
 # `divmod(step, iters)` gives both.
 # </details>
 # <details><summary>Hint 2</summary>
@@ -563,20 +586,21 @@ check.train(train)
 # %%
 train = course.use("train")
 
+
 # %% [markdown]
 # Together with the parts it calls, this is a complete pretraining loop. Before we trust it with a long run, we test it
 # with a short one.
 #
-# ## Stop, and go on
+# ## Stopping and resuming
 #
-# Long runs get interrupted: you press stop, Colab takes the machine away, the power fails. Then you want to go on from
-# the last **checkpoint**, a file that holds the state, as if nothing had happened.
+# Long runs get interrupted: you press stop, Colab takes the machine away, the power fails. Then you want to resume from
+# the last [**checkpoint**](GLOSSARY.md#checkpoint), a file that holds the state, as if nothing had happened.
 #
 # ### ✏️ Exercise 6 · `snapshot`  (★★☆ · 6 minutes)
 #
 # Write `snapshot(model, optimizer, step)`. It returns a dict with the keys `"model"`, `"optimizer"` and `"step"`, from
-# which a run can go on. It stays in memory while training continues, and it must still hold the state **of that moment**
-# when it is used later.
+# which a run can be resumed. The dict stays in memory while training continues, and it must still hold the state **of
+# that moment** when it is used later.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -612,8 +636,8 @@ check.snapshot(snapshot)
 snapshot = course.use("snapshot")
 
 # %% [markdown]
-# For the test we train for 20 steps, two epochs of ten. Then we train again from the same start and press stop at
-# step 13. `KeyboardInterrupt` is what the stop button raises. A snapshot was taken before step 8.
+# For the test we train for 20 steps, as two epochs of ten. Then we train again from the same start, take a snapshot
+# before step 8, and stop at step 13 by raising `KeyboardInterrupt`, as the stop button does.
 
 # %%
 short = replace(cfg, epochs=2)
@@ -636,15 +660,12 @@ try:
 except KeyboardInterrupt:
     print("stopped at step 13, with a snapshot of step", saved["step"])
 
-
 # %% [markdown]
-# We go on from the snapshot in three ways: with all of it; with the weights but a fresh optimizer; and with weights and
-# optimizer but counting from step 0 again. Twelve steps are left.
-#
-# **Predict first.**
+# **Predict first.** We resume from the snapshot in three ways. The first uses all of it. The second uses the weights,
+# but a fresh optimizer. The third uses both, but counts from step 0 again. Twelve steps are left.
 
 # %%
-guess_equal = course.predict("In each way, how many of the 12 losses equal the unbroken run's?")
+guess_equal = course.predict("How many of the 12 losses equal the unbroken run's, in each way?")
 
 
 # %%
@@ -672,20 +693,23 @@ axes[0, 0].legend()
 show(figure, "A broad grey loss curve that was never stopped. From step 8 on, the run resumed "
              "with everything lies exactly on it; the other two leave it.")
 
+
 # %% [markdown]
-# Resumed with everything, all 12 losses are equal to the last bit, because every batch, crop and mask follows from its
-# step. With a fresh optimizer only the first loss is right: the weights are the same, but the running means start
-# empty. With the step forgotten, the images and the rates are different ones from the start. Neither run raises an
-# error, and after a long training you would not see it in the curve.
+# When we resume with everything, all 12 losses are equal to the last bit, because every batch, crop and mask follows
+# from its step. With a fresh optimizer only the first loss is right. The weights are the same, but the running means
+# start empty. When the step is forgotten, no loss is right, because the images differ from the first step on. Neither
+# mistake raises an error. The curve of the fresh optimizer even happens to lie lower in these twelve steps, so a look
+# at the curve would not warn you. (On a GPU, expect small differences in the last digits even in the first case,
+# because some operations add numbers in a varying order.)
 #
-# A loop that repeats to the last bit has another use. Any change that should not change the result can be tested in a
-# second.
+# A loop that repeats to the last bit has another use. If you change your code in a way that should not change the
+# result, twenty steps are enough to test it.
 #
 # ## Train your model
 #
-# A training loss changes with the batch, the crop and the mask ratio of the moment. To see what a model has learned we
-# also need a fixed measure: the reconstruction loss on 256 fixed images that it does not train on, with fixed masks at
-# a ratio of 0.75. We call it the **validation loss**.
+# A training loss depends on the batch, the crops and the mask ratio of its step. To see what a model has learned we also
+# need a fixed measure. We use the reconstruction loss on 256 fixed images that it does not train on, with fixed masks at
+# a ratio of 0.75, and call it the **validation loss**.
 
 # %%
 def validation_on(images, sizes, device):
@@ -702,15 +726,16 @@ def validation_on(images, sizes, device):
 
 
 validate = validation_on(scenes.train[:256], sizes, session.device)
-print(f"untrained: {validate(build(cfg, sizes, session.device)[0]):.1f}")
+print(f"untrained: {validate(build(cfg, sizes, session.device)[0]):.2f}")
+
 
 # %% [markdown]
 # The untrained model has a loss of 1.4. With `norm_pix` the targets have mean 0 and variance 1, so a model that
 # always predicts 0 would have a loss of about 1.
 #
-# How do we look at a loop from outside? `train` asks `batch_at` for a batch at the beginning of each step. So we wrap
-# `batch_at`: at the first step of every epoch, the wrapper notes the validation loss and writes a checkpoint, and it
-# shows how much time is left.
+# How do we watch the loop without changing it? `train` asks `batch_at` for a batch at the beginning of each step, so we
+# wrap `batch_at`. The wrapper shows how much time is left. At the first step of every epoch, it also notes the
+# validation loss and, in the long run below, writes a checkpoint.
 
 # %%
 def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoint=None):
@@ -726,8 +751,8 @@ def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoi
 
 
 # %% [markdown]
-# **Predict first.** After training, how far will the validation loss have come down, between 1 (nothing but the mean)
-# and 0 (every hidden pixel correct)?
+# **Predict first.** A loss of 1 is what predicting zeros achieves, and 0 means that every hidden pixel is right. Where
+# between them will the validation loss be after training?
 
 # %%
 guess_loss = course.predict("The validation loss after training will be …")
@@ -739,14 +764,14 @@ progress
 # %% [markdown]
 # The next cell trains the model. On two CPU cores it takes about a minute.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 model, optimizer = build(cfg, sizes, session.device)
 before, log = copy.deepcopy(model), {}
-losses = train(model, optimizer, watched(batch_at, model, optimizer, iters, validate, log, progress),
-               iters, cfg).cpu()
+batch_and_notes = watched(batch_at, model, optimizer, iters, validate, log, progress)
+losses = train(model, optimizer, batch_and_notes, iters, cfg).cpu()
 log[cfg.epochs] = validate(model)
 progress.at(cfg.epochs * iters)
-guess_loss.reveal(f"{log[cfg.epochs]:.1f}")
+guess_loss.reveal(f"{log[cfg.epochs]:.2f}")
 
 # %%
 figure, axes = new_figure(1, 1, 8, 3.2)
@@ -760,9 +785,11 @@ axes[0, 0].legend()
 show(figure, "The training loss and the validation loss fall together, quickly in the first epoch "
              "and more slowly later.")
 
+
 # %% [markdown]
-# The validation loss falls to ‹VAL›. The picture shows what that number means. We hide 75 % of six new scenes, and
-# compare your model before and after its training.
+# The validation loss falls from 1.40 to 0.69 in four epochs, and to 0.75 already in the first. (With the run level
+# `quick` you train for ten epochs and get further.) What does such a number look like? We hide 75 % of six new scenes,
+# and compare your model before and after its training.
 
 # %%
 @torch.no_grad()
@@ -796,23 +823,24 @@ show(figure, "Six scenes in four rows: the visible patches, the reconstruction b
              "model, by the trained model, and the original.")
 
 # %% [markdown]
-# ‹RECON: one sentence on what the third row shows, after looking at it.› As in notebook 04, the mean and the contrast of
-# each patch come from the true picture, because the model predicts normalised patches. What you judge here is the
-# pattern within the patches.
+# The noise in the untrained model's reconstructions is gone. The trained model continues the stripes of the disc and of
+# the red cross across hidden patches. It has not learned to continue the checks of the ring and the triangle, and
+# mostly predicts a plain patch there. As in notebook 04, the mean and the contrast of each patch come from the true
+# picture, because the model predicts normalised patches. So look only at the pattern within the patches.
 #
 # ## Has it learned anything?
 #
-# The model has never seen a label. Do its features tell the classes apart anyway? The usual test is a **linear probe**:
-# a linear classifier on features that stay as they are. You will write one in
+# The model has never seen a label. Can we still recognise the classes from its features? The usual test is a **linear
+# probe**, a linear classifier on features that stay fixed. You will write one in
 # [notebook 08](08_linear_probe_and_fine_tuning.ipynb). Here we use the package's, and compare three kinds of features:
-# the raw pixels, your encoder before training, and your encoder after it. Guessing would be right for 10 % of the
-# pictures.
+# raw pixels, your encoder before training, and your encoder after it. There are ten classes, so guessing is right for
+# 10 % of the pictures.
 
 # %%
-guess_probe = course.predict("Accuracy from raw pixels, before training, and after: … %, … %, … %")
+guess_probe = course.predict("Accuracy from raw pixels, before training and after it, in %?")
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 @torch.no_grad()
 def features(model, images):
     parts = [model.encoder(resize(part, sizes["img_size"]).to(session.device), mask_ratio=0.0)[0]
@@ -826,16 +854,15 @@ accuracy = {}
 for name, of in kinds.items():
     accuracy[name] = evaluate.linear_probe(
         of(scenes.train), scenes.train_labels, of(scenes.test), scenes.test_labels).percent
-guess_probe.reveal(", ".join(f"{name} about {10 * round(percent / 10)} %"
-                             for name, percent in accuracy.items()))
+guess_probe.reveal(", ".join(f"{name} {percent:.0f} %" for name, percent in accuracy.items()))
 
 # %% [markdown]
-# ‹PROBE: the three numbers above, in one sentence.› With all ten epochs, the same recipe reaches 62 %, against 17 % for
-# raw pixels and 26 % for random weights. Filling in hidden patches was the only task it had. To continue a hidden
-# stripe or the outline of a star, it had to represent patterns and shapes, and those are what the classes are made of.
+# The probe is right for 62 % of the pictures with the trained encoder, for 37 % with the same encoder before training,
+# and for 18 % with raw pixels. The model's only task was to fill in hidden patches. To continue a stripe, it has to
+# represent the pattern and its direction. This probably explains the gain, because each class is a pattern on a shape.
 #
-# This is a model of yours, so we keep it. Notebooks 08, 09 and 11 find it under the name "scenes". If you train again
-# with other settings, the new model replaces it.
+# We keep the model. Notebooks 08, 09 and 11 find it under the name "scenes". If you train again with other settings, the
+# new model replaces it.
 
 # %%
 course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=cfg.lr,
@@ -845,8 +872,8 @@ course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=c
 # ## How long will the specified run take?
 #
 # The specification asks for a larger model: 224 pixels, 4.6 million weights, ten epochs of 100,000 images in batches
-# of 64. Before a long run you should know its length. We time a few steps and multiply. The first steps do not count,
-# since they prepare what later ones use. `.item()` makes Python wait until the device has finished, and without it we
+# of 64. Before a long run you should know its length. We time a few steps and multiply. We leave out the first step,
+# which also prepares what later steps use. `.item()` makes Python wait until the device has finished, and without it we
 # would time how fast Python can *order* the work.
 
 # %%
@@ -874,22 +901,23 @@ each = seconds_per_step(specified, PRESETS["specified"], session.choose(smoke=2,
 guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {specified.precision}")
 
 # %% [markdown]
-# Reading images, validation and a busy machine come on top. On a laptop's CPU the run takes many hours, and on a GPU
-# minutes. For Colab's T4 we only have an estimate. The run needs 1.16·10¹⁵ multiply-adds, and in `float32` a T4 can do
-# 4·10¹² of them in a second. So it needs at least five minutes, and probably several times that, because many
-# operations of such a small model wait for memory. The number that the cell above prints for your machine is better.
+# The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes a day or
+# more. On an H100 or H200, each of our recorded runs took 5 to 9 minutes. For Colab's T4 we only have an estimate. The
+# run needs 1.16·10¹⁵ multiply-adds, and in `float32` a T4 can do 4·10¹² of them in a second. So it needs at least five
+# minutes, and probably several times that, because many operations of such a small model wait for memory. If you are on
+# a T4, trust the time that the cell above measured there.
 #
 # ## The specified run
 #
 # With a GPU, for example on Colab (Runtime → Change runtime type → T4), the next two cells run the specified training
 # with your parts. The photographs are STL-10, which is downloaded first (2.6 GB). At the start of every epoch, a
-# checkpoint is written beside your parts. When Colab takes the machine away, run the notebook again, and the training
-# goes on from there. For this, your parts have to be on Google Drive, so mount it first:
+# checkpoint is written to the folder that holds your parts. If Colab takes the machine away, run the notebook again,
+# and the training resumes from there. For this, the folder has to be on Google Drive, so mount it first:
 # `from google.colab import drive; drive.mount("/content/drive")`. Without a GPU these cells train nothing.
 
 # %%
 checkpoint = path_of_model("specified").with_suffix(".pt")
-run_it = session.level != "smoke"  # or set it to False, to read on first
+run_it = on_gpu and session.level != "smoke"  # or set it to False, to read on first
 if run_it:
     photos = load_data("stl10")
     long_progress = widgets.Progress(10 * 1563, 64)
@@ -925,8 +953,9 @@ if run_it:
                       lr=specified.lr, norm_pix=True)
 
 # %% [markdown]
-# Here is a run as a GPU made it: the log of one of six runs at the specified sizes that come with this course. They
-# were trained by the package's loop on 60,000 photographs of 64 pixels, enlarged to 224, on an H100 and an H200.
+# Six logs of such runs on a GPU come with this course. The runs used the package's loop on an H100 and an H200, with
+# 60,000 photographs of 64 pixels that were enlarged to 224. They keep the specified 1,563 steps an epoch, so an "epoch"
+# in these logs is 1.7 passes over the photographs. Here is one of the logs.
 
 # %%
 print("epoch   step     rate   training loss   validation loss   PSNR, dB   effective rank")
@@ -936,19 +965,19 @@ for line in widgets.log():
               f"{line['val_loss']:17.4f} {line['val_psnr']:10.2f} {line['effective_rank']:16.1f}")
 
 # %% [markdown]
-# The validation loss falls from 0.6607 after the first epoch to 0.4629 after the last, and most of this happens early:
-# the last two epochs bring only 0.0032, because the rate is already close to zero. In the first epoch the *training*
-# loss is higher than the validation loss, 0.8005 against 0.6607. It is a mean over the epoch, and at its beginning the
-# model knew nothing.
+# The validation loss falls from 0.6607 after the first epoch to 0.4629 after the last. Most of this happens early. The
+# last two epochs bring only 0.0032, because the rate is already close to zero. In the first epoch the *training* loss
+# is higher than the validation loss, 0.8005 against 0.6607, because it is a mean over the whole epoch, and at the start
+# of the epoch the model knew nothing.
 #
 # The next figure shows all three runs of the original. If you have run the specified training, your curve is drawn over
-# them. Expect the same form but not the same values, since STL-10 has other photographs.
+# them. Expect the same shape but not the same values, since the photographs are different.
 
 # %%
 figure, axes = new_figure(1, 1, 8, 3.2)
-for seed, values in enumerate(widgets.column("original", "val_loss"), start=1):
-    axes[0, 0].plot(range(1, 11), values, color=COLOURS[0], alpha=0.4 + 0.2 * seed,
-                    label=f"recorded, seed {seed}")
+for values, style, seed in zip(widgets.column("original", "val_loss"), ("-", "--", ":"), (1, 2, 3),
+                               strict=True):
+    axes[0, 0].plot(range(1, 11), values, style, color=COLOURS[0], label=f"recorded, seed {seed}")
 if checkpoint.exists():
     mine = load_checkpoint(checkpoint)["log"]
     axes[0, 0].plot([e for e in mine if e], [mine[e] for e in mine if e], "s--", color=COLOURS[1],
@@ -959,31 +988,33 @@ show(figure, "The validation loss of three runs on a GPU that differ in their se
              "the same way and end between 0.46 and 0.50.")
 
 # %% [markdown]
-# The three runs differ in nothing but their seed, and end at 0.498, 0.463 and 0.471. Remember how wide this spread is:
-# 0.035 between the best and the worst.
+# The three runs differ only in their seed, and they end at 0.498, 0.463 and 0.471. Remember this spread of 0.035
+# between the best and the worst.
 #
 # ## Which method is better?
 #
-# Now we compare *original* with *improved*, which has a mask ratio that rises from 0.5 to 0.75, the Laplacian loss and
-# the uniformity loss. We take the mean of three seeds for each.
+# Now we compare the original with the improved method, which has a mask ratio that rises from 0.5 to 0.75, the
+# Laplacian loss and the uniformity loss. We take the mean of three seeds for each.
 
 # %%
-guess_gap = course.predict("Improved's validation loss at the end, compared with the original: … %")
+guess_gap = course.predict("The improved method's validation loss at the end, compared with the original's: … %")
 
 # %%
-print("improved compared with original, in per cent, after each epoch")
+print("the improved method compared with the original, in per cent, after each epoch")
 for measured in ("training loss", "validation loss"):
     a, b = (widgets.curve(name, measured)[1] for name in ("original", "improved"))
     print(f"{measured:15}", " ".join(f"{100 * more:+5.1f}" for more in b / a - 1))
 guess_gap.reveal(f"{100 * (b[-1] / a[-1] - 1):+.1f} %")
 
 # %% [markdown]
-# By the training loss, improved is 8.9 % lower at the end and up to 11.4 % lower on the way. By the validation loss it
-# is behind for four epochs, and at the end it is 1.0 % lower. The training loss misleads for two reasons:
+# The improved method's training loss is 8.9 % lower at the end, and up to 11.4 % lower on the way. Its validation loss
+# is higher for four epochs, and 1.0 % lower at the end. The training loss misleads for two reasons:
 #
-# - **Another sum.** Improved's logged loss contains two more terms. The uniformity term is negative: on the validation
-#   images it is about −3.5 at the end, which with its weight of 0.01 makes −0.035. The whole gap is 0.038.
-# - **Another task.** In the first epochs fewer patches are hidden from it, and they are easier to fill in.
+# - **A different sum.** The improved method's training loss contains two more terms. The uniformity term is negative.
+#   At the end it is about −3.5 on the validation images, which with its weight of 0.01 makes −0.035. The whole gap
+#   between the training losses is 0.038.
+# - **A different task.** In the first five epochs the improved method hides fewer patches, and they are easier to fill
+#   in.
 #
 # Is the remaining 1.0 % real? We look at the seeds one by one.
 
@@ -993,13 +1024,13 @@ print("improved − original at the end, by seed:", " ".join(f"{gap:+.4f}" for g
 print(f"mean {gaps.mean():+.4f}, standard deviation {gaps.std(ddof=1):.4f}")
 
 # %% [markdown]
-# With two seeds improved ends *higher*, and with one it ends much lower. The mean of −0.0049 comes from that one seed,
-# and it is small compared with a standard deviation of 0.0230. These runs do not tell which method reconstructs better.
-# In [notebook 10](10_claims.ipynb) you will find out how many seeds it takes.
+# With two seeds the improved method ends *higher*, and with one it ends much lower. The mean of −0.0049 comes from that
+# one seed, and it is small compared with a standard deviation of 0.0230. These runs cannot tell us which method
+# reconstructs better. In [notebook 10](10_claims.ipynb) you will find out how many seeds it takes.
 #
 # ## At equal epochs, or at equal effort?
 #
-# Showing more patches in the first epochs costs computation. At equal **epochs**, both methods have seen as many
+# Showing more patches in the first epochs costs computation. At equal [**epochs**](GLOSSARY.md#epoch), both methods have seen as many
 # images. At equal **effort**, both have done as many multiply-adds.
 #
 # **Predict first.** In the explorer, switch the axis from epochs to multiply-adds. Which curve moves, and in which
@@ -1015,13 +1046,16 @@ for against in widgets.AGAINST:
     print(curve_explorer.frame.text)
 paid = [widgets.curve(name, "validation loss", "multiply-adds")[0][-1]
         for name in ("original", "improved")]
-print(f"improved has paid {paid[1] / paid[0] - 1:+.1%}")
+print(f"the improved method has paid {paid[1] / paid[0] - 1:+.1%}")
 _ = curve_explorer.set(against="epochs")
 
+
 # %% [markdown]
-# Improved's curve moves to the right, since it has paid 11.1 % more. Its lead shrinks from 0.0049 to 0.0039. Even
-# this favours the original a little: at that point it has finished its schedule, and improved has not. A fair comparison plans both runs for the same effort. The package can do that: its
-# setting `equal_compute` gives improved 1,406 steps an epoch instead of 1,563.
+# The improved method's curve moves to the right, because each of its runs needs 11.1 % more multiply-adds. The lead of
+# the improved method shrinks from 0.0049 to 0.0039. Even this comparison favours the original a little: at that point
+# the original has finished its schedule, and the improved method has not. For a fair comparison, plan both runs for the
+# same effort. With the package's setting `equal_compute`, the improved method gets 1,406 steps an epoch instead of
+# 1,563.
 #
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
@@ -1030,7 +1064,8 @@ _ = curve_explorer.set(against="epochs")
 # rules for the peak. Before you run it, write down what you expect, as a number. Then measure it with at least two
 # seeds for each setting, and write three sentences that a colleague could check.
 #
-# The cell compares two settings over two epochs. It takes about half a minute for each run on a CPU.
+# The cell compares two settings over two epochs, with two seeds each. With whole epochs, each of the four runs takes
+# about half a minute on a CPU.
 #
 # <details><summary>What a good answer shows</summary>
 #
@@ -1041,7 +1076,7 @@ _ = curve_explorer.set(against="epochs")
 # - **The effort.** If one setting costs more (a lower mask ratio does), the answer says how much, or gives the other
 #   setting the same effort.
 # - **The limits.** A few hundred steps on generated pictures say little about 800 epochs of photographs. A good answer
-#   says which conclusion might change with the length of the run, as decay's does.
+#   says which conclusion might change with the length of the run, as with weight decay.
 # - **A surprise is checked.** If nothing changes, a good answer first shows that the setting took effect.
 # </details>
 
@@ -1061,13 +1096,13 @@ for changes in ({}, {"warmup_epochs": 0}):
     print(changes or "unchanged", "→", *[f"{loss:.1f}" for loss in found])
 
 # %% [markdown]
-# On this page each epoch of this comparison had only 20 steps, so it shows how to ask and not what the answer is. For
-# your own answer, set `steps = whole_epoch`.
+# On this page each epoch of the comparison had only 20 steps, so these numbers only show how the cell works. For your
+# own answer, set `steps = whole_epoch`.
 #
 # ## In one command
 #
 # The package's own loop does the same with fewer multiply-adds (it predicts hidden patches only), and it can share a
-# batch among several GPUs. In a terminal it is one line, and the same line again resumes.
+# batch among several GPUs. You start it from a terminal with one of these lines, and the same line again resumes a run.
 #
 # ```sh
 # python -m mae_lib.pretrain --data stl10 --variant improved --out runs/stl10-improved
@@ -1075,19 +1110,19 @@ for changes in ({}, {"warmup_epochs": 0}):
 # ```
 #
 # `torchrun` starts the program several times, once for each GPU, and the processes average their gradients before each
-# step. [benchmarks/README.md](../benchmarks/README.md) has measured rates and costs.
+# step. Measured speeds and costs are in [benchmarks/README.md](../benchmarks/README.md).
 #
 # ## Quiz
 #
-# **1. In epoch 2, improved has a training loss 8.6 % below the original's. What do you report?**
+# **1. In epoch 2, the improved method has a training loss 8.6 % below the original's. What do you report?**
 #
 # <details><summary>That it converges faster</summary>
 #
-# ✗ At that moment less is hidden from it, and its loss has other terms. The two numbers measure different tasks.
+# ✗ In epoch 2 it hides fewer patches, and its loss has other terms. The two numbers measure different tasks.
 # </details>
 # <details><summary>The difference on fixed images with fixed masks, for several seeds</summary>
 #
-# ✓ That is one yardstick for both methods. On it, improved was 1.3 % *behind* after epoch 2.
+# ✓ That is one yardstick for both methods. By this measure, the improved method was 1.3 % *behind* after epoch 2.
 # </details>
 # <details><summary>The training loss, divided by the mask ratio</summary>
 #
@@ -1105,16 +1140,16 @@ for changes in ({}, {"warmup_epochs": 0}):
 #
 # ✗ Then the first loss would be the loss of an untrained model.
 # </details>
-# <details><summary>The number of the step</summary>
+# <details><summary>The step number</summary>
 #
-# ✗ Then the first batch would be another one, with another loss, and the learning rate would warm up again.
+# ✗ Then the first batch would be a different one, with a different loss, and the learning rate would warm up again.
 # </details>
 #
 # **3. You have ten hours on one GPU and want to compare two methods. A step of one costs 10 % more. What is fair?**
 #
 # <details><summary>Train both for the same number of epochs and compare the ends</summary>
 #
-# ✗ This answers another question: which is better for the same number of images seen. Say so, if that is what you ask.
+# ✗ This answers a different question: which is better for the same number of images seen. Say so, if that is what you ask.
 # </details>
 # <details><summary>Train both for the same number of epochs and cut the more expensive curve off early</summary>
 #
@@ -1127,15 +1162,15 @@ for changes in ({}, {"warmup_epochs": 0}):
 #
 # ## Key takeaways
 #
-# - If every batch, crop and mask follows from the number of the step, a run is its weights, its optimizer and that
-#   number. It can then be repeated, tested and resumed to the last bit.
+# - If every batch, crop and mask follows from the step number, the state of a run is its weights, its optimizer and
+#   that number. It can then be repeated, tested and resumed to the last bit.
 # - Schedules change with every step, and the cosine ends where the run ends. Choose the length first.
-# - Matrices decay; biases, norms and tokens do not. Products may be in 16 bits, the loss and the weights stay in 32.
-# - A checkpoint without the optimizer or the step goes on without an error, as another run.
+# - Matrices decay; biases, norms and tokens do not. Matrix products may use 16 bits; the loss and the weights need 32.
+# - A run that is resumed without its optimizer or its step raises no error, but it becomes a different run.
 # - Time a few steps before a long run.
-# - A logged loss compares neither methods nor mask ratios. Here it showed a lead of 8.9 % where fixed images and masks
-#   show 1.0 %, which is less than the spread between seeds.
-# - A minute of filling in hidden patches, without one label, makes an encoder that tells shapes and patterns apart.
+# - The training loss is not a fair comparison of methods or mask ratios. Here it showed a lead of 8.9 %. Fixed images and
+#   masks showed 1.0 %, which is less than the spread between seeds.
+# - A minute of filling in hidden patches, without any labels, raised the accuracy of a linear probe from 37 % to 62 %.
 
 # %%
 course.status()

@@ -1,151 +1,178 @@
 # %% [markdown]
-# # 9 · Reconstructions: what a model believes is there
+# # 9 · Reconstructions: what a model fills in
 #
-# The models are trained; now play with them. Hide what you like of a photograph, your own if you wish, and a model paints what it
-# believes was there. On the way you will find out which masks are hard and why, make good weights paint rubbish in several ways,
-# and compare two models without fooling yourself.
+# Show a trained MAE part of an image, and it tells you what it expects in the rest. Its answers are fun to look at, and
+# they are easy to misread. A reconstruction can look good because the model was given hints, or bad because of a bug
+# outside the model. In this notebook you hide whatever you like in photographs, including your own. You compare the
+# model that you trained with the ones that come with the course, and you find out what such pictures prove and what
+# they do not.
 #
 # **You will be able to**
 #
-# - hide patches at random, in blocks, on a grid or by hand, and say which is hard and why;
-# - read a reconstruction beside references that cost nothing;
-# - open weights and photographs without trusting whoever sent them;
-# - tell by its picture what is wrong with a reconstruction;
-# - compare two models by measurement instead of by eye.
+# - write the whole path from a photograph and a mask to a reconstruction;
+# - hide patches at random, in blocks, on a grid or by hand, and explain which masks are hard;
+# - separate what a model predicted from what it was told;
+# - recognise common bugs by the pictures they make, and name two that no picture reveals;
+# - compare two models, one of them yours, and say which conclusions the comparison allows.
 #
-# **Before you start:** notebooks [04](04_reconstruction_loss.ipynb) for `norm_pix` and PSNR, [05](05_laplacian_loss.ipynb) for the HF
-# error. To play, [00](00_start_here.ipynb) is enough. **Time:** 60 minutes.
+# **Before you start:** notebook [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR. If you trained a model in
+# [07](07_pretraining.ipynb), it takes part here. **Time:** 40 minutes to read and run, and about 35 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
 session = course.start()
 
 # %%
-import io
 import json
 import math
 import pickle
 import struct
-import tempfile
-from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from mae_lib import metrics, results
 from mae_lib.course.exercises import reconstructions as check
+from mae_lib.course.reference import from_official
 from mae_lib.course.session import show
-from mae_lib.course.widgets import frames, recorded_runs
+from mae_lib.course.trained import path_of_model
 from mae_lib.course.widgets import reconstructions as widgets
-from mae_lib.data.augment import denormalise, normalise
-from mae_lib.losses import predicted_images
-from mae_lib.model import MaskedAutoencoder
-from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
+from mae_lib.course.widgets import recorded_runs
+from mae_lib.data.augment import denormalise, normalise, resize
+from mae_lib.data.sources import load_data
+from mae_lib.losses import patch_statistics
+from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.training import checkpoints
+from mae_lib.training.checkpoints import ASSETS, load_shipped
 
 show(*widgets.title())
 
 # %% [markdown]
-# One model, one cup, twice the same number of visible patches. Above they are scattered, as in training. Below they
-# stand around holes, and what should fill the holes is a guess from further away. Can you tell where the cup ends?
+# The same model reconstructs the same cup of coffee twice, each time from a quarter of its patches. In the upper row,
+# they are scattered over the photograph, as in training. In the lower row, they surround large holes, and the cup is
+# much harder to make out.
+#
+# ## From a photograph to a reconstruction
+#
+# We begin by writing the whole path from an image to its reconstruction. Three parts come from earlier notebooks. Where you have
+# solved their exercises, your own code is used.
+
+# %%
+patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
+
+# %%
+sizes, weights = course.shipped_weights("original")
+model = MAE(**sizes)
+model.load_state_dict(weights)
+size, p = sizes["img_size"], sizes["patch_size"]
+side = size // p  # patches in a row, and in a column
+photos = course.photographs(size) / 255  # (5, 3, S, S)
+print(f"photographs of {size}×{size} pixels, cut into {side}×{side} patches of {p}×{p}")
+
+
+# %% [markdown]
+# How do we give the model a mask of our choice? In notebook [02](02_curriculum_masking.ipynb), masks came from noise: the patches
+# with the smallest values stay visible. Nothing requires the noise to be random. So we pass **the mask itself as the noise**. Its
+# zeros, the visible patches, are sorted before its ones.
+#
+# The model predicts patches in normalised units (`norm_pix`). To turn them back into pixels we need the mean and the
+# standard deviation of every hidden patch, and we take them from the true photograph. This helps the model, and we will
+# measure how much.
+
+# %%
+@torch.no_grad()
+def predict(model, x, mask):
+    """All patches of x (B, 3, S, S), predicted under one mask (L,), 1 = hidden: (B, L, p²·3)."""
+    ratio = (mask.sum().item() - 0.5) / len(mask)  # half a patch less, against rounding errors
+    pred, used, _ = model(x, ratio, mask.expand(len(x), -1))
+    assert torch.equal(used[0], mask)
+    return pred
+
+
+def to_image(pred, x):
+    """Put predicted patches on the mean and standard deviation of the true ones: (B, 3, S, S)."""
+    side = math.isqrt(pred.shape[1])
+    p = x.shape[-1] // side
+    mean, std = patch_statistics(patchify(x, p))  # (B, L, 1) each
+    return unpatchify(pred * std + mean, p, side, side)
+
+
+def reconstruct(model, images, mask):
+    """Images in [0, 1], predicted at every patch."""
+    x = normalise(images)
+    return denormalise(to_image(predict(model, x, mask), x)).clamp(0, 1)
+
+
+# %%
+scattered = widgets.make_mask("random", (side, side), 0.75, seed=0)[0]  # (L,), 1 = hidden
+holes = patch_mask_to_pixels(scattered[None], p)  # (1, 1, S, S)
+found = reconstruct(model, photos, scattered)
+package = widgets.reconstruct("Grace Hopper", "original", scattered[None])
+torch.testing.assert_close(found[4:], package.pred, atol=1e-4, rtol=0)
+
+# %%
+rows = {"visible": photos.where(holes == 0, torch.tensor(0.5)), "prediction": found,
+        "composite": found.where(holes == 1, photos), "photograph": photos}
+show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their patches on grey; "
+     "the predictions, in which the visible patches have false colours; the composites of true "
+     "and predicted patches; and the photographs themselves.")
+
+# %% [markdown]
+# Our three short functions agree with the package. The second row has wrong colours where patches were visible, because
+# the training loss ignores those patches (notebook 04). The third row shows the
+# [**composites**](GLOSSARY.md#composite), with true pixels where they are known. We judge composites, and we measure
+# errors on hidden pixels only.
 #
 # ## The explorer
 #
-# Six panels: the photograph; what the model sees of it; its **prediction** for every patch, also for the visible ones, which
-# nobody supervised; and the **composite**, which keeps the true pixels there. Then two maps of what is wrong with the composite:
-# the **error** of each pixel, a mean over the three channels, and the **Laplacian error**, in which only fine detail counts. Dark is
-# little and bright is much, as the key above each map says; their lightness alone tells the values, for those who see colours differently.
-# The bars compare with fillings that cost nothing. *Zeros, helped* is a prediction of nothing at all with the help that `norm_pix` takes
-# from the target (notebook 04): what is above it, the model did.
+# The explorer below shows the same pictures. When you run it, it adds two maps of the composite's errors: the error of
+# each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), which reacts to fine detail only. Dark
+# means a small error. Bars compare the model with three references that have learned nothing, and with *zeros, helped*.
+# That reference predicts zero everywhere, but it gets the same help as the model. So each hidden patch becomes flat,
+# with its true mean brightness. Only the model's lead over it is the model's own work.
 #
-# **Predict first.** A quarter of the patches stays visible: scattered at random, around large blocks, or on an even grid.
-# Which mask is the easiest for the model, which the hardest? Does the same order hold for the bilinear fill, which has learned nothing?
-#
-# Then move things. **Click on patches** in the second picture to hide or show them (with the keyboard: Tab goes from patch to patch, Space
-# clicks). "By hand" starts with all of them visible. Can you find the one patch without which the astronaut has no face?
+# Three kinds of masks can hide three quarters of the patches. They hide patches at random, hide them in large blocks,
+# or keep an even grid of patches visible. **Predict first.**
+
+# %%
+guess_order = course.predict("Random, block, grid: which is easiest for the model, which hardest?")
 
 # %%
 explorer = widgets.explorer()
 explorer
 
-# %%
-for kind in ("random", "block", "grid"):
-    explorer.set(kind=kind)
-    print(f"{kind:7}", explorer.frame.text.split("PSNR ")[1])
 
 # %% [markdown]
-# Whatever you expected: this is one photograph with one mask of each kind, and such differences can be luck. We shall measure.
+# Try the three kinds on several photographs. Then choose "by hand" and **click on patches** in the second picture to hide them.
+# (On the keyboard, Tab moves from patch to patch and Space clicks.) Which patches does the model need to give the astronaut a
+# face?
 #
-# First a look at the false colours in the third panel. Where patches were visible, the model would only have to copy. **Does it paint better there than
-# where it sees nothing?**
-
-# %%
-mask = widgets.make_mask("random", explorer.patches.grid, 0.75, seed=0)  # (1, L), 1 = hidden
-found = widgets.reconstruct("astronaut", "original", mask)
-for name, where in (("hidden", found.mask), ("visible", 1 - found.mask)):
-    psnr = metrics.masked_psnr(found.pred, found.target, where).item()
-    print(f"{name:7} patches: {psnr:.1f} dB")
-
-# %% [markdown]
-# It does worse where it could see. The loss never asked about visible patches, so nothing there was ever learned (notebook 04). There is nothing
-# to mend: one looks at composites.
+# ## Masks of your own
 #
-# Now something that the model has never met in training: hide only the four patches in the middle.
-# **Predict:** will it do better than with three quarters hidden, because it sees so much, or worse, because it is not used to it?
-
-# %%
-rows, columns = explorer.patches.grid
-middle = tuple(row * columns + column for row in (rows // 2 - 1, rows // 2)
-               for column in (columns // 2 - 1, columns // 2))
-explorer.set(kind="by hand", flipped=middle)
-print("middle ", explorer.frame.text.split("PSNR ")[1])
-_ = explorer.set(kind="random", flipped=())  # where ratio and seed have something to say
-
-# %% [markdown]
-# Careful: these are *other pixels* than before, and the middle of this photograph is full of detail. Compare the model with its
-# references instead of with the lines above. A decibel on other pixels is another decibel.
-#
-# ## A mask is an order
-#
-# How does one model take four kinds of masks? In notebook 02 a random mask came from noise: sort it, keep the patches with the smallest
-# values. Nothing says that the noise must be random. **Any order in which patches disappear is a mask for every ratio.** Here are the
-# three orders of the explorer, bright for what is hidden first, and below what remains at 75 %.
-
-# %%
-picture = course.photograph("cat", 224) / 255  # (3, H, W)
-figure, axes = new_figure(2, 3, 8, 5.4)
-for column, kind in zip(axes.T, ("random", "block", "grid"), strict=True):
-    noise = widgets.mask_noise(kind, (8, 8), seed=2)  # (1, 64)
-    mask = widgets.make_mask(kind, (8, 8), 0.75, seed=2)  # (1, 64), 1 = hidden
-    column[0].imshow(noise.argsort().argsort().view(8, 8), cmap="magma")
-    column[0].set_title(kind)
-    seen = torch.where(patch_mask_to_pixels(mask, 28)[0] > 0, 0.5, picture)  # (3, H, W)
-    column[1].imshow(seen.permute(1, 2, 0))
-for axis in axes.flat:
-    axis.axis("off")
-show(figure, "Above, three squares of 8×8 cells, coloured by the order of hiding: speckled, in "
-             "patches of even colour, in a fine regular weave. Below, what remains of a cat: "
-             "scattered squares, a few clumps, and every second square of every second row.")
-
-
-# %% [markdown]
-# The grid is the simplest to write down. The slow way visits every patch, and keeps it if its row and its column are both multiples
-# of the step.
+# The simplest mask to write down is the grid. The slow form visits every patch and keeps it visible if its row and its
+# column are both multiples of `step`.
 
 # %%
 def grid_mask_slowly(rows, columns, step):
@@ -157,23 +184,26 @@ def grid_mask_slowly(rows, columns, step):
     return mask
 
 
-slow = grid_mask_slowly(8, 8, 2)
-print(f"{int(slow.sum())} of {slow.numel()} hidden: {slow.mean():.0%}")
+slow = grid_mask_slowly(6, 6, 2)
+package_mask = widgets.make_mask("grid", (6, 6), 0.75, seed=0)  # (1, 36)
+print(f"{int(slow.sum())} of {slow.numel()} patches are hidden")
+torch.testing.assert_close(slow.view(1, -1), package_mask)
 
 
 # %% [markdown]
 # ### ✏️ Exercise 1 · On a grid  (★☆☆ · 3 minutes)
 #
-# Write `grid_mask(rows, columns, step)` without a loop: (rows, columns), 1 where a patch is hidden. Of each square of step × step
-# patches the upper left one stays visible. The grid need not be a multiple of the step.
+# Write `grid_mask(rows, columns, step)` without a loop. Return a tensor (rows, columns) with 1 where a patch is hidden. In each
+# square of step × step patches, the upper left one stays visible. The numbers of rows and columns need not be multiples of the
+# step.
 #
 # <details><summary>Hint 1</summary>
 #
-# Begin with ones, and write zeros where patches stay.
+# Start with ones, and write zeros where patches stay visible.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `x[::3]` is every third row of x. A slice can be given for each axis.
+# `x[::3]` is every third row of x. You can give a slice for each axis.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -193,43 +223,25 @@ def grid_mask(rows, columns, step):
 # %%
 check.grid_mask(grid_mask)
 
-# %% [markdown]
-# The package's version works at any ratio: it hides the patches of every square of four one after the other, in an order that keeps
-# what stays evenly spread (Bayer's matrix, known from dithering). At 75 % it is the same mask. And the model takes each of them, also one of your own making, *as noise*: zeros sort before ones.
-
-# %%
-library = widgets.make_mask("grid", (8, 8), 0.75, seed=0)  # (1, 64)
-print("slow equal to library:", torch.equal(slow.view(1, -1), library))
-
-model, facts = checkpoints.load_shipped("original")
-grid, p = model.grid, model.patch_size
-photos = course.photographs(model.img_size) / 255  # (5, 3, S, S)
-x = normalise(photos)
-mine = torch.ones(1, model.num_patches)
-mine[0, :: grid[1] + 1] = 0  # a diagonal stays
-with torch.no_grad():
-    output = model(x[:1], num_visible=int((1 - mine).sum()), noise=mine)
-print("the model's mask is ours:", torch.equal(output.mask, mine))
-
 
 # %% [markdown]
 # ### ✏️ Exercise 2 · In blocks  (★★★ · 10 minutes)
 #
-# Write `block_mask(rows, columns, n, generator)`: hide **exactly** `n` patches, in rectangles of random size and place. Random numbers
-# come from `torch.randint(low, high, (), generator=generator)`, which excludes `high`.
+# Write `block_mask(rows, columns, n, generator)`. Hide **exactly** `n` patches, in rectangles of random size at random places.
+# Draw random numbers with `torch.randint(low, high, (), generator=generator)`, which never returns `high` itself.
 #
 # <details><summary>Hint 1</summary>
 #
-# `while mask.sum() < n`: draw a height and a width, then a place where the rectangle fits, and write ones.
+# As long as fewer than `n` patches are hidden, draw a height and a width, then a place where the rectangle fits, and hide it.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The last rectangle is usually too large. Which of its patches are still 0, and how many are missing?
-# `(block == 0).nonzero()[:k]` are the places of the first k.
+# The last rectangle is usually too large. Find its patches that are still visible, and hide only as many as you need:
+# `(block == 0).nonzero()[:k]` gives the places of the first k.
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `block = mask[top:bottom, left:right]` is a view: what you write into it stands in the mask.
+# `block = mask[top:bottom, left:right]` is a view. What you write into it appears in the mask.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -257,77 +269,90 @@ def block_mask(rows, columns, n, generator):
 # %%
 check.block_mask(block_mask)
 
+
 # %% [markdown]
 # ## Which masks are hard?
 #
-# Now the measurement: five photographs, several masks of each kind, all with three quarters hidden, every candidate on the same pixels.
+# One photograph under one mask can be misleading. So we take five photographs and several masks of each kind, and
+# compare three fillings on exactly the same pixels: the model, *zeros, helped*, and a
+# [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the visible pixels smoothly into the holes.
 
 # %%
-MASKS = session.choose(smoke=6, quick=20, full=50)  # of each kind, for each photograph
+def fillings(images, mask):
+    """Three ways to fill the hidden patches of images, and where those are, (B, 1, S, S)."""
+    x = normalise(images)
+    where = patch_mask_to_pixels(mask[None], p).expand(len(images), -1, -1, -1)
+    zeros = denormalise(to_image(torch.zeros_like(patchify(x, p)), x)).clamp(0, 1)
+    fill = metrics.trivial_reconstructions(images, where)["bilinear fill"]
+    pictures = {"model": reconstruct(model, images, mask), "zeros, helped": zeros,
+                "bilinear fill": fill}
+    return pictures, where
 
 
-def cases(kind, names=course.PHOTOGRAPHS, weights="original"):
-    """Every photograph with every mask of a kind: pairs of the mask (1, L) and what came of it."""
-    for name in names:
-        for seed in range(MASKS):
-            mask = widgets.make_mask(kind, grid, 0.75, seed)
-            yield mask, widgets.reconstruct(name, weights, mask)
+def mean_psnr(images, masks):
+    """The mean PSNR of each filling over all images and masks, in dB."""
+    scores = {}
+    for mask in masks:
+        pictures, where = fillings(images, mask)
+        for name, picture in pictures.items():
+            scores.setdefault(name, []).append(metrics.masked_psnr(picture, images, where))
+    return {name: torch.cat(values).mean().item() for name, values in scores.items()}
 
-
-def mean_psnr(found):
-    """The mean PSNR of each candidate over cases, in dB."""
-    scores = [widgets.scores(case) for _, case in found]
-    return {name: sum(s[name][0] for s in scores) / len(scores) for name in scores[0]}
-
-
-# %% [markdown]
-# **Predict** before you run it, with the explorer in mind: how many decibels lie between the easiest and the hardest kind for the
-# model, and how many for the bilinear fill?
 
 # %%
-table = {kind: mean_psnr(cases(kind)) for kind in ("grid", "random", "block")}
-names = list(table["grid"])
-print("PSNR, dB" + "".join(f"{name:>16}" for name in names))
+COUNT = session.choose(smoke=6, quick=20, full=50)  # masks of each kind
+
+
+def masks_of(kind):
+    return [widgets.make_mask(kind, (side, side), 0.75, seed)[0] for seed in range(COUNT)]
+
+
+table = {kind: mean_psnr(photos, masks_of(kind)) for kind in ("grid", "random", "block")}
+print("PSNR, dB" + "".join(f"{name:>16}" for name in table["grid"]))
 for kind, psnr in table.items():
-    print(f"{kind:8}" + "".join(f"{psnr[name]:16.1f}" for name in names))
-print(f"\n{5 * MASKS} pictures a row. From the easiest to the hardest kind:")
-for name in ("model", "bilinear fill"):
-    order = sorted(table, key=lambda kind: -table[kind][name])
-    lost = table[order[0]][name] - table[order[-1]][name]
-    print(f"  for the {name}: {', '.join(order)}; {lost:.1f} dB between the ends")
-
-# %% [markdown]
-# The fill suffers from blocks as well, although it has never been trained on any masks. So blocks are not hard *only* because they
-# are unlike the training masks, which were random. Something about them is hard for everybody. A candidate: how far away the nearest visible
-# patch is.
-#
-# For one patch, the slow way: walk over all visible patches, and keep the smallest distance.
+    print(f"{kind:8}" + "".join(f"{value:16.1f}" for value in psnr.values()))
 
 # %%
-mask = widgets.make_mask("block", (8, 8), 0.75, seed=2).view(8, 8)
-row, column = 4, 2
+order = sorted(table, key=lambda kind: -table[kind]["model"])
+lost, fill_lost = (table[order[0]][name] - table[order[-1]][name]
+                   for name in ("model", "bilinear fill"))
+guess_order.reveal(f"{', '.join(order)}, from easy to hard. The hardest costs the model {lost:.1f} "
+                   f"dB more than the easiest, and it costs the bilinear fill {fill_lost:.1f} dB.")
+
+# %% [markdown]
+# Grids are the easiest masks and blocks the hardest, for the model (18.5 and 17.3 dB) and for the bilinear fill alike
+# (15.8 and 14.6 dB). Our model was trained on random masks, so we might blame its trouble with blocks on a lack of
+# practice. But the fill has never been trained on anything, and it loses about as much. So lack of practice cannot be
+# the whole reason. Perhaps blocks are hard because their patches are farther from anything visible.
+#
+# To find this distance for one patch, the slow form visits all visible patches and keeps the smallest distance.
+
+# %%
+toy = widgets.make_mask("block", (6, 6), 0.75, seed=2).view(6, 6)
+row, column = 3, 2
 nearest = min(((row - r) ** 2 + (column - c) ** 2) ** 0.5
-              for r in range(8) for c in range(8) if mask[r, c] == 0)
-print(f"patch ({row}, {column}): hidden {bool(mask[row, column])}, nearest visible {nearest:.2f}")
+              for r in range(6) for c in range(6) if toy[r, c] == 0)
+print(toy.int())
+print(f"from row {row}, column {column}, the nearest visible patch is {nearest:.2f} patches away")
 
 
 # %% [markdown]
 # ### ✏️ Exercise 3 · How far to look  (★★☆ · 7 minutes)
 #
-# Write `nearest_visible(mask)` for a mask (rows, columns): for every patch the straight-line distance to the nearest visible one, in
-# patches, (rows, columns). Visible patches have distance 0.
+# Write `nearest_visible(mask)` for a mask (rows, columns). For every patch, return the straight-line distance to the nearest
+# visible one, in patches, as a tensor (rows, columns). The distance is 0 for visible patches.
 #
 # <details><summary>Hint 1</summary>
 #
-# Make a table of all patches' places, (L, 2), and take from it the places of those that are visible, (K, 2).
+# Make a table with the places of all patches, (L, 2), and one with the places of the visible ones, (K, 2).
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.cdist(a, b)` gives the distances of all pairs, (L, K); `.amin(dim=1)` the smallest in each row. It wants floats.
+# `torch.ones_like(mask).nonzero()` lists the places of all patches in order, and `(mask == 0).nonzero()` the visible ones.
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `torch.ones_like(mask).nonzero()` lists the places of all patches in order; `(mask == 0).nonzero()` those of the visible ones.
+# `torch.cdist(a, b)` gives the distances of all pairs, (L, K), for tables of floats. `.amin(dim=1)` is the smallest in each row.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -347,53 +372,52 @@ def nearest_visible(mask):
 # %%
 check.nearest_visible(nearest_visible)
 
+# %%
+library = widgets.distance_to_visible(toy.view(1, -1), (6, 6)).view(6, 6)
+torch.testing.assert_close(library[row, column].item(), nearest, atol=1e-4, rtol=0)
+for kind in table:
+    far = [widgets.distance_to_visible(mask[None], (side, side))[0][mask == 1].mean()
+           for mask in masks_of(kind)]
+    print(f"{kind:8} hidden patches are {torch.stack(far).mean():.1f} patches from a visible one")
+
 # %% [markdown]
-# The package's `distance_to_visible` does it for a batch of masks (B, L). Does it agree with the slow way? And does distance
-# order the kinds as the decibels did?
+# The package's `distance_to_visible` does the same for a batch of masks and agrees with the slow form. The mean
+# distances come in the same order as the difficulty: grid, random, block. To test the idea, we compare hidden patches
+# that are **equally far** from anything visible. If only distance mattered, the kind of mask would make no difference
+# for them.
 
 # %%
-library = widgets.distance_to_visible(mask.view(1, -1), (8, 8)).view(8, 8)
-print("slow equal to library:", abs(library[row, column].item() - nearest) < 1e-4)
-for kind in table:
-    far = [(widgets.distance_to_visible(m, grid) * m).sum() / m.sum() for m, _ in cases(kind)]
-    print(f"{kind:8} a hidden patch is {torch.stack(far).mean():.1f} patches from a visible one")
+guess_equal = course.predict("Among hidden patches next to a visible one, by how many dB do "
+                             "the three kinds of masks differ?")
 
-
-# %% [markdown]
-# Grid, random, block: the same order as for the fill. Now the question behind it: **if two hidden patches are equally far from what is
-# visible, does it still matter which kind of mask hides them?** If the model were lost in unfamiliar masks, it should.
 
 # %%
 def hidden_patches(kind):
-    """Of every hidden patch: how far it is from a visible one, and the model's and the fill's
-    squared error, (N, 3)."""
-    found_patches = []
-    for mask, found in cases(kind):
-        fill = metrics.trivial_reconstructions(found.target, found.mask)["bilinear fill"]
-        columns = [widgets.distance_to_visible(mask, grid)]  # (1, L)
-        for image in (found.pred, fill):
-            columns.append(patchify((image - found.target) ** 2, p).mean(dim=2))  # (1, L)
-        found_patches.append(torch.stack(columns, dim=2)[mask == 1])  # (hidden, 3)
-    return torch.cat(found_patches)
+    """Of every hidden patch, the distance and the squared errors of model and fill: (N, 3)."""
+    found = []
+    for mask in masks_of(kind):
+        pictures, _ = fillings(photos, mask)
+        far = widgets.distance_to_visible(mask[None], (side, side)).expand(len(photos), -1)
+        errors = [patchify((pictures[name] - photos) ** 2, p).mean(dim=2)
+                  for name in ("model", "bilinear fill")]  # (5, L) each
+        found.append(torch.stack([far, *errors], dim=2)[:, mask == 1].flatten(0, 1))
+    return torch.cat(found)
 
 
-hidden = {kind: hidden_patches(kind) for kind in table}
-
-# %%
 CLASSES = {"1": (0, 1.2), "1.4": (1.2, 1.7), "2 to 2.3": (1.7, 2.4), "more": (2.4, 99)}
 
 
-def psnr_by_distance(kind, column):
+def psnr_by_distance(patches, column):
     """PSNR in each class of distance, nan where there are fewer than 20 patches."""
-    far, error = hidden[kind][:, 0], hidden[kind][:, column]
+    far, error = patches[:, 0], patches[:, column]
     parts = [error[(far > low) & (far <= high)] for low, high in CLASSES.values()]
-    return [-10 * e.mean().log10().item() if len(e) >= 20 else math.nan for e in parts]
+    return [-10 * part.mean().log10().item() if len(part) >= 20 else math.nan for part in parts]
 
-
-by_distance = {name: {kind: psnr_by_distance(kind, column) for kind in table}
-               for column, name in ((1, "model"), (2, "bilinear fill"))}
 
 # %%
+hidden = {kind: hidden_patches(kind) for kind in table}
+by_distance = {name: {kind: psnr_by_distance(patches, column) for kind, patches in hidden.items()}
+               for column, name in ((1, "model"), (2, "bilinear fill"))}
 figure, axes = new_figure(1, 2, 9, 3.2)
 axes[0, 1].sharey(axes[0, 0])
 for axis, (name, lines) in zip(axes[0], by_distance.items(), strict=True):
@@ -404,546 +428,475 @@ for axis, (name, lines) in zip(axes[0], by_distance.items(), strict=True):
 axes[0, 0].legend()
 show(figure, "Two panels with PSNR over the distance to the nearest visible patch, for the model "
              "and for the bilinear fill. All lines fall. Those of grid, random and block masks "
-             "lie close together for the model; the fill's are lower and steeper, and for blocks "
-             "the lowest.")
+             "lie close together for the model. The fill's are lower and steeper, and its line "
+             "for blocks is the lowest.")
 
 # %%
-print("beside a visible patch, all kinds are within   with distance, blocks lose")
-for name, lines in by_distance.items():
-    beside = [psnr[0] for psnr in lines.values()]
-    fallen = lines["block"][0] - lines["block"][-1]
-    print(f"{name:36} {max(beside) - min(beside):6.1f} dB {fallen:26.1f} dB")
-for kind in table:
-    print(f"{kind:8} {(hidden[kind][:, 0] > 2.4).double().mean():4.0%} of its hidden patches "
-          "are further away than 2.4")
+lines = by_distance["model"]
+first = [psnr[0] for psnr in lines.values()]
+fallen = lines["block"][0] - lines["block"][-1]
+guess_equal.reveal(f"{max(first) - min(first):.1f} dB between the kinds. From the rim of a block "
+                   f"to its middle, the model loses {fallen:.1f} dB.")
 
 # %% [markdown]
-# Compare the two numbers of a line. If the second is the larger one, distance counts for more than the kind of the mask, and blocks are hard
-# mostly because so many of their patches are far from anything. What remains between the kinds at equal distance may be unfamiliarity, or
-# that a patch at the rim of a block has fewer visible neighbours in all: this experiment cannot tell these apart. He et al. (2022, table 1f)
-# trained with each kind. Blocks made a harder task and grids an easier one, with sharper pictures; random masks gave the better encoder.
+# At equal distance, the model's PSNR differs by at most 0.7 dB between the kinds, but it falls by 1.8 dB from the rim
+# of a block to its middle. So distance matters more than the kind of mask. A difference between the kinds remains, and
+# the bilinear fill shows it as well. One possible reason is that a hidden patch in a grid often has visible neighbours
+# on two sides, whereas a patch at the rim of a block often has only one. This experiment cannot say whether the model
+# also suffers because it saw no block masks in training.
 #
-# ## Two references, two answers
+# He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
+# easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.
 #
-# How good is the model at blocks, then? One would look at its lead over a reference. Here are its leads over two, from the table above.
+# ## Take the help away
+#
+# How good is the model at filling blocks? That depends on the reference.
 
 # %%
 for other in ("bilinear fill", "zeros, helped"):
-    leads = {kind: psnr["model"] - psnr[other] for kind, psnr in table.items()}
-    print(f"lead over {other + ':':15}" + ", ".join(f"{k} {v:.1f} dB" for k, v in leads.items())
-          + f"; largest for {max(leads, key=leads.get)}")
+    leads = [f"{kind} {psnr['model'] - psnr[other]:.1f} dB" for kind, psnr in table.items()]
+    print(f"lead over {other + ':':15} {', '.join(leads)}")
 
 # %% [markdown]
-# If the two lines disagree, neither lies. The fill has to fetch the brightness of a hole from its rim. The model is *given* the brightness and contrast of
-# every hidden patch, at any distance, because `norm_pix` is undone with the target's own numbers (notebook 04); so is *zeros, helped*.
+# Compared with the fill, the model does as well on blocks as on random masks: it leads by 2.7 dB on both. Compared with
+# *zeros, helped*, it does worse on blocks: its lead is 2.1 dB instead of 2.9 dB. Both comparisons are right. The fill
+# has to take the brightness of a hole from its rim, and in a block the rim is far away. The model is *told* the
+# brightness and contrast of every hidden patch, at any distance, and so is *zeros, helped*.
 #
-# Let us take the help away from the model. An honest restorer could put the prediction on the brightness of the smooth fill, and give it
-# the contrast of the average visible patch. **What do you expect to remain of the lead over the fill?**
+# Let us remove this help. We take the brightness of each hidden patch (its mean) from the bilinear fill, and its
+# contrast (its standard deviation) from the average visible patch. Both can be computed without looking behind the
+# mask.
 
 # %%
-from mae_lib.course.widgets.reconstruction_loss import visible_statistics
-
-
-def without_help(mask, found):
-    """The prediction (1, 3, S, S) on brightness and contrast that are known without the target."""
-    target = normalise(found.target)
-    with torch.no_grad():
-        pred = model(target, num_visible=int((1 - mask).sum()), noise=mask).pred  # (1, L, p²·3)
-    fill = metrics.trivial_reconstructions(found.target, found.mask)["bilinear fill"]
-    brightness = patchify(normalise(fill), p).mean(dim=2, keepdim=True)  # (1, L, 1)
-    _, contrast = visible_statistics(target, mask, p)  # (1, 1, 1)
-    return denormalise(unpatchify(pred * contrast + brightness, p))
+guess_alone = course.predict("How large is the model's lead over the fill without help, in dB?")
 
 
 # %%
-print("lead over the bilinear fill, dB: with help   without")
-for kind, psnr in table.items():
-    honest = [metrics.masked_psnr(without_help(m, c), c.target, c.mask) for m, c in cases(kind)]
-    alone = torch.cat(honest).mean().item()
-    leads = [score - psnr["bilinear fill"] for score in (psnr["model"], alone)]
-    print(f"{kind:32} {leads[0]:9.1f} {leads[1]:9.1f}")
+def without_help(images, mask):
+    """The model's prediction on a brightness and contrast that are known without the target."""
+    pictures, where = fillings(images, mask)
+    brightness = patchify(normalise(pictures["bilinear fill"]), p).mean(dim=2, keepdim=True)
+    _, std = patch_statistics(patchify(normalise(images), p))  # (B, L, 1)
+    contrast = std[:, mask == 0].mean(dim=1, keepdim=True)  # (B, 1, 1), of visible patches
+    pred = predict(model, normalise(images), mask) * contrast + brightness
+    picture = denormalise(unpatchify(pred, p, side, side)).clamp(0, 1)
+    return metrics.masked_psnr(picture, images, where)  # (B,)
+
+
+alone = {kind: torch.cat([without_help(photos, mask) for mask in masks_of(kind)]).mean().item()
+         - psnr["bilinear fill"] for kind, psnr in table.items()}
+guess_alone.reveal(", ".join(f"{kind} {lead:+.1f} dB" for kind, lead in alone.items()))
 
 # %% [markdown]
-# The right-hand column is what this model would add to a smooth fill if nobody told it anything about the hidden patches. Think of it
-# when a reconstruction looks impressive. (There may be better ways to guess brightness; this is one.) It says nothing against the features:
-# painting was never the aim.
+# A lead of 0.3 to 0.5 dB remains. This is what the model adds to a bilinear fill if it is told nothing about the hidden
+# patches. Most of the lead that we saw before was help. There may be better ways to guess brightness and contrast than
+# ours, so another method could get a little more out of the same model. And none of this says how good the features
+# are, because filling in was only the pretext task.
 #
-# ## From all to nothing
+# ## Your checkpoint among the others
 #
-# A film of the mask ratio. It was computed when this notebook was built, so it plays wherever the page may run scripts, with or
-# without a kernel; elsewhere, as on GitHub, all its frames lie side by side. **Predict:** at which ratio would you no longer
-# know that it is a cat? Then play it, or move the slider with the arrow keys.
+# If you trained a model in notebook 07, it is loaded now and called `yours`. Otherwise `scenes` takes its place, a
+# small model that we trained on generated scenes in the same way. We compare it with `original`, which is larger and
+# was trained on photographs. For a fair comparison, both get the same number of patches and the same masks, and larger
+# reconstructions are shrunk to the size of the smaller ones before we measure.
 
 # %%
-ratios = [round(0.05 * i, 2) for i in range(1, 20)]
-player = frames.Player(widgets.morph_explorer(), "mask_ratio", ratios)
-player
+kept = course.kept_model("scenes")
+own = "yours" if kept else "scenes"
+own_sizes, own_weights = kept or course.shipped_weights("scenes")
+own_size = own_sizes["img_size"]
+own_side = own_size // own_sizes["patch_size"]
 
-# %% [markdown]
-# Follow one hidden patch, beside an eye for example: when does it change, and what has just disappeared then? `frames.Player` plays any
-# explorer of this course, with any of its controls: `frames.Player(explorer, "seed", range(10))`.
-#
-# ## Weights from a stranger
-#
-# Everything so far came from a file of weights. What is in such a file? Ours are **safetensors**: eight bytes that say how long the
-# header is, a header in JSON, and then nothing but numbers.
+resized = load_shipped("original")[0].at_size(own_side * p)  # for as many patches
+models = {own: MAE(**own_sizes), "original": MAE(**sizes | {"img_size": own_side * p})}
+models[own].load_state_dict(own_weights)
+models["original"].load_state_dict(from_official(resized.state_dict()))
+for name, each in models.items():
+    print(f"{name:9} {sum(w.numel() for w in each.parameters()):9,} weights")
 
 # %%
-content = (checkpoints.ASSETS / "original.safetensors").read_bytes()
-(length,) = struct.unpack("<Q", content[:8])
-header = json.loads(content[8 : 8 + length])
-about = json.loads(header.pop("__metadata__")["mae_lib"])
-print(len(header), "tensors, for example mask_token:", header["mask_token"]["dtype"],
-      header["mask_token"]["shape"])
-print("sizes:", {k: about["config"][k] for k in ("img_size", "patch_size", "embed_dim", "depth")})
-print("norm_pix:", about["facts"]["norm_pix"], "  mask ratio:", about["facts"]["mask_ratio"])
+guess_own = course.predict(f"Who is better on photographs, and who on scenes: {own} or original?")
+
+# %%
+scenes = load_data("scenes", counts=(1, 1, 100), progress=False).test  # (100, 3, 96, 96) uint8
+subjects = {"photographs": course.photographs(), "scenes": scenes}
+own_masks = [widgets.make_mask("random", (own_side, own_side), 0.75, seed)[0]
+             for seed in range(COUNT)]
+
+
+def shrunk(images, size):
+    return denormalise(resize(images, size)).clamp(0, 1)
+
+
+def filled_by(name, images, mask):
+    """Target and reconstruction, both at the size of the smaller model, (B, 3, S, S)."""
+    at = own_size if name == own else own_side * p
+    found = reconstruct(models[name], shrunk(images, at), mask)
+    return shrunk(images, own_size), shrunk(found, own_size)
+
+
+# %%
+where = patch_mask_to_pixels(own_masks[0][None], own_sizes["patch_size"])  # (1, 1, S, S)
+few = torch.cat([course.photographs(96)[2:], scenes[:3]])
+rows = {"visible": shrunk(few, own_size).where(where == 0, torch.tensor(0.5))}
+for name in models:
+    target, picture = filled_by(name, few, own_masks[0])
+    rows[name] = picture.where(where == 1, target)
+rows["true"] = target
+show(widgets.gallery(rows), "Three photographs and three generated scenes, in four rows: their "
+     "visible patches, the composites of two models, and the true pictures.")
+
+
+# %%
+def scores_of(name, images):
+    """The PSNR of each image, a mean over the masks: (B,)."""
+    found = []
+    for mask in own_masks:
+        target, picture = filled_by(name, images, mask)
+        where = patch_mask_to_pixels(mask[None], own_sizes["patch_size"])
+        found.append(metrics.masked_psnr(picture, target, where.expand(len(target), -1, -1, -1)))
+    return torch.stack(found).mean(dim=0)
+
+
+said = []
+for subject, images in subjects.items():
+    scores = {name: scores_of(name, images) for name in models}
+    mean, low, high = results.student((scores[own] - scores["original"]).tolist())
+    print(f"{subject:11} " + ", ".join(f"{n} {s.mean():.1f} dB" for n, s in scores.items()))
+    said.append(f"{subject} {mean:+.2f} dB, 95 % interval [{low:+.2f}, {high:+.2f}]")
+guess_own.reveal(f"{own} minus original: {'; '.join(said)}.")
+
+# %% [markdown]
+# On photographs, `original` is 0.71 dB better than `scenes`, although the interval over five photographs is wide. On
+# scenes we find no difference: the interval contains zero, and it is narrow. So a model with a seventh of the weights
+# keeps up with the large one on the kind of images that it was trained on. (If you see `yours`, your own numbers count.
+# If you trained it without `norm_pix`, its pictures are wrong here, because `to_image` expects normalised predictions.)
+#
+# The two models differ in more than their training images: in size, in the number of images and in training time. So the
+# comparison tells us *which* model fills in better here. It does not tell us why. To learn that, you would have to change one
+# thing at a time.
+#
+# ## Bugs you can see, and bugs you cannot
+#
+# Many ugly reconstructions are caused by the code around the model. Here are six classic mistakes, all with the same model:
+#
+# - **decoder missing**: official encoder files contain no decoder, and `load_state_dict(strict=False)` accepts them silently, so the
+#   decoder stays random;
+# - **norm_pix not undone**: the prediction is shown as if it were pixels;
+# - **values in wrong order**: (channel, row, column) within a patch instead of (row, column, channel);
+# - **0 to 255, not 0 to 1**: the pixels are not divided by 255 before they are normalised;
+# - **blue, green, red**: the colour channels come in this order, as some libraries return them;
+# - **images not normalised**: the mean and standard deviation of ImageNet are not applied.
+
+# %%
+guess_bug = course.predict("Which of these mistakes will nobody see in the picture?")
+
+# %%
+torch.manual_seed(0)
+headless = MAE(**sizes)
+encoder_only = {name: w for name, w in weights.items() if name.startswith("encoder.")}
+headless.load_state_dict(encoder_only, strict=False)
+
+x, swapped = normalise(photos), normalise(photos.flip(1))
+pred = predict(model, x, scattered)  # (5, L, p²·3)
+wrong_order = pred.unflatten(2, (p * p, 3)).mT.flatten(2)  # as if channels came first
+mistakes = {
+    "none": denormalise(to_image(pred, x)),
+    "decoder missing": denormalise(to_image(predict(headless, x, scattered), x)),
+    "norm_pix not undone": denormalise(unpatchify(pred, p, side, side)),
+    "values in wrong order": denormalise(to_image(wrong_order, x)),
+    "0 to 255, not 0 to 1": denormalise(to_image(
+        predict(model, normalise(255 * photos), scattered), x)),
+    "blue, green, red": denormalise(to_image(predict(model, swapped, scattered), swapped)).flip(1),
+    "images not normalised": to_image(predict(model, photos, scattered), photos),
+}
+
+# %%
+figure, axes = new_figure(2, 4, 10, 5.4)
+shown = {"photograph": photos, **mistakes}
+for axis, (name, images) in zip(axes.flat, shown.items(), strict=True):
+    axis.imshow(images[1].clamp(0, 1).where(holes[0] == 1, photos[1]).permute(1, 2, 0))
+    axis.set_title(name if name != "none" else "no mistake")
+    axis.axis("off")
+show(figure, "A cup of coffee and seven composites of it. Coloured speckles "
+             "where the decoder is missing, grey stripes within each patch where values are in the wrong order, patches "
+             "of the wrong brightness and colour without undoing norm_pix, dull patches for 0 to "
+             "255. The last two look as if there were no mistake.")
+
+# %%
+where = holes.expand(len(photos), -1, -1, -1)
+psnr = {name: metrics.masked_psnr(images, photos, where).mean().item()
+        for name, images in mistakes.items()}
+for name, value in psnr.items():
+    print(f"{name:23} {value:5.1f} dB")
+unseen = [name for name in mistakes if name != "none" and psnr["none"] - psnr[name] < 0.3]
+guess_bug.reveal(f"less than 0.3 dB lost by: {'; '.join(unseen)}")
 
 
 # %% [markdown]
-# Many weights on the internet are **pickles** instead (`.pth`, `.pt`, `.bin`). A pickle is a program. **What can happen
-# when you load one?**
+# Two mistakes leave no visible trace and cost less than 0.3 dB: swapped colour channels and images that are not
+# normalised. The other four show, and it is worth remembering what they look like. Coloured speckles point to a decoder
+# without weights, and grey stripes within each patch to values in the wrong order. Patches of the wrong brightness and
+# colour can mean the wrong units, and dull patches can mean pixels in the wrong range.
+#
+# Are the invisible mistakes harmless, then? To find out, we look at the encoder's features. For each photograph, we
+# compute how far the mistake moves its features, as a share of the mean distance between the features of two different
+# photographs.
+
+# %%
+@torch.no_grad()
+def features(x):
+    return model.encoder(x, mask_ratio=0.0)[0].mean(dim=1)  # (5, D)
+
+
+right = features(x)
+for name, wrong in (("not normalised", photos), ("blue, green, red", swapped)):
+    moved = (features(wrong) - right).norm(dim=1).mean() / torch.pdist(right).mean()
+    print(f"{name:17} moves the features by {moved:.0%} of the distance between photographs")
+
+# %% [markdown]
+# Neither mistake is harmless: forgetting to normalise moves the features by 40 % of the distance between two
+# photographs, and swapping the channels moves them by 121 %. The pictures hide this because the mistake is undone on
+# the way out, and because the true brightness and contrast are handed back. A classifier on these features gets no such
+# help. **A good picture does not prove that the input was right.**
+#
+# ## Original and improved: a blind test
+#
+# Can you see a difference between the original MAE and the improved one? In each column below, both models got the same
+# mask, and a coin toss decided which of them is A.
+
+# %%
+coin = torch.randint(2, (4,), generator=torch.Generator().manual_seed(9)).tolist()
+improved = MAE(**sizes)
+improved.load_state_dict(course.shipped_weights("improved")[1])
+by_original, by_improved = (reconstruct(each, photos, scattered).where(holes == 1, photos)[1:]
+                            for each in (model, improved))  # (4, 3, S, S) each
+heads = torch.tensor(coin).view(4, 1, 1, 1) == 1
+rows = {"visible": photos.where(holes == 0, torch.tensor(0.5))[1:],
+        "A": by_improved.where(heads, by_original), "B": by_original.where(heads, by_improved)}
+show(widgets.gallery(rows), "Four photographs with three quarters of their patches hidden, and "
+     "below each two reconstructions, A and B, that look nearly the same.")
+
+# %%
+guess_blind = course.predict("Which is the improved model in each column? For example ABBA.")
+
+# %%
+guess_blind.reveal("".join("BA"[heads] for heads in coin))
+
+
+# %% [markdown]
+# If you guess at random, you get two of four right on average, and all four once in sixteen tries. So even four right
+# answers would prove little. We measure instead, with the same masks for both models, and take the difference for each
+# photograph.
+
+# %%
+def psnr_of(model):
+    return torch.stack([metrics.masked_psnr(reconstruct(model, photos, mask), photos,
+                                            patch_mask_to_pixels(mask[None], p).expand_as(where))
+                        for mask in masks_of("random")]).mean(dim=0)  # (5,)
+
+
+gains = psnr_of(improved) - psnr_of(model)
+for name, gain in zip(course.PHOTOGRAPHS, gains.tolist(), strict=True):
+    print(f"{name:13} {gain:+.2f} dB")
+mean, low, high = results.student(gains.tolist())
+print(f"{'mean':13} {mean:+.2f} dB, 95 % interval over photographs [{low:+.2f}, {high:+.2f}]")
+
+# %% [markdown]
+# The improved weights are better by 0.03 dB on average, and the interval excludes zero. Such a
+# [**paired difference**](GLOSSARY.md#paired-difference) is sharp, because whatever makes a photograph or a mask hard is
+# the same for both models and cancels. It finds differences that nobody can see. But the interval is only about other
+# *photographs*. Each method is represented by a single training run here, and another run of the same method would give
+# a different result. For a statement about methods we need several runs of each. The records that come with the package
+# contain them.
+
+# %%
+runs, measures = recorded_runs.recorded(), {"psnr": "PSNR in dB", "hf_error": "HF error"}
+table_of_runs = {name: [results.summarise(group, measure)[0] for measure in measures]
+                 for name, group in runs.items()}
+for name, found in runs["original"][0]["measures"]["references"].items():
+    table_of_runs[name] = [found[measure]["value"] for measure in measures]
+print(f"{len(runs['original'])} runs of each method\n\n                PSNR, dB   HF error")
+for name, (psnr_value, hf_value) in table_of_runs.items():
+    print(f"{name:15} {psnr_value:8.2f} {hf_value:10.4f}")
+
+# %%
+for measure, label in measures.items():
+    mean, low, high = results.difference(runs["original"], runs["improved"], measure)
+    print(f"improved − original, {label}: {mean:+.5f}, 95 % interval [{low:+.5f}, {high:+.5f}]")
+
+# %% [markdown]
+# Over three training runs of each method, the interval for PSNR contains zero. So we cannot conclude that one method
+# reconstructs better than the other, even though one file of weights did. The HF error of the improved method is a
+# little lower, by 0.0004. But the bilinear fill, which has learned nothing, has a lower HF error than both models, so
+# this number is no evidence of better pictures either (notebook 05). [Notebook 10](10_claims.ipynb) tests all claims of
+# the report on the records of many runs.
+#
+# ## Your own photographs
+#
+# Everything above works with your own pictures. In the explorer, use the button "your photograph", or type a path. The
+# button works only up to a certain file size. It cannot warn you, because a file that is too large gets lost on its way
+# to the kernel.
+#
+# - **On Colab** the limit is about 1 MB, which most phone photographs exceed. Open the Files pane (the folder icon on the left),
+#   upload the photograph there, and type its name into the explorer. Or mount your Drive with
+#   `from google.colab import drive; drive.mount("/content/drive")`, and type the path inside `MyDrive`.
+# - **In Jupyter** started by `make lab`, large files arrive. If you started it otherwise, files of more than 10 MB are
+#   lost, so type their path.
+#
+# The field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base` (0.45
+# GB) and `vit_large` (1.3 GB), which work on 224×224 pixels and are downloaded once. The official ones were trained
+# without `norm_pix`, so they get no help, and you cannot compare their decibels with ours. The next cell does the same
+# from code, and it adds your model of notebook 07.
+
+# %%
+sources = []  # for example ["holiday.jpg", "MyDrive/pets/dog.jpg", "vit_base"]
+if kept:
+    sources.append(path_of_model("scenes"))
+for source in sources:
+    print(explorer.open(source))
+print("the explorer has these weights:", ", ".join(explorer.controls["weights"].options))
+
+# %% [markdown]
+# ### ✏️ Open exercise · Does it know which way is up?  (★★☆ · 15 minutes)
+#
+# People notice at once when a photograph is upside down. Does the model? Turning a photograph leaves its colours and
+# textures as they are. Only its content becomes unusual. Before you measure anything, decide which result would mean
+# "it knows". Then choose at least one further change, such as negatives, grey photographs or pictures of your own, and
+# write three or four sentences on what your measurements show and what they do not.
+
+# %%
+changed = {"as they are": photos, "upside down": photos.rot90(2, (2, 3))}
+# Add your own, for example: changed["negatives"] = 1 - photos
+for name, images in changed.items():
+    ...  # your measurement, for example with mean_psnr(images, masks_of("random"))
+
+
+# %% [markdown]
+# <details><summary>What a good answer shows</summary>
+#
+# - A criterion that was written down first, and a result that could have gone against it.
+# - The lead over a reference on the same pixels, not the bare PSNR. A change may make pictures easier for every filling: grey
+#   photographs, for example, are easier for *zeros, helped*.
+# - Differences taken photograph by photograph, with an interval or at least the spread over the photographs and over masks.
+# - A careful conclusion. If the lead stays the same, the model did not need to know which way is up *for this measure*. PSNR mostly rewards
+#   colours and smooth areas, so the encoder may still know more, and a probe (notebook 08) would be a better way to ask.
+# - An idea for a measure that could tell, for example a probe that separates upright from turned photographs.
+# </details>
+#
+# ## Quiz
+#
+# **1. Model X fills the holes of a block mask 2 dB better than a bilinear fill. It was trained with `norm_pix`. What do you know?**
+#
+# <details><summary>It understands what was in the holes</summary>
+#
+# ✗ It was given the brightness and contrast of every patch in the holes. The fill was not.
+# </details>
+# <details><summary>Little, until you know what the help alone would give</summary>
+#
+# ✓ Compare it with zeros that get the same help, or take the help away.
+# </details>
+# <details><summary>It was trained on block masks</summary>
+#
+# ✗ Our model was trained on random masks, and it has a lead on blocks as well.
+# </details>
+#
+# **2. You load new weights, and the hidden patches are full of coloured speckles. What is the most likely reason?**
+#
+# <details><summary>The file had no weights for the decoder</summary>
+#
+# ✓ A random decoder predicts noise. Look at the `missing_keys` that `load_state_dict(strict=False)` returns.
+# </details>
+# <details><summary>The images were not normalised</summary>
+#
+# ✗ This mistake hardly changes the picture. It does change the features.
+# </details>
+# <details><summary>The model needs more training</summary>
+#
+# ✗ A model that has trained too little predicts dull blurs, not speckles.
+# </details>
+#
+# **3. Your model has the same lead over the bilinear fill on upright and on upside-down photographs. What follows?**
+#
+# <details><summary>The model does not know which way is up</summary>
+#
+# ✗ It did not need to know it for this measure. Its features may still contain the information.
+# </details>
+# <details><summary>The model was trained on upside-down photographs</summary>
+#
+# ✗ The measurement says nothing about the training images.
+# </details>
+# <details><summary>For filling in, measured by PSNR, the direction made no difference</summary>
+#
+# ✓ This is what was measured. For the features, use a probe.
+# </details>
+#
+# **4. B's PSNR is higher than A's by 0.02 dB on 30 photographs, with a 95 % interval of [0.01, 0.03] over photographs. One run each. What may
+# you say?**
+#
+# <details><summary>Method B reconstructs better than method A</summary>
+#
+# ✗ Another run of the same method would also differ, perhaps by more than 0.02 dB.
+# </details>
+# <details><summary>These weights of B reconstruct a little better than these weights of A</summary>
+#
+# ✓ The interval is about photographs. A statement about methods needs several runs of each.
+# </details>
+# <details><summary>Nothing, because nobody can see 0.02 dB</summary>
+#
+# ✗ A paired difference can be real and invisible. Whether it matters is another question.
+# </details>
+#
+# ## Key takeaways
+#
+# - Any mask can be passed to the model as noise: random, blocks, a grid or a pattern of yours.
+# - A mask is hard if its hidden patches are far from visible ones, for the model and for a fill that has learned nothing.
+# - With `norm_pix`, part of every reconstruction comes from the target. Compare with zeros that get the same help, or take it away.
+# - Some bugs show in the pictures. Others change the features and leave the pictures as they are.
+# - Compare models on the same images and masks, blind or by a paired difference. Ask what an interval is about: photographs, masks or
+#   training runs.
+#
+# **Next:** [10 · Claims](10_claims.ipynb) puts every claim about the improved MAE to the test.
+#
+# **Further reading**
+#
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Figure 6 and table 1f: random, block and grid masks.
+# - Bao, Dong, Piao & Wei (2022). [*BEiT: BERT pre-training of image transformers.*](https://arxiv.org/abs/2106.08254) ICLR. The source of block masks.
+# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). [*Context encoders: feature learning by inpainting.*](https://arxiv.org/abs/1604.07379) CVPR. One large hole instead of many small ones.
+# - Geirhos, Jacobsen, Michaelis et al. (2020). [*Shortcut learning in deep neural networks.*](https://arxiv.org/abs/2004.07780) Nature Machine Intelligence. Why a good number can have a bad reason.
+#
+# ## Appendix: files from strangers
+#
+# You can skip this if you only open your own files.
+#
+# **Weights.** Many weights on the internet are [**pickles**](GLOSSARY.md#pickle) (`.pth`, `.pt`, `.bin`). A pickle is a program, and loading it runs it.
 
 # %%
 class Gift:
     def __reduce__(self):  # what unpickling is asked to do
-        return eval, ("print('...and this ran on your computer while you were loading weights.')",)
+        return eval, ("print('This ran on your computer while you loaded some weights.')",)
 
 
-pickled = pickle.dumps({"weights": [1.0, 2.0], "gift": Gift()}, protocol=2)
-loaded = pickle.loads(pickled)  # never do this with a file from somebody else
-
+loaded = pickle.loads(pickle.dumps({"weights": [1.0, 2.0], "gift": Gift()}))  # never do this
 
 # %% [markdown]
-# It could as well have read your files. `torch.load` refuses such things since version 2.6, unless it is told `weights_only=False`, which
-# many answers on the web still recommend. This package never runs what a pickle asks for: it reads safetensors, or tensors and plain values with
-# `weights_only=True`. Five files, and what it says to each.
+# This code only prints a line. It could have read your files instead. Since version 2.6, `torch.load` refuses such
+# objects unless you pass `weights_only=False`, which many answers on the web still recommend. A
+# [**safetensors**](GLOSSARY.md#safetensors) file cannot run anything. It holds the length of a header, the header as
+# JSON, and numbers.
 
 # %%
-def attempt(name, load, data):
-    """Write a file, try to load it, and print what is said."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        torch.save(data, path) if isinstance(data, dict) else path.write_bytes(data)
-        try:
-            load(path)
-            said = f"loads without a word; checksum right: {data == content}"
-        except (ValueError, OSError) as error:
-            said = str(error).replace(f"{path} ", "").split(" (")[0].split(":")[0]
-    print(f"{name:21} {said}")
-
-
-# %%
-encoder = {k: t for k, t in model.state_dict().items() if not k.startswith(("decoder", "mask_"))}
-flipped = bytearray(content)
-flipped[-1000] ^= 255  # one byte of the numbers
-
-attempt("whole.safetensors", checkpoints.load_weights, content)
-attempt("cut.safetensors", checkpoints.load_weights, content[:-5000])
-attempt("one-byte.safetensors", checkpoints.load_weights, bytes(flipped))
-attempt("gift.pth", checkpoints.load_checkpoint, pickled)
-attempt("encoder-only.pth", lambda path: checkpoints.load_official(path)[0](x), encoder)
+content = (ASSETS / "original.safetensors").read_bytes()
+(length,) = struct.unpack("<Q", content[:8])
+header = json.loads(content[8 : 8 + length])
+print("mask_token:", header["mask_token"]["dtype"], header["mask_token"]["shape"])
 
 # %% [markdown]
-# A file that was cut, a program in place of weights, an encoder without its decoder: each is refused in a sentence. But one flipped byte
-# loads without a word, for no format can know which numbers you meant. Only a **checksum** can. `load_shipped` compares one, and so should
-# you, wherever one is published.
+# No format can tell whether the numbers are the right ones. A [**checksum**](GLOSSARY.md#checksum) can: it is a short
+# number computed from the whole file. `load_shipped` compares it with the expected one. Do the same with your downloads
+# where a checksum is published.
 #
-# ## Loud mistakes and quiet ones
-#
-# The last refusal deserves a look. The official `mae_pretrain_*.pth` files hold no decoder, and a careless
-# `load_state_dict(strict=False)` accepts them. What does that look like, and what do other mistakes look like? Here are six, each made by
-# many people before you. **Predict:** which will cost the most decibels, and which will nobody see?
-
-# %%
-torch.manual_seed(0)
-headless = MaskedAutoencoder(**model.config).eval()
-headless.load_state_dict(encoder, strict=False)  # its decoder is as random as it was born
-
-mask = widgets.make_mask("random", grid, 0.75, seed=2)  # (1, L)
-blank = patch_mask_to_pixels(mask, p).expand(len(photos), -1, -1, -1)  # (5, 1, S, S)
-
-
-def paint(x, by=model, norm_pix=True):
-    """The prediction for images as a model takes them, in the same units."""
-    with torch.no_grad():
-        pred = by(x, num_visible=int((1 - mask).sum()), noise=mask.expand(len(x), -1)).pred
-    return predicted_images(pred, x, p, norm_pix)
-
-
-# %%
-right = denormalise(paint(x))
-values = patchify(right, p).unflatten(2, (3, p * p))  # (5, L, 3, p²), but they are (p², 3)
-wrong_order = values.mT.flatten(2)  # (5, L, p²·3)
-paintings = {
-    "as it should be": right,
-    "decoder missing": denormalise(paint(x, by=headless)),
-    "norm_pix not undone": denormalise(paint(x, norm_pix=False)),
-    "values in wrong order": unpatchify(wrong_order, p),
-    "0 to 255, not 0 to 1": denormalise(paint(normalise(255 * photos))) / 255,
-    "blue, green, red": denormalise(paint(normalise(photos.flip(1)))).flip(1),
-    "mean and std forgotten": paint(photos),
-}
-
-# %%
-figure, axes = new_figure(2, 4, 10, 5.6)
-shown = [("photograph", photos), *paintings.items()]
-for axis, (name, image) in zip(axes.flat, shown, strict=True):
-    filled = metrics.composite(image.clamp(0, 1), photos, blank)  # (5, 3, S, S)
-    axis.imshow(filled[1].permute(1, 2, 0))
-    axis.set_title(name)
-for axis in axes.flat:
-    axis.axis("off")
-show(figure, "A cup of coffee and seven composites of it. Coloured speckles where the decoder is "
-             "missing, a fine weave where values are in the wrong order, wrong brightness without "
-             "undoing norm_pix. Some others can hardly be told from the right one.")
-
-# %%
-psnr = {name: metrics.masked_psnr(image, photos, blank).mean().item()
-        for name, image in paintings.items()}
-for name in sorted(psnr, key=psnr.get):
-    lost = psnr["as it should be"] - psnr[name]
-    print(f"{name:23} {psnr[name]:5.1f} dB" + (f"   {lost:4.1f} lost" if lost else ""))
-print("quiet (less than 0.5 dB):",
-      ", ".join(n for n in paintings if 0 < psnr["as it should be"] - psnr[n] < 0.5))
-
-# %% [markdown]
-# The loud ones cannot be missed. Learn their faces: speckles mean a decoder that was never trained; a weave, values in the wrong order; patches
-# of the wrong brightness, units. The quiet ones in the last line nobody finds by eye. If the forgotten mean and std are among them, the mistake
-# that every tutorial warns of: is the warning wrong?
-#
-# Painting is not what the encoder is for. So ask its **features**: take each photograph with and without normalising. The nearest
-# neighbour of the careless one should be its own twin.
-
-# %%
-for name in ("original", "improved"):
-    encoder_of, _ = checkpoints.load_shipped(name)
-    with torch.no_grad():
-        right_ones, careless = (torch.nn.functional.normalize(encoder_of.features(images), dim=1)
-                                for images in (x, photos))  # (5, D) each
-    similar = careless @ right_ones.T  # (5, 5)
-    found = (similar.argmax(dim=1) == torch.arange(5)).sum().item()
-    print(f"{name}: {found} of 5 photographs find their twin; "
-          f"mean similarity to it {similar.diagonal().mean():.2f} (1 would be the same)")
-
-# %% [markdown]
-# Had nothing changed, it would read 5 of 5 and 1.00. The reconstruction forgave the mistake because it undoes it on the way out, and because
-# `norm_pix` hands back brightness and contrast; a classifier on top of these features would not. **A good picture does not prove that
-# the input was right.**
-#
-# ## Original and improved, side by side
-#
-# First by eye. Below are four photographs; in every column one painting is by `original` and one by `improved`, under the same mask, and a
-# coin has decided which is A. **Write down** your four guesses.
-
-# %%
-coin = torch.randint(2, (4,), generator=torch.Generator().manual_seed(9)).tolist()
-figure, axes = new_figure(3, 4, 10, 7.4)
-for column, name, side in zip(axes.T, list(course.PHOTOGRAPHS)[:4], coin, strict=True):
-    pair = [widgets.reconstruct(name, weights, mask) for weights in ("original", "improved")]
-    pair = pair[::-1] if side else pair  # side 1: A is improved
-    shown = (pair[0].seen, pair[0].composite, pair[1].composite)
-    for axis, label, image in zip(column, ("what they see", "A", "B"), shown, strict=True):
-        axis.imshow(image[0].permute(1, 2, 0))
-        axis.set_title(label)
-        axis.axis("off")
-show(figure, "Four photographs with three quarters hidden, and below each two paintings, A and B, "
-             "that look nearly the same.")
-
-# %%
-print("improved is:", ", ".join("BA"[side] for side in coin))
-
-
-# %% [markdown]
-# By guessing one gets two right on average. Even four right would come from guessing once in sixteen times, so a row of four proves nothing; the eye
-# is also easily led by which one it looks at last. So count: the same masks for both, and for each photograph the mean difference.
-
-# %%
-def paired(name):
-    """improved − original on the same masks of a photograph: mean PSNR and HF differences."""
-    found = [[widgets.scores(case)["model"] for _, case in cases("random", [name], weights)]
-             for weights in ("improved", "original")]
-    difference = torch.tensor(found[0]) - torch.tensor(found[1])  # (masks, 2)
-    return difference.mean(dim=0)
-
-
-differences = torch.stack([paired(name) for name in course.PHOTOGRAPHS])  # (5, 2)
-for name, (psnr_gain, hf_gain) in zip(course.PHOTOGRAPHS, differences.tolist(), strict=True):
-    print(f"{name:13} PSNR {psnr_gain:+.2f} dB   HF error {hf_gain:+.4f}")
-mean, low, high = results.student(differences[:, 0].tolist())
-print(f"PSNR, mean of five photographs: {mean:+.2f} ± {(high - low) / 2:.2f} dB (95 %)")
-
-# %% [markdown]
-# Such a paired difference is sharp: what is hard about a photograph or a mask is the same for both, and drops out. So it can find hundredths of a decibel that
-# nobody sees. But five photographs are few, and there is **one training run** of each: even a sure difference between two files of
-# weights is not yet a difference between two methods.
-#
-# The records that come with the package hold the same measures on many test images that no model had seen. The models' 95 % intervals are over
-# trainings with several seeds; those of the fillings, which nobody trains, are over the images. **How large is the difference beside the
-# intervals?** And where do the trivial references stand?
-
-# %%
-group = recorded_runs.recorded()
-print(recorded_runs.about_records())
-rows = {name: {m: results.summarise(runs, m) for m in ("psnr", "hf_error")}
-        for name, runs in group.items()}
-for name, measures in group["original"][0]["measures"]["references"].items():
-    rows[name] = {m: results.summarise([{"measures": measures}], m) for m in measures}
-for name, measures in rows.items():
-    (a, low, high), (b, b_low, b_high) = measures["psnr"], measures["hf_error"]
-    print(f"{name:15} PSNR {a:.2f} [{low:.2f}, {high:.2f}]   "
-          f"HF error {b:.4f} [{b_low:.4f}, {b_high:.4f}]")
-
-# %% [markdown]
-# Read it as a judge. Where the HF error of a filling that has learned nothing is as low as the models', a lower HF error is no evidence of a
-# better picture: blur is rewarded (notebook 05). Overlap of two intervals does not prove equality; the pairs of a seed must say (notebook 08).
-# And whether anybody could see a difference of that size is another question. [Notebook 10](10_claims.ipynb) gives the verdict.
-#
-# ## Your own photograph
-#
-# What should you expect of your own pictures? That depends on what the model has seen. Its card says so:
-
-# %%
-card = (checkpoints.ASSETS / "README.md").read_text("utf-8")
-section = card.split("## original")[1].split("\n## ")[0]
-for line in section.splitlines():
-    if line.startswith(("| sizes", "| data", "| schedule")):
-        print(" ".join(line.split()).strip("| ").replace(" | ", ": "))
-print(card.split("\n\n")[2])
-
-# %% [markdown]
-# Photographs of things, taken by people for people: hardly any is upside down, a negative, or a page of text. **Predict:** for which of
-# the following does the model lose its lead over the bilinear fill? Upside-down photographs? Negatives? A wall? Text? Noise?
-
-# %%
-import skimage
-
-from mae_lib.course.widgets import sources
-
-originals = [Image.fromarray(course.photograph(n, 224).permute(1, 2, 0).numpy())
-             for n in course.PHOTOGRAPHS]
-folder = Path(skimage.__file__).parent / "data"
-noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-collections = {
-    "photographs": originals,
-    "upside down": [image.rotate(180) for image in originals],
-    "negatives": [ImageOps.invert(image) for image in originals],
-    "without colour": [image.convert("L") for image in originals],
-    "brick, grass, gravel": [Image.open(folder / f"{n}.png") for n in ("brick", "grass", "gravel")],
-    "pages of text": [Image.open(folder / f"{n}.png") for n in ("page", "text")],
-    "noise": [Image.fromarray(noise)],
-}
-
-
-# %%
-def file(image, kind="PNG", **options):
-    """A picture as the bytes of a file."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-print("lead of the model, dB     over the fill   over zeros, helped")
-for name, images in collections.items():
-    known = [sources.add_photograph(f"{name} {i}", file(im)) for i, im in enumerate(images)]
-    psnr = mean_psnr(cases("random", known))
-    leads = [psnr["model"] - psnr[other] for other in ("bilinear fill", "zeros, helped")]
-    print(f"{name:24} {leads[0]:14.1f} {leads[1]:20.1f}")
-
-# %% [markdown]
-# Three things to look for, the last of them a small shock.
-#
-# - Noise cannot be predicted, and textures hardly: the lead over *zeros, helped* says how much there was to know.
-# - Without colour, *zeros, helped* becomes much stronger: it is grey, and that is no fault any more. How far the lead drops from the first
-#   line shows how much of the model's own work is colour.
-# - Upside down and as negatives, a person sees at once that something is wrong. Does the model? If its lead is about the same, then what it
-#   uses does not depend on sky being above and faces being light: it continues colours and edges, and recognises little. That is
-#   the honest portrait of a small model after a short training. A larger one, trained for longer on larger pictures, might be told apart by this line.
-#
-# ## Opening a stranger's picture
-#
-# The explorer has a button for your own photograph. What arrives there is a file, and files from outside are odd. Ten of them, made here;
-# `decode_upload` turns bytes into a picture (3, size, size) or into one sentence. **Which of them will work?**
-
-# %%
-cat = Image.fromarray(course.photograph("cat", 224).permute(1, 2, 0).numpy())
-sideways = Image.Exif()
-sideways[0x0112] = 6  # how the camera was held
-clear = Image.new("RGBA", (90, 90), (0, 0, 0, 0))
-clear.paste(cat.resize((60, 60)), (15, 15))
-deep = Image.fromarray(np.asarray(cat.convert("L")).astype(np.uint16) * 257)
-odd = {
-    "CMYK, for printers": file(cat.convert("CMYK"), "JPEG"), "16 bits": file(deep),
-    "animated": file(cat, "GIF", save_all=True, append_images=[cat.rotate(90)] * 3),
-    "taken sideways": file(cat.rotate(90), "JPEG", exif=sideways), "transparent": file(clear),
-    "one pixel": file(cat.resize((1, 1))), "cut off": file(cat, "JPEG")[:3000],
-    "claims 900 million pixels": check.claims_to_be_huge(), "no picture": b"Dear diary, " * 99,
-    "empty": b"",
-}
-
-# %%
-pictures = {}
-for name, content in odd.items():
-    try:
-        pictures[name] = widgets.decode_upload(content, 64)  # (3, 64, 64) uint8
-        print(f"{name:26} → {tuple(pictures[name].shape)}")
-    except ValueError as error:
-        print(f"{name:26} {error}")
-
-# %%
-figure, axes = new_figure(1, len(pictures), 10, 2.1)
-for axis, (name, image) in zip(axes[0], pictures.items(), strict=True):
-    axis.imshow(image.permute(1, 2, 0))
-    axis.set_title(name, fontsize=9)
-    axis.axis("off")
-show(figure, "The cat six times: in its colours from the printer's file, without colour from 16 "
-             "bits, the animation's first frame, upright, smaller on white, and as one colour.")
-
-
-# %% [markdown]
-# The file that claims 900 million pixels has some hundred bytes; unpacked, it would have filled nearly three gigabytes of memory. So one looks
-# at the size *before* decoding.
-#
-# ### ✏️ Exercise 4 · Open a photo  (★★☆ · 9 minutes)
-#
-# Write `open_photo(content, size)`: bytes to a `torch.uint8` tensor (3, size, size). Turn it upright, lay transparent pictures on white, and
-# raise `ValueError` with a sentence for everything that cannot be opened. `Image`, `ImageOps`, `io`, `np` are imported above.
-#
-# <details><summary>Hint 1</summary>
-#
-# `Image.open(io.BytesIO(content))` reads only the header; damage further on shows when the pixels are needed. Keep all of it inside the `try`.
-# </details>
-# <details><summary>Hint 2</summary>
-#
-# `ImageOps.exif_transpose(image)` turns upright, `ImageOps.fit(image, (size, size))` cuts out the centre. Pillow raises all kinds of errors.
-# </details>
-# <details><summary>Hint 3</summary>
-#
-# `Image.alpha_composite(white, image)` wants both in mode "RGBA" and of one size: `Image.new("RGBA", image.size, "white")`.
-# </details>
-# <details><summary>Solution</summary>
-#
-# ```python
-# def open_photo(content, size):
-#     try:
-#         with Image.open(io.BytesIO(content)) as image:
-#             image = ImageOps.exif_transpose(image).convert("RGBA")
-#             white = Image.new("RGBA", image.size, "white")
-#             image = Image.alpha_composite(white, image).convert("RGB")
-#             image = ImageOps.fit(image, (size, size))
-#     except Exception as error:
-#         raise ValueError(f"This is no picture that opens ({type(error).__name__}).") from None
-#     return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, size, size)
-# ```
-# </details>
-
-# %%
-def open_photo(content, size):
-    ...  # your code
-
-
-# %%
-check.open_photo(open_photo)
-
-# %% [markdown]
-# ## Everything of your own
-#
-# Now it is your turn. Beside the upload button, the explorer above has a field for **paths**: a photograph, weights of your own from
-# notebook 07 (`runs/…/model.safetensors`), or `vit_base` and `vit_large`, the official models at 224 pixels, downloaded once. The same from code:
-
-# %%
-own = ""  # such as "runs/mine/model.safetensors", or the path of a photograph
-official = ""  # "vit_base" (0.45 GB) or "vit_large" (1.3 GB)
-for source in filter(None, (own, official)):
-    print(explorer.open(source))
-print("weights in the explorer:", ", ".join(explorer.controls["weights"].options))
-
-# %% [markdown]
-# Some things to try:
-#
-# - Your own face, then only its eyes hidden, by hand. Then the eyes alone visible.
-# - The same photograph for `original` and an official model. Those were trained on pixels, without `norm_pix`: **no help**. Mind this before you
-#   compare decibels, and that their pictures have other pixels.
-# - A photograph that you can explain, and no model can know: whose cup is it?
-#
-# A file of more than 10 MB arrives through the button only where Jupyter was started by `make lab`. Elsewhere the connection between browser and
-# kernel drops it without a word, and the explorer stays deaf until its cell is run again. Upload such a file with Jupyter's own file browser, and type its path. A hundred megapixels are no problem for a JPEG, which can be decoded at an eighth of its size.
-#
-# ## Quiz
-#
-# **1. Model X paints the hole of a block mask 2 dB better than a bilinear fill. It was trained with `norm_pix`. What do you know?**
-#
-# <details><summary>It understands what was in the hole</summary>
-#
-# ✗ Brightness and contrast of every patch in the hole were given to it. Ask first what zeros with the same help would get.
-# </details>
-# <details><summary>Too little, until the help is priced</summary>
-#
-# ✓ The fill had to fetch the brightness from afar, the model was told. Compare with zeros, helped, or take the help away.
-# </details>
-# <details><summary>It was trained on block masks</summary>
-#
-# ✗ Ours was not, and has a lead as well. A number on one mask does not reveal the training.
-# </details>
-#
-# **2. You load new weights and the hidden patches are full of coloured speckles. The most likely reason?**
-#
-# <details><summary>The decoder's weights were not in the file</summary>
-#
-# ✓ A random decoder paints speckles. Look for what `load_state_dict(strict=False)` returned under `missing_keys`.
-# </details>
-# <details><summary>The pictures were not normalised</summary>
-#
-# ✗ Speckles do not come from that. It can be a quiet mistake: the painting looks nearly right, and the features suffer.
-# </details>
-# <details><summary>The model needs more training</summary>
-#
-# ✗ A model that was trained too little paints dull blurs, not speckles: even the mean colour is learned within minutes.
-# </details>
-#
-# **3. Upside-down photographs are painted as well as upright ones. What follows?**
-#
-# <details><summary>The model is robust, which is good</summary>
-#
-# ✗ A model that had learned that sky is above would be surprised. Not to be surprised is a sign of not knowing.
-# </details>
-# <details><summary>The model was trained on upside-down photographs</summary>
-#
-# ✗ It was not: the crops of training are flipped from left to right at the most.
-# </details>
-# <details><summary>What it uses hardly depends on what things are</summary>
-#
-# ✓ Continuing colours and edges works in any direction. Knowledge of objects would have shown here as a difference.
-# </details>
-#
-# **4. A colleague prefers the pictures of model B, and B's PSNR on 30 photographs is 0.1 dB higher with overlapping intervals. Ship B?**
-#
-# <details><summary>Yes, eye and number agree</summary>
-#
-# ✗ The eye knew which was which, and overlapping intervals settle the number neither way: these are not two independent witnesses.
-# </details>
-# <details><summary>It cannot be told from this; measure the paired difference, blind, on more</summary>
-#
-# ✓ The same masks for both, the difference per photograph, an interval of that difference, and several training runs.
-# </details>
-# <details><summary>No, A is better then</summary>
-#
-# ✗ "Cannot tell" is a verdict of its own, and not the opposite of a claim.
-# </details>
-#
-# ## What you take along
-#
-# - A mask is an order of patches. Random, blocks, a grid, a shape of your own: for the model they are all noise to be sorted.
-# - Hard is what is far from anything visible. Blocks are hard for a smooth fill as well.
-# - Two references, two answers: say against what, and with which help.
-# - Never unpickle a stranger's file. Safetensors hold numbers only; a checksum tells whether they are the right ones.
-# - Loud mistakes show in pictures. Quiet ones show in features, or nowhere until you measure.
-# - Compare models on the same masks, blind or by numbers, with an interval.
-#
-# **Next:** [10 · Claims](10_claims.ipynb) puts every claim about the improved MAE on trial.
-#
-# **Further reading**
-#
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). *Masked autoencoders are scalable vision learners.* CVPR. Figure 6 and table 1f: random, block and grid masks.
-# - Bao, Dong, Piao & Wei (2022). *BEiT: BERT pre-training of image transformers.* ICLR. Where block masks come from.
-# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). *Context encoders: feature learning by inpainting.* CVPR. One large hole instead of many small ones.
-# - Geirhos, Jacobsen, Michaelis et al. (2020). *Shortcut learning in deep neural networks.* Nature Machine Intelligence. Why a good number may rest on the wrong reasons.
+# **Photographs.** The package's `decode_upload` takes care of four things that go wrong with pictures from outside.
+# Many phones do not turn the pixels. They note in the file's **EXIF** data how the phone was held. Transparent pixels
+# have a hidden colour, which must not become visible. A file may be cut off or contain no picture at all. And a few
+# hundred bytes can claim to be a picture of 900 million pixels, so the size is checked before decoding.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 10 · Claims: from a sentence to a verdict
 #
-# You have built a masked autoencoder and three add-ons to it. The add-ons came with claims: so many points of accuracy gained, so much less error, so
-# little cost. In this notebook you turn such sentences into tests, fix the rule for the verdict before you look at a result, and then judge
-# each claim by the evidence that comes with the course.
+# You have built a masked autoencoder and three add-ons to it. The add-ons came with claims about accuracy, errors and cost. In this notebook you turn
+# such claims into tests, fix the rule for the verdict before you look at a result, and then judge each claim by the evidence that comes with the
+# course.
 #
 # **You will be able to**
 #
@@ -16,16 +16,26 @@
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -48,13 +58,13 @@ from mae_lib.losses import uniformity_loss
 show(*widgets.title())
 
 # %% [markdown]
-# This picture is the **ledger**, and it is where we will end. Each row is a claim. A diamond marks what was claimed; a dot with a line marks what was
-# measured, with its 95 % confidence interval. In the upper panel every gain is drawn in units of the claimed gain, so 1 means "as claimed" and 0 means "no
-# effect". The picture is drawn from the records of our runs; nothing in it was typed by hand.
+# This picture is the **ledger**, a list of claims with their verdicts. By the end of the notebook you will be able to read it. Each row is a claim. A
+# diamond marks what was claimed; a dot with a line marks what was measured, with its 95 % confidence interval. In the upper panel every gain is drawn
+# in units of the claimed gain, so 1 means "as claimed" and 0 means "no effect". The picture is drawn from the records of our runs.
 #
 # ## What was claimed
 #
-# The method was reported with one table: STL-10, ten epochs, one run of each method.
+# The report supports the method with one table, from one run of each method on STL-10, with ten epochs of pretraining.
 
 # %%
 for name, found in REPORTED.items():
@@ -62,7 +72,7 @@ for name, found in REPORTED.items():
           f"HF error {found['hf_error']:.5f}   pretraining {found['seconds']} s")
 
 # %% [markdown]
-# The text around the table made further claims. These are the ones that a measurement can judge:
+# The text around the table makes further claims. Here are twelve claims of the report that a measurement can judge:
 
 # %%
 for claim in (*GAINS, *PRICES):
@@ -70,7 +80,7 @@ for claim in (*GAINS, *PRICES):
 
 
 # %% [markdown]
-# **Predict first.** Which of these twelve claims do you expect to survive? Write down your guess for each. You know the method well by now.
+# **Predict first.** Which of these twelve claims do you expect to survive? Write down your guess for each.
 #
 # ## First, just read
 #
@@ -118,9 +128,9 @@ for name, found in REPORTED.items():
     print(f"{name}: fine-tuned − linear probe {found['ft'] - found['lp']:+.1f} points")
 
 # %% [markdown]
-# We found three contradictions in a table of eight numbers. The high-frequency error falls by 8.6 %, a quarter of what the sentence says. The costs add up to
-# 7 %, not 2 %. And for the two methods, fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a fine-tuned network could always keep the features that the
-# probe uses (notebook 08). That is the sign of a bad fine-tuning recipe.
+# Reading alone has turned up three problems. The high-frequency error falls by 8.6 %, a quarter of what the sentence says. The costs add up to 7 %, not
+# 2 %. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a fine-tuned network could always keep the features that the probe
+# uses (notebook 08). That is a sign of a bad fine-tuning recipe.
 #
 # Another sentence says that training converges to a lower loss, and shows a curve. **Predict:** is it fair to compare these two curves?
 
@@ -128,9 +138,9 @@ for name, found in REPORTED.items():
 show(*widgets.reported_losses())
 
 # %% [markdown]
-# No, for two reasons. During the first five epochs the improved model has less to predict, since its mask ratio only rises to 0.75 (notebook 02). And the improved loss
-# is a different sum: it contains the uniformity loss, which is negative. How much can that term alone lower the curve? The uniformity loss is about as low as it can get for 300 random
-# directions:
+# No, for two reasons. During the first five epochs the improved model has less to predict, since its mask ratio is still below 0.75 (notebook 02). And
+# the improved loss is a different sum: it contains the uniformity loss, which is negative. How much can that term alone lower the curve? We compute the
+# uniformity loss of 300 random directions, which is about as low as it can get.
 
 # %%
 points = torch.randn(300, 1, 192, generator=torch.Generator().manual_seed(0))
@@ -141,15 +151,15 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 
 
 # %% [markdown]
-# The uniformity term can lower the sum by 0.039. The difference reported at the end is only 0.015, so that term alone could explain it: the curves tell us nothing about convergence. To compare
-# convergence we would measure the reconstruction loss alone, on fixed images with fixed masks.
+# The uniformity term can lower the sum by 0.040. The difference reported at the end is only 0.015, so that term alone could explain it. The curves tell
+# us nothing about convergence. To compare convergence, we would measure the reconstruction loss alone, on fixed images with fixed masks.
 #
 # ## From a claim to a test
 #
 # "Raises accuracy by 2 to 5 points" is not yet a test. We have to fix four things *before* we look at a result:
 #
 # - the **claimed size** $C$;
-# - the **smallest effect worth having** $m$: below it, nobody would bother;
+# - the [**smallest effect worth having**](GLOSSARY.md#smallest-effect-worth-having) $m$: below it, nobody would bother;
 # - the **runs** that decide, and the number of seeds;
 # - the **rule** that turns the measured interval $[L, U]$ into a verdict.
 #
@@ -164,8 +174,11 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 # | supported, size open | $L \ge m$ | a gain worth having; its size is not settled |
 # | inconclusive | otherwise | we need more runs |
 #
-# Zero appears nowhere in the table. A gain of 0.1 points that is "significantly different from zero" is still not worth having. The rule also has a
-# property that many rules lack: as runs are added, the interval shrinks and the verdict settles on the one that matches the truth.
+# The rule compares the interval with $m$ and $C - m$, and never with zero. A gain of 0.1 points that is "significantly different from zero" is still
+# not worth having. As runs are added, the interval shrinks and the verdict settles on the one that matches the truth.
+#
+# Two verdicts in the ledger are not in the table. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the verdict is *costs
+# more than claimed* if the whole interval lies above $C + m$, and *confirmed* if it lies below.
 #
 # ### ✏️ Exercise 2 · The judge  (★★☆ · 6 minutes)
 #
@@ -218,13 +231,15 @@ for effect, half in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8)):
     print(verdicts.set(effect=effect, half=half).frame.text)
 
 # %% [markdown]
-# The first two lines have the same measured gain. With ± 1.5 it is inconclusive, with ± 0.8 it is smaller than claimed. The interval has to be narrower than ± 1: then it ends below $C - m = 3$ and begins above $m = 1$. *Inconclusive* does not mean "no": it means that the experiment was too
-# small for the question.
+# The first two lines have the same measured gain. With ± 1.5 it is inconclusive, with ± 0.8 it is smaller than claimed. The interval has to be narrower
+# than ± 1, so that it begins above $m = 1$. Then it also ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the experiment was
+# too small for the question.
 #
 # ## Registered before the runs
 #
-# A rule that is chosen after the results can be bent to fit any verdict. So the claims, sizes, runs and rule are kept in one file that was committed before the first run that
-# counts, and a test compares the file with that commit. Where the text below says *provisional*, the runs are older than the registration and are being replaced.
+# A rule that is chosen after the results can be bent to fit any verdict. So the claims, sizes, runs and rule are kept in one file that was committed
+# before the first run that counts, and a test compares the file with that commit. Where a claim gives a range, the middle of the range counts as the
+# claimed size. Where an output below says *provisional*, the runs are older than the registration.
 
 # %%
 print(report.registered(), "\n")
@@ -234,9 +249,9 @@ for claim in GAINS:
           f"{claim.topic} {claim.text}")
 
 # %% [markdown]
-# Two kinds of runs decide. **To the letter** follows the specification in everything: 224-pixel inputs, ten epochs of 100,000 images. **Small, tuned** uses 64-pixel
-# inputs and settings that we chose for the *original* by cross-validation, so that the baseline gets every chance. An add-on that only helps a badly tuned baseline
-# helps nobody.
+# Two kinds of runs decide. **To the letter** uses every setting of the specification, such as 224-pixel inputs and ten epochs of 100,000 images. Only
+# the photographs differ from the report's. **Small, tuned** uses 64-pixel inputs and settings that we chose for the *original* by cross-validation, so
+# that the baseline gets every chance. An add-on that only helps a badly tuned baseline helps nobody.
 
 # %%
 evidence = widgets.evidence()
@@ -245,8 +260,9 @@ print(report.about(evidence), "\n")
 print(report.about_prices(evidence))
 
 # %% [markdown]
-# Before any verdict, read the methods next to their baselines, as in notebook 08. Is the original far above random weights? Does fine-tuning end above the probe and above training from
-# scratch? If not, there would be nothing to compare.
+# Before any verdict, we compare the methods with their baselines, as in notebook 08. Is the original far above random weights (`random init`)? Does
+# fine-tuning end above the probe and above training from scratch? If not, pretraining has not worked, and comparing two kinds of it makes no sense. The
+# table is for the small, tuned runs.
 
 # %%
 print(report.methods_table(evidence).strip("`\n"))
@@ -254,7 +270,8 @@ print(report.methods_table(evidence).strip("`\n"))
 # %% [markdown]
 # ## The verdicts
 #
-# The explorer shows one claim at a time, at first without its measurement. Make your guess, then reveal the measurement.
+# The answer to both questions is yes, so we can go on to the claims. The explorer shows one claim at a time, at first without its measurement. Make
+# your guess, then reveal the measurement.
 
 # %%
 explorer = widgets.claim_explorer()
@@ -266,18 +283,20 @@ for judgement in found.values():
     print("-", widgets.sentence(judgement))
 
 # %% [markdown]
-# How many did you guess? Three habits help in reading such a list.
+# How many did you guess right? The last four rows are further claims of the report that were not on our list. Three habits help in reading such a list.
 #
 # **Read the interval before the number.** A wide interval is a statement about the experiment, not about the add-on.
 #
 # **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. The table above gives the same measure for three reconstructions that involve
 # no learning. The blurred target and the bilinear fill have a lower error than either model, so this measure does not reward sharpness.
 #
-# **A price belongs to a machine.** The Laplacian loss consists of many small operations. A batch of 64 does not keep a large GPU busy, and starting each operation takes time of its own, so the loss takes up a larger share of a step
-# there than on a CPU. Someone who says "5 %" without naming a machine, a model and a batch size has said little.
+# **A price belongs to a machine.** The Laplacian loss consists of many small operations. A batch of 64 does not keep a large GPU busy, and starting
+# each operation takes time of its own, so the loss takes up a larger share of a step there than on a CPU. A figure such as "5 %" means little without
+# the machine, the model and the batch size.
 #
-# We tested several accuracies at once. If each had a 5 % chance of a false alarm, at least one among many would be likely. The ledger therefore also reports p-values
-# adjusted by **Holm's method**: the smallest p-value is multiplied by the number of tests, the next smallest by that number minus one, and so on.
+# We tested several accuracies at once. If each test has a 5 % chance of a false alarm, many tests will probably produce at least one. So we also
+# compute **p-values**: how likely a difference at least this large, in either direction, would be if the add-on had no effect. **Holm's method**
+# adjusts them for the number of tests: it multiplies the smallest p-value by that number, the next smallest by that number minus one, and so on.
 
 # %%
 for judgement in found.values():
@@ -288,18 +307,18 @@ for judgement in found.values():
 # %% [markdown]
 # ## Which add-on did it? All combinations
 #
-# The three add-ons were reported together. To find out what each one does, we trained **all eight combinations** of them, each with the same seeds.
-# The **main effect** of an add-on is the mean of the four combinations with it minus the mean of the four without it. Every run serves all three
-# comparisons, so, for the same precision, eight runs do the work of twenty-four.
+# The three add-ons were reported together. To find out what each one does, we trained **all eight combinations** of them, each with the same seeds. The
+# [**main effect**](GLOSSARY.md#main-effect) of an add-on is the mean of the four combinations with it minus the mean of the four without it. Every run
+# serves all three comparisons. So eight runs give the same precision as three separate experiments with eight runs each.
 #
 # ### ✏️ Exercise 3 · Main effects  (★★☆ · 6 minutes)
 #
 # `lp` is a tensor of shape (2, 2, 2): `lp[c, l, u]` is the accuracy without (0) or with (1) curriculum, Laplacian and uniformity. Write
-# `main_effects(lp)`: the three effects, in this order.
+# `main_effects(lp)`, which returns the three main effects in this order.
 #
 # <details><summary>Hint 1</summary>
 #
-# An effect is the mean of the four with it, minus the mean of the four without.
+# A main effect is the mean of the four combinations with the add-on, minus the mean of the four without it.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -324,8 +343,8 @@ def main_effects(lp):
 check.main_effects(main_effects)
 
 # %% [markdown]
-# The explorer shows the pairs behind each main effect: one line for each pair of runs that differ only in this add-on, green where the measure rises.
-# **Predict first:** the uniformity loss spreads features out. Will it help the probe, kNN, both or neither?
+# The explorer shows the pairs behind each main effect. Each line joins two runs that differ only in this add-on, and it is green where the measure
+# rises. **Predict first:** the uniformity loss spreads features out. Will it help the probe, kNN, both or neither?
 
 # %%
 add_ons = widgets.add_on_explorer()
@@ -337,8 +356,9 @@ for name in ("curriculum", "laplacian", "uniformity"):
 print(add_ons.set(add_on="uniformity", measure="knn").frame.text)
 
 # %% [markdown]
-# All combinations also tell us whether the add-ons work together. An **interaction** of two add-ons is half of the amount by which the effect of one changes when the other is present. If
-# all interactions are near zero, the effects simply add up.
+# In these runs, the uniformity loss lowers the probe accuracy in every pair, but raises kNN accuracy a little. The combinations also tell us whether
+# the add-ons influence each other. An [**interaction**](GLOSSARY.md#interaction) of two add-ons is half of the amount by which the effect of one
+# changes when the other is present. If all interactions are near zero, the effects simply add up.
 
 # %%
 figure = report.add_ons(evidence)
@@ -350,14 +370,15 @@ for names, effect in evidence.factorial("lp").items():
     print(f"{kind:12} {' × '.join(sorted(names)):38} {report.text_of(effect)} points")
 
 # %% [markdown]
-# A loss can reach its own aim and miss yours. The uniformity loss does raise the effective rank of the features. But spreading *all* images apart also
-# spreads images of one class apart, and a classifier needs those close together (notebook 06: alignment *and* uniformity). U-MAE (Zhang et al., 2022) reports gains from
-# such a loss after 200 epochs; our runs have ten, so they say nothing about long training.
+# The interactions are small, so the effects more or less add up. Why does the uniformity loss lower the probe accuracy, although it raises the
+# effective rank of the features (notebook 06)? A possible reason is that spreading *all* images apart also spreads images of one class apart. The small
+# gain of kNN shows that this cannot be the whole story. U-MAE (Zhang et al., 2022) reports gains from such a loss after 200 epochs; our runs have ten,
+# so they say nothing about long training.
 #
 # ## Controls: what was it really?
 #
 # A curriculum changes three things at once: the *order* of the mask ratios, *which* ratios are used, and how much is *computed*, since a lower ratio leaves the encoder
-# more patches to process. A **control** changes one of them alone.
+# more patches to process. A [**control**](GLOSSARY.md#control) changes one of them alone.
 #
 # | control | keeps | takes away |
 # |---|---|---|
@@ -367,7 +388,7 @@ for names, effect in evidence.factorial("lp").items():
 # | `original+epochs=12` | the extra compute | the ramp: it trains longer instead |
 # | `improved+equal-compute` | all three add-ons | the extra compute |
 #
-# **Predict:** suppose that the curriculum brings a gain. Which of these controls would keep it?
+# **Predict:** suppose that the curriculum's gain comes from the extra compute alone. Which of these controls would keep it?
 
 # %%
 show(*widgets.controls())
@@ -378,14 +399,17 @@ for variant, base, words in CONTRASTS:
     print(f"{report.text_of(evidence.effect('lp', variant, base)):22} {pairs} pairs  {words}")
 
 # %% [markdown]
-# Each line is a difference in LP@1 with its interval over pairs of seeds. No one made a claim about these, so they get no verdict. Compare "the curriculum's mask ratios in random order" with zero: if the
-# order mattered, shuffling would cost something. Then compare the curriculum with and without its extra compute.
+# Each line is a difference in LP@1 with its interval over pairs of seeds. The two lines on mask ratios compare with the curriculum, and all others with
+# the original. The report claims nothing about these, so they get no verdict. If the order of the ratios mattered, putting them in random order would
+# lower the accuracy, and its line would be clearly negative. An interval that reaches far to both sides of zero leaves the question open. The line for
+# the curriculum at the original's compute shows what is left of its gain without the extra compute.
 #
 # ## Our own claim
 #
-# A search among other forms of the losses, on the first edition's photographs, found one that helped: a Laplacian loss that asks for the right *amount* of detail in each
-# patch instead of the right detail (`freq_form="energy"`). Where fine detail cannot be predicted, a smooth patch minimises the ordinary Laplacian loss
-# (notebook 05), but not this one. The winner of any search is partly lucky, so we registered it as a claim of our own, to be judged on new runs. Until then its verdict is provisional.
+# We also searched among other forms of the losses, and found one that helped: a Laplacian loss that asks for the right *amount* of detail in each patch
+# instead of the right detail (`freq_form="energy"`). Where fine detail cannot be predicted, a smooth patch minimises the ordinary Laplacian loss
+# (notebook 05), but not this one. The winner of any search is partly lucky, so we registered it as a claim of our own, to be judged on new runs. Until
+# those are there, its verdict is provisional.
 
 # %%
 for judgement in own_claims(evidence):
@@ -395,7 +419,7 @@ for judgement in own_claims(evidence):
 # %% [markdown]
 # ## How many seeds does it take?
 #
-# For every verdict we should be able to say which result would overturn it. For *inconclusive* that is a question of numbers.
+# An *inconclusive* verdict calls for more runs. We can work out how many.
 #
 # ### ✏️ Exercise 4 · How many seeds?  (★★★ · 8 minutes)
 #
@@ -432,7 +456,8 @@ def seeds_needed(sd, effect):
 check.seeds_needed(seeds_needed)
 
 # %% [markdown]
-# How much do our own pairs vary? Here is the standard deviation of the differences behind two claims, and what more seeds would give.
+# How much do our own pairs vary? The next cell computes the standard deviation of the differences behind two claims, and plots how more seeds would
+# narrow the interval.
 
 # %%
 deviations = {}
@@ -449,20 +474,22 @@ for label, values in half.items():
     print(f"{label}: {f'{n} seeds' if n else 'more than 16 seeds'} for an interval of ± 1 point")
 
 # %% [markdown]
-# The step from two seeds to three narrows the interval more than all later steps together. That is why one run of each method, as in the reported table, cannot support a headline.
+# The step from two seeds to three narrows the interval more than all later steps in the plot together. With one run of each method, as in the report's
+# table, there is no interval at all.
 #
-# More seeds sharpen the answer to *our* question. Other questions need other experiments: STL-10 instead of our photographs, 400 epochs instead of ten, larger models. Our results
-# say nothing about those.
+# More seeds give a more precise answer to *our* question. They say nothing about STL-10 instead of our photographs, 400 epochs instead of ten, or
+# larger models. Those questions need experiments of their own.
 #
 # ## Your own evidence
 #
-# The ledger reads any folder of records. Let `python -m mae_lib.evidence.experiments --data imagefolder:PATH` run overnight on your own photographs, then run
-# `python -m mae_lib.evidence.report`. If your records contradict ours, so much the better: that is what a ledger is for.
+# The ledger reads any folder of records. Let `python -m mae_lib.evidence.experiments --data imagefolder:PATH` run overnight on your own photographs,
+# then run `python -m mae_lib.evidence.report`.
 #
 # ### ✏️ Open exercise · Register a claim of your own  (★★★ · 20 minutes)
 #
-# Choose something that you believe about masked autoencoders: another mask ratio, a deeper decoder, a different patch size. Write the registration: the claim with its size $C$, the smallest effect worth
-# having $m$ and why, the runs, the number of seeds (use `seeds_needed` and the standard deviation above), and the controls that would rule out a boring explanation such as more compute. Then, and only then, run it.
+# Choose something that you believe about masked autoencoders: another mask ratio, a deeper decoder, a different patch size. Write the registration: the
+# claim with its size $C$, the smallest effect worth having $m$ and why, the runs, the number of seeds (use `seeds_needed` and the standard deviation
+# above), and the controls that would rule out a boring explanation such as more compute. Run the experiment only when all of this is written down.
 #
 # <details><summary>What a good answer shows</summary>
 #
@@ -494,7 +521,7 @@ for label, values in half.items():
 #
 # <details><summary>Yes: the untuned recipe was the specified one</summary>
 #
-# ✗ For that recipe it does. But tuning alone may well gain as much.
+# ✗ It helps that recipe. But tuning alone might raise the accuracy as much.
 # </details>
 # <details><summary>No: the first result must have been an accident</summary>
 #
@@ -517,7 +544,7 @@ for label, values in half.items():
 # </details>
 # <details><summary>Nothing, since both effects are small</summary>
 #
-# ✗ That the two are equal is exactly what you learn.
+# ✗ Small or not, the two gains are equal. So you learn that the order does not matter.
 # </details>
 #
 # **4. You test twenty add-ons that do nothing, each at the 95 % level. How many will seem to have an effect?**
@@ -528,7 +555,7 @@ for label, values in half.items():
 # </details>
 # <details><summary>One, on average</summary>
 #
-# ✓ So count the rows, and adjust for them. A single surprising result among twenty deserves a second experiment, not a headline.
+# ✓ So count your tests, and adjust for their number. A single surprising result among twenty deserves a second experiment, not a headline.
 # </details>
 # <details><summary>Nineteen</summary>
 #
@@ -541,8 +568,10 @@ for label, values in half.items():
 # - A test fixes size, smallest effect worth having, runs and rule before the first result.
 # - Tune the baseline at least as well as the method.
 # - All combinations with shared seeds give main effects and interactions; controls say where an effect comes from.
-# - *Inconclusive* can be put in numbers: how many more seeds it would take.
-# - Whatever was chosen on some runs must be judged on others.
+# - After an *inconclusive* result, work out how many seeds the question needs.
+# - If you chose something by its results on some runs, judge it on other runs.
+#
+# **Next:** [11 · Your own MAE](11_your_own_mae.ipynb), where you put your parts together and train a model on images of your own.
 #
 # **Further reading**
 #

@@ -3,8 +3,7 @@
 #
 # In eleven notebooks you wrote the parts of a masked autoencoder. Now you put them together. You turn your parts into
 # one file that needs nothing but PyTorch, train it on images that you choose, and find out what it learned. Then you
-# write down what you did, so that somebody else could use your model and trust your numbers. Everything in this notebook
-# runs without an answer from you, but the decisions are yours.
+# write down what you did, so that somebody else could use your model and trust your numbers. The notebook runs even if you answer nothing, but the decisions in it are yours.
 #
 # **You will be able to**
 #
@@ -22,16 +21,26 @@
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
+import os
+import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from urllib import parse, request
 
-# Where Colab finds the course, written by `make colab REPO=owner/name`:
-REPO = ""
-if REPO and "google.colab" in sys.modules and not find_spec("mae_lib"):
-    get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
+REPO = ""  # If Colab asks: where the course is on GitHub, "owner/name" or "owner/name@branch".
+if "google.colab" in sys.modules and not find_spec("mae_lib"):
+    with suppress(Exception):  # Colab knows from which page of GitHub this notebook was opened.
+        sessions = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format(**os.environ)
+        opened = parse.unquote(parse.unquote(request.urlopen(sessions, timeout=5).read()))
+        (page,) = set(re.findall(r"//github\.com/([\w/.-]+)/blob/([\w/.-]+)/notebooks/", opened))
+        REPO = REPO or "@".join(page)
+    if REPO:
+        print(f"Installing only mae_lib, from github.com/{REPO}: torch, numpy and ipywidgets stay.")
+        get_ipython().run_line_magic("pip", f"install -q --no-deps git+https://github.com/{REPO}")
 if not find_spec("mae_lib"):
-    raise RuntimeError("mae_lib is not installed. On Colab, see that REPO above names the course's "
-                       "repository and run this cell again; elsewhere, `make lab` installs it.")
+    raise RuntimeError('mae_lib is not installed: on Colab, set REPO above to the "owner/name" of '
+                       "the course on GitHub and run this cell again; elsewhere, run `make lab`.")
 
 from mae_lib import course
 
@@ -65,8 +74,8 @@ from mae_lib.training.checkpoints import load_shipped, save_weights
 show(*widgets.title())
 
 # %% [markdown]
-# This is what the weights that come with the course make of five photographs. At the end of the notebook you will have
-# such a picture of your own model, on your own images.
+# A model with the course's weights filled in these five photographs. At the end of the notebook you will have such a
+# picture from your own model, on your own images.
 
 # %%
 course.status()
@@ -77,8 +86,8 @@ course.status()
 #
 # ## One file
 #
-# `course.assemble` writes the parts to one file, in an order in which each part finds the ones that it uses. We keep it in
-# the folder `my_mae`, next to your parts.
+# `course.assemble` writes all parts to one file, ordered so that each part comes after the parts that it uses. We keep
+# the file in the folder `my_mae/capstone`, below your parts.
 
 # %%
 guess_lines = course.predict("How many lines does a whole MAE take, with training and probing?")
@@ -94,27 +103,27 @@ empty = sum(not line.strip() for line in code.splitlines())
 guess_lines.reveal(f"{len(code.splitlines())} lines, {empty} of them empty")
 
 # %% [markdown]
-# Without the empty lines, it is about 300 lines. That is all of it, from cutting patches to fine-tuning. In the file, a
-# comment in front of each part says whose it is.
+# Without the empty lines, about 300 are left. They hold everything, from cutting patches to fine-tuning. The comment
+# above each part says whose code it is.
 
 # %%
 owners = [line for line in code.splitlines() if line.startswith("# --- ")]
 print(*owners[:4], "…", *owners[-3:], sep="\n")
 
 # %% [markdown]
-# **Does it run without the package?** An import that is missing from your file would go unnoticed here, because the
-# notebook has imported everything already. So we start a fresh Python process and forbid it to import `mae_lib`. Setting
-# an entry of `sys.modules` to `None` makes every import of that name fail.
+# **Does it run without the package?** If your file still imports `mae_lib` somewhere, you would not notice it here,
+# because the package is installed. So we start a fresh Python process and keep it from importing `mae_lib`. Setting an
+# entry of `sys.modules` to `None` makes every import of that name fail.
 
 # %%
 script = ("import runpy, sys; sys.modules['mae_lib'] = None; "
           f"runpy.run_path({str(file)!r}, run_name='__main__')")
 done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-print(done.stdout or done.stderr.splitlines()[-1])
+print((done.stdout or done.stderr).splitlines()[-1])
 
 # %% [markdown]
-# It runs. The last lines of the file built a model of the report's size, made a prediction for two images of noise, and
-# computed the loss. You could send this file to a friend who has PyTorch and nothing else.
+# It runs, and its loss is 1.26. The last lines of the file built a model of the report's size, made a prediction for two
+# images of noise, and computed the loss. You could send this file to a friend who has PyTorch and nothing else.
 #
 # From here on we use the file itself. We load it as a module and call it `mine`.
 
@@ -128,9 +137,10 @@ print("mine has", ", ".join(name for name in ("MAE", "mae_loss", "train", "fit_p
 # %% [markdown]
 # ## Does it compute the same?
 #
-# That a file runs does not mean that it is right. The strongest test that we have is a trained model: we give the same
-# weights, the same images and the same masks to your code and to the package. If any part were wrong, the losses would
-# differ.
+# A file that runs is not necessarily right. Our strongest test uses a trained model. We give the same weights, the same
+# images and the same masks to your code and to the package. A mistake in the model or in its loss would almost
+# certainly make the two losses differ. Your parts for training and probing are not tested here: they had their own
+# checks in notebooks 07 and 08.
 
 # %%
 package, facts = load_shipped("original")
@@ -156,8 +166,9 @@ torch.testing.assert_close(ours, theirs)
 guess_loss.reveal(f"all four that we print: {ours:.4f} and {theirs:.4f}")
 
 # %% [markdown]
-# Both losses are 0.45, and they agree to the precision of 32-bit numbers. The masks are exactly the same. So are the
-# weights, if we translate them back to the names of the official code.
+# Both losses are 0.45, and they agree to the precision of 32-bit numbers. The masks are exactly the same. Our file has
+# its own names for the weights. The next cell translates them back to the names of the official code and checks that no
+# value has changed.
 
 # %%
 assert torch.equal(mask, output.mask)
@@ -172,13 +183,13 @@ print(f"{len(weights_back)} tensors there and back, nothing changed")
 #
 # | `source` | what it is | what to expect |
 # |---|---|---|
-# | `"scenes"` | generated pictures, drawn in seconds, with ten classes | learning shows within a minute on any computer |
+# | `"scenes"` | pictures that the course generates in seconds, with ten classes | learning shows within two minutes on any computer |
 # | `"imagefolder:PATH"` | your folder of images; with `train/CLASS` and `test/CLASS` in it, they have labels | at least 1,000 images, or start from the shipped weights |
 # | `"upload"` | photographs from your computer or phone | dozens of images: start from the shipped weights |
 # | `"cifar10"`, `"stl10"` | public photographs, a download of 170 MB and 2.6 GB | a GPU for good results |
 #
-# Use only images that you are allowed to use. A model that sees a few photographs thousands of times can remember them.
-# So if there are people in your images, do not publish the weights without asking them.
+# Use only images that you are allowed to use. A model that sees a few photographs thousands of times can memorise them.
+# So if your images show people, ask them before you publish the weights.
 
 # %%
 source = "scenes"  # your choice
@@ -189,6 +200,7 @@ source = "scenes"  # your choice
 # %%
 uploader = widgets.Uploader(size=96)
 uploader
+
 
 # %%
 def load(source):
@@ -207,8 +219,7 @@ print(f"{len(images):,} images to train on and {len(held):,} held out, "
       f"{images.shape[3]} × {images.shape[2]} pixels")
 
 # %% [markdown]
-# Look at them before anything else. Are they upright? Do you recognise what they show at this size? Are some of them
-# screenshots, or all the same?
+# Look at them before anything else. Are they upright? Do you recognise what they show at this size? Are there screenshots among them, or many copies of one picture?
 
 # %%
 figure, axes = plots.new_figure(3, 8, 10, 4)
@@ -218,22 +229,26 @@ for axis in axes.flat:
     axis.axis("off")
 show(figure, "Twenty-four of the images to train on, from all over the set.")
 
+
 # %% [markdown]
-# With `"scenes"` you see one large object in front of leaves, with a shape and a pattern. The class is the pair of both.
+# Each of the `"scenes"` shows one large object in front of smaller shapes. The object's shape and pattern together are
+# the class.
 #
 # ### The same picture twice
 #
-# Phones take bursts, and people save a picture twice. If one copy lands among the training images and the other among
-# the held-out images, then the model is tested on something that it has seen. This is called a **leak**, and it makes
+# Phones take bursts of pictures, and people save a picture twice. If one copy lands among the training images and the other among
+# the held-out images, then the model is tested on something that it has seen. This is called a [**leak**](GLOSSARY.md#leak), and it makes
 # every number look better than it is.
 #
-# Exact copies are easy to find. Copies that were saved again or made a little lighter differ in almost every pixel. So we
-# shrink all images to **thumbnails** of 8 × 8 pixels and compare these by the root of the mean squared difference.
+# Exact copies are easy to find. Copies that were saved again or made a little lighter differ in almost every pixel. So
+# we shrink all images to [**thumbnails**](GLOSSARY.md#thumbnails) of 8 × 8 pixels, and compare two thumbnails by the
+# root of their mean squared difference.
 
 # %%
 def thumbnails(images):
     """uint8 images (N, 3, H, W) as (N, 192) values in [0, 1]."""
-    return F.adaptive_avg_pool2d(images.float() / 255, 8).flatten(1)
+    return torch.cat([F.adaptive_avg_pool2d(part.float() / 255, 8).flatten(1)
+                      for part in images.split(1000)])
 
 
 def leaks_slowly(train, test, limit):
@@ -278,7 +293,7 @@ def leaks(train, test, limit):
 check.leaks(leaks)
 
 # %% [markdown]
-# To see that it works, we add three copies of training images to the held-out images, made 2 % lighter.
+# To see whether it works, we make three training images 2 % lighter and add these copies to the held-out images.
 
 # %%
 lighter = (images[:3].float() * 1.02).clamp(max=255).byte()
@@ -288,9 +303,9 @@ found = find(train_small, test_small, 0.02)
 print(f"copies found: {int(found[-3:].sum())} of 3; others marked: {int(found[:-3].sum())}")
 
 # %% [markdown]
-# All three copies are found, and none of the generated scenes is marked. With your own photographs, look at each pair that
-# is marked, and take the copies out. Images that were taken in one burst count as copies. If your folder has labelled test
-# images, check `data.test` in the same way.
+# All three copies are found, and none of the generated scenes is marked. With your own photographs, look at the marked
+# images before you go on, because the next cell takes them out. Images from one burst count as copies too. If the limit
+# of 0.02 misses them, raise it. If your folder has labelled test images, check `data.test` in the same way.
 
 # %%
 held = held[~found[:-3]]
@@ -299,30 +314,33 @@ print(f"{len(held)} held-out images remain")
 # %% [markdown]
 # ## A recipe that you can defend
 #
-# A **recipe** is the list of all settings of a training run. Nobody can try all recipes, so a good one starts from a known
-# one and changes few things, each for a reason. These are the choices, and what this course has found about them.
+# A [**recipe**](GLOSSARY.md#recipe) is the list of all settings of a training run. You cannot try every combination, so
+# start from a known recipe and change a few things, each for a reason. The table lists the choices, what to start with,
+# and when to change them.
 #
 # | choice | start with | change it if |
 # |---|---|---|
 # | where to start | random weights | you have fewer than about 1,000 images: start from the shipped weights |
 # | size of the model | `tiny`, 0.5 million weights | you have a GPU and 20,000 images or more |
-# | patch size | a sixth to an eighth of the image's side | small details matter: smaller patches, at a higher price |
+# | patch size | a sixth to an eighth of the image's side | small details matter: smaller patches, which cost more compute |
 # | mask ratio | 0.75 | your images are not redundant, such as text: lower |
 # | `norm_pix` | on | you want reconstructions that borrow nothing: off |
 # | peak learning rate | 2e-3 for a small model with batches of 32 | the loss jumps: halve it; you start from the shipped weights: a tenth |
 # | epochs | as many as fit into your time | the loss on held-out images rises: fewer |
 # | add-ons | none | you want to test one: then run both, with several seeds |
 #
-# How many epochs fit? First measure what a step costs on your machine. `batch_at(step)` gives the batch of that step, cropped
-# at random. It depends on the seed and the step alone, so a stopped run can go on with the same batches.
+# How many epochs fit? First measure what a step costs on your machine. `batch_at(step)` gives the randomly cropped
+# images for that step. They depend only on the seed and the step, so a run that was stopped can continue with the same
+# batches.
 
 # %%
 SEED = 0
 model_sizes, first_weights = {**PRESETS["tiny"], "patch_size": 8, "decoder_depth": 1}, None
 # To start from the shipped weights: model_sizes, first_weights = course.shipped_weights("original")
-epochs = session.choose(smoke=5, quick=60, full=300)
-recipe = PretrainConfig(epochs=epochs, batch_size=32, lr=2e-3, warmup_epochs=1, crop_scale=0.5,
-                        mask_ratio=0.75, norm_pix=True, precision="fp32", seed=SEED)
+epochs = session.choose(smoke=8, quick=60, full=300)
+recipe = PretrainConfig(epochs=epochs, batch_size=min(32, len(images)), lr=2e-3, warmup_epochs=1,
+                        crop_scale=0.5, mask_ratio=0.75, norm_pix=True, precision="fp32",
+                        seed=SEED)
 
 
 def batch_at(step):
@@ -356,6 +374,7 @@ loss.item()  # waits for the GPU, if there is one
 seconds = (time.perf_counter() - start) / 10
 print(f"{1000 * seconds:.0f} ms per step")
 
+
 # %% [markdown]
 # Your number will differ, since it depends on your machine and on what else it is doing.
 #
@@ -366,7 +385,7 @@ print(f"{1000 * seconds:.0f} ms per step")
 #
 # <details><summary>Hint 1</summary>
 #
-# How many steps has an epoch, and how many seconds does it take? Mind the units of the budget.
+# How many steps does an epoch have, and how many seconds does it take? Watch the units of the budget.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -408,7 +427,7 @@ print("epochs that fit into ten minutes:", "solve the exercise first" if fit is 
 # - **A known start.** The recipe names what it starts from, and lists every difference.
 # - **A reason for each difference**, from a measurement in this course, from a paper, or from the images. "It looked
 #   better" is not a reason, and "I did not have time to test it" is an honest one.
-# - **A budget.** Measured seconds per step times steps, not a guess.
+# - **A budget.** It is the measured time per step, multiplied by the number of steps.
 # - **A prediction** for the loss and the probe, and a result that would change the plan.
 # - **A clean separation.** Choices were made on held-out training images or by cross-validation. The test images were used
 #   once, at the end.
@@ -416,10 +435,11 @@ print("epochs that fit into ten minutes:", "solve the exercise first" if fit is 
 #
 # ## Train it
 #
-# A model that predicts zero everywhere knows nothing. With `norm_pix`, its loss is close to 1.
+# A model that has learned nothing can still predict zero everywhere. With `norm_pix`, the loss of that prediction is
+# close to 1.
 
 # %%
-guess_end = course.predict("The loss starts near 1.3 or above. Where will it end?")
+guess_end = course.predict("The loss starts near 1.4. Where will it end?")
 
 # %% tags=["nbval-ignore-output"]
 iters = len(images) // recipe.batch_size
@@ -444,11 +464,13 @@ axis.legend()
 show(figure, "The training loss falls steeply at first and then slowly. It is soon below the "
              "dashed line at 1, which is the loss of predicting zero.")
 
+
 # %% [markdown]
-# The loss falls below 1 in the first epoch and is still falling at the end, so more epochs would help.
+# In the run stored here, the loss falls from about 1.4 to 0.74. It drops below 1 in the first epoch. At the end it is
+# still falling slowly, so more epochs would probably lower it further.
 #
-# The training loss comes from images that the model has seen. Does it fill held-out images just as well? We use
-# whole images and the same masks for both.
+# The training loss comes from images that the model has seen. Does the model fill in held-out images just as well? We
+# compare the two sets, using whole images instead of crops, and the same masks for both.
 
 # %%
 def loss_on(images):
@@ -465,27 +487,30 @@ on_train, on_held = loss_on(evenly_spaced(images, len(held))), loss_on(held)
 print(f"trained on: {on_train:.3f}   held out: {on_held:.3f}")
 
 # %% [markdown]
-# On the scenes the two are almost the same: the model has learned something that holds for new images, and it has not
-# memorised its own. With a few dozen photographs and many epochs you will see a gap. Then stop earlier, or collect more.
+# In the stored run, the two losses are almost the same: 0.755 on training images and 0.757 on held-out ones. So the
+# model does not rely on having memorised its training images. With a few dozen photographs and many epochs you will see
+# a gap. If you do, stop earlier or collect more photographs.
 #
 # ## Look at it
 #
-# The explorer shows held-out images. **Predict first:** what will your model fill in well, and what not? Think of large
-# areas, edges, regular patterns and small objects. Then look for a case that proves you wrong.
+# The explorer shows held-out images. **Predict first:** what will your model fill in well, and where will it fail?
+# Think of large areas, edges, regular patterns and small objects. Then look for an image that contradicts your
+# prediction.
 
 # %%
 explorer = widgets.explorer(model, held, recipe.norm_pix)
 explorer
 
 # %% [markdown]
-# With `norm_pix`, the brightness and the contrast of each filled patch are borrowed from the true image
-# ([notebook 04](04_reconstruction_loss.ipynb)). Only structure and colour within a patch are the model's own.
+# After this short run, the filled patches in the stored pictures have about the right colour, but hardly any outlines.
+# The model predicts the colour. It does not predict the brightness and the contrast of each patch: with `norm_pix` they
+# are borrowed from the true image ([notebook 04](04_reconstruction_loss.ipynb)).
 #
 # ## What are its features worth?
 #
-# A reconstruction shows what the decoder can do. What we keep is the encoder. We freeze it, take its features of labelled
-# images, and fit a linear probe. If your images have no classes, we probe on scenes. This is a fair test as long as you
-# say so.
+# A reconstruction needs the encoder and the decoder, but we keep only the encoder. We freeze it, compute its features
+# for labelled images, and fit a [linear probe](GLOSSARY.md#linear-probe). If your images have no classes, we probe on
+# scenes. Say so when you report the result.
 
 # %%
 labelled = data if data and data.classes else load("scenes")[2]
@@ -495,6 +520,7 @@ y_train, y_test = (evenly_spaced(part, 2000)
                    for part in (labelled.train_labels, labelled.test_labels))
 print(f"{len(y_train):,} labelled images to fit on, {len(y_test):,} to test on, "
       f"{len(labelled.classes)} classes")
+
 
 # %%
 def features(model):
@@ -509,9 +535,12 @@ if first_weights is not None:
     asked["where it began"] = features(new_model(first_weights)[0])
 asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train, x_test)]
 
+
 # %% [markdown]
-# **Random weights** are the baseline that matters most: the same network, untrained. What your encoder has above it is
-# what training gave. If you started from the shipped weights, these are a second baseline. The decay of the probe is chosen by cross-validation on the training images, as in notebook 08.
+# [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained. Whatever
+# your encoder scores above them is what training added. If you started from the shipped weights, these are a second
+# baseline. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
+# [cross-validation](GLOSSARY.md#cross-validation) on the training images, as in notebook 08.
 
 # %%
 def probe(train, labels, test, decay):
@@ -536,7 +565,7 @@ guess_probe = course.predict("How many points is your encoder above random weigh
 # %% tags=["nbval-ignore-output"]
 judged = {}
 for name, (train, test) in asked.items():
-    decay = max((0.3, 0.03, 0.003), key=lambda d: cross_validated(train, y_train, d))
+    decay = max((0.1, 0.01, 0.001, 0.0001), key=lambda d: cross_validated(train, y_train, d))
     judged[name] = Accuracy(probe(train, y_train, test, decay) == y_test)
     low, high = judged[name].interval()
     print(f"{name:14} {judged[name].percent:5.1f} % [{low:.1f}, {high:.1f}], decay {decay}")
@@ -546,9 +575,10 @@ gain, low, high = paired_difference(judged["random weights"], judged["your encod
 guess_probe.reveal(f"{gain:+.1f} points [{low:+.1f}, {high:+.1f}], same test images")
 
 # %% [markdown]
-# The interval says how much the difference would vary with other test images. It does not say how much it would vary with
-# another seed, because you trained one model. So write "one run", and do not claim that one recipe beats another by less
-# than a few points.
+# In the stored run, training raised the accuracy from 28.9 % to 44.8 %, by 15.9 points. The interval from 12.0 to 19.8
+# says how much this difference would vary with other test images. It does not say how much it would vary with another
+# seed, because you trained only one model. So write "one run", and do not call one recipe better than another because
+# of a few points.
 
 # %%
 figure, axes = plots.new_figure(1, 1, 7, 2.4)
@@ -560,7 +590,8 @@ for place, (name, accuracy) in enumerate(reversed(judged.items())):
     axis.plot(accuracy.percent, place, "o", color=colour)
 axis.axvline(chance, color=plots.COLOURS[1], linestyle="--", label="largest class")
 axis.set_yticks(range(len(judged)), list(reversed(judged)))
-axis.set(xlabel="linear probe, % right on test images", xlim=(0, None), ylim=(-0.5, len(judged) - 0.5))
+axis.set(xlabel="linear probe, % right on test images", xlim=(0, None),
+         ylim=(-0.5, len(judged) - 0.5))
 axis.legend()
 show(figure, "A dot with its interval for your encoder, for the same network with random weights "
              "and for raw pixels; a dashed line where always naming the largest class would be.")
@@ -568,14 +599,14 @@ show(figure, "A dot with its interval for your encoder, for the same network wit
 # %% [markdown]
 # ## Something to keep
 #
-# A trained model is a file of numbers. Others can use it only if they know what the numbers belong to. We export the
-# weights, a card that says where they come from and what they are good for, and a picture.
+# Others can use your weights only if they know where the weights come from and what they are good for. So we export
+# three things: the weights, a card that answers these questions, and a picture.
 #
 # ### The weights
 #
-# We store them under the names of the official code, as a safetensors file, which cannot contain anything that runs. The
-# package's model writes the sizes into the file, so that the explorer in [notebook 09](09_reconstructions.ipynb) can open
-# it. Type its path there.
+# We store them under the names of the official code, as a safetensors file, which cannot contain anything that runs.
+# `save_weights` also writes the sizes of the model into the file, so the explorer in [notebook
+# 09](09_reconstructions.ipynb) can open it if you type its path there.
 
 # %%
 twin = MaskedAutoencoder(**model_sizes)
@@ -589,18 +620,18 @@ save_weights(keep / "weights.safetensors", twin, norm_pix=recipe.norm_pix, sourc
 # %%
 again = mine.MAE(**model_sizes).eval()
 again.load_state_dict(mine.from_official(load_file(keep / "weights.safetensors")))
-noise = torch.rand(4, model.encoder.pos_embed.shape[1], generator=generator(1))
 few = resize(held[:4], model_sizes["img_size"])
+noise = torch.rand(len(few), model.encoder.pos_embed.shape[1], generator=generator(1))
 with torch.no_grad():
     assert torch.equal(model(few, 0.75, noise)[0], again(few, 0.75, noise)[0])
 print("read back: the same predictions, bit by bit")
 
+
 # %% [markdown]
 # ### The card
 #
-# A **model card** is a page that goes with the weights ([Mitchell et al., 2019](https://arxiv.org/abs/1810.03993)). It
-# says what the model was trained on, how, how well it does and compared with what, and what it should not be used for.
-# These are your facts.
+# A [**model card**](GLOSSARY.md#model-card) is a page that goes with the weights ([Mitchell et al., 2019](https://arxiv.org/abs/1810.03993)). It says how the model was trained and on what, how well it does compared with baselines, and what it should not be used
+# for. The next cell collects the facts about yours.
 
 # %%
 def said(name):
@@ -618,16 +649,17 @@ card_facts = {
     "linear probe": f"{said('your encoder')} on {len(y_test):,} test images of {labelled.name}",
     "random weights": said("random weights"), "chance": f"{chance:.1f} %"}
 
+
 # %% [markdown]
 # ### ✏️ Exercise 3 · Write the card  (★★☆ · 10 minutes)
 #
 # Write `model_card(facts)`, which returns the card as one string of Markdown:
 #
 # - the first line is the title, `# ` and `facts["name"]`;
-# - every other fact stands on a line with its name;
-# - the linear probe, random weights and chance stand next to each other;
-# - a section `## Limits` says, in at least two sentences of your own, what the model was not tested on and what it should
-#   not be used for.
+# - every other fact is on a line with its name;
+# - the lines for the linear probe, random weights and chance follow each other;
+# - a section `## Limits` says, in at least two sentences of your own (20 words or more), what the model was not tested
+#   on and what it should not be used for.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -668,7 +700,7 @@ print(f"a card of {len(card_facts)} facts")
 # %% [markdown]
 # ### The picture
 #
-# Eight held-out images, chosen by number and not by beauty. If you pick the best ones instead, say so on the card.
+# The picture shows the first eight held-out images, not the best ones. If you pick the best ones, say so on the card.
 
 # %%
 figure = widgets.poster(model, held, recipe.norm_pix, title=card_facts["name"])
@@ -686,8 +718,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # ## Going further: three projects
 #
-# Each project changes one thing in a model that now works. Choose one, write down what you expect, and change only that.
-# Train the changed model and the plain one with the same images, the same steps and at least three seeds each.
+# Each project changes one thing in a model that now works. Choose one, write down what you expect, and change nothing
+# else. Train the changed model and the plain one with the same images, the same steps and at least three seeds each.
 #
 # ### Project 1 · Another mask  (an afternoon)
 #
@@ -698,19 +730,18 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # <details><summary>Where to begin</summary>
 #
 # Copy `train_step` under a new name and pass your noise, a tensor (B, L), to the model. Count the hidden patches: there
-# must be as many as before, or you compare two mask ratios and not two masks. A rule that looks at hidden pixels may be
-# used in training, but say so.
+# must be as many as before, or you compare two mask ratios and not two masks. Your rule may look at pixels that will be hidden, but say so in your report.
 # </details>
 # <details><summary>What a good answer shows</summary>
 #
 # - **Two numbers, not one.** The reconstruction loss of both models under *both* masks, and the probe. A harder mask gives a
 #   higher loss and can still give better features.
 # - **Equal terms.** The same number of hidden patches, the same steps, the same seeds for data order and weights.
-# - **A picture** of ten of its masks, so that readers see what the rule does.
+# - **A picture** of ten masks, so that readers see what your rule does.
 # - **A link to others' results.** He et al. (2022), table 1f, find random masks best among those they tried. Later work
 #   finds masks that help, for example [Li et al. (2022)](https://arxiv.org/abs/2206.10207). Does yours agree with
 #   one of them, and is your experiment large enough to disagree?
-# - **A verdict with an interval over seeds**, also if it is "inconclusive".
+# - **A verdict with an interval over seeds**, even if it is "inconclusive".
 # </details>
 #
 # ### Project 2 · Another loss  (an afternoon)
@@ -720,8 +751,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # <details><summary>Where to begin</summary>
 #
-# Write the new loss with the signature of `mae_loss` and put it in `mine.mae_loss`: `total_loss` in the file looks
-# it up by name. Overfit one batch first, as in notebook 04. Check by hand, on one patch, that the loss is what you mean.
+# Write the new loss with the signature of `mae_loss` and assign it to `mine.mae_loss`, where `total_loss` looks
+# it up. Overfit one batch first, as in notebook 04. Work out the loss of one patch by hand, and check that your code gives the same value.
 # </details>
 # <details><summary>What a good answer shows</summary>
 #
@@ -732,7 +763,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # - **The scale.** Two losses with different units need different learning rates or weights. A good answer tries at least
 #   three weights, with the same effort for the plain model.
 # - **An explanation that could fail**: "it should help most where …, and there we see …".
-# - **Its price**: milliseconds per step of both.
+# - **Its price:** milliseconds per step for both losses.
 # </details>
 #
 # ### Project 3 · Another modality  (a weekend)
@@ -755,29 +786,29 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #   is not.
 # - **Which augmentation is allowed.** A mirrored spectrogram is sound played backwards.
 # - **A baseline from the field**, such as mean energies by band, next to random weights and chance.
-# - **Splits that cannot leak**: recordings of one speaker, or neighbouring tiles of one satellite image, belong on one
-#   side.
+# - **Splits that cannot leak**: recordings of one speaker, or neighbouring tiles of one satellite image, belong on the same side of the split.
 # - **Honest limits** on the card. [Huang et al. (2022)](https://arxiv.org/abs/2207.06405) show what a large audio MAE
 #   reaches.
 # </details>
 #
 # ## For teachers: a rubric
 #
-# A capstone is one folder `my_mae/capstone` and this notebook, run. Four points for each row, 24 in all.
+# For this final project, the capstone, students hand in the folder `my_mae/capstone` and this notebook with its
+# outputs. Each row of the table is worth up to four points, so there are 24 in all.
 #
 # | | 4 points | 2 points | 0 points |
 # |---|---|---|---|
-# | **Code** | the file runs alone, gives the loss of the shipped weights, and all parts are the learner's | runs, some parts are the package's | does not run |
+# | **Code** | the file runs alone, reproduces the loss of the shipped weights, and all parts are the learner's | runs, some parts are the package's | does not run |
 # | **Images** | described, allowed to use, leaks looked for and removed | described | unclear where they come from |
 # | **Recipe** | every difference has a reason that was written before training; the budget was measured | reasons were added later | settings without reasons |
 # | **Evaluation** | baselines, intervals and "one run" are there; the test images were used once | an accuracy with one baseline | an accuracy alone, or chosen on test images |
-# | **Card** | a stranger could repeat the run and knows the limits | facts are there, limits are empty phrases | missing |
-# | **Project** | one change, a prediction, equal terms, several seeds, a verdict that the data allow | a fair comparison of single runs | several changes at once, or a conclusion that does not follow |
+# | **Card** | a stranger could repeat the run and knows the limits | facts are there, but the limits are empty phrases | missing |
+# | **Project** | one change, a prediction, equal terms, several seeds, a verdict that the data support | a fair comparison of single runs | several changes at once, or a conclusion that does not follow |
 #
 # ## Quiz
 #
-# **1. Your MAE was trained on 60 photographs of your cat. Its training loss is 0.2, on held-out photographs 0.9. What
-# do you do first?**
+# **1. Your MAE was trained on 60 photographs of your cat. Its loss is 0.2 on these photographs, and 0.9 on held-out
+# ones. What do you do first?**
 #
 # <details><summary>Train longer, because 0.2 is not yet 0</summary>
 #
@@ -785,7 +816,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # </details>
 # <details><summary>Start from the shipped weights, and stop early</summary>
 #
-# ✓ Weights that have seen 60,000 photographs know what images look like. Sixty are too few to learn that from.
+# ✓ The shipped weights were trained on 60,000 photographs. Sixty are too few to learn from scratch what images look like.
 # </details>
 # <details><summary>Raise the mask ratio to 0.95</summary>
 #
@@ -796,11 +827,11 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # <details><summary>That it computes the same as the package</summary>
 #
-# ✗ Only names and shapes were compared. A forgotten residual sum has no weights and would not be noticed.
+# ✗ Only names and shapes were compared. A forgotten residual connection has no weights, so nothing would tell you.
 # </details>
 # <details><summary>That its names and shapes fit</summary>
 #
-# ✓ That is all. Only the same loss for the same images and masks shows that the computation is the same.
+# ✓ That is all. To show that the computation is the same, compare the losses for the same images and masks.
 # </details>
 # <details><summary>That it was trained correctly</summary>
 #
@@ -811,7 +842,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # <details><summary>Nothing, if the interval is printed as well</summary>
 #
-# ✗ The interval is for one model that was fixed before. The best of six is partly the luckiest of six.
+# ✗ The interval holds for one model that was chosen before the test. The best of six is partly the luckiest of six.
 # </details>
 # <details><summary>The test images helped to choose, so 43.1 % is too optimistic</summary>
 #
@@ -825,7 +856,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # ## Key takeaways
 #
 # - A whole MAE is one file of a few hundred lines. It needs PyTorch and nothing else.
-# - Loading weights shows that shapes fit. Reproducing a known loss shows that the code is right.
+# - Loading weights shows only that names and shapes fit. Reproducing a known loss shows that the model computes the
+#   right thing.
 # - Look for leaks before you train, and choose everything before you look at test images.
 # - Report an accuracy with random weights, chance, an interval, and the number of runs.
 # - Publish weights together with a card: what they were trained on, how well they do, and what their limits are.
@@ -834,15 +866,22 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 course.status()
 
 # %% [markdown]
-# You have reached the end of the course. Every term in bold is explained in the [glossary](GLOSSARY.md). If you build
+# You have reached the end of the course. The [glossary](GLOSSARY.md) explains the terms of all notebooks. If you build
 # something with your MAE, show it to somebody.
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Read it once more: you now know every part.
-# - Mitchell et al. (2019). [*Model cards for model reporting.*](https://arxiv.org/abs/1810.03993) FAT\*. What belongs on a card, and why.
-# - Li et al. (2022). [*SemMAE: semantic-guided masking for learning masked autoencoders.*](https://arxiv.org/abs/2206.10207) NeurIPS. For project 1.
-# - Wei et al. (2022). [*Masked feature prediction for self-supervised visual pre-training.*](https://arxiv.org/abs/2112.09133) CVPR. Another target, for project 2.
-# - Huang et al. (2022). [*Masked autoencoders that listen.*](https://arxiv.org/abs/2207.06405) NeurIPS. Sound, for project 3.
-# - Feichtenhofer, Fan, Li & He (2022). [*Masked autoencoders as spatiotemporal learners.*](https://arxiv.org/abs/2205.09113) NeurIPS. Video, for project 3.
-# - Karpathy (2019). [*A recipe for training neural networks.*](https://karpathy.github.io/2019/04/25/recipe/) How to proceed in small steps that can be checked.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Read it once more: you now know every part.
+# - Mitchell et al. (2019). [*Model cards for model reporting.*](https://arxiv.org/abs/1810.03993) FAT\*. What belongs
+#   on a card, and why.
+# - Li et al. (2022). [*SemMAE: semantic-guided masking for learning masked
+#   autoencoders.*](https://arxiv.org/abs/2206.10207) NeurIPS. For project 1.
+# - Wei et al. (2022). [*Masked feature prediction for self-supervised visual
+#   pre-training.*](https://arxiv.org/abs/2112.09133) CVPR. Predicts features instead of pixels, for project 2.
+# - Huang et al. (2022). [*Masked autoencoders that listen.*](https://arxiv.org/abs/2207.06405) NeurIPS. Sound, for
+#   project 3.
+# - Feichtenhofer, Fan, Li & He (2022). [*Masked autoencoders as spatiotemporal
+#   learners.*](https://arxiv.org/abs/2205.09113) NeurIPS. Video, for project 3.
+# - Karpathy (2019). [*A recipe for training neural networks.*](https://karpathy.github.io/2019/04/25/recipe/) How to
+#   proceed in small steps that can be checked.

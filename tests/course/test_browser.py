@@ -7,7 +7,6 @@ there is no Chromium, of which the system's own is used.
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -20,16 +19,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from chromium import CHROMIUM
 from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-dev-shm-usage"]
 pytestmark = [pytest.mark.browser,
               pytest.mark.skipif(not CHROMIUM, reason="There is no Chromium on this machine.")]
 
@@ -118,14 +113,6 @@ def lab(tmp_path_factory):
     server = Lab(tmp_path_factory.mktemp("lab") / "root")
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 PANEL = "window.jupyterapp?.shell?.currentWidget"
@@ -410,13 +397,19 @@ def test_a_notebook_is_not_unsaved_as_soon_as_it_opens(open_notebook):
     assert page.evaluate(f"{PANEL}.context.model.dirty")
 
 
+def write(lab, name: str, *sources: str) -> Path:
+    """A new notebook of such cells, beside the lessons."""
+    metadata = nbformat.read(PATHS[0], as_version=4).metadata
+    cells = list(map(nbformat.v4.new_code_cell, sources))
+    path = lab.folder / "notebooks" / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
 def test_photographs_arrive_through_the_button(lab, open_notebook, tmp_path):
     """One that is none, and one larger than the 10 MB that Jupyter's connection takes by itself."""
-    path = lab.folder / "notebooks" / "upload.ipynb"
-    code = "from mae_lib.course.widgets import reconstructions\nreconstructions.explorer()"
-    metadata = nbformat.read(PATHS[0], as_version=4).metadata
-    cells = [nbformat.v4.new_code_cell(code)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    path = write(lab, "upload", "from mae_lib.course.widgets import reconstructions\n"
+                                "reconstructions.explorer()")
     (tmp_path / "none.png").write_text("This is no picture.")
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png", compress_level=0)
@@ -431,3 +424,54 @@ def test_photographs_arrive_through_the_button(lab, open_notebook, tmp_path):
         chooser.value.set_files(tmp_path / name)
         page.locator(".widget-html-content", has_text=said).wait_for(timeout=30_000)
     assert not notebook.errors
+
+
+@pytest.mark.slow
+def test_controls_without_a_kernel_say_so_and_a_second_visit_shows_stills(lab, open_notebook):
+    path = write(lab, "second_visit", "from mae_lib.course.widgets import start_here\n"
+                                      "start_here.explorer()",
+                 "from mae_lib import course\nguess = course.predict('How many?')",
+                 "guess.reveal(49)")
+    notebook = open_notebook(path)
+    page, kernel = notebook.page, f"{PANEL}.sessionContext.session.kernel"
+    notebook.run()
+    page.get_by_placeholder("your guess").fill("50")
+    explorer = notebook.explorers()[0]
+    explorer.watch()
+    explorer.focus()
+    explorer.move(explorer.inward()[0])
+    page.evaluate(f"() => {PANEL}.context.save()")
+
+    page.evaluate(f"() => {kernel}.restart()")
+    gone = page.locator(".mae-live.jupyter-widgets-disconnected")
+    gone.nth(1).wait_for()
+    for i in range(2):  # the explorer and the box
+        said = gone.nth(i).evaluate("box => getComputedStyle(box, '::before').content")
+        assert "lost their kernel" in said
+        inside = gone.nth(i).locator("input, .noUi-handle").first
+        assert inside.evaluate("part => getComputedStyle(part).pointerEvents") == "none"
+
+    page.evaluate(f"() => {PANEL}.sessionContext.shutdown()")
+    page.goto(f"{lab.address}/lab/tree/notebooks/{path.name}?reset")
+    page.wait_for_function(READY, timeout=60_000)
+    page.locator(".jp-OutputArea-output img").wait_for()
+    page.wait_for_timeout(2000)  # widgets would come late
+    shown = page.locator(".jp-Notebook").inner_text()
+    assert "Run the notebook up to this cell" in shown and "model not found" not in shown
+    assert page.locator("summary", has_text="The result").is_visible() and "49" not in (
+        shown.split("guess.reveal(49)")[1])
+    assert not page.locator(".mae-live").count()
+
+
+@pytest.mark.slow
+def test_what_a_learner_builds_outlives_the_kernel_and_serves_the_next_notebook(open_notebook):
+    solution = (ROOT / "tests/course/solutions/patchify.py").read_text("utf-8")
+    notebook = open_notebook(PATHS[1])
+    stub = f"{CELLS}.find(cell => cell.model.sharedModel.source.startsWith('def patchify('))"
+    notebook.page.evaluate(f"text => {stub}.model.sharedModel.setSource(text)", solution)
+    said = [output.get("text", "") for output in notebook.run()]
+    assert any("Kept in" in text and "uses your patchify" in text for text in said), said
+    notebook.page.evaluate(f"() => {PANEL}.sessionContext.session.kernel.restart()")
+
+    said = [output.get("text", "") for output in open_notebook(PATHS[2]).run()]
+    assert "Using your patchify; the package's unpatchify.\n" in said, said

@@ -152,19 +152,6 @@ def test_no_registry_is_said_in_a_sentence(npm, empty_cache, monkeypatch):
 # ---------------------------------------------------------------- in a browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
-    from test_browser import CHROMIUM, FLAGS
-
-    if not CHROMIUM:
-        pytest.skip("There is no Chromium on this machine.")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
 def explorer_page(folder, precision):
     try:
         made = live.Live(precision)

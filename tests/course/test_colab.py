@@ -4,15 +4,22 @@ The older packages lie in a folder of their own, which only the kernels of these
 first. It is filled once, from the package index, and kept in the virtual environment.
 """
 
+import http.server
+import importlib.util
 import json
 import os
 import re
 import shutil
 import site
+import socket
 import subprocess
 import sys
+import threading
+import time
+import types
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import nbformat
 import pytest
@@ -20,6 +27,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from test_project import COLAB, PYPROJECT, tracked_files
 
+from mae_lib import course
 from mae_lib.course.widgets import VIEW
 
 TESTS = Path(__file__).resolve().parent
@@ -229,6 +237,223 @@ def test_an_address_may_be_that_of_a_page(address):
 # ---------------------------------------------------------------- the setup cell
 
 
+def setups(folder):
+    """The setup cell of every notebook."""
+    for path in sorted(folder.glob("notebooks/[0-9]*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        yield next(cell.source for cell in cells if cell.cell_type == "code")
+
+
+class SessionService:
+    """Colab's, as its setup cells meet it: Jupyter's list of the notebooks that are open.
+
+    Its real answers have `path` "fileId=" and, percent-encoded, either the address on GitHub from
+    which a notebook was opened or its name in Drive; `name` is that of the file.
+    """
+
+    def __init__(self):
+        self.answer = b"[]"  # or a function that answers a request
+        self.asked = []
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                service.asked.append(self.path)
+                if callable(service.answer):
+                    return service.answer(self)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(service.answer)
+
+            def log_message(self, *words):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.env = {"COLAB_JUPYTER_IP": "127.0.0.1", "NO_PROXY": "127.0.0.1",
+                    "KMP_TARGET_PORT": str(self.server.server_port)}
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def opened(*paths):
+    """The service's answer when notebooks with these paths are open."""
+    return json.dumps([
+        {"id": str(i), "path": path, "name": "00_start_here.ipynb", "type": "notebook",
+         "kernel": {"id": str(i), "name": "python3", "execution_state": "busy", "connections": 1},
+         "notebook": {"path": path, "name": "00_start_here.ipynb"}}
+        for i, path in enumerate(paths)]).encode()
+
+
+def page(repo, branch, folder="notebooks"):
+    """The path of a notebook that was opened from GitHub."""
+    address = f"https://github.com/{repo}/blob/{branch}/{folder}/00_start_here.ipynb"
+    return "fileId=" + quote(address, safe="")
+
+
+@pytest.fixture
+def service():
+    service = SessionService()
+    yield service
+    service.server.shutdown()
+    service.server.server_close()
+
+
+class Pretence:
+    """The setup cell run as if this were Colab. `lines` is what a false pip was asked for."""
+
+    def __init__(self, monkeypatch):
+        self.cell = next(setups(ROOT))
+        self.lines, self.installed, self.works = [], False, True
+        find = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: (
+            find(name, package) if name != "mae_lib" or self.installed else None))
+        monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+        monkeypatch.setattr(course, "start", lambda: print("Ready"))
+
+    def run_line_magic(self, name, line):
+        assert name == "pip"
+        self.lines.append(line)
+        self.installed = self.works
+
+    def run(self, repo=""):
+        assert self.cell.count('REPO = ""') == 1
+        cell = self.cell.replace('REPO = ""', f'REPO = "{repo}"')
+        exec(compile(cell, "setup", "exec"), {"get_ipython": lambda: self})
+
+    def asks(self):
+        """Whether it stops with the one sentence that says what to do."""
+        with pytest.raises(RuntimeError) as stopped:
+            self.run()
+        text = str(stopped.value)
+        assert stopped.value.__context__ is None, "a learner sees one error, not two"
+        assert text.startswith("mae_lib is not installed: on Colab, set REPO above to")
+        assert '"owner/name"' in text and "`make lab`" in text and ". " not in text
+        return True
+
+
+@pytest.fixture
+def pretence(monkeypatch, service):
+    for name, value in service.env.items():
+        monkeypatch.setenv(name, value)
+    return Pretence(monkeypatch)
+
+
+DRIVE = "fileId=1aB2c3D4e5F6g7H8i9J0kLmNoPqRsTuVw"
+FOUND = {
+    "a repository": ([page("lab/mae", "main")], "lab/mae@main"),
+    "a fork": ([page("jane-doe/MAE_2.0", "main")], "jane-doe/MAE_2.0@main"),
+    "a branch with slashes": ([page("lab/mae", "user/jane/v1.2")], "lab/mae@user/jane/v1.2"),
+    "a branch named as the folder": ([page("lab/mae", "notebooks/x")], "lab/mae@notebooks/x"),
+    "a full reference": ([page("lab/mae", "refs/heads/main")], "lab/mae@refs/heads/main"),
+    "a commit": ([page("lab/mae", "0123abcd" * 5)], "lab/mae@" + "0123abcd" * 5),
+    "an encoded branch": ([page("lab/mae", "user%2Fx")], "lab/mae@user/x"),
+    "nothing encoded": (["fileId=https://github.com/lab/mae/blob/main/notebooks/01_a.ipynb"],
+                        "lab/mae@main"),
+    "two notebooks of one fork": (2 * [page("lab/mae", "main")], "lab/mae@main"),
+    "one more from Drive": ([DRIVE, page("lab/mae", "main")], "lab/mae@main"),
+}
+
+
+@pytest.mark.parametrize("paths, where", FOUND.values(), ids=FOUND)
+def test_opened_from_github_it_finds_where_to_install_from(paths, where, service, pretence, capsys):
+    service.answer = opened(*paths)
+    pretence.run()
+    assert service.asked == ["/api/sessions"]
+    # Without dependencies: nothing that Colab has can be replaced.
+    assert pretence.lines == [f"install -q --no-deps git+https://github.com/{where}"]
+    said = capsys.readouterr().out
+    assert said == (f"Installing only mae_lib, from github.com/{where}: torch, numpy and "
+                    "ipywidgets stay.\nReady\n")
+    pretence.run()  # again, as after a restart
+    assert len(service.asked) == len(pretence.lines) == 1
+    assert capsys.readouterr().out == "Ready\n"
+
+
+def status(code):
+    def answer(handler):
+        handler.send_error(code)
+    return answer
+
+
+def cut_off(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100000")
+    handler.end_headers()
+    handler.wfile.write(opened(page("lab/mae", "main")))
+
+
+def nothing(handler):
+    time.sleep(1)
+
+
+NOT_FOUND = {
+    "Drive": opened(DRIVE),
+    "an upload": opened("fileId=00_start_here.ipynb"),
+    "a gist": opened("fileId=https%3A%2F%2Fgist.github.com%2Fjane%2F0123abcd"),
+    "Colab's own page": opened("fileId=%2Fv2%2Fexternal%2Fnotebooks%2Fempty.ipynb"),
+    "elsewhere on the web": opened(page("lab/mae", "main").replace("github.com", "example.org")),
+    "another folder": opened(page("lab/mae", "main", folder="drafts")),
+    "a branch for a shell": opened(page("lab/mae", "$(touch x)")),
+    "two forks": opened(page("lab/mae", "main"), page("jane/mae", "main")),
+    "two branches": opened(page("lab/mae", "main"), page("lab/mae", "dev")),
+    "no session": b"[]",
+    "nothing": b"",
+    "null": b"null",
+    "a web page": b"<!doctype html><title>Colab</title>",
+    "no text": bytes(range(256)),
+    "refused": status(403),
+    "not there": status(404),
+    "an error of the server": status(500),
+    "cut off": cut_off,
+    "not HTTP": lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "hung up": lambda handler: handler.connection.shutdown(socket.SHUT_RDWR),
+    "no answer in time": nothing,
+}
+
+
+@pytest.mark.parametrize("answer", NOT_FOUND.values(), ids=NOT_FOUND)
+def test_where_it_cannot_know_it_asks_and_the_line_is_enough(answer, service, pretence, capsys):
+    assert pretence.cell.count("timeout=5") == 1
+    if answer is nothing:
+        pretence.cell = pretence.cell.replace("timeout=5", "timeout=0.2")
+    service.answer = answer
+    assert pretence.asks()
+    assert len(service.asked) == 1 and pretence.lines == [] and capsys.readouterr().out == ""
+    pretence.run("lab/mae@dev")
+    assert pretence.lines == ["install -q --no-deps git+https://github.com/lab/mae@dev"]
+
+
+def test_without_the_service_it_asks(service, pretence, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("KMP_TARGET_PORT", str(unused.getsockname()[1]))
+    assert pretence.asks()
+    monkeypatch.delenv("KMP_TARGET_PORT")
+    assert pretence.asks() and pretence.lines == [] == service.asked
+
+
+def test_the_line_counts_more_than_what_the_service_says(service, pretence):
+    service.answer = opened(page("jane/mae", "main"))
+    pretence.run("lab/mae")
+    assert pretence.lines == ["install -q --no-deps git+https://github.com/lab/mae"]
+
+
+def test_when_pip_fails_it_asks(service, pretence, capsys):
+    service.answer = opened(page("jane/private", "main"))
+    pretence.works = False
+    assert pretence.asks() and len(pretence.lines) == 1
+    assert "from github.com/jane/private@main" in capsys.readouterr().out
+
+
+def test_outside_colab_nothing_is_asked_or_installed(service, pretence, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "google.colab")
+    service.answer = opened(page("lab/mae", "main"))
+    with pytest.raises(RuntimeError, match="elsewhere, run `make lab`"):
+        pretence.run("lab/mae")
+    pretence.installed = True
+    pretence.run()
+    assert service.asked == pretence.lines == [] and capsys.readouterr().out == "Ready\n"
+
+
 class Machine(NamedTuple):
     """An environment like Colab's: its packages, and all of ours but mae_lib."""
 
@@ -292,25 +517,24 @@ print(importlib.metadata.distribution("mae_lib").read_text("direct_url.json"))
 """
 
 
-def setups(folder):
-    """The setup cell of every notebook."""
-    for path in sorted(folder.glob("notebooks/[0-9]*.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        yield next(cell.source for cell in cells if cell.cell_type == "code")
-
-
-def test_every_setup_cell_installs_the_course_from_its_address_once(fork, machine):
+def test_every_setup_cell_installs_the_course_once_from_where_it_was_opened(fork, machine, service):
     colab_module = "import google.colab"
-    every = list(setups(fork))
-    assert len(set(every)) == 1, "each that differs would have to install on a fresh machine"
-    broken = every[0].replace("jane-doe", "nobody")
+    git(fork, "branch", "--force", "spring/2026")
+    service.answer = opened(page("jane-doe/mae", "spring/2026"))
+    machine.env.update(service.env)
+    prepared = list(setups(fork))
+    assert len(set(prepared)) == 1, "each that differs would have to install on a fresh machine"
+    broken = prepared[0].replace("jane-doe", "nobody")
     with pytest.raises(CellExecutionError) as stopped:
         machine.run(colab_module, broken)
-    assert "mae_lib is not installed. On Colab, see that REPO above" in str(stopped.value)
+    assert "mae_lib is not installed: on Colab, set REPO above" in str(stopped.value)
     assert not (machine.packages / "mae_lib").exists()
+
+    every = [cell.replace('REPO = "jane-doe/mae"', 'REPO = ""') for cell in prepared]
 
     before, _, first, again, after, origin = machine.run(
         VERSIONS, colab_module, every[0], every[0], VERSIONS, ORIGIN)
+    assert first.startswith("Installing only mae_lib, from github.com/jane-doe/mae@spring/2026:")
     assert first.splitlines()[-1].startswith("Ready on cpu, run level smoke")
     assert again == first.splitlines()[-1] + "\n"  # and nothing of pip
     assert after == before
@@ -321,9 +545,12 @@ def test_every_setup_cell_installs_the_course_from_its_address_once(fork, machin
     address = json.loads(address)
     assert address["url"] == "https://github.com/jane-doe/mae"
     assert address["vcs_info"]["commit_id"] == git(fork, "rev-parse", "HEAD")
+    assert address["vcs_info"]["requested_revision"] == "spring/2026"
 
     cells = [cell for source in every for cell in (source, source)]  # after a restart
+    asked = len(service.asked)
     assert machine.run(colab_module, *cells)[1:] == len(cells) * [again]
+    assert len(service.asked) == asked
     whole = {path.relative_to(fork) for path in fork.glob("mae_lib/**/*") if path.is_file()}
     assert {path for path in whole if not same(fork / path, machine.packages / path)} == set()
 

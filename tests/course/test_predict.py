@@ -3,6 +3,7 @@
 import pytest
 
 from mae_lib import course
+from mae_lib.course.predict import Comparison
 from mae_lib.course.widgets import VIEW
 
 QUESTION = "How many of 196 patches < 50 %?"
@@ -19,7 +20,7 @@ def guess():
 
 
 def test_it_shows_the_question_and_a_box(guess, capsys):
-    title, box = guess.view.children
+    title, box, _ = guess.view.children
     assert box is guess.box and box.value == ""
     assert title.value == "<b>How many of 196 patches &lt; 50 %?</b>"
     data = guess._repr_mimebundle_()
@@ -51,6 +52,14 @@ def test_a_guess_stands_beside_the_result(guess, capsys):
     capsys.readouterr()
     guess.reveal(49)
     assert capsys.readouterr().out == "Your guess: about 50\nThe result: 49\n"
+
+
+def test_the_result_is_folded_until_there_is_a_guess():
+    folded = Comparison("", "fewer than 50 & more")._repr_html_()
+    assert folded.startswith("<details><summary>The result</summary>")
+    assert "<p>fewer than 50 &amp; more</p>" in folded
+    open_ = Comparison("<50", "49")._repr_html_()
+    assert open_ == "<p>Your guess: &lt;50<br>The result: 49</p>"
 
 
 def test_running_the_cell_again_keeps_the_guess(guess):

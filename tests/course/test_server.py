@@ -21,6 +21,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from mae_lib.course.widgets import VIEW
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "04_reconstruction_loss"
 ANSWER = "my_answer = 42"
@@ -177,6 +179,20 @@ def test_it_opens_with_the_newest_work_and_saving_changes_nothing_else(server, c
     assert sources(stored) == sources(answered)
     assert "jupytext" not in stored.metadata
     assert sources(server.ask(f"{path}?content=1&type=notebook")["content"]) == sources(answered)
+
+
+def test_make_lab_opens_a_notebook_with_stills_in_place_of_lost_controls(servers):
+    server = servers["make lab"]
+    server.wait()
+    server.git("checkout", "-q", ".")
+    notebook = nbformat.read(server.notebook, as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    data = {"text/plain": "[explorer]", VIEW: {"model_id": "lost"}}
+    cell.outputs = [nbformat.v4.new_output("display_data", data)]
+    nbformat.write(notebook, server.notebook)
+    opened = server.ask(f"notebooks/{NAME}.ipynb?content=1&type=notebook")["content"]
+    shown = next(cell for cell in opened["cells"] if cell["cell_type"] == "code")["outputs"]
+    assert [output["data"] for output in shown] == [{"text/plain": "[explorer]"}]
 
 
 def test_beside_the_lessons_make_lab_shows_lessons_only(servers):

@@ -5,9 +5,11 @@ import functools
 import http.server
 import io
 import pickle
+import struct
 import sys
 import threading
 import types
+import zlib
 from pathlib import Path
 
 import ipywidgets
@@ -16,7 +18,6 @@ import pytest
 import torch
 from PIL import Image
 
-from mae_lib.course.exercises.reconstructions import claims_to_be_huge
 from mae_lib.course.widgets import (
     Explorer,
     Frame,
@@ -26,6 +27,7 @@ from mae_lib.course.widgets import (
     reconstructions,
     sources,
     uploads,
+    your_own_mae,
 )
 from mae_lib.course.widgets.uploads import decode_upload
 from mae_lib.data.pictures import decode
@@ -185,6 +187,17 @@ def one_sentence(error):
 NOISE = Image.effect_noise((200, 200), 60).convert("RGB")
 
 
+def claims_to_be_huge() -> bytes:
+    """A PNG of a hundred bytes that says it has 30,000×30,000 pixels."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        length, checksum = (struct.pack(">I", n) for n in (len(data), zlib.crc32(kind + data)))
+        return length + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0" * 99))
+
+
+
 @pytest.mark.parametrize("content, words", [
     (b"", "The file is empty"),
     (b"This is no picture. " * 50, "This is not a picture"),
@@ -251,13 +264,16 @@ def explorer():
 
 def test_the_label_says_what_the_button_cannot_carry(tmp_path, monkeypatch):
     """In Colab files of 1 MB and more never arrive; those in Files or Drive are opened by name."""
-    assert "above 10 MB" in reconstructions.explorer().status.value
+    here = reconstructions.explorer().status.value
+    assert here.endswith("10 MB at a time: for more, type the file's path.")
+    assert "for more, set source to 'imagefolder:PATH'." in your_own_mae.Uploader(16).status.value
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     monkeypatch.setattr(uploads, "COLAB", tmp_path / "content")
     monkeypatch.setattr(uploads, "DRIVE", tmp_path / "content/drive/MyDrive")
     there = reconstructions.explorer()
-    for words in ("from 1 MB", "Files", "Drive", "type its name"):
-        assert words in there.status.value
+    for status in (there.status, your_own_mae.Uploader(16).status):
+        assert "less than 1 MB at a time: for more, use its Files pane" in status.value
+        assert "Drive, mounted there, and" in status.value
     uploads.DRIVE.mkdir(parents=True)
     (uploads.COLAB / "mine.png").write_bytes(saved(halves()))
     (uploads.DRIVE / "old.png").write_bytes(saved(halves()))

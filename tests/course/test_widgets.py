@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 import mae_lib.course.widgets
 from mae_lib import course
 from mae_lib.course import widgets
-from mae_lib.course.widgets import Explorer, Frame
+from mae_lib.course.widgets import Explorer, Frame, curriculum_masking
+from mae_lib.model import MaskedAutoencoder
 
 FOUND = [importlib.import_module(f"mae_lib.course.widgets.{m.name}")
          for m in pkgutil.iter_modules(mae_lib.course.widgets.__path__)]
@@ -126,6 +129,17 @@ def test_controls_have_room_for_their_names_and_the_picture_its_own_size():
     assert explorer.image.layout.align_self == "flex-start"
 
 
+def test_its_still_picture_says_how_to_wake_it(monkeypatch):
+    notes = []
+    still = Explorer.still
+    monkeypatch.setattr(Explorer, "still", lambda self, stills=None, note="": (
+        notes.append(note), still(self, stills, note))[1])
+    make()._repr_mimebundle_()
+    assert notes == [widgets.ASLEEP]
+    sizes = [Image.open(io.BytesIO(make().still(note=note))).height for note in ("", *notes)]
+    assert sizes[1] > sizes[0]  # by a line
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 3), (40, 300, 3)])
 def test_a_packed_picture_is_exact(shape):
     picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -152,6 +166,17 @@ def test_pictures_keep_pixels_sharp_and_clip():
     assert picture[:3, :3].max() == 0 and (picture[3:, :3] == 255).all() and picture[5, 5, 0] == 0
     both = widgets.side_by_side(picture, picture, gap=2)
     assert both.shape == (6, 14, 3) and (both[:, 6:8] == 255).all()
+
+
+def test_the_schedule_explorer_pays_what_torch_counts():
+    with torch.device("meta"):  # shapes without values
+        model = MaskedAutoencoder.from_preset("specified")
+        image = torch.empty(1, 3, 224, 224)
+    for ratio in (0.5, 0.75, 0.9):
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(image, ratio).pred.sum().backward()
+        counted = counter.get_total_flops() // 2  # a multiply-add is two operations
+        assert curriculum_masking.multiply_adds(int(196 * (1 - ratio))) == counted
 
 
 # ---------------------------------------------------------------- a notebook's beginning

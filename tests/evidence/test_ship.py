@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from mae_lib import course, losses
+from mae_lib.course import reference
+from mae_lib.data import scenes
 from mae_lib.data.augment import normalise
 from mae_lib.evidence import ship
 from mae_lib.results import Results
@@ -68,7 +70,9 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     """Weights of another run than the one that was measured are refused."""
     runs, assets = tmp_path / "runs", tmp_path / "assets"
     assets.mkdir()
-    shutil.copy(checkpoints.ASSETS / "results.json", assets)
+    for file in ("results.json", "README.md", "weights.json"):
+        shutil.copy(checkpoints.ASSETS / file, assets)
+    others = json.loads((assets / "weights.json").read_text()).keys()
     for name in ship.NAMES:
         model, facts = checkpoints.load_shipped(name)
         folder = runs / f"{name}-seed1"
@@ -78,7 +82,7 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(ship, "ASSETS", assets)
     monkeypatch.setattr("sys.argv", ["ship", str(runs)])
     ship.main()
-    assert json.loads((assets / "weights.json").read_text()).keys() == set(ship.NAMES)
+    assert json.loads((assets / "weights.json").read_text()).keys() == others
     assert (assets / "README.md").read_text("utf-8") == CARDS
     history = runs / "improved-seed1" / "history.jsonl"
     history.write_text(history.read_text().replace('"val_loss": 0.6', '"val_loss": 0.5'))
@@ -88,3 +92,22 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     shutil.rmtree(runs / "improved-seed2")
     with pytest.raises(ValueError, match="has no folder improved-seed…: name the folder"):
         ship.main()
+
+
+def test_the_log_of_the_specified_runs_is_what_ship_writes():
+    written = ship.specified_log(Results(checkpoints.ASSETS / "results.json").read())
+    assert (checkpoints.ASSETS / "specified_runs.csv").read_text("utf-8") == written, (
+        "Results have changed: run `python -m mae_lib.evidence.ship`, and reread notebook 07.")
+
+
+def test_the_model_of_scenes_is_small_and_fills_in_scenes():
+    model, facts = checkpoints.load_shipped("scenes")
+    assert (checkpoints.ASSETS / "scenes.safetensors").stat().st_size < 2e6
+    drawn, _ = scenes.generate("test", 0, 32, size=model.img_size)
+    images = normalise(torch.from_numpy(drawn))
+    with torch.no_grad():
+        output = model(images, 0.75, generator=torch.Generator().manual_seed(0))
+    loss = losses.mae_loss(output.pred, images, output.mask, model.patch_size, facts["norm_pix"])
+    assert loss < 0.75  # of a prediction that is 0 everywhere: 1
+    sizes, weights = course.shipped_weights("scenes")
+    reference.MAE(**sizes).load_state_dict(weights)

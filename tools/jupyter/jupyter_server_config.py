@@ -11,10 +11,11 @@ PYTHON = {"kernelspec": {"name": "python3", "display_name": SPEC.display_name,
 
 
 class Contents(AsyncLargeFileManager):
-    """Files as ever, but a notebook names the Python that will run it.
+    """Files as ever, but a notebook opens with its still pictures and names its Python.
 
-    JupyterLab would write that into the notebook as soon as its kernel has started, and call the
-    notebook unsaved before anybody has typed.
+    Of live controls a file holds only a name, and JupyterLab would show "model not found" in place
+    of the picture stored with it. The Python it would write into the notebook as soon as the kernel
+    has started, and call the notebook unsaved before anybody has typed.
     """
 
     async def get(self, *args, **kwargs):
@@ -23,6 +24,9 @@ class Contents(AsyncLargeFileManager):
             metadata = model["content"]["metadata"]
             if metadata.get("kernelspec", {}).get("name") == "python3":
                 metadata.update(PYTHON)
+            for cell in model["content"]["cells"]:
+                for output in cell.get("outputs", []):
+                    output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         return model
 
 

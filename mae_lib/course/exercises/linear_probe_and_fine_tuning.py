@@ -92,32 +92,35 @@ def standardise(answer: Callable) -> None:
         if close(a, (train - mean) / std) and close(b, (test - mean) / std):
             break
         own = (test - test.mean(dim=0)) / test.std(dim=0, unbiased=unbiased)
-        require(not close(b, own), "The test features are scaled by their own mean and deviation. "
-                                   "Then an image's score depends on which others are tested with "
-                                   "it: use the training set's for both.")
+        require(not close(b, own), "The test features are scaled by their own mean and standard "
+                                   "deviation. The prediction for an image then depends on the "
+                                   "others in the test set: use the training set's for both.")
         both = torch.cat([train, test])
         both = (test - both.mean(dim=0)) / both.std(dim=0, unbiased=unbiased)
-        require(not close(b, both), "Mean and deviation are taken over training and test images "
-                                    "together: nothing may be learned from the test set.")
+        require(not close(b, both), "The mean and the standard deviation are taken over training "
+                                    "and test images together: nothing may be learned from the "
+                                    "test set.")
         rows = (train - train.mean(1, keepdim=True)) / train.std(1, unbiased=unbiased, keepdim=True)
-        require(not close(a, rows), "Each image is scaled by itself, along its row. Every feature, "
-                                    "a column, needs a mean and a deviation of its own.")
+        require(not close(a, rows), "Each image is scaled by itself, along its row. Every column "
+                                    "needs a mean and a standard deviation of its own.")
         require(not close(a, (train - mean) / std**2),
-                "You divide by the variance; take its root, the deviation.")
+                "You divide by the variance; take its root, the standard deviation.")
         require(not close(a, (train - train.mean()) / train.std(unbiased=unbiased)),
-                "One mean and one deviation for the whole table; every feature needs its own.")
+                "You use one mean and one standard deviation for the whole table; every column "
+                "needs its own.")
         require(not close(a, train / std), "The mean is still there: subtract it before dividing.")
-        require(not close(a, train - mean), "The means are gone; now divide by the deviation.")
+        require(not close(a, train - mean), "The means are gone; now divide by the standard "
+                                             "deviation.")
     else:
         require(close(a.mean(dim=0), torch.zeros(4), 1e-3),
                 "The training features should have mean 0, each of them.")
-        require(False, "Expected (x − mean) / deviation, both of the training features, for "
-                       "training and test features alike.")
+        require(False, "Expected (x − mean) / standard deviation, both of the training features, "
+                       "for training and test features alike.")
     train[:, 2], test[:, 2] = 5.0, 5.0
     found = call(answer, train, test)
     require(all(bool(x.isfinite().all()) for x in found),
-            "One feature is the same in all images, its deviation is 0, and 0/0 is not a number: "
-            "put a floor under the deviation, .clamp(min=1e-6).")
+            "One feature is the same in all images. Its standard deviation is 0, and 0/0 is not a "
+            "number: keep the standard deviation above 0 with .clamp(min=1e-6).")
     require(all(bool((x[:, 2].abs() < 1).all()) for x in found),
             "A feature that is the same in all images should come out as 0.")
 
@@ -136,7 +139,7 @@ def paired_interval(answer: Callable) -> None:
     require(abs(mean + right) > 1e-3, f"The sign is wrong: b is better here, by {right:.2f} "
                                       "points. Take b − a.")
     require(abs(mean - right / 100) > 1e-4,
-            "That is a difference of shares; in points it is a hundred times as much.")
+            "That is a difference of shares; in percentage points it is a hundred times as much.")
     require(abs(mean - right) < 1e-3,
             f"The difference is {right:.2f} points, you found {mean:.2f}: it is the mean of b − a "
             "over all images, times 100.")
@@ -148,14 +151,15 @@ def paired_interval(answer: Callable) -> None:
     few = 100 * Z * float(differ.std()) / math.sqrt(len(differ))
     mistakes = [
         (unpaired, "This interval is for two different test sets: it adds the variances of a and "
-                   "b. Take the difference of each image first, then its deviation."),
-        (Z * spread, "This is how much single images scatter. The mean over n images scatters √n "
+                   "b. Take the difference of each image first, then its standard deviation."),
+        (Z * spread, "This is how much single images vary. The mean over n images varies √n "
                      "times less."),
         (spread / 20, "The factor 1.96 is missing: one standard error on each side covers 68 %."),
-        (Z * spread / 400, "You divide by n; the mean scatters by deviation / √n."),
-        (few, "The deviation is taken over the images on which the two differ; those on which they "
-              "agree count as zeros."),
-        (Z * spread**2 / 100 / 20, "You use the variance; take its root, the deviation."),
+        (Z * spread / 400, "You divide by n; the standard error of the mean is the standard "
+                            "deviation / √n."),
+        (few, "The standard deviation is taken only over the images on which the two differ; those "
+              "on which they agree count as zeros."),
+        (Z * spread**2 / 100 / 20, "You use the variance; take its root, the standard deviation."),
         (right_half / 2, "The interval is half as wide as it should be: it reaches 1.96 standard "
                          "errors to each side."),
     ]

@@ -1,15 +1,11 @@
-"""Notebook 09: masks on a grid and in blocks, how far they look, and files that strangers send."""
+"""Notebook 09: masks on a grid and in blocks, and how far the nearest visible patch is."""
 
-import io
-import struct
-import zlib
 from collections.abc import Callable
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from mae_lib.course.exercises import Mistake, call, close, exercise, require, require_tensor
+from mae_lib.course.exercises import call, close, exercise, require, require_tensor
 
 
 def require_mask(found, rows: int, columns: int, name: str) -> Tensor:
@@ -119,79 +115,3 @@ def nearest_visible(answer: Callable) -> None:
     require(close(found, right), f"In row {worst // 7}, column {worst % 7} the nearest visible "
                                  f"patch is {right.flatten()[worst]:.2f} away, you found "
                                  f"{found.flatten()[worst]:.2f}.")
-
-
-def file_of(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def halves(first, second, mode: str = "RGB") -> Image.Image:
-    """A picture of 40×40 pixels, its left half in one colour, its right half in another."""
-    image = Image.new(mode, (40, 40), first)
-    image.paste(second, (20, 0, 40, 40))
-    return image
-
-
-def claims_to_be_huge() -> bytes:
-    """A PNG of a hundred bytes that says it has 30,000×30,000 pixels."""
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        length, checksum = (struct.pack(">I", n) for n in (len(data), zlib.crc32(kind + data)))
-        return length + kind + data + checksum
-
-    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0" * 99))
-
-
-@exercise("Right: whatever the file holds, it becomes a picture or one clear sentence.")
-def open_photo(answer: Callable) -> None:
-    red, blue = (220, 30, 40), (30, 60, 200)
-    pictures = {
-        "An ordinary PNG": file_of(halves(red, blue), "PNG"),
-        "A JPEG in CMYK": file_of(halves((0, 220, 210, 30), (220, 180, 0, 40), "CMYK"), "JPEG",
-                                  quality=100),
-        "A grey picture": file_of(halves(20, 200, "L"), "PNG"),
-    }
-    for name, content in pictures.items():
-        found = call(answer, content, 8)
-        require_tensor(found, (3, 8, 8), f"{name}: open_photo(content, 8)")
-        require(found.dtype == torch.uint8, f"{name}: bytes from 0 to 255 are wanted, torch.uint8; "
-                                            f"this is {found.dtype}.")
-        with Image.open(io.BytesIO(content)) as image:
-            left, right = (image.convert("RGB").getpixel((x, 20)) for x in (5, 35))
-        seen = found[:, 4, 1].tolist(), found[:, 4, 6].tolist()
-        require(_near(seen[0], left) and _near(seen[1], right),
-                f"{name}: left and right should be {left} and {right}, yours are "
-                f"{tuple(seen[0])} and {tuple(seen[1])}.")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown a quarter turn to the right
-    found = call(answer, file_of(halves(red, blue), "PNG", exif=exif), 8)
-    require(_near(found[:, 1, 4].tolist(), red) and _near(found[:, 6, 4].tolist(), blue),
-            "A photograph that was taken with the camera on its side should be turned upright: "
-            "ImageOps.exif_transpose reads how it was held.")
-    clear = file_of(halves((0, 0, 0, 0), (*blue, 255), "RGBA"), "PNG")
-    found = call(answer, clear, 8)
-    require(_near(found[:, 4, 1].tolist(), (255, 255, 255)),
-            "What is transparent should be white: lay the picture on a white one with "
-            "Image.alpha_composite, or the black behind it shows.")
-    whole = file_of(Image.effect_noise((64, 64), 60).convert("RGB"), "JPEG")
-    for name, content in {"an empty file": b"", "a text file": b"No picture.\n" * 20,
-                          "a file cut in half": whole[: len(whole) // 2],
-                          "a file that claims 900 million pixels": claims_to_be_huge()}.items():
-        try:
-            answer(content, 8)
-        except ValueError as error:
-            said = str(error)
-            require(len(said.split()) >= 3 and "\n" not in said,
-                    f"For {name} say in a sentence what is wrong; your ValueError says {said!r}.")
-        except Exception as error:
-            raise Mistake(f"For {name} your function stops with {type(error).__name__}: catch "
-                          f"it, and raise ValueError with a sentence.") from None
-        else:
-            raise Mistake(f"For {name} your function returns as if it were a picture: raise "
-                          f"ValueError.")
-
-
-def _near(colour, wanted, tolerance: int = 12) -> bool:
-    return all(abs(a - b) <= tolerance for a, b in zip(colour, wanted, strict=True))

@@ -19,6 +19,16 @@ from mae_lib import plots
 from mae_lib.course.pictures import bundle
 
 VIEW = "application/vnd.jupyter.widget-view+json"
+ASLEEP = "These are still pictures. Run the notebook up to this cell to move the controls."
+# JupyterLab marks what has lost its kernel with this class, and with a broken link for every part.
+GONE = """<style>
+.mae-live.jupyter-widgets-disconnected::before {
+  content: "These controls have lost their kernel. Run the notebook up to this cell again.";
+  font: italic var(--jp-ui-font-size1) var(--jp-ui-font-family);
+  color: var(--jp-error-color1); width: auto; height: auto; }
+.mae-live.jupyter-widgets-disconnected .jupyter-widgets-disconnected::before { display: none; }
+.mae-live.jupyter-widgets-disconnected > * { opacity: 0.5; pointer-events: none; }
+</style>"""
 
 
 class Frame(NamedTuple):
@@ -81,7 +91,7 @@ class Explorer:
         self.caption = ipywidgets.HTML()
         box = ipywidgets.HBox(list(controls.values()))
         box.layout.flex_flow, box.layout.grid_gap = "row wrap", "4px 16px"
-        self.view = ipywidgets.VBox([box, self.image, self.caption])
+        self.view = live_view(box, self.image, self.caption)
         for control in controls.values():
             make_room(control)
             without_echo(control)
@@ -108,8 +118,8 @@ class Explorer:
     def __repr__(self) -> str:
         return f"[explorer: {self.frame.text}]"
 
-    def still(self, stills: list[dict] | None = None) -> bytes:
-        """The stills, or others, as one PNG, each under its values."""
+    def still(self, stills: list[dict] | None = None, note: str = "") -> bytes:
+        """The stills, or others, as one PNG, each under its values; below them the note, if any."""
         stills = stills or self.stills
         titles = [still.get("title") or ", ".join(
             f"{name.replace('_', ' ')} {value}" for name, value in still.items())
@@ -120,21 +130,32 @@ class Explorer:
         columns = 4 if width < 1.2 * height else 2 if width < 3.5 * height else 1
         columns = min(len(frames), columns)
         rows = -(-len(frames) // columns)
-        size = 10, rows * (10 / columns * height / width + 0.35)
+        size = 10, rows * (10 / columns * height / width + 0.35) + 0.3 * bool(note)
         figure, axes = plots.new_figure(rows, columns, *size)
         for axis in axes.flat:
             axis.axis("off")
         for axis, frame, title in zip(axes.flat, frames, titles, strict=False):
             axis.imshow(frame.picture, interpolation="antialiased")  # keeps thin lines when shrunk
             axis.set_title(title)
+        if note:
+            figure.supxlabel(note, x=0.01, ha="left", size=10, style="italic", color="#555555")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None}, facecolor="white")
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        data, alt = bundle(self.still(), f"Stills of an explorer. {self.frame.text}")
+        still = self.still(note=ASLEEP)
+        data, alt = bundle(still, f"Stills of an explorer. {self.frame.text}")
         return {"text/plain": repr(self), **data, VIEW: view}, alt
+
+
+def live_view(*children: ipywidgets.Widget) -> ipywidgets.VBox:
+    """The children below each other, in a box that says so when their kernel is gone."""
+    style = ipywidgets.HTML(GONE, layout=ipywidgets.Layout(display="none"))
+    view = ipywidgets.VBox([*children, style])
+    view.add_class("mae-live")
+    return view
 
 
 def make_room(control: ipywidgets.Widget) -> None:

@@ -233,9 +233,9 @@ def render_attention(photograph: str = FIRST, block: int = 0, head: int = 0, row
     spread = torch.special.entr(look).sum().exp()
     text = (f"Block {block}, head {head}: the patch in row {row}, column {column} gives "
             f"{look[near].sum():.0%} of its attention to the {near.sum()} patches at and around "
-            f"its place (an even look would give {near.float().mean():.0%}) and {look[query]:.0%} "
-            f"to itself. It spreads as widely as an even look at {spread:.0f} of {len(look)} "
-            f"patches.")
+            f"its place (spread evenly, it would be {near.float().mean():.0%}) and "
+            f"{look[query]:.0%} to itself. Its attention is spread as widely as if {spread:.0f} of "
+            f"the {len(look)} patches got equal shares.")
     return Frame(side_by_side(*three), text)
 
 

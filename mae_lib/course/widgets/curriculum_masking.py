@@ -99,7 +99,7 @@ def explorer() -> Explorer:
 def multiply_adds(num_visible: int, preset: str = "specified") -> int:
     """Multiply-adds of matrix products in one training step, per image: forward and backward.
 
-    Explained in the notebook, and shown equal there to what torch counts.
+    Notebook 03 explains the formula, and a test compares it with what torch counts.
     """
     size = PRESETS[preset]
     n, d, narrow = num_visible, size["embed_dim"], size["decoder_embed_dim"]
@@ -171,7 +171,10 @@ def schedule_explorer() -> Explorer:
     ramp = ipywidgets.IntSlider(5, min=0, max=EPOCHS, description="ramp epochs")
     kind = ipywidgets.Dropdown(options=("const", "linear", "cosine"), value="linear",
                                description="kind")
-    stills = [{"start": 0.5}, {"start": 0.25}, {"start": 0.9}, {"ramp_epochs": 10}]
+    stills = [{"start": 0.5, "title": "from 0.5 to 0.75 in 5 epochs"},
+              {"start": 0.25, "title": "from 0.25 to 0.75 in 5 epochs"},
+              {"start": 0.9, "title": "from 0.9 to 0.75 in 5 epochs"},
+              {"ramp_epochs": 10, "title": "from 0.5 to 0.75 in 10 epochs"}]
     return Explorer(render_schedule, stills, start=start, end=end, ramp_epochs=ramp, kind=kind)
 
 

@@ -48,24 +48,23 @@ def render_neighbours(scene: int = 0, features: str = FEATURES[0], k: int = 10) 
     votes, truth = (votes / votes.sum()).numpy(), int(labels[BANK + scene])
     winner, agree = int(votes.argmax()), int((labels[ids] == truth).sum())
 
-    sheet = Sheet(810, 290)
-    sheet.text(74, 8, f"scene {scene}: {scenes.CLASSES[truth]}", "mt", size=13)
+    sheet = Sheet(1020, 290)
+    sheet.text(6, 8, f"scene {scene}: {scenes.CLASSES[truth]}", "lt", size=15)
     sheet.put(framed(BANK + scene, INK, 2), 6, 32)
-    sheet.text(372, 8, f"its {k} nearest by {features}, and the cosine", "mt", size=13)
+    sheet.text(418, 8, f"its {k} nearest by {features}, and the cosine", "mt", size=15)
     for i, image in enumerate(ids.tolist()):
-        left, top = 166 + 86 * (i % 5), 32 + 128 * (i // 5)
+        left, top = 174 + 104 * (i % 5), 32 + 128 * (i // 5)
         sheet.put(framed(image, BLUE if int(labels[image]) == truth else ORANGE), left, top)
         words = "\n".join([*scenes.CLASSES[labels[image]].split(), f"{near[i]:.3f}"])
-        sheet.text(left + 36, top + 75, words, size=12)
-    sheet.text(804, 8, "share of the votes", "rt", size=13)
+        sheet.text(left + 36, top + 75, words, size=14)
+    sheet.text(1012, 8, "share of the votes", "rt", size=15)
     for i, name in enumerate(scenes.CLASSES):
         y = 44 + 23 * i
-        sheet.text(698, y, name, "rm", size=12)
-        sheet.box(704, y - 8, 704 + 100 * float(votes[i]), y + 8, BLUE if i == truth else GREY)
+        sheet.text(802, y, name, "rm", size=14)
+        sheet.box(810, y - 8, 810 + 160 * float(votes[i]), y + 8, BLUE if i == truth else GREY)
         if votes[i]:
-            sheet.text(709 + 100 * min(float(votes[i]), 0.6), y, f"{votes[i]:.0%}", "lm",
-                       "white" if votes[i] > 0.6 else INK, size=11)
-    sheet.line([(704, 32), (704, 264)])
+            sheet.text(815 + 160 * float(votes[i]), y, f"{votes[i]:.0%}", "lm", size=13)
+    sheet.line([(810, 32), (810, 264)])
     verdict = "right" if winner == truth else "wrong"
     text = (f"Scene {scene} is a {scenes.CLASSES[truth]}; by {features}, {agree} of its {k} "
             f"nearest {'is' if agree == 1 else 'are'}. The vote says {scenes.CLASSES[winner]}: "
@@ -77,8 +76,9 @@ def neighbours_explorer() -> Explorer:
     scene = ipywidgets.IntSlider(0, min=0, max=QUERIES - 1, description="scene")
     features = ipywidgets.ToggleButtons(options=FEATURES, description="features")
     k = ipywidgets.IntSlider(10, min=1, max=10, description="k")
-    stills = [{"scene": 0, "features": f} for f in FEATURES]
-    stills.append({"scene": 3, "features": FEATURES[1]})
+    titles = "by raw pixels", "by the untrained encoder", "by the original encoder"
+    stills = [{"features": features, "title": f"neighbours {title}"}
+              for features, title in zip(FEATURES, titles, strict=True)]
     return Explorer(render_neighbours, stills, scene=scene, features=features, k=k)
 
 
@@ -107,20 +107,20 @@ def render_peeking(accuracy: int = 40, settings: int = 30, test_images: int = 50
     score = 100 * np.arange(test_images + 1) / test_images
     one, best = right_of(test_images, share), best_of(settings, test_images, share)
     mean = float((best * score).sum())
-    sheet = Sheet(760, 270)
-    place = sheet.axis(20, 740, 220, accuracy - 16, accuracy + 16,
-                       "accuracy on the images that choose, %")
-    sheet.text(20, 6, f"every setting is really right on {accuracy} %", "lt", size=13)
-    for chance, colour, label, y in ((one, BLUE, "a setting by itself", 36),
-                                     (best, ORANGE, f"the best of {settings}", 56)):
+    sheet = Sheet(760, 214)
+    place = sheet.axis(20, 740, 166, accuracy - 16, accuracy + 16,
+                       "accuracy on the images used to choose, %")
+    sheet.text(20, 6, f"true accuracy of every setting: {accuracy} %", "lt", size=13)
+    for chance, colour, label, y in ((one, BLUE, "a single setting", 14),
+                                     (best, ORANGE, f"the best of {settings:,}", 34)):
         shown = np.flatnonzero(chance > 1e-3 * chance.max())
-        curve = [(place(score[i]), 219 - 175 * chance[i] / chance.max()) for i in shown]
-        sheet.area([(curve[0][0], 219), *curve, (curve[-1][0], 219)], colour)
+        curve = [(place(score[i]), 165 - 135 * chance[i] / chance.max()) for i in shown]
+        sheet.area([(curve[0][0], 165), *curve, (curve[-1][0], 165)], colour)
         middle = place(float((chance * score).sum()))
-        sheet.line([(middle, 44), (middle, 219)], colour, 2)
+        sheet.line([(middle, 30), (middle, 165)], colour, 2)
         sheet.text(740, y, label, "rm", colour, 13)
-    text = (f"The best of {settings} settings, all right on {accuracy} %, scores {mean:.1f} % on "
-            f"{test_images:,} images: {abs(mean - accuracy):.1f} points too much.")
+    text = (f"The best of {settings:,} settings with a true accuracy of {accuracy} % scores "
+            f"{mean:.1f} % on {test_images:,} images, {abs(mean - accuracy):.1f} points too much.")
     return sheet.frame(text)
 
 
@@ -128,8 +128,8 @@ def peeking_explorer() -> Explorer:
     accuracy = ipywidgets.IntSlider(40, min=20, max=80, step=5, description="accuracy, %")
     settings = ipywidgets.SelectionSlider(options=SETTINGS, value=1, description="settings")
     images = ipywidgets.SelectionSlider(options=TEST_IMAGES, value=500, description="images")
-    stills = [{"settings": 1, "test_images": 500}, {"settings": 11, "test_images": 500},
-              {"settings": 1000, "test_images": 500}, {"settings": 1000, "test_images": 8000}]
+    stills = [{"settings": n, "test_images": images, "title": f"{n:,} settings, {images:,} images"}
+              for n, images in ((11, 500), (1000, 500), (1000, 8000))]
     return Explorer(render_peeking, stills, accuracy=accuracy, settings=settings,
                     test_images=images)
 
@@ -159,19 +159,19 @@ def render_intervals(accuracy: float = 50.0, difference: float = 0.3, differ: in
     b = a + d
     share = min(max(differ / 100, d), a + b, 2 - a - b)  # what two such accuracies allow
     unpaired, paired = half_widths(a, b, share, test_images)
-    sheet, reach = Sheet(760, 310), max(2.5, 130 * unpaired)
-    above = sheet.axis(20, 740, 100, accuracy - reach, accuracy + 2 * reach + 5, "accuracy, %")
-    below = sheet.axis(20, 740, 260, -reach, 2 * reach + 5, "B − A, points")
-    for y, p, colour, name in ((28, a, BLUE, "A"), (68, b, ORANGE, "B")):
+    sheet, reach = Sheet(760, 216), max(2.5, 130 * unpaired)
+    above = sheet.axis(20, 740, 62, accuracy - reach, accuracy + 2 * reach + 5, "accuracy, %")
+    below = sheet.axis(20, 740, 174, -reach, 2 * reach + 5, "B − A, points")
+    for y, p, colour, name in ((16, a, BLUE, "A"), (42, b, ORANGE, "B")):
         low, high = Accuracy(torch.arange(test_images) < round(p * test_images)).interval()
         sheet.interval(above, y, (low + high) / 2, (high - low) / 2, colour)
         sheet.text(above(high) + 12, y, f"{name}  {100 * p:.1f} %", "lm", colour, 13)
-    for y, half, colour, name in ((188, unpaired, GREY, "on two test sets"),
-                                  (228, paired, GREEN, "on the same images")):
+    for y, half, colour, name in ((126, unpaired, GREY, "on two test sets"),
+                                  (152, paired, GREEN, "on the same images")):
         sheet.interval(below, y, 100 * d, 100 * half, colour)
         words = f"{name}: {verdict(d, half)}"
         sheet.text(below(100 * (d + half)) + 12, y, words, "lm", colour, 13)
-    sheet.line([(below(0), 170), (below(0), 260)], "black")
+    sheet.line([(below(0), 112), (below(0), 174)], "black")
     z = stats.norm.ppf(0.975)
     needed = z**2 * max(share - d * d, 0.0) / d**2 if d else math.inf  # images, in pairs
     needed = (f"The paired half-width falls to {100 * d:.1f} points at about "
@@ -190,8 +190,8 @@ def interval_explorer() -> Explorer:
                                         readout_format=".1f")
     differ = ipywidgets.IntSlider(17, min=1, max=45, description="differ on, %")
     images = ipywidgets.SelectionSlider(options=TEST_IMAGES, value=8000, description="images")
-    stills = [{"difference": 0.3, "test_images": 8000}, {"difference": 1.2, "test_images": 8000},
-              {"difference": 0.3, "test_images": 50000}, {"difference": 4.0, "test_images": 500}]
+    stills = [{"difference": d, "test_images": n, "title": f"{d} points, {n:,} test images"}
+              for d, n in ((0.3, 8000), (1.2, 8000), (0.3, 50000))]
     return Explorer(render_intervals, stills, accuracy=accuracy, difference=difference,
                     differ=differ, test_images=images)
 
@@ -217,25 +217,25 @@ def render_seeds(seeds: int = 3, shared: float = 1.5, own: float = 0.2, differen
     common, a, b = noise[0] * shared, noise[1] * own, noise[2] * own
     a, b = 50 + common + a, 50 + difference + common + b
     mean, unpaired, paired = seed_intervals(a, b)
-    sheet = Sheet(760, 270)
-    place = sheet.axis(330, 740, 210, -5, 7, "B − A, points")
+    sheet = Sheet(760, 214)
+    place = sheet.axis(330, 740, 166, -5, 7, "B − A, points")
     sheet.text(150, 6, "accuracy, %: a line is a seed", "mt", size=13)
     for accuracy in range(46, 57, 2):
-        y = 230 - 18 * (accuracy - 46)
+        y = 182 - 14 * (accuracy - 46)
         sheet.text(38, y, str(accuracy), "rm")
         sheet.line([(44, y), (270, y)], "#E4E4E4", 1)
     for one, other in zip(a, b, strict=True):
-        ends = [(x, 230 - 18 * (v - 46)) for x, v in ((90, one), (225, other))]
+        ends = [(x, 182 - 14 * (v - 46)) for x, v in ((90, one), (225, other))]
         sheet.line(ends, GREY, 2)
         for end, colour in zip(ends, (BLUE, ORANGE), strict=True):
             sheet.dot(*end, 6, colour)
     for x, name in ((90, "A"), (225, "B")):
-        sheet.text(x, 248, name, size=13)
-    for y, half, colour, name in ((80, unpaired, GREY, "unpaired"), (160, paired, GREEN, "paired")):
+        sheet.text(x, 194, name, size=13)
+    for y, half, colour, name in ((62, unpaired, GREY, "unpaired"), (126, paired, GREEN, "paired")):
         sheet.interval(place, y, mean, half, colour)
         words = f"{name}: ± {half:.1f}, {verdict(mean, half)}"
         sheet.text(740, y - 24, words, "rm", colour, 13)
-    sheet.line([(place(0), 30), (place(0), 210)], "black")
+    sheet.line([(place(0), 26), (place(0), 166)], "black")
     text = (f"{seeds} seeds: B − A is {mean:.1f} points, ± {unpaired:.1f} unpaired "
             f"({verdict(mean, unpaired)}), ± {paired:.1f} paired ({verdict(mean, paired)}).")
     return sheet.frame(text)
@@ -247,8 +247,9 @@ def seeds_explorer() -> Explorer:
     own = ipywidgets.FloatSlider(0.2, min=0.1, max=2, step=0.1, description="own")
     difference = ipywidgets.FloatSlider(1.0, min=0, max=3, step=0.1, description="B − A")
     draw = ipywidgets.IntSlider(16, min=0, max=20, description="draw")
-    stills = [{"seeds": 3, "shared": 1.5, "own": 0.2}, {"seeds": 3, "shared": 0.0, "own": 0.5},
-              {"seeds": 2, "shared": 1.5, "own": 0.2}, {"seeds": 5, "shared": 1.5, "own": 0.2}]
+    stills = [{"title": "the seeds move both methods together"},
+              {"shared": 0.0, "own": 0.5, "title": "the seeds share nothing"},
+              {"seeds": 2, "title": "together, but only two seeds"}]
     return Explorer(render_seeds, stills, seeds=seeds, shared=shared, own=own,
                     difference=difference, draw=draw)
 
@@ -302,7 +303,7 @@ def disagreement() -> tuple[Figure, str]:
     figure, axes = new_figure(1, 1, 8, 3)
     a, b = (recorded(name, "lp").correct.int() for name in ("original", "improved"))
     mosaic(axes[0, 0], 1 + b - a, [ORANGE, "#EEEEEE", GREEN],
-           "right: orange the original alone, green the improved alone")
+           "right: only the original (orange), only the improved (green)")
     return figure, (f"A field of {len(a):,} dots, one for each test photograph. Most are pale: "
                     "the two probes agree. Orange and green dots are mixed, and about as many.")
 

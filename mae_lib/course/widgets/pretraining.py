@@ -40,7 +40,7 @@ def _stage() -> tuple:
     for axis, title in zip(axes[0], ("learning rate, in 1e-4", "mask ratio"), strict=True):
         axis.set(title=title, xlabel="step, in thousands", ylim=(0, 1))
         lines.append((axis.plot([], [], color=COLOURS[0], linewidth=2)[0],
-                      axis.plot([], [], "o", color=COLOURS[1])[0]))
+                      axis.plot([], [], "o", color=COLOURS[1], clip_on=False, in_layout=False)[0]))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     figure.set_layout_engine("none")
@@ -67,7 +67,7 @@ def render_schedule(peak_lr: float = 1.5e-4, warmup: int = 2, epochs: int = 10, 
         line.set_data(shown / 1000, [unit * at(schedule, step) for step in shown])
         marked = ends if epochs <= 10 else []
         dots.set_data(np.array(marked) / 1000, [unit * at(schedule, step) for step in marked])
-        axis.set(xlim=(0, total / 1000), ylim=(0, top))
+        axis.set(xlim=(0, 1.04 * total / 1000), ylim=(0, top))  # room for the last label
     canvas.draw()
     told = ends[0], ends[2], ends[-1]
     rates = " ".join(f"{at(schedule_learning_rate, step):.2e}" for step in told)

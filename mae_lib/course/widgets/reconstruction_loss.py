@@ -67,8 +67,8 @@ def enlarge(picture: np.ndarray, zoom: int) -> np.ndarray:
 def labels() -> np.ndarray:
     """The strip between the two enlarged patches, with the name of each."""
     strip = Image.new("RGB", (13 * PATCH, 2 * SIZE - 2 * 13 * PATCH), "white")
-    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 12)
-    words = "above: pixels, below: normalised"
+    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 17)
+    words = "↑ pixels  normalised ↓"
     ImageDraw.Draw(strip).text((strip.width / 2, strip.height / 2), words, "black", font, "mm")
     return np.asarray(strip)
 
@@ -168,7 +168,7 @@ def norm_pix_explorer() -> Explorer:
     view = ipywidgets.ToggleButtons(options=VIEWS, value="pixels", description="view")
     row = ipywidgets.IntSlider(2, min=0, max=last, description="row")
     column = ipywidgets.IntSlider(3, min=0, max=last, description="column")
-    stills = [{"view": v} for v in VIEWS]
+    stills = [{"view": v, "title": v} for v in VIEWS]
     return Explorer(render, stills, photograph=photograph, view=view, row=row, column=column)
 
 
@@ -179,7 +179,9 @@ def prediction_explorer() -> Explorer:
                                    readout_format=".0%")
     units = ipywidgets.ToggleButtons(options=UNITS, description="units")
     shown = ipywidgets.ToggleButtons(options=("prediction", "composite"), description="show")
-    stills = [{"units": UNITS[0], "show": "prediction"}]
-    stills += [{"units": units, "show": "composite"} for units in UNITS]
+    stills = [{"units": UNITS[0], "show": "prediction", "title": "prediction, as it is"}]
+    stills += [{"units": units, "show": "composite", "title": f"composite, {name}"}
+               for units, name in zip(UNITS, ("as it is", "the hidden patches' own units",
+                                              "the average visible patch's units"), strict=True)]
     return Explorer(render_prediction, stills, photograph=photograph, mask_ratio=ratio,
                     units=units, show=shown)

@@ -1,4 +1,4 @@
-"""Notebook 09: what a model makes of a photograph, yours too, under masks of every kind."""
+"""Notebook 09: what a model fills in where a photograph, perhaps yours, is hidden."""
 
 import html
 import io
@@ -12,23 +12,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from mae_lib.course.widgets import Explorer, Frame, quietly, sources, to_picture
+from mae_lib.course.widgets import Frame, live_view, sources, to_picture
 from mae_lib.course.widgets.ahead import SPARE, AheadExplorer
-from mae_lib.course.widgets.masks import (
-    KINDS,
-    PatchGrid,
-    distance_to_visible,
-    make_mask,
-    mask_noise,
-)
-from mae_lib.course.widgets.panels import GAP, STRIP, bars, heat, in_rows, named
-from mae_lib.course.widgets.uploads import decode_upload, upload_limit, uploaded
+from mae_lib.course.widgets.masks import KINDS, PatchGrid, distance_to_visible, make_mask
+from mae_lib.course.widgets.panels import GAP, STRIP, bars, heat, in_rows, named, strip
+from mae_lib.course.widgets.uploads import upload_limit, uploaded
 from mae_lib.data.augment import denormalise
 from mae_lib.losses import laplacian, patch_statistics, predicted_images
 from mae_lib.metrics import composite, masked_hf_error, masked_psnr, trivial_reconstructions
 from mae_lib.patches import patch_mask_to_pixels, unpatchify
+from mae_lib.plots import new_figure
 
-__all__ = ["KINDS", "decode_upload", "distance_to_visible", "make_mask", "mask_noise", "uploaded"]
+__all__ = ["distance_to_visible", "make_mask"]  # which the notebook takes from here
 
 HIDDEN = 0.5  # the grey that stands for a hidden patch
 ERROR_TOP, LAPLACIAN_TOP = 0.4, 1.0  # where the colours of the maps end
@@ -36,7 +31,7 @@ PSNR_TOP = 30.0  # dB, where the bars end
 
 
 class Reconstruction(NamedTuple):
-    """A photograph, what a model paints for it, and where; pictures are (1, 3, S, S) in [0, 1]."""
+    """A photograph, a model's prediction and where it counts; pictures (1, 3, S, S) in [0, 1]."""
 
     target: Tensor
     pred: Tensor  # for every patch, visible ones included
@@ -52,9 +47,16 @@ class Reconstruction(NamedTuple):
         return composite(self.pred, self.target, self.mask)
 
 
+def mask_of(weights: str, kind: str, mask_ratio: float, seed: int, flipped: tuple[int, ...] = (),
+            **others) -> Tensor:
+    """The mask (1, L) of an explorer's values."""
+    grid = sources.weights(weights).model.grid
+    return make_mask(kind, grid, round(mask_ratio, 2), seed, flipped)
+
+
 @torch.no_grad()
 def reconstruct(photograph: str, weights: str, mask: Tensor) -> Reconstruction:
-    """Hide the patches where `mask` (1, L) is 1, and let a model paint all."""
+    """Hide the patches where `mask` (1, L) is 1, and let a model predict all of them."""
     model, facts = sources.weights(weights)
     x = sources.photograph(photograph, model.img_size)
     # As noise, a mask sorts its visible patches to the front.
@@ -92,7 +94,7 @@ def zoom_of(size: int, width: int = 192) -> int:
     """How many times a panel is enlarged, to be at least `width` pixels wide.
 
     At 192 there is room for its name, the six panels, bars and controls fit a laptop's screen, and
-    a move is painted sooner.
+    a move is drawn sooner.
     """
     return -(-width // size)
 
@@ -103,7 +105,7 @@ def render(
 ) -> Frame:
     """Six panels and the numbers; `flipped` patches are hidden or shown by hand."""
     model = sources.weights(weights).model
-    mask = make_mask(kind, model.grid, round(mask_ratio, 2), seed, flipped)
+    mask = mask_of(weights, kind, mask_ratio, seed, flipped)
     found = reconstruct(photograph, weights, mask)
     zoom = zoom_of(model.img_size)
 
@@ -131,21 +133,8 @@ def render(
     return Frame(in_rows(above, below, boards), text)
 
 
-def render_morph(photograph: str = "cat", weights: str = "original", kind: str = "random",
-                 mask_ratio: float = 0.75, seed: int = 0) -> Frame:
-    """What the model sees, and the composite."""
-    model = sources.weights(weights).model
-    mask = make_mask(kind, model.grid, round(mask_ratio, 2), seed)
-    found, zoom = reconstruct(photograph, weights, mask), zoom_of(model.img_size, 224)
-    psnr = float(masked_psnr(found.pred, found.target, found.mask))
-    pictures = [named(name, to_picture(image[0], zoom)) for name, image in
-                (("what the model sees", found.seen), ("composite", found.composite))]
-    return Frame(in_rows(pictures), f"{int((1 - mask).sum())} of {model.num_patches} patches "
-                                    f"visible: {psnr:.1f} dB on the others.")
-
-
 def mask_controls() -> dict[str, ipywidgets.Widget]:
-    """Which patches are hidden."""
+    """How patches are hidden."""
     return {
         "kind": ipywidgets.ToggleButtons(options=KINDS, value="random",
                                          style={"button_width": "84px"}),
@@ -156,7 +145,7 @@ def mask_controls() -> dict[str, ipywidgets.Widget]:
 
 
 def picture_controls(photograph: str) -> dict[str, ipywidgets.Widget]:
-    """What is shown, and who paints."""
+    """The photograph and the model."""
     return {
         "photograph": ipywidgets.Dropdown(options=sources.photographs(), value=photograph,
                                           description="photograph"),
@@ -175,24 +164,27 @@ class ReconstructionExplorer(AheadExplorer):
         super().__init__(render, stills, **picture_controls(photograph), **mask_controls(),
                          flipped=self.patches)
         self.upload = ipywidgets.FileUpload(accept="image/*", description="your photograph",
-                                            layout=ipywidgets.Layout(width="160px"))
+                                            layout=ipywidgets.Layout(width="190px"))
         self.source = ipywidgets.Text(placeholder="a path, such as runs/mine/model.safetensors",
                                       description="or open", continuous_update=False,
                                       layout=ipywidgets.Layout(width="420px"))
         self.status = ipywidgets.HTML(upload_limit())
         self.upload.observe(self._uploaded, names="value")
         self.source.observe(self._typed, names="value")
+        self.controls["photograph"].observe(self._forget, names="value")
         show = self.controls
         rows = [[show["photograph"], show["weights"]], [self.upload, self.source, self.status],
                 [ipywidgets.Label("hide patches"), show["kind"]],
                 [show["mask_ratio"], show["seed"]]]
         wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         stage = ipywidgets.GridBox([self.image, self.patches])
-        self.view.children = [*(ipywidgets.HBox(row, layout=wrap) for row in rows), stage,
-                              self.caption]
+        self.view = live_view(*(ipywidgets.HBox(row, layout=wrap) for row in rows), stage,
+                              self.caption)
 
     def _draw(self, change=None) -> None:
         by_hand = self.controls["kind"].value == "by hand"  # which ratio and seed leave alone
+        for name in ("mask_ratio", "seed"):
+            self.controls[name].disabled = by_hand
         moves = ("kind",) if by_hand else ("kind", "mask_ratio", "seed")
         mask_moved = change and (
             change["owner"] in [self.controls[k] for k in moves]
@@ -211,19 +203,22 @@ class ReconstructionExplorer(AheadExplorer):
                 setattr(self.image.layout, name, value)
             self.covered = model.grid, height, width
 
-    def still(self, stills: list[dict] | None = None) -> bytes:
-        """The stills in two columns and 256 colours, which halve the size and are not seen."""
-        found = []
-        for values in stills or self.stills:
-            frame = quietly(self.render, **{**self.values, **values})
-            name = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in values.items())
-            found.append(named(name, frame.picture, size=21))
-        rows = [found[i : i + 2] for i in range(0, len(found), 2)]
-        image = Image.fromarray(in_rows(*rows, gap=36))
-        image.thumbnail((1100, 4000))
-        palette = image.quantize(256, method=Image.Quantize.FASTOCTREE)
+    def still(self, stills: list[dict] | None = None, note: str = "") -> bytes:
+        """The stills below each other, in their main pictures: with all six they would be small."""
+        lines = []
+        for still in stills or self.stills:
+            title = still.get("title") or ", ".join(f"{k} {v}" for k, v in still.items())
+            values = self.values | {k: v for k, v in still.items() if k != "title"}
+            found = reconstruct(values["photograph"], values["weights"], mask_of(**values))
+            zoom = zoom_of(found.target.shape[-1])
+            row = [named(name, to_picture(image[0], zoom)) for name, image in
+                   (("what the model sees", found.seen), ("prediction", found.pred),
+                    ("composite", found.composite), ("target", found.target))]
+            lines += [[strip(title, in_rows(row).shape[1], size=18)], row]
+        if note:
+            lines.append([strip(note, in_rows(row).shape[1])])
         buffer = io.BytesIO()
-        image.quantize(palette=palette).save(buffer, "png")
+        Image.fromarray(in_rows(*lines)).save(buffer, "png")
         return buffer.getvalue()
 
     def open(self, source: str | Path, progress: bool = True, **how) -> str:
@@ -253,6 +248,10 @@ class ReconstructionExplorer(AheadExplorer):
     def _say(self, sentence: str) -> None:
         self.status.value = html.escape(sentence)
 
+    def _forget(self, change) -> None:
+        """What was said about an earlier file does not hold for another photograph."""
+        self.status.value = upload_limit()
+
     def _uploaded(self, change) -> None:
         for name, content in uploaded(change["new"])[-1:]:
             try:
@@ -270,30 +269,41 @@ class ReconstructionExplorer(AheadExplorer):
 def explorer(photograph: str = "astronaut") -> ReconstructionExplorer:
     for name in ("original", "improved"):
         sources.weights(name)  # now, so that the first move of a control does not wait for it
-    stills = [{"kind": kind} for kind in ("random", "block", "grid")]
-    stills.append({"kind": "random", "mask_ratio": 0.9})
+    stills = [{"title": "Three quarters hidden, at random", "kind": "random"},
+              {"title": "Three quarters hidden, in blocks", "kind": "block"},
+              {"title": "Three quarters hidden, on a grid", "kind": "grid"},
+              {"title": "Nine tenths hidden, at random", "kind": "random", "mask_ratio": 0.9}]
     return ReconstructionExplorer(stills, photograph)
 
 
-def morph_explorer() -> Explorer:
-    stills = [{"mask_ratio": ratio} for ratio in (0.25, 0.5, 0.75, 0.9)]
-    return AheadExplorer(render_morph, stills, **picture_controls("cat"), **mask_controls())
+def gallery(rows: dict[str, Tensor]) -> Figure:
+    """Rows of pictures (N, 3, S, S) in [0, 1], each with its name on the left."""
+    count = len(next(iter(rows.values())))
+    figure, axes = new_figure(len(rows), count, 9, 9 / count * len(rows))
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(name)
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(to_picture(image))
+            axis.set(xticks=[], yticks=[])
+            axis.grid(visible=False)
+            axis.spines[:].set_visible(False)
+    return figure
 
 
 def title() -> tuple[Figure, str]:
-    """The notebook's first picture, and what it shows."""
+    """The notebook's first picture, and its description in words."""
     model = sources.weights("original").model
     figure = Figure(figsize=(10, 4.9), layout="constrained")
     axes = figure.subplot_mosaic("aabc\naade", width_ratios=(1.05, 1.05, 1, 1))
     found = [reconstruct("coffee", "original", make_mask(kind, model.grid, 0.75, seed))
              for kind, seed in (("random", 0), ("block", 0))]
     panels = [("a", found[0].target, "a photograph"), ("b", found[0].seen, "a quarter visible"),
-              ("d", found[1].seen, "a quarter visible"), ("c", found[0].composite, "painted"),
-              ("e", found[1].composite, "painted")]
+              ("d", found[1].seen, "a quarter visible"), ("c", found[0].composite, "reconstructed"),
+              ("e", found[1].composite, "reconstructed")]
     for name, image, label in panels:
         axes[name].imshow(to_picture(image[0]))
         axes[name].set_title(label)
         axes[name].axis("off")
     return figure, ("A photograph of a cup of coffee. Above right, a quarter of its patches, "
-                    "scattered, and what a model painted in between: a blurred cup. Below, as "
-                    "many patches around a large hole, and what it painted there.")
+                    "scattered, and a model's reconstruction: a blurred cup. Below, as many "
+                    "patches around large holes, and a reconstruction that is hard to recognise.")

@@ -160,7 +160,7 @@ def _curve(x: tuple, y: tuple, bottom: float, top: float, labels: tuple[str, str
            floor: float | None = None) -> tuple[Image.Image, list[tuple[float, float]]]:
     """A curve, and the pixel of each of its points; `labels` are of x, y and the line `floor`."""
     width, height = (WIDTH - HEIGHT) * ZOOM, HEIGHT * ZOOM
-    left, right, upper, lower = 62 * ZOOM, width - 14 * ZOOM, 40 * ZOOM, height - 52 * ZOOM
+    left, right, upper, lower = 62 * ZOOM, width - 20 * ZOOM, 40 * ZOOM, height - 52 * ZOOM
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
 

@@ -46,17 +46,18 @@ def decode_upload(content: bytes, size: int) -> Tensor:
                      f"{MAX_PIXELS / 1e6:.0f} million are decoded at the most: make it smaller.")
 
 
-def upload_limit() -> str:
-    """What to do with a file that is too large for the upload button.
+def upload_limit(instead: str = "type the file's path") -> str:
+    """How much the upload button carries, and what to do `instead` with larger files.
 
-    Such a file is lost between the browser and the kernel, which never hears of it. Colab's
-    connection loses files of 1 MB and more (jupyter-widgets/ipywidgets#3452), Jupyter's those of
-    more than 10 MB, unless it was started by `make lab`.
+    Files that are chosen together travel as one message. One that is too large is lost between the
+    browser and the kernel, which never hears of it. Colab's connection loses those of 1 MB and more
+    (jupyter-widgets/ipywidgets#3452), Jupyter's those of more than 10 MB (#2522 there), unless it
+    was started by `make lab`.
     """
     if "google.colab" in sys.modules:
-        return ("from 1 MB: upload it to Colab's Files (the folder icon on the left) or to your "
-                "Drive, and type its name")
-    return "above 10 MB: type the file's path"
+        return ("Colab carries less than 1 MB at a time: for more, use its Files pane (the folder "
+                f"icon on the left) or your Drive, mounted there, and {instead}.")
+    return f"Jupyter may carry only 10 MB at a time: for more, {instead}."
 
 
 def places() -> list[Path]:

@@ -74,7 +74,7 @@ def explorer(mae: nn.Module | None = None, images: Tensor | None = None,
     """
     mae = (shipped() if mae is None else mae).eval()
     images = course.photographs() if images is None else images
-    zoom = max(1, 240 // size_of(mae))
+    zoom = max(1, round(190 / size_of(mae)))
 
     @functools.lru_cache(256)
     def render(image: int = 0, mask_ratio: float = 0.75, seed: int = 0) -> Frame:
@@ -82,10 +82,11 @@ def explorer(mae: nn.Module | None = None, images: Tensor | None = None,
         pictures = {"what it sees": done.seen, f"filled in: {done.psnr[0]:.1f} dB": done.filled,
                     "the image": done.target}
         text = f"Image {image}: {done.visible} of {done.patches} patches visible, seed {seed}."
-        return Frame(side_by_side(*(named(name, to_picture(picture[0], zoom))
+        return Frame(side_by_side(*(named(name, to_picture(picture[0], zoom), size=18)
                                     for name, picture in pictures.items())), text)
 
-    stills = [{"mask_ratio": ratio, "title": f"{ratio:.0%} hidden"} for ratio in (0.5, 0.75, 0.9)]
+    stills = [{"mask_ratio": ratio, "title": f"{100 * ratio:.0f} % hidden"}
+              for ratio in (0.25, 0.5, 0.75, 0.9)]
     return Explorer(
         render, stills,
         image=ipywidgets.IntSlider(0, min=0, max=len(images) - 1, description="image"),
@@ -125,7 +126,7 @@ class Uploader:
         self.button = ipywidgets.FileUpload(accept="image/*", multiple=True,
                                             description="your photographs",
                                             layout=ipywidgets.Layout(width="200px"))
-        self.status = ipywidgets.HTML(f"Files {upload_limit()}.")
+        self.status = ipywidgets.HTML(upload_limit("set source to 'imagefolder:PATH'"))
         self.button.observe(self._uploaded, names="value")
         self.view = ipywidgets.VBox([self.button, self.status])
 

@@ -1,0 +1,308 @@
+"""Everything that a lent GPU should answer, in one command of under eight minutes.
+
+The most important measurements come first. Each is written as soon as it is there, and a second
+call goes on where the first one ended, so that this may be interrupted at any time. A measurement
+that fails is stored with its error, and the others go on in a new process.
+
+  python -m benchmarks.gpu --out FOLDER
+  python -m benchmarks.gpu --out FOLDER --official PATH   # with a checkout of facebookresearch/mae
+  python -m benchmarks.gpu --out FOLDER --tiny            # a rehearsal, also on a CPU
+"""
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from benchmarks import timing
+from benchmarks.compiled import compile_step, gathered_crop, round_residuals
+from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.data import augment
+from mae_lib.pretrain import pretrain
+from mae_lib.runtime import cli, hardware
+from mae_lib.training import step as steps
+from mae_lib.training.batches import batches
+from mae_lib.training.step import TrainStep, fastest_step
+
+FORMS = ("plain", "graphs", "compiled", "compiled + graphs")
+BATCHES, PEER_BATCHES, PEERS = (64, 1024, 512, 2048), (64, 512, 2048), ("transformers", "lightly")
+LOSSES = {"Laplacian": "laplacian", "uniformity": "uniformity", "both": "laplacian+uniformity",
+          "all add-ons": "improved"}
+BROKE_OFF = {"error": "broke off"}
+CROPS = {"matrices": steps.crop, "gathered": gathered_crop}
+RATES = (0.5, 0.6, 0.75)  # mask ratios of the curriculum, to see whether one graph serves all
+
+
+def make_step(arguments: argparse.Namespace, cfg: PretrainConfig, form: str,
+              rounded: bool = False) -> TrainStep:
+    model = cfg.build_model().to(arguments.device)
+    if rounded:
+        round_residuals(model, hardware.PRECISIONS[arguments.precision])
+    step = (fastest_step if "graphs" in form else TrainStep)(model, cfg)
+    backend = "aot_eager" if arguments.tiny else "inductor"  # which takes a minute each time
+    return compile_step(step, backend=backend) if "compiled" in form else step
+
+
+@contextmanager
+def replaced(arguments: argparse.Namespace, crop: str) -> Iterator[None]:
+    """The step crops in this way. Its constants lie on the device before anything is compiled.
+
+    Dynamo looks through their cache: compiled code would copy them from the host at every step,
+    which no recording allows.
+    """
+    held = augment._statistics(arguments.device, torch.float32)
+    with mock.patch.object(steps, "crop", CROPS[crop]), \
+            mock.patch.object(augment, "_statistics", lambda *_: held):
+        yield
+
+
+def config(arguments: argparse.Namespace, batch: int, variant: str = "original") -> PretrainConfig:
+    return PretrainConfig(preset=arguments.preset, precision=arguments.precision, batch_size=batch,
+                          **variant_settings(variant))
+
+
+def images_for(arguments: argparse.Namespace, n: int) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 3, 96, 96), dtype=torch.uint8, device=arguments.device)
+
+
+def clocked(arguments: argparse.Namespace, batch: int, step: Callable[[], None]) -> dict:
+    """The rate of a step, the time until it is ready, and the peak memory of what follows."""
+    device, gpu = arguments.device, arguments.device.type == "cuda"
+    ready = timing.seconds_of(step, 1, device)  # with compilation
+    ready += 5 * timing.seconds_of(step, 5, device)  # and a recording
+    each = timing.seconds_of(step, 2, device)
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    repeats = max(1, round(arguments.seconds / each))
+    times = [timing.seconds_of(step, repeats, device) for _ in range(arguments.rounds)]
+    found = {**timing.speed(times, batch), "milliseconds": 1e3 * min(times), "ready_after": ready}
+    if gpu:
+        found["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+        found["reserved_mb"] = torch.cuda.max_memory_reserved() / 2**20
+    return found
+
+
+def rates(arguments: argparse.Namespace) -> dict:
+    """What the machine can do: multiply-adds and bytes a second."""
+    gpu = arguments.device.type == "cuda"
+    x = torch.ones(2**28 if gpu else 2**22, device=arguments.device)
+    y = torch.empty_like(x)
+    seconds = min(timing.seconds_of(lambda: y.copy_(x), 5, arguments.device) for _ in range(4))
+    found = {"bytes_per_second": 2 * x.nbytes / seconds}
+    if gpu or not arguments.tiny:
+        found["multiply_adds_per_second"] = timing.matrix_product_rate(
+            arguments.device, arguments.precision)
+    return found
+
+
+def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "original",
+         crop: str = "matrices", rounded: bool = False) -> dict:
+    """A whole step, crops included, on images that lie on the device."""
+    cfg = config(arguments, batch, variant)
+    with replaced(arguments, crop):
+        train_step = make_step(arguments, cfg, form, rounded)
+        feed = enumerate(batches(images_for(arguments, max(1024, batch)), batch, 0, 0,
+                                 arguments.device))
+
+        def step(ratio: float = timing.RATIO) -> None:
+            i, images = next(feed)
+            train_step(images, i, 1e-4, ratio)
+
+        found = clocked(arguments, batch, step)
+        if variant == "improved":  # further lengths: how long until each is ready
+            found["further_lengths_ready_after"] = [
+                5 * timing.seconds_of(partial(step, ratio), 5, arguments.device)
+                for ratio in RATES[:2]]
+        if arguments.device.type == "cuda" and form == "compiled + graphs":
+            torch.cuda.set_sync_debug_mode("error")  # nothing may wait for the device
+            step()
+            torch.cuda.set_sync_debug_mode("default")
+    return found
+
+
+def epoch(arguments: argparse.Namespace, batch: int) -> dict:
+    """An epoch of `pretrain` as it is shipped, beside which `bare` shows what its loop costs."""
+    images = images_for(arguments, 64 if arguments.tiny else 100_000).cpu()
+    cfg = PretrainConfig(preset=arguments.preset, precision=arguments.precision, batch_size=batch,
+                         epochs=2, warmup_epochs=1)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        run = pretrain(images, images[:512], cfg, Path(folder), arguments.device, progress=False)
+        whole = time.perf_counter() - began
+    return {"images_per_second": run.images_per_second, "seconds": run.seconds,
+            "seconds_with_validation_and_checkpoints": whole}
+
+
+def quality(arguments: argparse.Namespace, form: str, rounded: bool = False,
+            crop: str = "matrices") -> dict:
+    """The loss of 200 steps on the same images, crops and masks, whatever the form."""
+    cfg = config(arguments, 8 if arguments.tiny else 64)
+    n = 3 if arguments.tiny else 200
+    generator = hardware.generator(0, 1)
+    coarse = torch.rand(256, 3, 12, 12, generator=generator)  # smooth, so that there is something
+    images = (torch.nn.functional.interpolate(coarse, size=96, mode="bicubic") * 255).clamp(0, 255)
+    images = images.to(torch.uint8).to(arguments.device)
+    with replaced(arguments, crop):
+        step = make_step(arguments, cfg, form, rounded)
+        feed = batches(images, cfg.batch_size, 0, 0, arguments.device)
+        losses = [step(next(feed), i, 3e-4 * min(1, i / 20), 0.75)["loss"] for i in range(n)]
+    losses = torch.stack(losses).tolist()
+    return {"losses": losses, "last_20": sum(losses[-20:]) / len(losses[-20:])}
+
+
+def peer(arguments: argparse.Namespace, name: str, batch: int, compiled: bool) -> dict:
+    """Another implementation, on normalised images that lie on the device."""
+    from benchmarks import pretrain_speed  # needs torchvision
+
+    few = argparse.Namespace(**{**vars(arguments), "batch_size": batch})
+    if name == "official" and not arguments.official:
+        raise ModuleNotFoundError("--official names no checkout")
+    if name in PEERS and not importlib.util.find_spec(name):
+        raise ModuleNotFoundError(f"{name} is not installed")
+    backend = "aot_eager" if arguments.tiny else "inductor"
+    compiling = partial(torch.compile, backend=backend) if compiled else lambda model: model
+    torch.compiler.reset()
+    return clocked(few, batch, pretrain_speed.step_of(name, few, compiling))
+
+
+def measurements(arguments: argparse.Namespace) -> dict[str, Callable[[], dict]]:
+    """All of them by name, the most important first."""
+    sizes = (8,) if arguments.tiny else BATCHES
+    first, *others = sizes
+    last, plan = "compiled + graphs", {"rates": partial(rates, arguments)}
+
+    def add(name: str, function: Callable, *values, **named) -> None:
+        plan[name] = partial(function, arguments, *values, **named)
+
+    for form in FORMS:
+        add(f"step, batch {first}, {form}", bare, first, form)
+    for form in ("plain", last):
+        add(f"loss of 200 steps, {form}", quality, form)
+    add(f"step, batch {first}, {last}, gathered crop", bare, first, last, crop="gathered")
+    add(f"step, batch {first}, {last}, bf16 residuals", bare, first, last, rounded=True)
+    add("loss of 200 steps, bf16 residuals", quality, last, rounded=True)
+    add("loss of 200 steps, gathered crop", quality, last, crop="gathered")
+    for batch in others:
+        for form in ("graphs", last):
+            add(f"step, batch {batch}, {form}", bare, batch, form)
+    add(f"step, batch {sizes[-1]}, everything", bare, sizes[-1], last, crop="gathered",
+        rounded=True)
+    for batch in sizes[:2]:
+        add(f"epochs, batch {batch}", epoch, batch)
+    for name, variant in LOSSES.items():
+        for form in ("graphs", last):
+            add(f"step, batch {first}, {form}, {name}", bare, first, form, variant)
+    for batch in ((8,) if arguments.tiny else PEER_BATCHES):
+        for name in ("official", *PEERS):
+            for compiled in (False, True):
+                add(f"{name}, batch {batch}, {'compiled' if compiled else 'plain'}", peer, name,
+                    batch, compiled)
+    for batch in others:
+        for form in ("plain", "compiled"):
+            add(f"step, batch {batch}, {form}", bare, batch, form)
+    return plan
+
+
+class Stored:
+    """The file of results, written anew after every measurement."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.found = json.loads(path.read_text()) if path.exists() else {}
+
+    def retry(self) -> None:
+        """Forget what was interrupted or failed, so that it is measured again."""
+        self.found = {name: v for name, v in self.found.items() if "error" not in v}
+        self.path.write_text(json.dumps(self.found, indent=1) + "\n")
+
+    def put(self, name: str, value: dict) -> None:
+        self.found[name] = value
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.found, indent=1) + "\n")
+        temporary.replace(self.path)
+        if value != BROKE_OFF:
+            shown = {key: v for key, v in value.items() if key != "losses"}
+            print(f"{name}: {shown}", flush=True)
+
+
+def work(arguments: argparse.Namespace, stored: Stored) -> None:
+    """Measure what is missing until the time is up. Ends after an error: see `main`."""
+    stored.put("machine", {**hardware.describe(arguments.device), "preset": arguments.preset,
+                           "precision": arguments.precision, "date": time.strftime("%Y-%m-%d")})
+    for name, measure in measurements(arguments).items():
+        if name in stored.found:
+            continue
+        if time.time() > arguments.until:
+            return
+        stored.put(name, BROKE_OFF)  # replaced below, unless the process dies
+        began = time.perf_counter()
+        try:
+            found = measure()
+        except ModuleNotFoundError as error:
+            stored.put(name, {"skipped": str(error)})
+            continue
+        except Exception as error:
+            stored.put(name, {"error": f"{type(error).__name__}: {error}"[:500]})
+            raise SystemExit(1) from None  # an error may leave the GPU unusable to this process
+        stored.put(name, {**found, "took": time.perf_counter() - began})
+        if arguments.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def summary(found: dict) -> str:
+    """What compiling saves, in steps until it has paid; shares of the machine; the goals."""
+    lines, rate = [], found.get("rates", {}).get("multiply_adds_per_second")
+    for batch in BATCHES:
+        pair = [found.get(f"step, batch {batch}, {form}", {}) for form in ("graphs", FORMS[-1])]
+        if not all("images_per_second" in row for row in pair):
+            continue
+        graphs, both = pair
+        saved = (graphs["milliseconds"] - both["milliseconds"]) / 1e3
+        extra = both["ready_after"] - graphs["ready_after"]
+        pays = f"pays after {extra / saved:,.0f} steps" if saved > 0 else "does not pay"
+        share = f", {both['images_per_second'] * 1155e6 / rate:.1%} of product rate" if rate else ""
+        lines.append(f"batch {batch}: {graphs['images_per_second']:,.0f} images/s recorded, "
+                     f"{both['images_per_second']:,.0f} compiled and recorded; compiling "
+                     f"({extra:.0f} s) {pays}{share}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = timing.parser("gpu", __doc__)
+    parser.set_defaults(rounds=3, seconds=0.5)
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of gpu.json")
+    parser.add_argument("--official", type=Path, help="a checkout of facebookresearch/mae")
+    parser.add_argument("--minutes", type=float, default=7.5, help="begin nothing after so long")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, to rehearse")
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
+    arguments = timing.settle(parser)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.tiny:
+        arguments.preset, arguments.rounds, arguments.seconds = "tiny", 1, 0.01
+    path = arguments.out / "gpu.json"
+    if arguments.until:
+        return work(arguments, Stored(path))
+    Stored(path).retry()
+    until = time.time() + 60 * arguments.minutes
+    words = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--until", str(until)]
+    while subprocess.run(words).returncode and time.time() < until:
+        print("A measurement failed; going on with the next one in a new process.", flush=True)
+    found = Stored(path).found
+    print(summary(found))
+    missing = [name for name in measurements(arguments) if name not in found]
+    print(f"{path} is written. " + (f"Run this again for: {', '.join(missing)}." if missing else
+                                    "Nothing is missing."))
+
+
+if __name__ == "__main__":
+    cli.run(main)
