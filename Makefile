@@ -185,8 +185,8 @@ $$python -m ruff check . || failed="$$failed ruff"
 $$python -m pytest tests -n 2 --dist loadfile -m "not slow" $(ARGS) || failed="$$failed pytest"
 if ls notebooks/*.ipynb >/dev/null 2>&1; then
     # On the CPU also where there is a GPU: what is printed was stored from there.
-    # What the learner has built stays out of it: outputs were stored without.
-    CUDA_VISIBLE_DEVICES= MAE_LIB_MY_MAE=$$(mktemp -d) $$python -m pytest notebooks --nbval --nbval-current-env -n 2 --dist loadfile \
+    # What the learner has built stays out of it, and so does what another notebook keeps.
+    CUDA_VISIBLE_DEVICES= $$python -m pytest notebooks --nbval --nbval-current-env -p tests.nbval_folders -n 2 --dist loadfile \
         --nbval-sanitize-with tests/nbval_sanitize.cfg || failed="$$failed notebooks"
 else
     echo "No notebooks to check."

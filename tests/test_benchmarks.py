@@ -31,7 +31,10 @@ def test_the_estimate_is_what_its_command_prints():
     assert found.split("\n\n")[1].strip() in report.README.read_text("utf-8")
 
 
-@pytest.mark.parametrize("command", ["pretrain_speed", "add_on_prices", "gains"])
+@pytest.mark.parametrize("command", [
+    "add_on_prices",
+    *(pytest.param(command, marks=pytest.mark.slow) for command in ("pretrain_speed", "gains")),
+])
 def test_every_command_measures_and_is_reported(command, tmp_path, monkeypatch):
     """On a copy of the code's results, which a run would otherwise change."""
     code = ("import sys, pathlib; from benchmarks import timing; "

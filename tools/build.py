@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "notebooks"
 LAST = ROOT / "build/pairs"  # what both files of a pair said when this last wrote them
 os.environ.update(JUPYTER_PREFER_ENV_PATH="1", MAE_LIB_LEVEL="smoke", CUDA_VISIBLE_DEVICES="",
-                  PYTHONHASHSEED="0", MAE_LIB_MY_MAE=tempfile.mkdtemp())  # nothing solved
+                  PYTHONHASHSEED="0")
 
 import jupytext  # noqa: E402
 import nbformat  # noqa: E402
@@ -103,6 +103,7 @@ def build(source: Path) -> None:
     start = time.perf_counter()
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
+    os.environ["MAE_LIB_MY_MAE"] = tempfile.mkdtemp()  # nothing solved, and nothing trained
     client = NotebookClient(notebook, timeout=600, kernel_name="python3",
                             resources={"metadata": {"path": str(HERE)}})
     client.execute()

@@ -50,21 +50,25 @@ class Prediction:
 class Comparison:
     """A guess and the result. Without a guess the result is folded, so that nobody reads it early.
 
-    Its text is that of both, which tests read.
+    Its text is that of both, which tests read. A result with several spaces in a row is a table.
     """
 
     def __init__(self, guess: str, result: str):
         self.guess, self.result = guess, result
+        self.table = "  " in result  # shown in monospace, which keeps the columns aligned
 
     def __repr__(self) -> str:
         guess = f"Your guess: {self.guess}\n" if self.guess else ""
-        return f"{guess}The result: {self.result}"
+        between = "\n" if self.table else " "
+        return f"{guess}The result:{between}{self.result}"
 
     def _repr_html_(self) -> str:
-        shown = escape(repr(self) if self.guess else self.result).replace("\n", "<br>")
-        if self.guess:
-            return f"<p>{shown}</p>"
-        return f"<details><summary>The result</summary><p>{shown}</p></details>"
+        shown = escape(repr(self) if self.guess else self.result)
+        if self.table:
+            shown = f"<pre>{shown}</pre>"
+        else:
+            shown = "<p>" + shown.replace("\n", "<br>") + "</p>"
+        return shown if self.guess else f"<details><summary>The result</summary>{shown}</details>"
 
 
 def predict(question: str) -> Prediction:

@@ -231,7 +231,7 @@ def ledger_figure(found: list[Judgement]) -> Figure:
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.grid(axis="y", visible=False)
     figure.axes[0].set(xlim=(-1.6, 1.8), xlabel="gain, in units of the claimed gain (diamond: the "
-                       "claim; gray: too small to be worth having)")
+                       "claim; grey: too small to be worth having)")
     figure.axes[1].set(xlabel="price, % (diamond: the claim)")
     return figure
 

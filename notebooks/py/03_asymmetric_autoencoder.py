@@ -452,12 +452,15 @@ kept_patches = random_masking(patchify(images, 16), 0.75, noise)[0]  # (2, 49, 7
 kept_positions = random_masking(positions.expand(2, -1, -1), 0.75, noise)[0]
 mask_first = kept_patches @ matrix + conv.bias + kept_positions
 torch.testing.assert_close(mask_first, mask_last)
-print("both orders give the same tokens:", tuple(mask_last.shape))
+print("each order gives tokens of shape", tuple(mask_last.shape))
 
 
 # %% [markdown]
-# It does not matter, because embedding works on each patch alone. Masking first is cheaper. Embedding first is shorter
-# to write, so your encoder may do that.
+# <details><summary>The answer</summary>
+#
+# It does not matter: both orders give the same tokens, because embedding works on each patch alone. Masking first is
+# cheaper. Embedding first is shorter to write, so your encoder may do that.
+# </details>
 #
 # In both orders each visible patch carries *its own* position. Nothing else says where it came from. From these
 # positions the encoder could work out which places are missing. But no token stands for a missing patch, so missing
@@ -706,8 +709,8 @@ guess_size = course.predict("The encoder has … times as many parameters as the
 # %%
 count = {name: sum(weight.numel() for weight in half.parameters())
          for name, half in MAE().named_children()}
-print(", ".join(f"{name}: {number:,}" for name, number in count.items()))
-guess_size.reveal(f"{count['encoder'] / count['decoder']:.1f} times")
+guess_size.reveal(f"{count['encoder'] / count['decoder']:.1f} times as many: "
+                  f"{count['encoder']:,} compared with {count['decoder']:,}")
 
 # %% [markdown]
 # The encoder has 3.7 million parameters, 4.0 times as many as the decoder. Positions are not counted, as they are fixed.
@@ -841,10 +844,13 @@ show_rows([("correct", composite(pred)), ("not restored", composite(unrestored))
           "they are blotchy but can still be recognised.")
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
 # The error rises from 0.45 to 0.69, and the photographs can still be recognised. This is what makes the mistake
 # dangerous: it looks like a model that was not trained for long enough. The decoder copes in part because each visible
 # token also carries the position that it got in the encoder. (And part of what you recognise is not predicted at all:
 # the visible patches, and the true mean of every hidden patch.)
+# </details>
 #
 # ### 2. The decoder has no positions
 #
@@ -874,10 +880,14 @@ show_rows([("prediction", as_predicted(pred)), ("no positions", as_predicted(los
           "which still show light and dark areas in the right places.")
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
 # Without positions, all hidden patches of an image get the same prediction. The standard deviation between them is 0.00,
-# and one pattern repeats like wallpaper. The error is 1.06, a little worse than predicting zero. Now look at the
-# composites. They still show light and shade in the right places, because each patch got its *true* mean and standard
-# deviation back. A composite can hide a decoder that knows nothing.
+# and one pattern repeats like wallpaper. The error is 1.06, a little worse than predicting zero.
+# </details>
+#
+# Now look at the composites. They still show light and shade in the right places, because each patch got its *true* mean
+# and standard deviation back. A composite can hide a decoder that knows nothing.
 #
 # ### 3. The checkpoint has no decoder
 #
@@ -899,8 +909,11 @@ show_rows([("complete", composite(pred)), ("no decoder", composite(noisy))],
           "coloured noise at every hidden place.")
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
 # We get coloured noise. The error is 1.9, almost twice that of predicting zero, although the encoder is as good as
 # before. If your reconstructions look like this, print the missing keys first.
+# </details>
 #
 # ### ✏️ Open exercise · What can your model do without?  (★★☆ · 15 minutes)
 #
@@ -1023,11 +1036,12 @@ def price(num_visible):
 
 # %%
 prices = {n: price(n) for n in (196, 98, 49, 19)}
-print("patches                  encoder + decoder   compared with 49 visible")
+lines = ["patches                  encoder + decoder   compared with 49 visible"]
 for n, (first, second) in prices.items():
-    print(f"{n:>3} visible, {1 - n / 196:>3.0%} hidden: {first:>3.0f} + {second:.0f} = "
-          f"{first + second:>5,.0f} million   {(first + second) / sum(prices[49]):.2f} times")
-guess_ratio.reveal(f"{sum(prices[98]) / sum(prices[49]):.2f} times")
+    both = first + second
+    lines.append(f"{n:>3} visible, {1 - n / 196:>3.0%} hidden: {first:>3.0f} + {second:.0f} = "
+                 f"{both:>5,.0f} million   {both / sum(prices[49]):.2f} times")
+guess_ratio.reveal("\n".join(lines))
 
 # %%
 figure, axes = new_figure(1, 1, 7, 3)
@@ -1055,7 +1069,8 @@ show(figure, "The cost against the visible patches. The decoder's part is a leve
 # The explorer shows both. It draws the tokens of each stage, and the cost below them.
 
 # %%
-guess_design = course.predict("With mask tokens in the encoder, the cost is … times ours.")
+guess_design = course.predict("With mask tokens in the encoder and a large decoder, "
+                              "the cost is … times ours.")
 
 # %%
 flow_explorer = widgets.flow_explorer()
@@ -1067,9 +1082,9 @@ designs = {"our design": (0, 0), "mask tokens in the encoder": (1, 0),
 totals = {name: sum(widgets.multiply_adds(49, widgets.ENCODERS[e], widgets.DECODERS[d])) / 1e6
           for name, (e, d) in designs.items()}
 torch.testing.assert_close(totals["our design"], sum(price(49)))  # drawn and counted agree
-for name, total in totals.items():
-    print(f"{name:<27} {total:>5,.0f} million, {total / totals['our design']:.2f} times")
-guess_design.reveal(f"{totals['mask tokens in the encoder'] / totals['our design']:.2f} times")
+lines = [f"{name:<27} {total:>5,.0f} million, {total / totals['our design']:.2f} times"
+         for name, total in totals.items()]
+guess_design.reveal("\n".join(lines))
 
 # %% [markdown]
 # With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. That is less than four times, because

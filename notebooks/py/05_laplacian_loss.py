@@ -85,10 +85,11 @@ cheapest = course.predict("Which guess is cheapest on average: early, late, or a
 # %%
 early = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1.0])
 late = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1.0])
+lines = ["the mean of the two edges, at half the cost of either"]
 for name, row in {"early": early, "late": late, "mean": (early + late) / 2}.items():
     expected = ((row - early).square().mean() + (row - late).square().mean()) / 2
-    print(f"{name:<6} {row.tolist()}  expected squared error {expected:.4f}")
-cheapest.reveal("the mean of the two edges, at half the cost of either")
+    lines.append(f"{name:<6} {row.tolist()}  expected squared error {expected:.4f}")
+cheapest.reveal("\n".join(lines))
 
 # %% [markdown]
 # The mean of the two edges costs 0.0625 on average, half as much as either edge. It wins although it is never right: neither
@@ -143,8 +144,11 @@ show(figure, "A cup of coffee, an astronaut, and the combination of the cup's ma
              "astronaut's phases, in which the astronaut's outlines can be seen and no cup.")
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
 # We recognise the astronaut, who gave only the phases. Edges appear where many waves line up, and the phases decide
 # where that happens. This is why edges are hard to predict: a model has to know exactly where each wave starts.
+# </details>
 #
 # ## Most of the variance is in the slow waves
 #
@@ -176,9 +180,9 @@ def share_within(image, cutoff):
     return (power * (f[:, None] ** 2 + f**2 <= cutoff**2)).sum() / power.sum()
 
 
-for name in course.PHOTOGRAPHS:
-    print(f"{name:<13} {share_within(course.photograph(name) / 255, 16):.0%}")
-share_guess.reveal(f"{share_within(astronaut, 16):.0%}")
+lines = [f"{name:<13} {share_within(course.photograph(name) / 255, 16):.0%}"
+         for name in course.PHOTOGRAPHS]
+share_guess.reveal("\n".join(lines))
 
 
 # %% [markdown]
@@ -235,9 +239,13 @@ print(slow)
 torch.testing.assert_close(row.diff(n=2), torch.tensor(slow))  # the fast form
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
 # It is 0 where the row is flat and also in the middle of the climb, because a steady climb does not change its slope.
-# The climb begins with a 1 and ends with a −1. The drop gives a pair of spikes, −4 and +4. `diff(n=2)` computes
-# the same numbers without a loop.
+# The climb begins with a 1 and ends with a −1. The drop gives a pair of spikes, −4 and +4.
+# </details>
+#
+# `diff(n=2)` computes the same numbers without a loop.
 #
 # ## The Laplacian
 #
@@ -309,7 +317,12 @@ except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# The kernel expects images with 1 channel, and ours have 3. There are two ways to make it run. We can give the kernel three
+# <details><summary>The answer</summary>
+#
+# PyTorch raises an error, because the kernel expects images with 1 channel, and ours have 3.
+# </details>
+#
+# There are two ways to apply the kernel to three channels. We can give it three
 # *input* channels. Or we can repeat it three times and keep the channels apart with `groups=3`, which is called a **depthwise**
 # convolution. To see which is right, we try both on an error that is too high in red and equally too low in green.
 
@@ -489,10 +502,9 @@ visible_guess = course.predict("What PSNR does the raw prediction reach on the v
 
 # %%
 target, raw = denormalise(images), denormalise(to_images(pred))  # (5, 3, H, W) in [0, 1]
-for name, where in (("hidden", mask), ("visible", 1 - mask)):
-    psnr = metrics.masked_psnr(raw, target, where).mean()
-    print(f"PSNR of the raw prediction on {name} patches: {psnr:.1f} dB")
-visible_guess.reveal(f"{psnr:.1f} dB")
+on_hidden, on_visible = (metrics.masked_psnr(raw, target, where).mean()
+                         for where in (mask, 1 - mask))
+visible_guess.reveal(f"{on_visible:.1f} dB, compared with {on_hidden:.1f} dB on hidden patches")
 
 # %%
 rocket, portrait = 3, 4  # which photographs to show
@@ -608,10 +620,13 @@ for use_composite in (False, True):
     print(f"composite {use_composite!s:<6} loss {loss:.4f}")
 
 # %% [markdown]
+# <details><summary>The answer</summary>
+#
 # The raw variant reports 0, because a constant has no second difference. The composite reports 0.025: it sees the jump at the rim
 # of the patch. We can check this number by hand. For an offset $c$ and a patch of $p \times p$ pixels, each pixel on a side of the
 # patch contributes $c$ and each corner $2c$. The sum is $4(p-2)c + 4 \cdot 2c = 4pc$, and divided by $p^2$ pixels it is $4c/p$.
 # Here this is $0.4 / 16 = 0.025$.
+# </details>
 #
 # Now we do the same with all hidden patches of our photographs: each is perfect except for an offset of ±0.1.
 
@@ -731,13 +746,12 @@ def best_row(rows, chances, lam, steps=1500):
 steeper = course.predict("Five edges: is the steepest step at λ = 1 larger or smaller than 0.20?")
 
 # %%
+lines = []
 for name, (rows, chances) in possible.items():
     best = {0: chances @ rows} | {lam: best_row(rows, chances, lam) for lam in (0.05, 1)}
     steps = "   ".join(f"λ = {lam}: {row.diff().abs().max():.2f}" for lam, row in best.items())
-    print(f"{name:<17} {steps}")
-    if name == "five edges":
-        result = f"smaller, {best[1].diff().abs().max():.2f}"
-steeper.reveal(result)
+    lines.append(f"{name:<17} {steps}")
+steeper.reveal("\n".join(lines))
 
 # %% [markdown]
 # The answer depends on how sure we are of the edge.
@@ -843,10 +857,11 @@ candidates["moved by 2 px"] = target.roll(2, dims=-1)
 hf = {name: metrics.masked_hf_error(x, target, mask).mean() for name, x in candidates.items()}
 psnr = {name: metrics.masked_psnr(x, target, mask).mean() for name, x in candidates.items()}
 order = sorted(candidates, key=hf.get)  # lowest first
+lines = [f"the {order[0]}, and {min(map(order.index, ('original', 'improved')))} "
+         "references are ahead of both models"]
 for name in order:
-    print(f"{name:<15} HF error {hf[name]:.3f}   PSNR {psnr[name]:5.1f} dB")
-lowest.reveal(f"the {order[0]}, and {min(map(order.index, ('original', 'improved')))} "
-              "references are ahead of both models")
+    lines.append(f"{name:<15} HF error {hf[name]:.3f}   PSNR {psnr[name]:5.1f} dB")
+lowest.reveal("\n".join(lines))
 
 # %%
 filled = {name: torch.where(mask > 0, candidates[name], target)[portrait] for name in order}

@@ -151,16 +151,15 @@ arc_guess = course.predict("How many of the 36 images are found again on an arc 
 # %%
 generator = torch.Generator().manual_seed(0)
 wobble = 3 * torch.randn(200, 36, generator=generator, dtype=torch.float64)  # degrees
-arcs = {}
+arcs, lines = {}, []
 for degrees in (350, 90, 20, 2):
     place = torch.linspace(-degrees / 2, degrees / 2, 36, dtype=torch.float64)  # (36,)
     arcs[degrees] = on_circle(place), on_circle(place + wobble)  # (36, 2), (200, 36, 2)
     points, views = arcs[degrees]
     share = torch.stack([found_again(points, view) for view in views]).double().mean().item()
-    print(f"over {degrees:3} degrees: {share:4.0%} found again")
-    if degrees == 90:
-        result = f"{share:.0%}, about {36 * share:.0f} of 36"
-arc_guess.reveal(result)
+    lines.append(f"over {degrees:3} degrees: {share:4.0%} found again, "
+                 f"about {36 * share:2.0f} of 36")
+arc_guess.reveal("\n".join(lines))
 
 # %%
 figure, axes = new_figure(1, 4, 10, 2.7)
@@ -429,9 +428,11 @@ force_explorer = widgets.force_explorer()
 force_explorer
 
 # %%
+lines = ["it falls, and at 0 degrees it is gone"]
 for spread in (60, 12, 3, 0):
-    print(f"over {spread:2} degrees: strongest force {widgets.strongest(2)[spread // 3]:.3f}")
-squeeze.reveal("it falls, and at 0 degrees it is gone")
+    force = widgets.strongest(2)[spread // 3]
+    lines.append(f"over {spread:2} degrees: strongest force {force:.3f}")
+squeeze.reveal("\n".join(lines))
 
 # %% [markdown]
 # The force falls from 0.201 at 60 degrees to 0.019 at 3 degrees, and at 0 degrees it is 0. The slope of $e^{-2d^2}$ is
@@ -632,7 +633,7 @@ best_guess = course.predict("Which has the lowest loss, and which finds most sce
 
 # %%
 table = {}
-print(f"{count} scenes      loss   rank   alignment   others   ratio   found again")
+lines = [f"{count} scenes      loss   rank   alignment   others   ratio   found again"]
 for name, (z, view) in features.items():
     loss, rank = uniformity_loss(z[:, None]).item(), metrics.effective_rank(z)
     alignment = (z - view).square().sum(dim=1).mean().item()
@@ -640,10 +641,11 @@ for name, (z, view) in features.items():
     share = found_again(z, view).double().mean().item()
     half = 1.96 * math.sqrt(share * (1 - share) / count)
     table[name] = loss, rank, 100 * share
-    print(f"{name:14} {loss:6.2f} {rank:6.0f} {alignment:11.2f} {others:8.2f} "
-          f"{alignment / others:7.2f}   {share:5.0%} ± {100 * half:.0f}")
-best_guess.reveal(f"lowest loss: {min(table, key=lambda name: table[name][0])}; "
-                  f"most found: {max(table, key=lambda name: table[name][2])}")
+    lines.append(f"{name:14} {loss:6.2f} {rank:6.0f} {alignment:11.2f} {others:8.2f} "
+                 f"{alignment / others:7.2f}   {share:5.0%} ± {100 * half:.0f}")
+lines.append(f"lowest loss: {min(table, key=lambda name: table[name][0])}; "
+             f"most found: {max(table, key=lambda name: table[name][2])}")
+best_guess.reveal("\n".join(lines))
 
 # %%
 titles = ("uniformity loss", "effective rank", "scenes found again, %")

@@ -618,8 +618,8 @@ for axis, (name, images) in zip(axes.flat, shown.items(), strict=True):
     axis.imshow(images[1].clamp(0, 1).where(holes[0] == 1, photos[1]).permute(1, 2, 0))
     axis.set_title(name if name != "none" else "no mistake")
     axis.axis("off")
-show(figure, "A cup of coffee and seven composites of it. Coloured speckles "
-             "where the decoder is missing, grey stripes within each patch where values are in the wrong order, patches "
+show(figure, "A cup of coffee and seven composites of it. Coloured speckles where the decoder is "
+             "missing, grey stripes within each patch where values are in the wrong order, patches "
              "of the wrong brightness and colour without undoing norm_pix, dull patches for 0 to "
              "255. The last two look as if there were no mistake.")
 

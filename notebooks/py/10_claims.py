@@ -132,7 +132,8 @@ for name, found in REPORTED.items():
 # 2 %. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a fine-tuned network could always keep the features that the probe
 # uses (notebook 08). That is a sign of a bad fine-tuning recipe.
 #
-# Another sentence says that training converges to a lower loss, and shows a curve. **Predict:** is it fair to compare these two curves?
+# The report also claims that training converges to a lower loss, and shows the loss curves of both methods. **Predict:** is it fair to compare these
+# two curves?
 
 # %%
 show(*widgets.reported_losses())

@@ -16,8 +16,8 @@
 # **Before you start:** [07](07_pretraining.ipynb) and [08](08_linear_probe_and_fine_tuning.ipynb), for training and
 # probing. Parts that you have not solved come from the package.
 #
-# **Time:** 40 minutes to read and run, and about 40 more for the exercises. Your project at the end takes as long as
-# you like. Plan an afternoon.
+# **Time:** 40 minutes to read and run, and about 40 more for the exercises. Your project at the end takes an afternoon
+# or longer.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -242,7 +242,8 @@ show(figure, "Twenty-four of the images to train on, from all over the set.")
 #
 # Exact copies are easy to find. Copies that were saved again or made a little lighter differ in almost every pixel. So
 # we shrink all images to [**thumbnails**](GLOSSARY.md#thumbnails) of 8 × 8 pixels, and compare two thumbnails by the
-# root of their mean squared difference.
+# root of their mean squared difference. `leaks_slowly` takes one test image at a time, and marks it if a training image
+# is closer than `limit`.
 
 # %%
 def thumbnails(images):
@@ -723,9 +724,9 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # ### Project 1 · Another mask  (an afternoon)
 #
-# Random patches are one choice. Hide blocks instead, or hide the same places in all images of a batch, or hide the patches
-# with the most contrast. You need no new model: `MAE` takes `noise`, and the patches with the smallest noise stay visible.
-# So any rule that gives every patch a number is a mask.
+# Random patches are one choice. Hide blocks instead, or hide the same places in all images of a batch, or hide the
+# patches with the most contrast. You need no new model: `MAE` takes `noise`, and the patches with the smallest noise
+# stay visible. So any rule that gives every patch a number defines a mask.
 #
 # <details><summary>Where to begin</summary>
 #
@@ -746,8 +747,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # ### Project 2 · Another loss  (an afternoon)
 #
-# Replace or extend the squared error. You could use absolute errors, predict the *Fourier magnitudes* of each patch, predict
-# a blurred image, or count visible patches with a small weight.
+# Replace or extend the squared error. You could use absolute errors, predict the *Fourier magnitudes* of each patch,
+# predict a blurred image, or also count the visible patches, with a small weight.
 #
 # <details><summary>Where to begin</summary>
 #
@@ -785,7 +786,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # - **What a patch is**, and why it has this shape. Is a shift along each axis harmless, as it is for images? For pitch it
 #   is not.
 # - **Which augmentation is allowed.** A mirrored spectrogram is sound played backwards.
-# - **A baseline from the field**, such as mean energies by band, next to random weights and chance.
+# - **A baseline from the field**, such as the mean energy in each frequency band, next to random weights and chance.
 # - **Splits that cannot leak**: recordings of one speaker, or neighbouring tiles of one satellite image, belong on the same side of the split.
 # - **Honest limits** on the card. [Huang et al. (2022)](https://arxiv.org/abs/2207.06405) show what a large audio MAE
 #   reaches.

@@ -208,7 +208,7 @@ class Live:
         return self.image.get_attribute("src")
 
     def caption(self) -> str:
-        return self.root.locator(".widget-html-content").last.inner_text()
+        return self.root.locator(".widget-html-content:visible").last.inner_text()
 
     def readout(self) -> str:
         return self.root.locator(".widget-readout").first.inner_text()

@@ -363,12 +363,13 @@ def test_a_slow_model_computes_a_slider_s_other_positions_while_the_hand_rests(p
     page.evaluate("document.querySelector('.live').explorer.result.milliseconds = 1000")
     page.locator("[name=seed]").focus()
     page.locator("[name=ratio]").focus()
-    page.wait_for_function("document.querySelector('.live').explorer.kept.size >= 19")
-    page.evaluate("document.querySelector('.live').explorer.model.run = null")  # not needed again
+    explorer = "document.querySelector('.live').explorer"
+    page.wait_for_function(f"{explorer}.kept.size >= 19 && !{explorer}.looking")
+    page.evaluate(f"{explorer}.model.run = null")  # not needed again
     before = page.locator(".found").evaluate("c => c.toDataURL()")
     settle(page, moved)
     assert page.locator(".found").evaluate("c => c.toDataURL()") != before
-    page.evaluate("delete document.querySelector('.live').explorer.model.run")
+    page.evaluate(f"delete {explorer}.model.run")
 
 
 def photograph_file(path, **how):

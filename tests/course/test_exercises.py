@@ -48,7 +48,7 @@ def test_explanations_differ():
 
 def test_every_part_has_wrong_answers():
     named = {name for _, name in WRONG}
-    assert set(PARTS) == named
+    assert set(PARTS) <= named
 
 
 def with_nan(found):

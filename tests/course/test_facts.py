@@ -20,7 +20,6 @@ ELSEWHERE = {
     ("04_reconstruction_loss", "2.4"): "the difference of two printed numbers",
     ("07_pretraining", "0.498"): "read off the picture",
     ("07_pretraining", "0.471"): "read off the picture",
-    ("10_claims", "0.039"): "the uniformity weight times the largest change of its term",
 }
 
 

@@ -62,6 +62,19 @@ def test_the_result_is_folded_until_there_is_a_guess():
     assert open_ == "<p>Your guess: &lt;50<br>The result: 49</p>"
 
 
+def test_a_table_keeps_its_lines_and_columns():
+    table = "early   0.125\nmean  < 0.125"
+    folded = Comparison("", table)
+    assert repr(folded) == f"The result:\n{table}"
+    assert "</summary><pre>early   0.125\nmean  &lt; 0.125</pre></details>" in folded._repr_html_()
+    open_ = Comparison("mean", table)._repr_html_()
+    assert open_.startswith("<pre>Your guess: mean\nThe result:\nearly   0.125\nmean  &lt;")
+
+
+def test_lines_without_columns_are_broken_but_may_wrap():
+    assert "<p>49 of 196<br>98 of 196</p>" in Comparison("", "49 of 196\n98 of 196")._repr_html_()
+
+
 def test_running_the_cell_again_keeps_the_guess(guess):
     guess.box.value = "50"
     assert course.predict(QUESTION).guess == "50"

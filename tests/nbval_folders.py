@@ -1,0 +1,17 @@
+"""A plugin of `make test`: each notebook gets an empty my_mae, and finds nothing another has kept."""
+
+import functools
+import os
+import tempfile
+
+import pytest
+
+
+@functools.cache
+def folder_of(path) -> str:
+    return tempfile.mkdtemp()
+
+
+@pytest.hookimpl(tryfirst=True)  # before the notebook's kernel starts
+def pytest_runtest_setup(item) -> None:
+    os.environ["MAE_LIB_MY_MAE"] = folder_of(item.path)
