@@ -1,4 +1,4 @@
-"""A plugin of `make test`: each notebook gets an empty my_mae, and finds nothing another has kept."""
+"""A plugin of `make test`: each notebook finds an empty my_mae, not what another has kept."""
 
 import functools
 import os
