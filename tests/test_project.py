@@ -515,11 +515,9 @@ def test_make_test_runs_every_part_and_fails_if_one_fails(checkout):
         assert "ruff check" in said and "pytest tests" in said and "notebooks --nbval" in said
 
 
-def test_ci_runs_make_test_and_the_solved_course():
+def test_ci_runs_make_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert "make test" in script.read_text("utf-8").splitlines()
-    for path in re.findall(r"tests/\S+\.py", script.read_text("utf-8")):
-        assert "@pytest.mark.slow" in (ROOT / path).read_text("utf-8"), path
+    assert script.read_text("utf-8").splitlines()[-1] == "make test"
     if shutil.which("bash"):
         assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
