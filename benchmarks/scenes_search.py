@@ -1,6 +1,6 @@
 """What a small autoencoder learns of generated scenes in about a minute, setting by setting.
 
-This is how the scenes and the quick recipe were chosen. Every setting changes one thing: how the
+Every setting changes one thing: how the
 scenes are drawn, how the original MAE is pretrained, or how 500 labels are used. It all happens on
 other pictures (seed 1) than those that the comparison is judged by. Finished settings are skipped.
 
