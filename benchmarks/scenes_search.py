@@ -1,8 +1,8 @@
 """What a small autoencoder learns of generated scenes in about a minute, setting by setting.
 
-Every setting changes one thing: how the
-scenes are drawn, how the original MAE is pretrained, or how 500 labels are used. It all happens on
-other pictures (seed 1) than those that the comparison is judged by. Finished settings are skipped.
+Every setting changes one thing: how the scenes are drawn, how the original MAE is pretrained, or
+how 500 labels are used. It all happens on other pictures (seed 1) than those that the comparison is
+judged by. Finished settings are skipped.
 
   python -m benchmarks.scenes_search
 """
