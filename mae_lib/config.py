@@ -183,7 +183,8 @@ RECIPES = {
     ),
     "tuned": Recipe(
         "64-pixel photographs, settings that a search chose; 24,000 take an hour on two cores",
-        dict(preset="specified", img_size=64, patch_size=8, decoder_depth=1, lr=2.4e-3),
+        dict(preset="specified", img_size=64, patch_size=8, decoder_depth=1, batch_size=32,
+             lr=2.4e-3),
         dict(epochs=15, warmup_epochs=2, lr=0.012), dict(lr=0.001),
     ),
     "specified": Recipe("the specification to the letter, for a GPU", {}, {}, {}),
