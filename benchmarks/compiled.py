@@ -1,4 +1,4 @@
-"""The step compiled by torch.compile, with variants that only compiled code is fast in.
+"""Variants of the step that only compiled code is fast in.
 
 What a GPU confirms (`python -m benchmarks.gpu`) moves into the package.
 """
@@ -10,30 +10,6 @@ from torch import Tensor
 
 from mae_lib.data.augment import MEAN, STD
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.training.step import TrainStep
-
-
-def compile_step(step: TrainStep, **options) -> TrainStep:
-    """Have torch.compile write kernels for the crops, the losses and their gradients of `step`.
-
-    With a curriculum one graph serves all numbers of visible patches. Results differ from the plain
-    step's by rounding. Code that was compiled earlier in the same process is dropped.
-    """
-    torch.compiler.reset()
-    plain, ramps = step.losses, step.cfg.mask_ratio_sched != "const"
-
-    @torch.compile(fullgraph=True, **options)
-    def compiled(images: Tensor, crops: Tensor, noise: Tensor, visible: Tensor) -> dict:
-        return plain(images, crops, noise, len(visible))
-
-    def losses(images: Tensor, crops: Tensor, noise: Tensor, num_visible: int) -> dict:
-        visible = torch.empty(num_visible, 0)  # only a tensor's size can be marked as changing
-        if ramps:
-            torch._dynamo.mark_dynamic(visible, 0)
-        return compiled(images, crops, noise, visible)
-
-    step.losses = losses
-    return step
 
 
 def round_residuals(model: MaskedAutoencoder, dtype: torch.dtype | None) -> None:

@@ -5,6 +5,7 @@
 
 from mae_lib.config import PretrainConfig
 from mae_lib.runtime import cli
+from mae_lib.training.batches import SHARD
 
 SETS = {"ImageNet-1k": 1.28e6, "1B images": 1e9}
 GPUS = (8, 256)
@@ -46,7 +47,7 @@ def main() -> None:
             sent = 2 * gradient * (gpus - 1) / gpus  # of a ring all-reduce
             cells = [
                 name, str(gpus), duration(EPOCHS * images / rate / gpus), size(images * PIXELS),
-                f"{size(rate * PIXELS)}/s", size(8 * images), size(sent),
+                f"{size(rate * PIXELS)}/s", size(8 * min(images, SHARD)), size(sent),
                 f"{sent / NETWORK / step:.0%}", size(whole * 192 * 4), size(4 * whole * batch),
             ]
             print(f"| {' | '.join(cells)} |")

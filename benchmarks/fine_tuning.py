@@ -6,7 +6,9 @@ mae_lib/assets/fine_tuning.json, which notebook 08 reads; finished ones are skip
   python -m benchmarks.fine_tuning --data imagefolder:PATH --size 64
 """
 
+import hashlib
 import itertools
+import json
 import time
 from functools import partial
 from pathlib import Path
@@ -15,8 +17,8 @@ import torch
 from torch import Tensor
 
 from mae_lib import evaluate
-from mae_lib.compare import command
 from mae_lib.config import RECIPES, FineTuneConfig
+from mae_lib.data.fingerprint import fingerprint
 from mae_lib.data.sources import ImageSet
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import Results
@@ -80,7 +82,7 @@ def main() -> None:
     add_data_arguments(parser)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
     parser.add_argument("--recipes", nargs="+", default=list(RUNS), metavar="NAME",
-                        help=f"(all: {'; '.join(RUNS)})")
+                        choices=RUNS, help=f"(all: {'; '.join(RUNS)})")
     parser.add_argument("--results", type=Path, default=ASSETS / "fine_tuning.json",
                         metavar="FILE", help="(mae_lib/assets/fine_tuning.json)")
     parser.add_argument("--work", type=Path, default=Path("runs/fine_tuning"), metavar="FOLDER",
@@ -89,15 +91,18 @@ def main() -> None:
     data, device = data_from(arguments), hardware.pick_device(arguments.device)
     trial, results = Trial(data, device), Results(arguments.results)
     weights = checksum(ASSETS / "original.safetensors")
-    about = {"name": data.name, "train": len(data.train), "test": len(data.test),
+    content = fingerprint(data.train, data.train_labels, data.test, data.test_labels)
+    about = {"name": data.name, "fingerprint": content,
+             "train": len(data.train), "test": len(data.test),
              "classes": len(data.classes), "pixels": data.train.shape[-1]}
 
     def add(name: str, seed: int | None, settings: dict, measure) -> None:
-        key = f"{name}-{seed}-{weights[:8]}"
+        identity = json.dumps([weights, about, settings], sort_keys=True)
+        key = f"{name}-{seed}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         if results.find(key) is None:
             record = {"id": key, "name": name, "seed": seed, "weights": weights, "data": about,
                       "settings": settings, **hardware.describe(device),
-                      "date": time.strftime("%Y-%m-%d"), "command": command(),
+                      "date": time.strftime("%Y-%m-%d"), "command": cli.command(),
                       "measures": measure()}
             results.add(record)
         found = results.find(key)["measures"]

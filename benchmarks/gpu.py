@@ -7,27 +7,30 @@ that fails is stored with its error, and the others go on in a new process.
   python -m benchmarks.gpu --out FOLDER
   python -m benchmarks.gpu --out FOLDER --official PATH   # with a checkout of facebookresearch/mae
   python -m benchmarks.gpu --out FOLDER --tiny            # a rehearsal, also on a CPU
+
+With mae_lib/assets for FOLDER, `python -m benchmarks.report` puts the results on its page.
 """
 
 import argparse
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import torch
+from torch._inductor import metrics
 
 from benchmarks import timing
-from benchmarks.compiled import compile_step, gathered_crop, round_residuals
+from benchmarks.compiled import gathered_crop, round_residuals
 from mae_lib.config import PretrainConfig, variant_settings
-from mae_lib.data import augment
 from mae_lib.pretrain import pretrain
 from mae_lib.runtime import cli, hardware
 from mae_lib.training import step as steps
@@ -49,21 +52,13 @@ def make_step(arguments: argparse.Namespace, cfg: PretrainConfig, form: str,
     if rounded:
         round_residuals(model, hardware.PRECISIONS[arguments.precision])
     step = (fastest_step if "graphs" in form else TrainStep)(model, cfg)
-    backend = "aot_eager" if arguments.tiny else "inductor"  # which takes a minute each time
-    return compile_step(step, backend=backend) if "compiled" in form else step
+    if "compiled" in form:
+        step.compile(backend=backend(arguments))
+    return step
 
 
-@contextmanager
-def replaced(arguments: argparse.Namespace, crop: str) -> Iterator[None]:
-    """The step crops in this way. Its constants lie on the device before anything is compiled.
-
-    Dynamo looks through their cache: compiled code would copy them from the host at every step,
-    which no recording allows.
-    """
-    held = augment._statistics(arguments.device, torch.float32)
-    with mock.patch.object(steps, "crop", CROPS[crop]), \
-            mock.patch.object(augment, "_statistics", lambda *_: held):
-        yield
+def backend(arguments: argparse.Namespace) -> str:
+    return "aot_eager" if arguments.tiny else "inductor"  # which takes a minute each time
 
 
 def config(arguments: argparse.Namespace, batch: int, variant: str = "original") -> PretrainConfig:
@@ -94,22 +89,28 @@ def clocked(arguments: argparse.Namespace, batch: int, step: Callable[[], None])
 
 def rates(arguments: argparse.Namespace) -> dict:
     """What the machine can do: multiply-adds and bytes a second."""
-    gpu = arguments.device.type == "cuda"
-    x = torch.ones(2**28 if gpu else 2**22, device=arguments.device)
-    y = torch.empty_like(x)
-    seconds = min(timing.seconds_of(lambda: y.copy_(x), 5, arguments.device) for _ in range(4))
-    found = {"bytes_per_second": 2 * x.nbytes / seconds}
-    if gpu or not arguments.tiny:
+    found = {"bytes_per_second": timing.memory_rate(arguments.device)}
+    if arguments.device.type == "cuda" or not arguments.tiny:
         found["multiply_adds_per_second"] = timing.matrix_product_rate(
             arguments.device, arguments.precision)
     return found
+
+
+def counts(arguments: argparse.Namespace, name: str, batch: int) -> dict:
+    """Multiply-adds and bytes of a plain step on normalised images, per image."""
+    check_peer(arguments, name)
+    from benchmarks import pretrain_speed  # needs torchvision
+
+    few = argparse.Namespace(**{**vars(arguments), "batch_size": batch})
+    return pretrain_speed.counted(name, few)
 
 
 def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "original",
          crop: str = "matrices", rounded: bool = False) -> dict:
     """A whole step, crops included, on images that lie on the device."""
     cfg = config(arguments, batch, variant)
-    with replaced(arguments, crop):
+    metrics.reset()  # torch counts the bytes of kernels that it writes, the optimizer's apart
+    with mock.patch.object(steps, "crop", CROPS[crop]):
         train_step = make_step(arguments, cfg, form, rounded)
         feed = enumerate(batches(images_for(arguments, max(1024, batch)), batch, 0, 0,
                                  arguments.device))
@@ -119,6 +120,8 @@ def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "o
             train_step(images, i, 1e-4, ratio)
 
         found = clocked(arguments, batch, step)
+        if metrics.num_bytes_accessed:
+            found["bytes_moved"] = metrics.num_bytes_accessed / batch
         if variant == "improved":  # further lengths: how long until each is ready
             found["further_lengths_ready_after"] = [
                 5 * timing.seconds_of(partial(step, ratio), 5, arguments.device)
@@ -130,16 +133,19 @@ def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "o
     return found
 
 
-def epoch(arguments: argparse.Namespace, batch: int) -> dict:
-    """An epoch of `pretrain` as it is shipped, beside which `bare` shows what its loop costs."""
+def epoch(arguments: argparse.Namespace, batch: int, compile_from: float) -> dict:
+    """Epochs of `pretrain` as it is shipped, beside which `bare` shows what its loop costs."""
     images = images_for(arguments, 64 if arguments.tiny else 100_000).cpu()
     cfg = PretrainConfig(preset=arguments.preset, precision=arguments.precision, batch_size=batch,
                          epochs=2, warmup_epochs=1)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        run = pretrain(images, images[:512], cfg, Path(folder), arguments.device, progress=False)
+        run = pretrain(images, images[:512], cfg, Path(folder), arguments.device, progress=False,
+                       compile_from=compile_from)
         whole = time.perf_counter() - began
-    return {"images_per_second": run.images_per_second, "seconds": run.seconds,
+    one, two = (record["seconds"] for record in run.history.epochs())
+    return {"images_per_second": len(images) // batch * batch / (two - one),
+            "first_epoch": one, "second_epoch": two - one,
             "seconds_with_validation_and_checkpoints": whole}
 
 
@@ -152,7 +158,7 @@ def quality(arguments: argparse.Namespace, form: str, rounded: bool = False,
     coarse = torch.rand(256, 3, 12, 12, generator=generator)  # smooth, so that there is something
     images = (torch.nn.functional.interpolate(coarse, size=96, mode="bicubic") * 255).clamp(0, 255)
     images = images.to(torch.uint8).to(arguments.device)
-    with replaced(arguments, crop):
+    with mock.patch.object(steps, "crop", CROPS[crop]):
         step = make_step(arguments, cfg, form, rounded)
         feed = batches(images, cfg.batch_size, 0, 0, arguments.device)
         losses = [step(next(feed), i, 3e-4 * min(1, i / 20), 0.75)["loss"] for i in range(n)]
@@ -162,17 +168,22 @@ def quality(arguments: argparse.Namespace, form: str, rounded: bool = False,
 
 def peer(arguments: argparse.Namespace, name: str, batch: int, compiled: bool) -> dict:
     """Another implementation, on normalised images that lie on the device."""
+    check_peer(arguments, name)
     from benchmarks import pretrain_speed  # needs torchvision
 
     few = argparse.Namespace(**{**vars(arguments), "batch_size": batch})
+    compiling = partial(torch.compile, backend=backend(arguments))
+    torch.compiler.reset()
+    return clocked(few, batch, pretrain_speed.step_of(
+        name, few, compiling if compiled else lambda model: model))
+
+
+def check_peer(arguments: argparse.Namespace, name: str) -> None:
+    """Raise ModuleNotFoundError for an implementation that is not here."""
     if name == "official" and not arguments.official:
         raise ModuleNotFoundError("--official names no checkout")
     if name in PEERS and not importlib.util.find_spec(name):
         raise ModuleNotFoundError(f"{name} is not installed")
-    backend = "aot_eager" if arguments.tiny else "inductor"
-    compiling = partial(torch.compile, backend=backend) if compiled else lambda model: model
-    torch.compiler.reset()
-    return clocked(few, batch, pretrain_speed.step_of(name, few, compiling))
 
 
 def measurements(arguments: argparse.Namespace) -> dict[str, Callable[[], dict]]:
@@ -195,18 +206,22 @@ def measurements(arguments: argparse.Namespace) -> dict[str, Callable[[], dict]]
     for batch in others:
         for form in ("graphs", last):
             add(f"step, batch {batch}, {form}", bare, batch, form)
-    add(f"step, batch {sizes[-1]}, everything", bare, sizes[-1], last, crop="gathered",
+    add(f"step, batch {sizes[-1]}, {last}, everything", bare, sizes[-1], last, crop="gathered",
         rounded=True)
     for batch in sizes[:2]:
-        add(f"epochs, batch {batch}", epoch, batch)
+        add(f"epochs, batch {batch}, graphs", epoch, batch, math.inf)
+        add(f"epochs, batch {batch}, {last}", epoch, batch, 0.0)
     for name, variant in LOSSES.items():
         for form in ("graphs", last):
             add(f"step, batch {first}, {form}, {name}", bare, first, form, variant)
+    add("counts of ours", counts, "ours", first)
     for batch in ((8,) if arguments.tiny else PEER_BATCHES):
         for name in ("official", *PEERS):
             for compiled in (False, True):
                 add(f"{name}, batch {batch}, {'compiled' if compiled else 'plain'}", peer, name,
                     batch, compiled)
+    for name in ("official", *PEERS):
+        add(f"counts of {name}", counts, name, first)
     for batch in others:
         for form in ("plain", "compiled"):
             add(f"step, batch {batch}, {form}", bare, batch, form)
@@ -238,7 +253,8 @@ class Stored:
 def work(arguments: argparse.Namespace, stored: Stored) -> None:
     """Measure what is missing until the time is up. Ends after an error: see `main`."""
     stored.put("machine", {**hardware.describe(arguments.device), "preset": arguments.preset,
-                           "precision": arguments.precision, "date": time.strftime("%Y-%m-%d")})
+                           "precision": arguments.precision, "rounds": arguments.rounds,
+                           "date": time.strftime("%Y-%m-%d")})
     for name, measure in measurements(arguments).items():
         if name in stored.found:
             continue
@@ -260,20 +276,27 @@ def work(arguments: argparse.Namespace, stored: Stored) -> None:
 
 
 def summary(found: dict) -> str:
-    """What compiling saves, in steps until it has paid; shares of the machine; the goals."""
-    lines, rate = [], found.get("rates", {}).get("multiply_adds_per_second")
-    for batch in BATCHES:
+    """What compiling saves, and from how much training to come it pays."""
+    lines, rates, work = [], found.get("rates", {}), found.get("counts of ours", {})
+    for batch in sorted(BATCHES):
         pair = [found.get(f"step, batch {batch}, {form}", {}) for form in ("graphs", FORMS[-1])]
         if not all("images_per_second" in row for row in pair):
             continue
+        before, now = (row["images_per_second"] for row in pair)
         graphs, both = pair
-        saved = (graphs["milliseconds"] - both["milliseconds"]) / 1e3
-        extra = both["ready_after"] - graphs["ready_after"]
-        pays = f"pays after {extra / saved:,.0f} steps" if saved > 0 else "does not pay"
-        share = f", {both['images_per_second'] * 1155e6 / rate:.1%} of product rate" if rate else ""
-        lines.append(f"batch {batch}: {graphs['images_per_second']:,.0f} images/s recorded, "
-                     f"{both['images_per_second']:,.0f} compiled and recorded; compiling "
-                     f"({extra:.0f} s) {pays}{share}")
+        extra, saved = both["ready_after"] - graphs["ready_after"], 1 - before / now
+        pays = "does not pay"
+        if saved > 0:
+            seconds = extra / saved  # of recorded steps
+            pays = (f"pays after {1e3 * seconds / graphs['milliseconds']:,.0f} steps: COMPILING_"
+                    f"PAYS_FROM in mae_lib/training/step.py should be {seconds:.0f} seconds")
+        shares = {"product": (work.get("multiply_adds"), rates.get("multiply_adds_per_second")),
+                  "memory": (both.get("bytes_moved"), rates.get("bytes_per_second"))}
+        lines.append(
+            f"batch {batch}: {before:,.0f} images/s recorded, {now:,.0f} compiled and recorded; "
+            f"compiling ({extra:.0f} s, {saved:.0%} of a step saved) {pays}" + "".join(
+                f"; {now * each / rate:.1%} of the {kind} rate"
+                for kind, (each, rate) in shares.items() if each and rate))
     return "\n".join(lines)
 
 
@@ -291,6 +314,8 @@ def main() -> None:
         arguments.preset, arguments.rounds, arguments.seconds = "tiny", 1, 0.01
     path = arguments.out / "gpu.json"
     if arguments.until:
+        with suppress(ValueError):  # unknown to this version of torch
+            torch._logging.set_logs(inductor_metrics=True)  # or `metrics` would count no bytes
         return work(arguments, Stored(path))
     Stored(path).retry()
     until = time.time() + 60 * arguments.minutes
@@ -299,7 +324,7 @@ def main() -> None:
         print("A measurement failed; going on with the next one in a new process.", flush=True)
     found = Stored(path).found
     print(summary(found))
-    missing = [name for name in measurements(arguments) if name not in found]
+    missing = [name for name in measurements(arguments) if "error" in found.get(name, BROKE_OFF)]
     print(f"{path} is written. " + (f"Run this again for: {', '.join(missing)}." if missing else
                                     "Nothing is missing."))
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mae_lib import evaluate
-from mae_lib.compare import command
 from mae_lib.data.augment import resize
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.pretrain import add_data_arguments, data_from
@@ -84,7 +83,7 @@ def main() -> None:
     record = {
         "rows": rows, "weights": checksum(ASSETS / "original.safetensors"), "data": data.name,
         "train": len(data.train), **hardware.describe(device),
-        "date": time.strftime("%Y-%m-%d"), "command": command(),
+        "date": time.strftime("%Y-%m-%d"), "command": cli.command(),
     }
     path = ASSETS / "probe_protocols.json"
     path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")

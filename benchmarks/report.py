@@ -19,7 +19,8 @@ def measurements(command: str) -> list[dict]:
 
 
 def heading(m: dict) -> str:
-    return (f"**{m['device']}, {m['precision']}, {m['preset']}, batch {m['batch_size']}** "
+    form = f", {m['form']}" if "form" in m else ""
+    return (f"**{m['device']}, {m['precision']}, {m['preset']}, batch {m['batch_size']}{form}** "
             f"(torch {m['torch']}, Python {m['python']}, median of {m['rounds']} rounds, "
             f"{m['date']})")
 
@@ -49,24 +50,36 @@ def times_faster(row: dict, name: str) -> str:
     return f"{row[name]:.2f}{half}×"
 
 
+# Columns of the table of speeds, by what a row must have to fill them; empty ones are left out.
+SPEED = {
+    "images_per_second": ("step, images/s", lambda r: f"{r['images_per_second']:,.0f}"),
+    "ours_is_faster_by": ("ours is", lambda r: times_faster(r, "ours_is_faster_by")),
+    "end_to_end": ("end to end, images/s", lambda r: f"{r['end_to_end']:,.0f}"),
+    "ours_is_faster_by_end_to_end": (
+        "ours is", lambda r: times_faster(r, "ours_is_faster_by_end_to_end")),
+    "multiply_adds": ("multiply-adds per image", lambda r: f"{r['multiply_adds'] / 1e6:,.0f} M"),
+    "share_of_matrix_rate": (
+        "share of matrix-product rate", lambda r: f"{r['share_of_matrix_rate']:.0%}"),
+    "bytes_moved": ("bytes moved per image", lambda r: f"{r['bytes_moved'] / 1e6:,.0f} MB"),
+    "share_of_memory_rate": ("share of memory rate", lambda r: f"{r['share_of_memory_rate']:.0%}"),
+    "peak_memory_mb": ("peak memory", lambda r: f"{r['peak_memory_mb']:,.0f} MB"),
+}
+
+
 def pretrain_speed(m: dict) -> str:
-    titles = ["", "step, images/s", "ours is", "end to end, images/s", "ours is",
-              "multiply-adds per image", "share of matrix-product rate", "peak memory"]
-    return table(titles, [[
-        r["name"], f"{r['images_per_second']:,.0f}", times_faster(r, "ours_is_faster_by"),
-        f"{r['end_to_end']:,.0f}", times_faster(r, "ours_is_faster_by_end_to_end"),
-        f"{r['multiply_adds'] / 1e6:,.0f} M", f"{r['share_of_matrix_rate']:.0%}",
-        f"{r['peak_memory_mb']:,.0f} MB",
-    ] for r in m["rows"]])
+    columns = [(key, *SPEED[key]) for key in SPEED if any(key in r for r in m["rows"])]
+    return table(["", *(title for _, title, _ in columns)], [
+        [r["name"], *(show(r) if key in r else "" for key, _, show in columns)]
+        for r in m["rows"]])
 
 
 def add_on_prices(m: dict) -> str:
     base = m["rows"][0]["multiply_adds"]
     rows = [[r["name"], f"{r['images_per_second']:,.0f}", more_with_interval(r),
              more(r["multiply_adds"] / base, 1)] for r in m["rows"]]
-    c = m["curriculum"]
-    rows.append([f"curriculum, ten epochs ({c['lengths']} sequence lengths)", "",
-                 more_with_interval(c), more(c["multiply_adds_ratio"], 1)])
+    if c := m.get("curriculum"):
+        rows.append([f"curriculum, ten epochs ({c['lengths']} sequence lengths)", "",
+                     more_with_interval(c), more(c["multiply_adds_ratio"], 1)])
     return table(["", "images/s", "time", "multiply-adds"], rows)
 
 
@@ -109,8 +122,72 @@ def scenes_search(records: list[dict]) -> str:
                 f"{m['seconds']}"] for name, m in few])])
 
 
+FORMS = {"graphs": "recorded", "compiled + graphs": "compiled and recorded", "plain": "plain",
+         "compiled": "compiled"}
+WANTED = ("**GPU rows of the second edition are still to be measured**, by `python -m "
+          "benchmarks.gpu --out mae_lib/assets --official PATH` and then `python -m benchmarks."
+          'report`. The H200\'s rows under "What the add-ons cost" are the first edition\'s.')
+
+
+def from_gpu(found: dict, command: str) -> list[dict]:
+    """What gpu.json says, as entries of the file of another command."""
+    sizes = sorted({int(name.split()[2].strip(",")) for name in found if name.startswith("step, ")})
+    entries = []
+    for batch in sizes:
+        about = {**found["machine"], "batch_size": batch}
+        steps = {form: found.get(f"step, batch {batch}, {form}", {}) for form in FORMS}
+        steps = {form: row for form, row in steps.items() if "images_per_second" in row}
+        if command == "pretrain_speed":
+            entries.append({**about, "rows": _speeds_on_gpu(found, steps, batch)})
+        elif command == "gains" and "graphs" in steps:
+            rows = {FORMS[form]: row for form, row in steps.items()}
+            for change in ("gathered crop", "bf16 residuals", "everything"):
+                row = found.get(f"step, batch {batch}, compiled + graphs, {change}", {})
+                rows |= {f"compiled and recorded, {change}": row} if "milliseconds" in row else {}
+            entries.append({**about, "rows": [
+                {**row, "name": name,
+                 "seconds_ratio": row["milliseconds"] / steps["graphs"]["milliseconds"]}
+                for name, row in rows.items()]})
+        elif command == "add_on_prices":
+            for form, base in steps.items():
+                rows = {name: found.get(f"step, batch {batch}, {form}, {name}", {})
+                        for name in ("Laplacian", "uniformity", "both")}
+                rows = {f"+ {name}": row for name, row in rows.items() if "milliseconds" in row}
+                entries += [{**about, "form": FORMS[form], "rows": [
+                    {**row, "name": name, "multiply_adds": 1,  # losses have hardly any
+                     "seconds_ratio": row["milliseconds"] / base["milliseconds"]}
+                    for name, row in {"original": base, **rows}.items()]}] * bool(rows)
+    return entries
+
+
+def _speeds_on_gpu(found: dict, steps: dict[str, dict], batch: int) -> list[dict]:
+    """Rows of `pretrain_speed`: our steps, crops included, and the others' without crops."""
+    named = {f"ours, {FORMS[form]}": ("ours", row) for form, row in steps.items()}
+    for peer in ("official", "transformers", "lightly"):
+        for form in ("plain", "compiled"):
+            named[f"{peer}, {form}"] = peer, found.get(f"{peer}, batch {batch}, {form}", {})
+    fastest = max((row["images_per_second"] for row in steps.values()), default=None)
+    rates, rows = found.get("rates", {}), []
+    for name, (who, row) in named.items():
+        if "images_per_second" not in row:
+            continue
+        row = {"name": name, **row, "ours_is_faster_by": fastest / row["images_per_second"]}
+        counts = found.get(f"counts of {who}", {})
+        # What compiled code moves is known for ours alone, where torch counted it.
+        given = ("multiply_adds",) if "compiled" in name else ("multiply_adds", "bytes_moved")
+        row = {key: counts[key] for key in given if key in counts} | row
+        for share, of, rate in (
+                ("share_of_matrix_rate", "multiply_adds", "multiply_adds_per_second"),
+                ("share_of_memory_rate", "bytes_moved", "bytes_per_second")):
+            if of in row and rate in rates:
+                row[share] = row["images_per_second"] * row[of] / rates[rate]
+        rows.append(row)
+    return rows
+
+
 def render(text: str) -> str:
     """The README's text with its tables written anew."""
+    gpu = measurements("gpu")
     for name, write in (("pretrain_speed", pretrain_speed), ("add_on_prices", add_on_prices),
                         ("gains", gains), ("explorer_latency", explorer_latency),
                         ("site_latency", site_latency), ("scenes_search", scenes_search)):
@@ -118,7 +195,9 @@ def render(text: str) -> str:
         if name == "scenes_search":
             parts = [scenes_search(found)] if found else []
         else:
+            found = [*found, *(from_gpu(gpu, name) if gpu else [])]
             parts = [f"{heading(m)}\n\n{write(m)}" for m in found]
+            parts += [WANTED] * (name == "pretrain_speed" and not gpu)
         block = "\n\n".join([f"<!-- {name} -->", *parts, f"<!-- end of {name} -->"])
         pattern = f"<!-- {name} -->.*<!-- end of {name} -->"
         text, count = re.subn(pattern, lambda _, block=block: block, text, flags=re.DOTALL)

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import torch
 
 from mae_lib import evaluate
-from mae_lib.compare import command, encoder_measures, frozen_measures
+from mae_lib.compare import encoder_measures, frozen_measures
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig
 from mae_lib.data import scenes
 from mae_lib.data.sources import ImageSet
@@ -74,8 +74,9 @@ def main() -> None:
                         metavar="FILE", help="(mae_lib/assets/scenes_search.json)")
     parser.add_argument("--counts", nargs=3, type=int, default=QUICK.counts, metavar="N",
                         help="scenes of each split (those of the quick recipe)")
-    parser.add_argument("--settings", nargs="+", metavar="NAME", help="(all)",
-                        default=[*SCENES, *PRETRAINING, *FINE_TUNING])
+    parser.add_argument("--settings", nargs="+", metavar="NAME",
+                        choices=(names := [*SCENES, *PRETRAINING, *FINE_TUNING]), default=names,
+                        help=f"(all: {'; '.join(names)})")
     arguments = parser.parse_args()
     results, device = Results(arguments.results), hardware.pick_device()
     precision = hardware.pick_precision(device)
@@ -87,7 +88,7 @@ def main() -> None:
             results.add({
                 "id": key, "name": name, "settings": settings, "counts": list(arguments.counts),
                 **hardware.describe(device), "date": time.strftime("%Y-%m-%d"),
-                "command": command(), "measures": measure()})
+                "command": cli.command(), "measures": measure()})
         found = results.find(key)["measures"]
         print(f"{name}: {found}", flush=True)
 
@@ -100,9 +101,7 @@ def main() -> None:
         if not scene_changes and not changes:
             weights["original"] = run.model
         if not changes:  # which do not change what these two give
-            views = (data.train, data.train.flip(3), data.test)
-            found["raw pixels"] = percents(
-                frozen_measures(*map(evaluate.pixel_features, views), data))
+            found["raw pixels"] = percents(frozen_measures(evaluate.pixel_features, data))
             found["random init"] = percents(
                 encoder_measures(cfg.build_model().to(device), data))
         return found

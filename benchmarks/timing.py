@@ -16,8 +16,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from mae_lib.config import PretrainConfig
 from mae_lib.model import PRESETS, MaskedAutoencoder
@@ -72,9 +76,9 @@ def our_step(
 
 
 def compiled(model: MaskedAutoencoder, cfg: PretrainConfig) -> TrainStep:
-    """Our fastest step with the model compiled by torch.compile, in its default mode."""
+    """Our fastest step, compiled by torch.compile in its default mode."""
     step = fastest_step(model, cfg)
-    step.forward = torch.compile(model)
+    step.compile()
     return step
 
 
@@ -193,6 +197,55 @@ def multiply_adds(step: Step, batch_size: int) -> float:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() / 2 / batch_size
+
+
+class Operations(TorchDispatchMode):
+    """The operations that torch runs inside: floating-point operations and bytes of each.
+
+    Bytes are those of the tensors that it reads and writes, as if no cache helped. Views and new
+    memory cost nothing.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.found: list[tuple[float, float]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        schema, packet = function._schema, function.overloadpacket
+        changed = [i for i, a in enumerate(schema.arguments) if a.alias_info and
+                   a.alias_info.is_write and i < len(args)]
+        view = not changed and any(value.alias_info for value in schema.returns)
+        free = ("prim.", "empty", "detach", "_unsafe_view")
+        if view or any(word in str(packet) for word in free):
+            return result
+        written = result if schema.returns else [args[i] for i in changed]
+        moved = sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes())
+                    for x in tree_leaves((args, kwargs, written)) if isinstance(x, Tensor))
+        count = flop_registry.get(packet, lambda *_, **__: 0)
+        self.found.append((count(*args, **kwargs, out_val=result), moved))
+        return result
+
+
+def operations(make: Callable[[], Step]) -> list[tuple[float, float]]:
+    """Floating-point operations and bytes of each operation of the step that `make` builds.
+
+    Nothing is computed: the step runs on tensors that have shapes but no values.
+    """
+    with FakeTensorMode():
+        step = make()
+        step()  # makes the optimizer's moments
+        with Operations() as operations:
+            step()
+    return operations.found
+
+
+def memory_rate(device: torch.device) -> float:
+    """The bytes a second at which a large tensor is read and written here."""
+    x = torch.ones(2**28 if device.type == "cuda" else 2**24, device=device)
+    y = torch.empty_like(x)
+    return 2 * x.nbytes / min(seconds_of(lambda: y.copy_(x), 5, device) for _ in range(4))
 
 
 def matrix_product_rate(device: torch.device, precision: str) -> float:

@@ -1,17 +1,19 @@
 """Original against improved MAE: the same data, model and protocol, baselines included.
 
 Each run is pretrained, evaluated and written as one record of a results file. Finished runs are
-skipped and unfinished ones go on, so an interrupted comparison loses nothing.
+skipped and unfinished ones go on, so an interrupted comparison loses nothing. On a CPU with several
+cores two processes share the runs. Their results are those of one process, except that rounding
+depends on the number of threads of a process.
 """
 
 import dataclasses
 import hashlib
 import json
-import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,20 +33,20 @@ from mae_lib.pretrain import (
     input_size,
     pretrain,
 )
-from mae_lib.results import MEASURES, Results, grouped, mean_interval, summarise, table
-from mae_lib.runtime import cli, distributed, hardware
+from mae_lib.results import BASELINES, MEASURES, Results, grouped, mean_interval, summarise, table
+from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.optim import NonFiniteLoss
 
 RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
 
 FIRST_PICTURE_SECONDS = 30  # of pretraining: about a minute after the start, at the quick recipe
-# How long a run takes, compared with a variant's, as measured with the quick recipe on two cores.
-SHARES = {"chance": 0.0, "raw pixels": 0.1, "random init": 0.1, "from scratch": 0.8}
+WHOLE = 1.6  # what an image costs that is seen whole, compared with one of pretraining
 
 
-def frozen_measures(train: Tensor, mirrored: Tensor, test: Tensor, data: ImageSet) -> dict:
-    """Linear probe and kNN of features (N, D)."""
+def frozen_measures(extract: Callable[[Tensor], Tensor], data: ImageSet) -> dict:
+    """Linear probe and kNN of the features (N, D) that `extract` makes of images."""
+    train, mirrored, test = map(extract, (data.train, data.train.flip(3), data.test))
     labels, test_labels = data.train_labels, data.test_labels
     decay, cross_validated = evaluate.choose_decay(train, labels, mirrored)
     probe = evaluate.linear_probe(train, labels, test, test_labels, mirrored, decay)
@@ -58,8 +60,7 @@ def frozen_measures(train: Tensor, mirrored: Tensor, test: Tensor, data: ImageSe
 
 def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
     """Linear probe and kNN of an encoder as it is."""
-    views = (data.train, data.train.flip(3), data.test)
-    return frozen_measures(*(evaluate.extract_features(model, x) for x in views), data)
+    return frozen_measures(partial(evaluate.extract_features, model), data)
 
 
 def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
@@ -84,18 +85,19 @@ class Comparison:
     out: Path
     results: Results
     device: torch.device
-    fresh: bool = False  # do finished runs again
     recipe: str = ""
-    progress: bool = True
     choosing: bool = False  # measure by cross-validation on the training images, read no test image
     scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune
     label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well ...
     few_labels: str = ""  # ... the variant of this name, and training from scratch; "": all
     first_picture: Path | None = None  # where to show how far pretraining is after a minute
-    todo: float = 0.0  # the runs to come, in variants (SHARES), to tell how much time is left
-    pace: float = 0.0  # seconds that a variant takes, as far as is known
+    todo: float = 0.0  # what this process has to do, see `work`
+    began: float = dataclasses.field(default_factory=time.perf_counter)
+    seconds_per_image: float = 0.0  # of `todo`, as far as is known
 
-    def config(self, variant: str, seed: int) -> PretrainConfig:
+    def config(self, name: str, seed: int | None) -> PretrainConfig:
+        """The settings of a variant; those of the original for a baseline."""
+        variant = "original" if name in BASELINES else name
         return PretrainConfig(**variant_settings(variant, {**self.base, "seed": seed}))
 
     @property
@@ -105,167 +107,150 @@ class Comparison:
 
     def about_data(self) -> dict:
         data = self.data
-        return {
-            "name": data.name, "unlabeled": len(data.unlabeled), "train": len(data.train),
-            "test": len(data.test), "classes": len(data.classes), "pixels": data.train.shape[-1],
-            "fingerprint": data.fingerprint,
-        }
+        counts = {k: len(getattr(data, k)) for k in ("unlabeled", "train", "test", "classes")}
+        return {"name": data.name, **counts, "pixels": data.train.shape[-1],
+                "fingerprint": data.fingerprint}
 
-    def baselines(self, seed: int) -> list[dict]:
-        """Chance, raw pixels, a randomly initialised encoder, and training from scratch."""
-        cfg, data = self.config("original", seed), self.data
-        chance = {"value": 100 * data.test_labels.bincount().max().item() / len(data.test_labels)}
-        views = (data.train, data.train.flip(3), data.test)
+    def settings(self, name: str, seed: int | None) -> dict:
+        """What the result of a run depends on, besides seed and data."""
+        cfg, recipe = self.config(name, seed), self._recipe(name)
         sizes = {k: getattr(cfg, k) for k in ("preset", "img_size", "patch_size", "precision")}
-        recipe = self.scratch or self.fine_tune
+        tuned = {"fine_tune": vars(recipe) if recipe else None}
+        if self._few(name):
+            tuned["label_counts"] = self.label_counts
+        baselines = {"chance": {}, "raw pixels": {}, "random init": sizes,
+                     "from scratch": {**sizes, **tuned}}
+        return baselines.get(name, {**vars(cfg), **tuned, "choosing": self.choosing})
 
-        def scratch(folder: Path) -> dict:
-            return self._fine_tune(cfg, cfg.build_model(), recipe, "from scratch", folder)
+    def _few(self, name: str) -> tuple[int, ...]:
+        """With how few labels a run is tried as well."""
+        return self.label_counts if name in (self.few_labels or name, "from scratch") else ()
 
-        def random_init(_: Path) -> dict:
-            return encoder_measures(cfg.build_model().to(self.device), data)
+    def _recipe(self, name: str) -> FineTuneConfig | None:
+        return (name == "from scratch" and self.scratch) or self.fine_tune
 
-        def raw_pixels(_: Path) -> dict:
-            return frozen_measures(*map(evaluate.pixel_features, views), data)
+    def key(self, name: str, seed: int | None) -> str:
+        """The identifier of the record of a run."""
+        # Like the device, the precision is the machine's choice: it is recorded, not asked for.
+        asked = {k: v for k, v in self.settings(name, seed).items() if k != "precision"}
+        identity = json.dumps([name, seed, self.about_data(), asked], sort_keys=True)
+        return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
-        return [
-            self._run("chance", None, {}, lambda _: dict.fromkeys(("lp", "ft", "knn"), chance)),
-            self._run("raw pixels", None, {}, raw_pixels),
-            self._run("random init", seed, sizes, random_init),
-            self._run("from scratch", seed,
-                      {**sizes, **self._few("from scratch"), "fine_tune": vars(recipe)}, scratch),
-        ]
+    def folder(self, name: str, seed: int | None) -> Path:
+        return self.out / (name.replace(" ", "-") + ("" if seed is None else f"-seed{seed}"))
 
-    def variant(self, variant: str, seed: int) -> dict:
-        """Pretrain one variant, then evaluate it."""
-        cfg, data, label = self.config(variant, seed), self.data, variant.capitalize()
-
-        def measure(folder: Path) -> dict:
-            try:
-                run = self.pretrain(cfg, folder, label)
-            except NonFiniteLoss as error:
-                if not self.choosing:
-                    raise
-                return {"lp_cv": {"value": 0.0}, "failed": str(error)}
-            pretraining = {"seconds": run.seconds, "images_per_second": run.images_per_second,
-                           "epochs": run.history.epochs()}
-            if self.choosing:
-                return {**cross_validated_measure(run.model, data), **pretraining}
-            images = evenly_spaced(data.test, RECONSTRUCTION_IMAGES)
-            quality = evaluate.reconstruction_quality(run.model, images, cfg.norm_pix)
-            quality = {method: _mean_entries(values) for method, values in quality.items()}
-            return {
-                **encoder_measures(run.model, data),
-                **self._fine_tune(cfg, run.model, self.fine_tune, variant, folder),
-                **quality.pop("model"), "references": quality, **pretraining,
+    def run(self, name: str, seed: int | None) -> dict:
+        """The stored record of a variant or baseline, or a new one."""
+        key, folder = self.key(name, seed), self.folder(name, seed)
+        if (record := self.results.find(key)) is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.tell(f"Now: {name}")
+            record = {
+                "id": key, "name": name, "recipe": self.recipe, "seed": seed,
+                "data": self.about_data(), "settings": self.settings(name, seed),
+                **hardware.describe(self.device), "date": time.strftime("%Y-%m-%d"),
+                "command": cli.command(), "measures": self.measures(name, seed, folder),
             }
+            self.results.add(record)
+            for leftover in (folder / "checkpoint.pt", *folder.glob("fine-tune*.pt")):
+                leftover.unlink(missing_ok=True)
+        return record
 
-        return self._run(variant, seed, self._settings(cfg, variant), measure)
+    def measures(self, name: str, seed: int | None, folder: Path) -> dict:
+        """Make a run, which works in `folder`, and measure what came of it."""
+        cfg, data = self.config(name, seed), self.data
+        if name == "chance":
+            share = data.test_labels.bincount().max().item() / len(data.test_labels)
+            return {measure: {"value": 100 * share} for measure in ("lp", "ft", "knn")}
+        if name == "raw pixels":
+            return frozen_measures(evaluate.pixel_features, data)
+        if name == "random init":
+            return encoder_measures(cfg.build_model().to(self.device), data)
+        if name == "from scratch":
+            return self._fine_tune(cfg, cfg.build_model().to(self.device), name, folder)
+        try:
+            run = self.pretrain(cfg, folder, name.capitalize())
+        except NonFiniteLoss as error:
+            if not self.choosing:
+                raise
+            return {"lp_cv": {"value": 0.0}, "failed": str(error)}
+        pretraining = {"seconds": run.seconds, "images_per_second": run.images_per_second,
+                       "epochs": run.history.epochs()}
+        if self.choosing:
+            return {**cross_validated_measure(run.model, data), **pretraining}
+        images = evenly_spaced(data.test, RECONSTRUCTION_IMAGES)
+        quality = evaluate.reconstruction_quality(run.model, images, cfg.norm_pix)
+        quality = {method: _mean_entries(values) for method, values in quality.items()}
+        return {**encoder_measures(run.model, data),
+                **self._fine_tune(cfg, run.model, name, folder),
+                **quality.pop("model"), "references": quality, **pretraining}
 
     def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
-        began = time.perf_counter()
+        began, epochs = time.perf_counter(), 0
 
         def show(model: MaskedAutoencoder) -> None:
-            if self.first_picture and time.perf_counter() - began > FIRST_PICTURE_SECONDS:
+            nonlocal epochs
+            epochs, seconds = epochs + 1, time.perf_counter() - began
+            self.seconds_per_image = seconds * cfg.epochs / epochs / self._pretraining(cfg)
+            if self.first_picture and seconds > FIRST_PICTURE_SECONDS:
                 path = plots.save(self.reconstructions({label: (model, cfg.norm_pix)}),
                                   self.first_picture)
                 self.tell(f"A first look at what {label} reconstructs so far: {path}")
                 self.first_picture = None
 
         return pretrain(self.data.unlabeled, self.data.validation, cfg, folder, self.device, label,
-                        self.progress, each_epoch=show)
+                        each_epoch=show)
 
-    def _few(self, name: str) -> dict:
-        """As a setting of a run: with how few labels it is tried as well."""
-        tried = self.label_counts and name in (self.few_labels or name, "from scratch")
-        return {"label_counts": self.label_counts} if tried else {}
-
-    def _settings(self, cfg: PretrainConfig, variant: str = "") -> dict:
-        return {**vars(cfg), **self._few(variant), "choosing": self.choosing,
-                "fine_tune": vars(self.fine_tune) if self.fine_tune else None}
-
-    def key(self, variant: str, seed: int) -> str:
-        """The identifier of the record of a variant."""
-        return self._key(variant, seed, self._settings(self.config(variant, seed), variant))
-
-    def _fine_tune(
-        self, cfg, model, recipe: FineTuneConfig | None, name: str, folder: Path
-    ) -> dict:
+    def _fine_tune(self, cfg: PretrainConfig, model, name: str, folder: Path) -> dict:
+        recipe = self._recipe(name)
         if recipe is None:
             return {}
-        model = model.to(self.device)
 
         def tune(data: ImageSet) -> dict:
-            # Fewer images need more epochs: with a quarter of them, twice as many.
-            epochs = round(recipe.epochs * (len(self.data.train) / len(data.train)) ** 0.5)
             result = evaluate.fine_tune(
-                model, data, dataclasses.replace(recipe, epochs=epochs), cfg.seed, cfg.precision,
-                f"{name}, {len(data.train)} labels,", folder / f"fine-tune-{len(data.train)}.pt",
-                self.progress)
+                model, data, self._for_labels(recipe, len(data.train)), cfg.seed, cfg.precision,
+                f"{name}, {len(data.train)} labels,", folder / f"fine-tune-{len(data.train)}.pt")
             return {"ft": result.entry()}
 
-        measures = tune(self.data)
-        if self._few(name) and self.label_counts[0] < len(self.data.train):
-            measures["labels"] = evaluate.label_efficiency(
-                model, self.data, self.label_counts, tune)
+        measures, few = tune(self.data), self._few(name)
+        if few and few[0] < len(self.data.train):
+            measures["labels"] = evaluate.label_efficiency(model, self.data, few, tune)
         return measures
+
+    def _for_labels(self, recipe: FineTuneConfig, count: int) -> FineTuneConfig:
+        """Fewer images need more epochs: with a quarter of them, twice as many."""
+        epochs = round(recipe.epochs * (len(self.data.train) / count) ** 0.5)
+        return dataclasses.replace(recipe, epochs=epochs)
+
+    def work(self, name: str, seed: int | None) -> float:
+        """What a run costs, in images that pretraining sees: it tells how much time is left."""
+        cfg, data, recipe = self.config(name, seed), self.data, self._recipe(name)
+        whole = 2 * len(data.train) + len(data.test)  # for linear probe and kNN
+        if name in BASELINES[:3]:
+            return WHOLE * whole
+        for count in (len(data.train), *self._few(name)) if recipe else ():
+            whole += self._for_labels(recipe, count).epochs * count + len(data.test)
+        return WHOLE * whole + (name not in BASELINES) * self._pretraining(cfg)
+
+    def _pretraining(self, cfg: PretrainConfig) -> int:
+        return cfg.epochs * (cfg.images_per_epoch or len(self.data.unlabeled))
 
     def reconstructions(self, models: dict[str, tuple[MaskedAutoencoder, bool]]) -> Figure:
         """What models, (model, norm_pix) by name, make of five test images."""
         return plots.reconstructions(models, evenly_spaced(self.data.test, 5), 0.75, self.title)
 
-    def folder(self, name: str, seed: int | None) -> Path:
-        return self.out / (name.replace(" ", "-") + ("" if seed is None else f"-seed{seed}"))
-
-    def _key(self, name: str, seed: int | None, settings: dict) -> str:
-        # Like the device, the precision is the machine's choice: it is recorded, not asked for.
-        asked = {k: v for k, v in settings.items() if k != "precision"}
-        identity = json.dumps([name, seed, self.about_data(), asked], sort_keys=True)
-        return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-    def _run(
-        self, name: str, seed: int | None, settings: dict, measure: Callable[[Path], dict]
-    ) -> dict:
-        """The stored record of this run, or `measure(folder)` as a new one."""
-        key = self._key(name, seed, settings)
-        record, folder = self.results.find(key), self.folder(name, seed)
-        if self.fresh:
-            record = None
-            shutil.rmtree(folder, ignore_errors=True)
-        share = SHARES.get(name, 1.0)
-        if record is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            left = self.todo * self.pace / 60
-            self.tell(f"Now: {name}" + (f" (about {left:.0f} min left in all)" if left else ""))
-            began = time.perf_counter()
-            record = {
-                "id": key, "name": name, "recipe": self.recipe, "seed": seed,
-                "data": self.about_data(), "settings": settings, **hardware.describe(self.device),
-                "date": time.strftime("%Y-%m-%d"), "command": command(),
-                "measures": measure(folder),
-            }
-            self.results.add(record)
-            for leftover in (folder / "checkpoint.pt", *folder.glob("fine-tune*.pt")):
-                leftover.unlink(missing_ok=True)
-            if share > 0.5:
-                self.pace = (time.perf_counter() - began) / share
-        self.todo -= share
-        return record
-
     def tell(self, text: str) -> None:
-        if self.progress:
-            tqdm.write(text, file=sys.stderr)
+        """Write a line, with a remark on the time that is left as soon as that is known."""
+        if total := self.todo * self.seconds_per_image:
+            minutes = (total - time.perf_counter() + self.began) / 60
+            text += f" (about {max(1, round(minutes))} min left in all)"
+        tqdm.write(text, file=sys.stderr)
 
 
-def command() -> str:
-    """The command line, without folders of this machine and without what changes no result."""
-    words, silent = [], ("--out", "--results", "--figures", "--work", "--workers")
-    for before, word in zip(sys.argv, sys.argv[1:], strict=False):
-        if {before, word.partition("=")[0]}.isdisjoint(silent):
-            head, kind, folder = word.partition("imagefolder:")
-            words.append(head + kind + Path(folder).name)
-    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None: a notebook, a script
-    return shlex.join(["python", "-m", spec.name if spec else "mae_lib.compare", *words])
+def runs_of(names: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, int | None]]:
+    """All names with all seeds, seed by seed; once, and with None, what no seed changes."""
+    return list(dict.fromkeys((name, None if name in ("chance", "raw pixels") else seed)
+                              for seed in seeds for name in names))
 
 
 def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, float]]]:
@@ -276,9 +261,8 @@ def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, floa
         if "labels" in found:
             points = {**{int(n): few for n, few in found["labels"].items()},
                       record["data"]["train"]: found}
-            titles = {"ft": f"{name}, fine-tuned", "lp": f"{name}, linear probe"}
-            if name == "from scratch":
-                titles = {"ft": name}
+            titles = {"ft": name} if name == "from scratch" else {
+                "ft": f"{name}, fine-tuned", "lp": f"{name}, linear probe"}
             for measure, title in titles.items():
                 lines[title] = [(n, few[measure]["value"]) for n, few in points.items()]
     return lines
@@ -286,29 +270,27 @@ def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, floa
 
 def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path]:
     """Write the figures of a comparison; reconstructions only where the weights are at hand."""
-    data = comparison.data
-    title = comparison.title
-    groups = grouped(records)
+    title, groups = comparison.title, grouped(records)
     pretrained = {n: g[0] for n, g in groups.items() if "epochs" in g[0]["measures"]}
     histories = {n: r["measures"]["epochs"] for n, r in pretrained.items()}
     rows = [(name, {MEASURES[m][0]: found for m in ("lp", "ft", "knn")
                     if (found := summarise(group, m))}) for name, group in groups.items()]
     paths = [plots.save(plots.curves(histories, title), folder / "compare_curves.png"),
              plots.save(plots.accuracy_bars(rows, title), folder / "compare_accuracy.png")]
-    models = {}
+    models, data = {}, comparison.data
+    images = describe_images(data.unlabeled, data.validation)
     for name, record in pretrained.items():
         path = comparison.folder(name, record["seed"]) / "model.safetensors"
         if path.exists():
             model, facts = load_weights(path)
             expected = record["settings"] | {
-                "label": facts["label"], "images": describe_images(data.unlabeled)}
+                "label": facts["label"], "images": images}
             if facts.items() <= expected.items():  # not of a later run with other settings or data
                 models[name] = model, facts["norm_pix"]
     if models:
-        figure = comparison.reconstructions(models)
-        paths.append(plots.save(figure, folder / "compare_reconstructions.png"))
-    lines = label_lines(groups)
-    if lines:
+        paths.append(plots.save(comparison.reconstructions(models),
+                                folder / "compare_reconstructions.png"))
+    if lines := label_lines(groups):
         paths.append(plots.save(plots.label_efficiency(lines, title),
                                 folder / "compare_labels.png"))
     return paths
@@ -331,37 +313,54 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, metavar="FOLDER",
                         help="(figures for the quick recipe on scenes, else OUT/figures)")
     parser.add_argument("--fresh", action="store_true", help="do finished runs again")
+    workers.add_options(parser, "2 on a CPU with two cores or more, else 1")
     cli.add_options(parser, PretrainConfig)
     cli.add_options(parser, FineTuneConfig, "ft-")
     arguments = parser.parse_args()
     distributed.require_one_process("mae_lib.compare")
     recipe = RECIPES[arguments.recipe]
     base = recipe.pretrain | cli.given(arguments, PretrainConfig)
-    given = cli.given(arguments, FineTuneConfig, "ft_")
-    fine_tune, scratch = recipe.fine_tunings(given)
-    configs = [PretrainConfig(**variant_settings(name, base)) for name in arguments.variants]
+    fine_tune, scratch = recipe.fine_tunings(cli.given(arguments, FineTuneConfig, "ft_"))
+    if any("seed=" in name for name in arguments.variants):
+        raise ValueError("A variant cannot set the seed: use --seeds.")
+    configs = [PretrainConfig(**{**variant_settings(name, base), "seed": seed})
+               for name in arguments.variants for seed in arguments.seeds]
     for settings in (*configs, fine_tune, scratch):
         settings.check()
+    if min(map(input_size, configs)) < 11:
+        raise ValueError("img_size must be at least 11: the SSIM compares windows of 11 pixels.")
     device = hardware.pick_device(arguments.device)
-    base["precision"] = hardware.pick_precision(device, base.get("precision", "auto"))
+    base["precision"] = hardware.pick_precision(
+        device, arguments.helper or base.get("precision", "auto"))
     data = data_from(arguments, recipe.counts, max(map(input_size, configs)))
 
     name = f"{arguments.recipe}-{data.name.replace(':', '-')}"
     out = arguments.out or Path("runs") / name
     results = Results(arguments.results or out / "results.json")
-    comparison = Comparison(data, base, fine_tune, out, results, device, arguments.fresh,
-                            arguments.recipe, scratch=scratch, label_counts=recipe.label_counts,
-                            few_labels=arguments.variants[0], first_picture=out / "first_look.png",
-                            todo=len(arguments.seeds) * (len(configs) + sum(SHARES.values())))
-    records = {}
-    for seed in arguments.seeds:
-        pretrained = [comparison.variant(variant, seed) for variant in arguments.variants]
-        found = comparison.baselines(seed) + pretrained  # in the order of the table's rows
-        records |= {record["id"]: record for record in found}
-    default = Path("figures") if name == "quick-scenes" else out / "figures"
-    paths = draw(comparison, list(records.values()), arguments.figures or default)
+    comparison = Comparison(data, base, fine_tune, out, results, device, arguments.recipe,
+                            scratch=scratch, label_counts=recipe.label_counts,
+                            few_labels=arguments.variants[0],
+                            first_picture=None if arguments.helper else out / "first_look.png")
+    # The longest first: then no process has to wait long for another at the end.
+    runs = runs_of([*arguments.variants, *reversed(BASELINES)], arguments.seeds)
+    jobs = [(comparison.folder(*run), partial(comparison.run, *run)) for run in runs]
+    if arguments.fresh and not arguments.helper:
+        results.add(without={comparison.key(*run) for run in runs})
+        for folder, _ in jobs:
+            shutil.rmtree(folder, ignore_errors=True)
+    default = 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
+    comparison.todo = sum(
+        comparison.work(*run) for run in runs if not results.find(comparison.key(*run)))
+    comparison.todo /= arguments.workers or default
+    with workers.helped("mae_lib.compare", arguments, default, base["precision"], out,
+                        comparison.tell, every=15):
+        records = workers.finish(jobs)
+    if arguments.helper:
+        return
+    figures = Path("figures") if name == "quick-scenes" else out / "figures"
+    paths = draw(comparison, records, arguments.figures or figures)
     print(f"\n{data.name}: {len(data.unlabeled):,} unlabeled, {len(data.train):,} train, "
-          f"{len(data.test):,} test images\n\n{table(list(records.values()))}\n")
+          f"{len(data.test):,} test images\n\n{table(records)}\n")
     print(f"Records: {results.path}\nFigures: {', '.join(map(str, paths))}")
 
 

@@ -54,6 +54,17 @@ def folds(labels: Tensor, draw: int = 0) -> Tensor:
     return fold
 
 
+def check_labels(x: Tensor, labels: Tensor, what: str = "training") -> None:
+    """Raise ValueError unless `labels` (N,) are whole numbers from 0, one for each of x (N, …)."""
+    if labels.shape != x.shape[:1] or not len(x):
+        raise ValueError(f"There must be one label for each {what} image, and at least one image; "
+                         f"got {len(x)} images and labels of shape {tuple(labels.shape)}.")
+    if labels.is_floating_point() or int(labels.min()) < 0:
+        raise ValueError(f"The {what} labels must be whole numbers from 0 on.")
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        raise ValueError(f"The features of the {what} images hold values that are not finite.")
+
+
 def cross_validate(
         labels: Tensor, settings: Sequence, draw: int,
         predict: Callable[[Tensor, Tensor], Iterable[Tensor]]) -> tuple[Any, Accuracy]:
@@ -90,6 +101,8 @@ def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: in
 
     Votes weigh exp(similarity / 0.07) (Wu et al. 2018, section 3.4).
     """
+    if not 1 <= k <= len(train):
+        raise ValueError(f"k must be between 1 and the {len(train)} training images, got {k}.")
     similarity, neighbours = (F.normalize(test, dim=1) @ F.normalize(train, dim=1).T).topk(k)
     votes = similarity.new_zeros(len(test), classes)
     return votes.scatter_add(1, labels[neighbours], (similarity / 0.07).exp()).argmax(dim=1)
@@ -97,6 +110,8 @@ def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: in
 
 def knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> Accuracy:
     """k-nearest-neighbour accuracy of features (N, D); k is chosen by cross-validation."""
+    check_labels(train, train_labels)
+    check_labels(test, test_labels, "test")
     classes = int(train_labels.max()) + 1
     largest_fold = int(folds(train_labels).bincount().max())
     tried = [k for k in NEIGHBOURS if k <= len(train) - largest_fold] or [1]
@@ -204,6 +219,7 @@ def choose_decay(train: Tensor, labels: Tensor, mirrored: Tensor | None = None, 
     Every training image is judged by a probe that was fitted to the other folds (see `folds`) and
     saw neither it nor its mirror image. Of equal decays the stronger one.
     """
+    check_labels(train, labels)
     classes = int(labels.max()) + 1
 
     def predict(rest: Tensor, held: Tensor) -> Iterable[Tensor]:
@@ -224,6 +240,8 @@ def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
 
     `decay` is chosen by cross-validation on the training images unless given. See `Probe`.
     """
+    check_labels(train, train_labels)
+    check_labels(test, test_labels, "test")
     if decay is None:
         decay, _ = choose_decay(train, train_labels, mirrored)
     probe = Probe(train, train_labels, int(train_labels.max()) + 1, decay, mirrored)
@@ -267,7 +285,11 @@ def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, see
     cfg.check()
     check_images(data.train, "data.train")
     check_images(data.test, "data.test")
+    check_labels(data.train, data.train_labels)
+    check_labels(data.test, data.test_labels, "test")
     device = next(model.parameters()).device
+    if precision == "auto":
+        precision = hardware.pick_precision(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = Classifier(model, len(data.classes)).to(device)
@@ -282,9 +304,10 @@ def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, see
                 "images": fingerprint(data.train, data.train_labels),
                 "weights": fingerprint_of_weights(classifier.state_dict())}
     parts, done = {"model": classifier, "optimizer": optimizer, "scaler": scaler}, 0
-    if checkpoint and checkpoint.exists():
+    if checkpoint and Path(checkpoint).exists():
         state = load_checkpoint(checkpoint)
-        changed = [k for k, v in settings.items() if state["settings"].get(k) != v]
+        found = state.get("settings", {})
+        changed = [k for k, v in settings.items() if found.get(k) != v]
         if changed:
             raise ValueError(f"{checkpoint} holds a run with other {', '.join(changed)}; choose "
                              "another file, or delete it.")
@@ -359,9 +382,11 @@ def reconstruction_quality(model: MaskedAutoencoder, images: Tensor, norm_pix: b
 def with_labels(data: ImageSet, count: int) -> ImageSet:
     """`data` with only `count` of its training images: always the same, spread over the classes.
 
-    A smaller choice is part of every larger one.
+    A smaller choice is part of every larger one. Raises ValueError if there are not so many.
     """
     labels = data.train_labels
+    if not 1 <= count <= len(labels):
+        raise ValueError(f"There are {len(labels)} labelled images; {count} were asked for.")
     order = torch.randperm(len(labels), generator=hardware.generator(RNG.LABELS))
     turn = F.one_hot(labels[order]).cumsum(0).gather(1, labels[order, None])[:, 0]
     chosen = order[turn.argsort(stable=True)[:count]]  # one of each class, then the next of each

@@ -8,6 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import functional as filters
 
 from mae_lib.masking import take_patches
 from mae_lib.model import MAEOutput, MaskedAutoencoder, hidden_ids
@@ -122,7 +123,9 @@ def laplacian_loss_masked(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor,
     """
     check_image_pair(pred_img, tgt_img, mask_img)
     difference = at_least_float32(pred_img) - at_least_float32(tgt_img)
-    error, count = laplacian_error_per_image(difference, mask_img, composite)
+    if composite:  # it equals the target where visible
+        difference = difference * mask_img
+    error, count = laplacian_error_per_image(difference, mask_img)
     return error.sum() / count.sum().clamp(min=1)
 
 
@@ -134,24 +137,15 @@ def check_image_pair(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Non
     check_shape(mask_img, "mask_img", b, 1, h, w)
 
 
-def laplacian_error_per_image(
-        difference: Tensor, mask_img: Tensor, composite: bool = True) -> tuple[Tensor, Tensor]:
+def laplacian_error_per_image(difference: Tensor, mask_img: Tensor) -> tuple[Tensor, Tensor]:
     """The sum over masked pixels of the Laplacians' L1 distance, and their number: two (B,).
 
     `difference` is prediction minus target, (B, C, H, W). The filter is linear, so its Laplacian is
     the difference of the Laplacians.
     """
-    if composite:  # the composite equals the target where visible
-        difference = difference * mask_img
     inner = mask_img[..., 1:-1, 1:-1]  # (B, 1, H−2, W−2)
     error = (laplacian(difference) * inner).abs().sum(dim=(1, 2, 3)) / difference.shape[1]
     return error, inner.sum(dim=(1, 2, 3))
-
-
-def gaussian_window(radius: int, sigma: float, like: Tensor) -> Tensor:
-    """A Gaussian of `sigma` at −radius … radius, summing to 1; its type and device are `like`'s."""
-    offset = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
-    return torch.softmax(-offset.square() / (2 * sigma**2), dim=0)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
@@ -160,10 +154,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     The Gaussian ends at 3 σ, or where the mirror image does.
     """
     radius = min(int(3 * sigma), min(images.shape[-2:]) - 1)
-    gaussian, channels = gaussian_window(radius, sigma, images), images.shape[1]
-    x = F.pad(images, (radius,) * 4, mode="reflect")
-    x = F.conv2d(x, gaussian.view(1, 1, -1, 1).expand(channels, -1, -1, -1), groups=channels)
-    return F.conv2d(x, gaussian.view(1, 1, 1, -1).expand(channels, -1, -1, -1), groups=channels)
+    return filters.gaussian_blur(images, 2 * radius + 1, sigma)
 
 
 def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0, shared=False) -> Tensor:
@@ -258,12 +249,12 @@ def _frequency_term(model: MaskedAutoencoder, output: MAEOutput, cfg, ids: Tenso
     mask_img = patch_mask_to_pixels(output.mask, model.patch_size)
     if cfg.freq_form == "raw":
         images = unpatchify(at_least_float32(output.patches), model.patch_size)
-        difference = predicted_images(
-            output.pred, images, model.patch_size, cfg.norm_pix) - images
+        pred = predicted_images(output.pred, images, model.patch_size, cfg.norm_pix)
+        difference = pred - images
     else:  # of the composite: nothing differs where patches are visible
         difference = (pred - target) * scale
         places = ids[:, :, None].expand_as(difference)
         whole = difference.new_zeros(len(ids), model.num_patches, difference.shape[2])
         difference = unpatchify(whole.scatter(1, places, difference), model.patch_size)
-    error, count = laplacian_error_per_image(difference, mask_img, composite=False)
+    error, count = laplacian_error_per_image(difference, mask_img)
     return error.sum() / distributed.average(count.sum()).clamp(min=1)

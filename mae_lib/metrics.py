@@ -7,6 +7,7 @@ Images are float tensors (B, C, H, W) with values in [0, 1]; `mask_img` is (B, 1
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import functional as filters
 
 from mae_lib import losses
 from mae_lib.patches import check_shape
@@ -38,7 +39,8 @@ def masked_hf_error(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tens
     `losses.laplacian_loss_masked`. It can reward smoothness: read it beside trivial references.
     """
     losses.check_image_pair(pred_img, tgt_img, mask_img)
-    error, count = losses.laplacian_error_per_image(pred_img.clamp(0, 1) - tgt_img, mask_img)
+    difference = composite(pred_img.clamp(0, 1), tgt_img, mask_img) - tgt_img
+    error, count = losses.laplacian_error_per_image(difference, mask_img)
     return error / count.clamp(min=1)
 
 
@@ -54,11 +56,9 @@ def masked_ssim(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
     if min(tgt_img.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs images of at least 11×11 pixels, got {tuple(tgt_img.shape)}.")
     x, y = composite(pred_img.clamp(0, 1), tgt_img, mask_img), tgt_img
-    gaussian, channels = losses.gaussian_window(5, 1.5, x), x.shape[1]
-    kernel = torch.outer(gaussian, gaussian).expand(channels, 1, 11, 11)
 
     def blur(z: Tensor) -> Tensor:
-        return F.conv2d(z, kernel, groups=channels)
+        return filters.gaussian_blur(z, 11, 1.5)[..., 5:-5, 5:-5]
 
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2

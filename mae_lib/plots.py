@@ -14,6 +14,7 @@ from mae_lib.losses import predicted_images
 from mae_lib.metrics import composite, masked_psnr
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels
+from mae_lib.results import BASELINES
 
 # Okabe & Ito's colours, told apart by colour-blind readers too; grey is for baselines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -71,9 +72,8 @@ def accuracy_bars(rows: list[tuple[str, dict[str, tuple]]], title: str) -> Figur
         shown = [(name, found[measure]) for name, found in rows if measure in found]
         methods = 0
         for i, (name, (value, low, high)) in enumerate(shown):
-            baseline = name in ("chance", "raw pixels", "random init", "from scratch")
-            colour = GREY if baseline else COLOURS[methods % len(COLOURS)]
-            methods += not baseline
+            colour = GREY if name in BASELINES else COLOURS[methods % len(COLOURS)]
+            methods += name not in BASELINES
             axis.bar(i, value, color=colour, width=0.7)
             if low == low:
                 error = [[value - low], [high - value]]

@@ -1,7 +1,8 @@
 """Pretraining a masked autoencoder: the loop, its checkpoints and its command line.
 
 Everything random at a step depends on (seed, step) alone, and the state is saved as a whole, so
-that a run killed at any moment and started again ends with the same weights as if it never was.
+that a run killed at any moment and started again ends with the same weights as if it never was; on
+a GPU, but for rounding.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from mae_lib.training.batches import batches, on_device
 from mae_lib.training.compute import steps_per_epoch
 from mae_lib.training.history import History
 from mae_lib.training.optim import NonFiniteLoss, schedule_learning_rate
-from mae_lib.training.step import fastest_step
+from mae_lib.training.step import COMPILING_PAYS_FROM, fastest_step
 
 VALIDATION_IMAGES, VALIDATION_MASK_RATIO = 512, 0.75
 LOG_SECONDS, CHECKPOINT_SECONDS = 1.0, 60.0
@@ -49,7 +50,7 @@ class Run:
 
 
 @torch.no_grad()
-def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast) -> dict:
+def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig) -> dict:
     """Reconstruction loss, masked PSNR (dB), effective rank and uniformity on fixed images (≥ 2).
 
     Masks are fixed too, at ratio 0.75 whatever the curriculum does, and for every seed and variant:
@@ -62,7 +63,7 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     losses, psnr, features = [], [], []
     for part, part_noise in zip(images.split(size), noise.split(size), strict=True):
         x = resize(part.to(device), model.img_size)
-        with cast:
+        with hardware.autocast(device, cfg.precision):
             output = model(x, VALIDATION_MASK_RATIO, noise=part_noise.to(device))
             features.append(model.features(x).float())
         losses.append(mae_loss(output.pred, x, output.mask, model.patch_size, cfg.norm_pix))
@@ -82,16 +83,18 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig, cast
     }
 
 
-def describe_images(images: Tensor) -> str:
-    """What checkpoints and weights say of the images that they were trained on."""
-    return f"{len(images)} (fingerprint {fingerprint(images)})"
+def describe_images(images: Tensor, validation_images: Tensor) -> str:
+    """What checkpoints and weights say of the images that they were trained and validated on."""
+    validation_images = evenly_spaced(validation_images, VALIDATION_IMAGES)
+    return f"{len(images)} (fingerprint {fingerprint(images, validation_images)})"
 
 
 @hardware.explain_full_memory
 def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
-             out: Path | None = None, device: torch.device | None = None, label: str = "Original",
-             progress: bool = True, start: Path | None = None,
-             each_epoch: Callable[[MaskedAutoencoder], None] | None = None) -> Run:
+             out: Path | None = None, device: torch.device | str | None = None,
+             label: str = "Original", progress: bool = True, start: Path | None = None,
+             each_epoch: Callable[[MaskedAutoencoder], None] | None = None,
+             compile_from: float = COMPILING_PAYS_FROM) -> Run:
     """Pretrain on `images`, uint8 (N, 3, H, W), and validate on some of the others, every epoch.
 
     Under torchrun, after `distributed.join`, the processes share every batch of `cfg.batch_size`,
@@ -100,7 +103,8 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
     history.jsonl and ends with model.safetensors. `label` stands on the progress bars. `start`, a
     file of weights of the same sizes, takes the place of random ones. `each_epoch` is called with
-    the model after each epoch.
+    the model after each epoch. One GPU compiles the step once more than `compile_from` seconds of
+    training are to come; until then, and anywhere else, steps are plain.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
@@ -113,12 +117,12 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
     if len(images) < cfg.batch_size:
         raise ValueError(f"{len(images)} images do not fill one batch of {cfg.batch_size}; lower "
                          "batch_size.")
-    device = device or hardware.pick_device()
+    device = hardware.pick_device(str(device or "auto"))
     if device.type == "cpu":
         hardware.reuse_freed_memory()
     checkpoint = Path(out) / "checkpoint.pt" if out else None
     first = distributed.is_first()  # the process that writes and shows
-    seen = describe_images(images)
+    seen = describe_images(images, validation_images)
     model = cfg.build_model()
     if start:
         model.load_state_dict(_weights_to_start_from(start, model))
@@ -127,7 +131,7 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
     model = model.to(device)
     iters = steps_per_epoch(cfg, len(images))
     step, seconds = (state["step"], state["seconds"]) if state else (0, 0.0)
-    train_step = fastest_step(model, cfg)
+    train_step = fastest_step(model, cfg, compile_from)
     if state:
         train_step.load_state_dict(state)
     history = History(Path(out) / "history.jsonl" if out and first else None, step)
@@ -141,7 +145,7 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
                 "seconds": seconds, **train_step.state_dict()})
         return time.perf_counter()
 
-    saved = time.perf_counter()
+    saved, paces = time.perf_counter(), []
     while step < cfg.epochs * iters:
         epoch, i = divmod(step, iters)
         title = f"Pretrain {label} E{epoch + 1}/{cfg.epochs}"
@@ -156,7 +160,12 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
                 step, i = step + 1, i + 1
                 pending.append((step, lr, mask_ratio, terms))
             records = _read_losses(pending, cfg)  # the only wait for the device
-            seconds += time.perf_counter() - began
+            took = time.perf_counter() - began
+            seconds += took
+            paces.append(took / len(records))
+            plain = min(paces) * (cfg.epochs * iters - step)  # seconds still to come
+            if len(paces) > 2 and plain > train_step.compile_from:  # at first a GPU warms up
+                train_step.compile()
             history.add(records)
             loss = records[-1]["loss"]
             bar.set_postfix_str(f"lr={lr:.2e}, mask={mask_ratio:.2f}, loss={loss:.4f}", False)
@@ -170,7 +179,7 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
             history.add([{
                 "kind": "epoch", "step": step, "epoch": epoch + 1, "lr": lr,
                 "mask_ratio": mask_ratio, "loss": history.mean_loss(iters), "seconds": seconds,
-                **validate(model, validation_images, cfg, train_step.cast)}])
+                **validate(model, validation_images, cfg)}])
             if each_epoch:
                 each_epoch(model)
         saved = save()
@@ -273,18 +282,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/DATA-VARIANT)")
     parser.add_argument("--start", type=Path, metavar="FILE",
                         help="weights to start from, instead of random ones")
+    parser.add_argument("--compile-from", type=float, metavar="SECONDS",
+                        default=COMPILING_PAYS_FROM, help="compile the step on one GPU if training "
+                        "would go on for so long; 0 always, inf never (default: %(default)g)")
     cli.add_options(parser, PretrainConfig)
     arguments = parser.parse_args()
     given = cli.given(arguments, PretrainConfig)
     cfg = PretrainConfig(**variant_settings(arguments.variant, given))
     cfg.check()
     device = distributed.join(hardware.pick_device(arguments.device))
+    if cfg.precision != "auto":
+        hardware.pick_precision(device, cfg.precision)
+    if arguments.start:
+        _weights_to_start_from(arguments.start, cfg.build_model())
     with distributed.first_process_first():  # which builds the cache
         data = data_from(arguments, img_size=input_size(cfg), labels=False)
     out = arguments.out or Path("runs") / f"{data.name.replace(':', '-')}-{arguments.variant}"
     label = arguments.variant.capitalize()
     run = pretrain(data.unlabeled, data.validation, cfg, out, device, label,
-                   start=arguments.start)
+                   start=arguments.start, compile_from=arguments.compile_from)
     if distributed.is_first():
         last = run.history.epochs()[-1]
         print(f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s; "

@@ -3,11 +3,13 @@
 import base64
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from scipy import stats
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from mae_lib.training.checkpoints import write_atomically
 MEASURES = {"lp": ("LP@1 %", 1), "ft": ("FT@1 %", 1), "knn": ("kNN %", 1),
             "knn_whitened": ("kNN whitened %", 1), "psnr": ("PSNR dB", 2),
             "hf_error": ("HF error", 4)}
+BASELINES = ("chance", "raw pixels", "random init", "from scratch")  # what no run pretrained
 Interval = tuple[float, float, float]  # mean, low, high; low and high are nan where unknown
 
 
@@ -52,11 +55,13 @@ class Accuracy:
 
 def mean_interval(values: Tensor) -> Interval:
     """Mean of values (N,) and its 95 % interval by the normal approximation."""
-    values = values.double()
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = stats.norm.ppf(0.975) * float(values.std()) / math.sqrt(len(values))
+    return _interval(values.double().numpy(), stats.norm.ppf(0.975))
+
+
+def _interval(values: np.ndarray | list[float], quantile: float) -> Interval:
+    """The mean of values, minus and plus so many standard errors; nan for a single one."""
+    mean = float(np.mean(values))
+    half = float(quantile * stats.sem(values)) if len(values) > 1 else math.nan
     return mean, mean - half, mean + half
 
 
@@ -83,18 +88,12 @@ class Results:
     def find(self, key: str) -> dict | None:
         return next((record for record in self.read() if record["id"] == key), None)
 
-    def add(self, record: dict) -> None:
-        """Put a record in, replacing one of the same id."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_suffix(".lock"), "w") as lock:
-            try:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except ImportError:
-                pass  # Windows: one process at a time
-            others = [r for r in self.read() if r["id"] != record["id"]]
-            lines = ",\n".join(json.dumps(r, allow_nan=False) for r in [*others, record])
+    def add(self, *records: dict, without: Collection[str] = ()) -> None:
+        """Put records in, in the place of those of the same ids and of the ids `without`."""
+        gone = {*without, *(record["id"] for record in records)}
+        with FileLock(self.path.with_suffix(".lock")):
+            kept = [record for record in self.read() if record["id"] not in gone]
+            lines = ",\n".join(json.dumps(r, allow_nan=False) for r in [*kept, *records])
             text = f"[\n{lines}\n]\n"
             write_atomically(self.path, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -109,11 +108,7 @@ def summarise(records: list[dict], measure: str) -> Interval | None:
 
 def student(values: list[float]) -> Interval:
     """Mean of a few values and its 95 % interval by Student's t; nan for a single one."""
-    if len(values) == 1:
-        return values[0], math.nan, math.nan
-    mean, n = float(np.mean(values)), len(values)
-    half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return mean, mean - half, mean + half
+    return _interval(values, stats.t.ppf(0.975, len(values) - 1))
 
 
 def values_of_pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[float, float]]:
@@ -141,16 +136,17 @@ def _pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[dict, dict]
 
 
 def grouped(records: list[dict]) -> dict[str, list[dict]]:
-    """Records by name, in the order of their first appearance."""
+    """Records by name: baselines first, then the original, then others as they come."""
     groups: dict[str, list[dict]] = {}
-    for record in records:
+    order = lambda record: (*BASELINES, "original", record["name"]).index(record["name"])  # noqa: E731
+    for record in sorted(records, key=order):
         groups.setdefault(record["name"], []).append(record)
     return groups
 
 
 def table(records: list[dict]) -> str:
     """The comparison as text: a row a method, baselines first, trivial reconstructions last."""
-    groups = grouped(sorted(records, key=lambda record: "epochs" in record["measures"]))
+    groups = grouped(records)
     width = max(18, *(len(name) + 2 for name in groups))
     titles = "".join(f"{title:^15}" for title, _ in MEASURES.values())
     lines = [f"{'':{width}}{titles}{'train s':>8}{'images/s':>9}"]

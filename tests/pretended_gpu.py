@@ -3,7 +3,8 @@
 Inside `with pretended_gpu():` torch says that there is a T4, tensors can be moved to it, and what a
 real one refuses is refused: tensors of both devices in one operation, or one of its own as an
 array. So code that forgot to move something fails here too. CUDA graphs record every operation and
-do it again with the same memory. Speed and half precision are not pretended.
+do it again with the same memory. torch.compile traces and runs what it would for a GPU, but writes
+no kernels. Speed and half precision are not pretended.
 """
 
 import contextlib
@@ -140,12 +141,32 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.graph = graph
 
+    @classmethod
+    def is_infra_mode(cls):  # or torch.compile would refuse to run
+        return True
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default:
             raise RuntimeError("operation not permitted when stream is capturing")
         found = func(*args, **kwargs or {})
         self.graph.calls.append((func, args, kwargs or {}, list(tensors_in(found))))
         return found
+
+
+REAL = torch.compile, torch.cuda.is_available
+
+
+def compiled(function, **options):
+    """torch.compile, which sees tensors of the CPU, with a backend that needs no GPU."""
+    run = REAL[0](function, **{**options, "backend": "aot_eager"})
+
+    def on_gpu(*args):
+        with torch.overrides._pop_mode_temporarily(), \
+                mock.patch.object(torch.cuda, "is_available", REAL[1]):
+            found = run(*args)
+        return _marked(found, True)
+
+    return on_gpu
 
 
 @contextlib.contextmanager
@@ -182,6 +203,7 @@ def pretended_gpu(capability: tuple[int, int] = (7, 5)):
         stack.enter_context(mock.patch.object(torch.cuda, "stream", contextlib.nullcontext))
         stack.enter_context(mock.patch.object(torch.cuda, "CUDAGraph", Graph))
         stack.enter_context(mock.patch.object(torch.cuda, "graph", Recorder))
+        stack.enter_context(mock.patch.object(torch, "compile", compiled))
         stack.enter_context(PretendedGpu())
         yield
 

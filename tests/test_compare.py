@@ -2,9 +2,12 @@
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,9 +23,10 @@ from mae_lib import results as R
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import report
 from mae_lib.model import MaskedAutoencoder
+from mae_lib.runtime import workers
 
 BASELINES = ["chance", "raw pixels", "random init", "from scratch"]
-NAMES = ["original", "improved", *BASELINES]  # in the order of running
+NAMES = ["original", "improved", *reversed(BASELINES)]  # in the order of running
 SMALL = """
     --preset tiny --img-size 32 --patch-size 8 --epochs 2 --batch-size 10 --lr 1e-3 --size 32
     --warmup-epochs 1 --ft-epochs 2 --ft-batch-size 10 --ft-warmup-epochs 1 --precision fp32
@@ -43,10 +47,10 @@ def folder(tmp_path_factory):
     return root
 
 
-def run(folder, out, *words, monkeypatch, capsys):
+def run(folder, out, *words, monkeypatch, capsys, workers="--workers=1"):
     """Call the command; what it printed."""
     where = ["--data", f"imagefolder:{folder}", "--out", str(out)]
-    words = ["compare", *where, *SMALL.split(), *words]
+    words = ["compare", *where, *SMALL.split(), *workers.split(), *words]
     with monkeypatch.context() as m:
         m.setattr(sys, "argv", words)
         C.main()
@@ -99,8 +103,8 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
 ])
 def test_a_recorded_command_tells_no_folders(given, recorded, monkeypatch):
     monkeypatch.setattr("sys.argv", ["compare", *given])
-    assert C.command().endswith(recorded) and "mine" not in C.command()
-    assert "--out" not in C.command() and "--workers" not in C.command()
+    assert C.cli.command().endswith(recorded) and "mine" not in C.cli.command()
+    assert "--out" not in C.cli.command() and "--workers" not in C.cli.command()
 
 
 def test_pictures_show_no_weights_of_a_run_with_other_settings(
@@ -182,7 +186,8 @@ def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch
     run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     path = tmp_path / "first_look.png"
     looks = [text for text in told if "look" in text]
-    assert looks == [f"A first look at what Original reconstructs so far: {path}"]
+    (look,) = looks
+    assert look.startswith(f"A first look at what Original reconstructs so far: {path}")
     assert imread(path)[..., :3].std() > 0.05
     # Each run is announced, from the second on with the time that is left.
     runs = [text.removeprefix("Now: ").partition(" (")[0] for text in told if "Now" in text]
@@ -222,9 +227,102 @@ def test_an_interrupted_comparison_goes_on(folder, tmp_path, monkeypatch, capsys
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
         m.setattr(C, "encoder_measures", stop_at_random_init)
         run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
-    assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES[:4]
+    assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES[:3]
     run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
     assert [r["name"] for r in R.Results(out / "results.json").read()] == NAMES
+
+
+# ---------------------------------------------------------------- two processes
+
+
+@pytest.fixture
+def second(monkeypatch):
+    """The second processes that were started; all processes have one thread."""
+    started, popen, threads = [], workers.subprocess.Popen, torch.get_num_threads()
+    monkeypatch.setattr(workers.subprocess, "Popen", lambda *arguments, **words: (
+        started.append(popen(*arguments, **words)), started[-1])[1])
+    torch.set_num_threads(1)
+    yield started
+    torch.set_num_threads(threads)
+
+
+def wait_for(condition):
+    end = time.monotonic() + 120
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert condition()
+
+
+def before_the_first_run(monkeypatch, do):
+    """Let this process call `do` when it has taken its first run, so that the second does more."""
+    measures, waited = C.Comparison.measures, []
+
+    def patient(self, name, *rest):
+        if not waited:
+            waited.append(name)
+            do()
+        return measures(self, name, *rest)
+
+    monkeypatch.setattr(C.Comparison, "measures", patient)
+
+
+def without_times(text):
+    return [re.sub(r" +\d+ +\d+$", "", line) for line in text.splitlines()
+            if "png" not in line and "json" not in line]
+
+
+def test_two_processes_give_the_table_of_one_and_can_be_interrupted(
+    folder, tmp_path, monkeypatch, capsys, second
+):
+    alone = run(folder, tmp_path / "one", monkeypatch=monkeypatch, capsys=capsys)
+    out, results = tmp_path / "two", R.Results(tmp_path / "two" / "results.json")
+
+    def interrupt():
+        wait_for(lambda: "Now: improved" in (out / "worker-2.log").read_text())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        before_the_first_run(m, interrupt)
+        run(folder, out, monkeypatch=monkeypatch, capsys=capsys, workers="--workers=2")
+    assert second[0].returncode is not None and len(results.read()) < 5
+
+    before_the_first_run(monkeypatch, lambda: wait_for(lambda: len(results.read()) == 5))
+    both = run(folder, out, monkeypatch=monkeypatch, capsys=capsys, workers="--workers=2")
+    assert without_times(both) == without_times(alone)
+    records = results.read()
+    assert [r["name"] for r in records] == [*NAMES[1:], NAMES[0]] and len(second) == 2
+    assert not any("helper" in r["command"] or "workers" in r["command"] for r in records)
+    assert (out / "figures" / "compare_reconstructions.png").exists()
+
+
+def test_without_the_second_process_the_first_does_everything(
+    folder, tmp_path, monkeypatch, capsys
+):
+    told, popen = [], workers.subprocess.Popen
+    monkeypatch.setattr(C.tqdm, "write", lambda text, **_: told.append(text))
+    monkeypatch.setattr(workers.subprocess, "Popen", lambda words, **more: popen(
+        [sys.executable, "-c", "exit('error: The disk is full.')"], **more))
+    before_the_first_run(monkeypatch, lambda: wait_for(lambda: any("full" in t for t in told)))
+    run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys, workers="--workers=2")
+    assert [r["name"] for r in R.Results(tmp_path / "results.json").read()] == NAMES
+    (failure,) = (text for text in told if "stopped" in text)
+    assert failure.startswith("Process 2 stopped with exit code 1 (error: The disk is full.).")
+
+
+@pytest.mark.parametrize("threads, words, processes", [
+    (1, "", 1), (2, "", 2), (8, "", 2), (8, "--workers 3", 3)])
+def test_how_many_processes_there_are(
+    threads, words, processes, folder, tmp_path, monkeypatch, capsys
+):
+    counts = []
+    monkeypatch.setattr(C.torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(C.workers, "finish", lambda jobs: [])
+    monkeypatch.setattr(C, "draw", lambda *_: [])
+    monkeypatch.setattr(C, "table", lambda _: "")
+    monkeypatch.setattr(C.workers, "helped", lambda module, arguments, default, *_, every: (
+        counts.append(arguments.workers or default), nullcontext())[1])
+    run(folder, tmp_path, "--device", "cpu", monkeypatch=monkeypatch, capsys=capsys, workers=words)
+    assert counts == [processes]
 
 
 def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys):
@@ -236,6 +334,8 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
         run(folder, tmp_path, "--ft-label-smoothing", "2", monkeypatch=monkeypatch, capsys=capsys)
     with pytest.raises(ValueError, match="warmup_epochs must be below epochs"):
         run(folder, tmp_path, "--ft-epochs", "1", monkeypatch=monkeypatch, capsys=capsys)
+    with pytest.raises(ValueError, match=r"--workers must be at least 1, got 0\."):
+        run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys, workers="--workers=0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"mae_lib.compare runs in one process"):
         run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)

@@ -464,3 +464,35 @@ def test_reconstructions_are_measured_on_hidden_pixels_under_fixed_masks(norm_pi
     mse = (error * mask).sum(dim=1) / mask.sum(dim=1)
     torch.testing.assert_close(found["model"]["psnr"], -10 * mse.log10(), atol=1e-3, rtol=0)
     assert {len(values) for method in found.values() for values in method.values()} == {n}
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(("labels", "words"), [
+    (torch.zeros(3, dtype=torch.long), "one label for each"),
+    (torch.zeros(4, 1, dtype=torch.long), "one label for each"),
+    (torch.zeros(4), "whole numbers"),
+    (torch.tensor([0, 1, -1, 0]), "whole numbers"),
+])
+def test_labels_that_do_not_fit_are_refused_everywhere(labels, words):
+    x, good = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
+    for call in (lambda: E.knn(x, labels, x, good), lambda: E.knn(x, good, x, labels),
+                 lambda: E.linear_probe(x, labels, x, good), lambda: E.choose_decay(x, labels),
+                 lambda: E.linear_probe(x, good, x, labels, decay=0.1)):
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_features_and_numbers_that_make_no_sense_are_refused():
+    x, labels = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
+    for bad, words in ((x[:0], "at least one image"), (x / 0, "not finite")):
+        with pytest.raises(ValueError, match=words):
+            E.linear_probe(bad, labels[:len(bad)], x, labels)
+    for k in (0, 5):
+        with pytest.raises(ValueError, match="k must be between 1 and the 4"):
+            E.knn_predict(x, labels, x, k, 2)
+    data = ImageSet("x", ("a", "b"), x, x, labels, x, labels)
+    for count in (-3, 0, 5):
+        with pytest.raises(ValueError, match="4 labelled images"):
+            E.with_labels(data, count)

@@ -1,6 +1,7 @@
 """What learners do on a GPU, on a pretended one: nothing is left on the wrong device."""
 
 import copy
+import math
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from test_step import trained
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from mae_lib import compare, evaluate
+from mae_lib import pretrain as pretrain_module
 from mae_lib.config import FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import load_data
 from mae_lib.pretrain import pretrain
@@ -138,6 +140,100 @@ def test_a_gpu_that_cannot_record_steps_trains_without(gpu, monkeypatch, capsys)
     assert capsys.readouterr().out == (
         "This GPU cannot record steps (a pretended GPU has no graphs): "
         "training goes on without, more slowly.\n")
+
+
+@pytest.mark.slow  # torch.compile takes most of a minute
+def test_compiled_steps_are_recorded_and_are_plain_steps(gpu):
+    """To the tolerance of rounding, the loss scale included, after plain steps were recorded."""
+    cfg = PretrainConfig(**{**SMALL, "precision": "fp16"})
+    images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8).to(gpu)
+    plain, step = (RecordedStep(cfg.build_model().to(gpu), cfg) for _ in range(2))
+    for i in range(12):
+        if i == 5:
+            step.compile()
+            assert not step.recordings and step.compile_from == math.inf
+        torch.testing.assert_close(step(images, i, 1e-3, 0.75), plain(images, i, 1e-3, 0.75))
+    assert "losses" in vars(step) and set(step.recordings) == {4}
+    assert step.scaler.state_dict() == plain.scaler.state_dict()
+    for a, b in zip(step.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("when", [
+    "at once", "while it compiles", "in the backward pass", "while it is recorded"])
+def test_a_gpu_that_cannot_compile_steps_trains_without(when, gpu, monkeypatch, capsys):
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise RuntimeError("Cannot find a working triton installation.")
+
+    def compiling(function, **_):
+        def run(*args):
+            if when == "while it compiles":
+                Fails.backward(None, None)
+            if when == "while it is recorded":
+                found = function(*args)
+                found["loss"].item()  # waits, which no recording allows
+                return found
+            return {name: Fails.apply(x) for name, x in function(*args).items()}
+
+        return run if when != "at once" else Fails.backward(None, None)
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    cfg = PretrainConfig(**{**SMALL, "precision": "fp16"})
+    images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8).to(gpu)
+    step, plain = (RecordedStep(cfg.build_model().to(gpu), cfg) for _ in range(2))
+    step.compile()
+    for i in range(9):
+        torch.testing.assert_close(step(images, i, 1e-3, 0.75), plain(images, i, 1e-3, 0.75))
+    assert set(step.recordings) == {4} and step.scaler.state_dict()["_growth_tracker"] == 9
+    why = "operation not permitted when stream is capturing"
+    if when != "while it is recorded":
+        why = "Cannot find a working triton installation."
+    assert capsys.readouterr().out == (
+        f"This GPU cannot compile steps ({why}): training goes on without, more slowly.\n")
+
+
+@pytest.mark.parametrize("compile_from, times", [(0, 1), (1e6, 0), (math.inf, 0), (None, 0)])
+def test_a_step_is_compiled_once_if_enough_training_is_to_come(compile_from, times, gpu,
+                                                              monkeypatch):
+    """And not for a run of a few seconds, unless that is asked for."""
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: asked.append(1) or function)
+    monkeypatch.setattr(pretrain_module, "LOG_SECONDS", 0)
+    images = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8)
+    named = {} if compile_from is None else {"compile_from": compile_from}
+    pretrain(images, images, PretrainConfig(**SMALL), progress=False, **named)  # four steps
+    assert len(asked) == times
+
+
+@pytest.mark.parametrize("first, later, times", [(10.0, 0.01, 0), (0.2, 0.2, 1)])
+def test_the_first_steps_do_not_decide_what_pays(first, later, times, gpu, monkeypatch):
+    """They take longer, because the GPU warms up and records."""
+    asked, clock, cfg = [], [0.0], PretrainConfig(**{**SMALL, "epochs": 4})
+    paces = iter([first, first, *[later] * 6])
+
+    class Step(TrainStep):
+        compile_from = 0.5
+
+        def __call__(self, *given):
+            clock[0] += next(paces)
+            return super().__call__(*given)
+
+        def compile(self):
+            asked.append(1)
+            self.compile_from = math.inf
+
+    monkeypatch.setattr(pretrain_module, "LOG_SECONDS", 0)
+    monkeypatch.setattr(pretrain_module, "fastest_step", lambda model, cfg, _: Step(model, cfg))
+    monkeypatch.setattr(pretrain_module.time, "perf_counter", lambda: clock[0])
+    images = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8)
+    pretrain(images, images, cfg, progress=False)
+    assert len(asked) == times
 
 
 def test_memory_that_is_full_while_recording_is_explained(gpu, monkeypatch):

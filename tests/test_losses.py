@@ -241,7 +241,7 @@ def test_laplacian_loss_gradient(composite):
 def test_per_image_errors_add_up_to_the_loss():
     pred, target = torch.randn(2, 2, 3, 12, 12)
     mask = patch_mask_to_pixels(torch.tensor([[1.0] * 9, [1.0, 0, 0] * 3]), 4)
-    error, count = laplacian_error_per_image(pred - target, mask)
+    error, count = laplacian_error_per_image((pred - target) * mask, mask)
     assert count.tolist() == [100, 10 * 3]  # the border is left out
     for i in range(2):
         alone = laplacian_loss_masked(*(x[i : i + 1] for x in (pred, target, mask)))

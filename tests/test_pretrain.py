@@ -165,8 +165,8 @@ def test_validation_sees_images_from_all_over_the_set(monkeypatch):
 def test_validation_is_the_mean_over_images(norm_pix):
     """Each of 70, although they come in two batches; the mask ratio is 0.75 whatever trains."""
     model, images = TINY.build_model(), pictures(70, 20)
-    cast = hardware.autocast(CPU, "fp32")
-    found = P.validate(model, images, replace(TINY, norm_pix=norm_pix, mask_ratio=0.3), cast)
+    cfg = replace(TINY, norm_pix=norm_pix, mask_ratio=0.3, precision="fp32")
+    found = P.validate(model, images, cfg)
     noise = torch.rand(70, 16, generator=hardware.generator(hardware.RNG.VALIDATION))
     x = resize(images, 16)
     with torch.no_grad():
@@ -201,7 +201,8 @@ def test_history_has_every_step_and_epoch(tmp_path):
         assert all(last[name] == own[-1][name] for name in ("step", "lr", "mask_ratio"))
     model, facts = load_weights(tmp_path / "model.safetensors")
     assert same(model, run.model) and facts.items() >= vars(TINY).items()
-    assert facts["label"] == "Original" and facts["images"] == P.describe_images(pictures())
+    assert facts["label"] == "Original" and (
+        facts["images"] == P.describe_images(pictures(), pictures(8, seed=1)))
 
 
 def test_an_epoch_may_be_more_than_one_pass():
@@ -278,6 +279,8 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             train(replace(TINY, **change), tmp_path, images)
+    with pytest.raises(ValueError, match=r"images 20 .* → 20"):  # validated on others
+        P.pretrain(pictures(), pictures(8, seed=2), TINY, tmp_path, "cpu", progress=False)
     with pytest.MonkeyPatch.context() as m:
         m.setattr(S.TrainStep, "__call__", None)  # a finished run is not trained again
         m.setattr(hardware, "pick_precision", lambda *_: "bf16")

@@ -40,6 +40,7 @@ HOUSE = {
     r"you take with you": "what you learned",
     r"did you expect": "say what happened",
     r"nothing to (?:mend|be done)": "that is expected",
+    r"\d+(?=%)": "a space before %, as in 75 %",
     r"colors?|gray|neighbors?|behavior": "British spelling, as everywhere here",
 }
 

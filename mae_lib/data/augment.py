@@ -5,7 +5,6 @@ columns. The matrices hold PIL's antialiased bilinear filter, so that the result
 torchvision's `resized_crop(antialias=True)` gives one image at a time.
 """
 
-import functools
 import math
 
 import torch
@@ -16,12 +15,12 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-@functools.cache
-def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """MEAN and STD, each (3, 1, 1), made once: a copy to a GPU would make every step wait."""
-    with torch.inference_mode(False):  # what is kept must serve training too
-        mean, std = (torch.tensor(v, device=device, dtype=dtype).view(3, 1, 1) for v in (MEAN, STD))
-    return mean, std
+def _statistics(like: Tensor) -> tuple[Tensor, Tensor]:
+    """MEAN and STD, each (3, 1, 1), of the type of `like` and filled in on its device.
+
+    A copy from the host would make every step wait, and compiled steps could not be recorded.
+    """
+    return tuple(torch.cat([like.new_full((1, 1, 1), v) for v in values]) for values in (MEAN, STD))
 
 
 def check_images(images: Tensor, name: str = "images") -> None:
@@ -37,13 +36,13 @@ def check_images(images: Tensor, name: str = "images") -> None:
 def normalise(images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W), or floats in [0, 1], to about zero mean and unit deviation."""
     x = images if images.is_floating_point() else images.float() / 255
-    mean, std = _statistics(x.device, x.dtype)
+    mean, std = _statistics(x)
     return (x - mean) / std
 
 
 def denormalise(images: Tensor) -> Tensor:
     """Undo `normalise`: (B, 3, H, W) in [0, 1] where the input was an image's."""
-    mean, std = _statistics(images.device, images.dtype)
+    mean, std = _statistics(images)
     return images * std + mean
 
 

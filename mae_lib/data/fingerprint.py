@@ -5,7 +5,6 @@ accidents apart, not attacks.
 """
 
 import zlib
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -24,5 +23,5 @@ def fingerprint(*tensors: Tensor) -> str:
 
 def fingerprint_of_weights(state: dict[str, Tensor]) -> str:
     """That of a state dict, names included."""
-    names: Iterable[int] = "\n".join(state).encode()
-    return fingerprint(torch.tensor(list(names), dtype=torch.uint8), *state.values())
+    names = torch.tensor(list("\n".join(state).encode()), dtype=torch.uint8)
+    return fingerprint(names, *state.values())

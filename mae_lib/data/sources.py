@@ -183,10 +183,10 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
                 (split, _, name), failed = folder.partition("/"), {}  # "train/cat", "unlabeled"
                 for i in range(0, len(entries), WINDOW):
                     window = [file for file, *_ in entries[i : i + WINDOW]]
-                    found = list(pool.map(lambda file: decode(path / file, size), window))
-                    images = [image for image in found if not isinstance(image, str)]
-                    failed |= {file: why for file, why in zip(window, found, strict=True)
-                               if isinstance(why, str)}
+                    decoded = pool.map(lambda file: decode(path / file, size), window)
+                    found = dict(zip(window, decoded, strict=True))
+                    failed |= {file: why for file, why in found.items() if isinstance(why, str)}
+                    images = [found[file] for file in window if file not in failed]
                     parts = {split: np.array(images, np.uint8).reshape(-1, 3, size, size)}
                     if split == source:
                         held = np.arange(place, place + len(images)) % every == every - 1

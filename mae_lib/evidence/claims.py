@@ -35,17 +35,26 @@ ITERS = 1563
 UNITS = {"points": 1, "%": 1, "dB": 2, "times": 2}  # digits after the point
 
 
+def text_of(interval: Interval | None, digits: int = 1, sign: str = "+") -> str:
+    """An effect with its 95 % interval, where there is one; `sign` "" leaves plus signs out."""
+    if interval is None:
+        return NOT_MEASURED
+    value, low, high = (f"{number:{sign}.{digits}f}" for number in interval)
+    alone = math.isnan(interval[1])
+    return (value if alone else f"{value} [{low}, {high}]").replace("-", "−")
+
+
 @dataclass(frozen=True)
 class Check:
-    """A claim that has a rule of its own: confirmed or refuted if `confirms` or `refutes`."""
+    """A claim that has a rule of its own: what is measured lies below `limit`, or `above` it."""
 
     topic: str
     text: str
     measure: Callable[[Evidence], Interval | None]
-    confirms: Callable[[float, float], bool]  # of the interval's ends
-    refutes: Callable[[float, float], bool]
+    limit: float
     over: str  # what the interval runs over
     unit: str = ""
+    above: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,8 @@ class Judgement:
     """
 
     claim: Gain | Price | Check
-    interval: Interval | None
-    verdict: str
+    interval: Interval | None = None
+    verdict: str = NOT_MEASURED
     over: str = ""  # what the interval runs over
     p: float = math.nan  # adjusted by Holm's method; of accuracies
 
@@ -69,17 +78,15 @@ class Judgement:
         unit = "%" if isinstance(self.claim, Price) else self.claim.unit
         digits = UNITS.get(unit, 1 if low < high else 0)
         sign = "+" if unit in ("points", "%", "dB") else ""
-        text = f"{value:{sign}.{digits}f}"
-        if low < high:
-            text += f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-        return f"{text} {unit}".strip().replace("-", "−")
+        shown = self.interval if low < high else (value, math.nan, math.nan)  # it was counted
+        return f"{text_of(shown, digits, sign)} {unit}".strip()
 
 
 def judge_gain(claim: Gain, evidence: Evidence) -> Judgement:
     """The verdict on a gain, over the pairs of runs with the same seed."""
     pairs = evidence.pairs(claim.measure, claim.variant, claim.base, claim.runs)
     if not pairs:
-        return Judgement(claim, None, NOT_MEASURED)
+        return Judgement(claim)
     gains = [claim.sign * (100 * (new / old - 1) if claim.relative else new - old)
              for old, new in pairs]
     _, low, high = interval = student(gains)
@@ -97,7 +104,7 @@ def judge_price(claim: Price, evidence: Evidence) -> Judgement:
         config = PretrainConfig(**variant_settings("curriculum"))
         found, over = _exact(100 * (relative_cost(config, ITERS) - 1)), "counted"
     if found is None:
-        return Judgement(claim, None, NOT_MEASURED)
+        return Judgement(claim)
     verdict = rule.verdict_on_price(*found[1:], claim.claimed, claim.worth)
     return Judgement(claim, found, verdict, over)
 
@@ -106,10 +113,13 @@ def judge_check(claim: Check, evidence: Evidence) -> Judgement:
     """The verdict on a claim with a rule of its own."""
     found = claim.measure(evidence)
     if found is None:
-        return Judgement(claim, None, NOT_MEASURED)
-    ends = found[1:]
-    verdict = (CONFIRMED if claim.confirms(*ends) else
-               REFUTED if claim.refutes(*ends) else INCONCLUSIVE)
+        return Judgement(claim)
+    _, low, high = found
+    verdict = INCONCLUSIVE
+    if high < claim.limit:
+        verdict = REFUTED if claim.above else CONFIRMED
+    elif low >= claim.limit:
+        verdict = CONFIRMED if claim.above else REFUTED
     return Judgement(claim, found, verdict, claim.over)
 
 
@@ -173,14 +183,11 @@ def _schedules_deviate(_: Evidence) -> Interval:
 
 
 CHECKS = (
-    Check("uniformity", "adds no parameters", _more_parameters,
-          lambda low, high: high == 0, lambda low, high: low > 0, "counted"),
+    Check("uniformity", "adds no parameters", _more_parameters, 1, "counted"),
     Check("uniformity", "prevents a collapse (without it, the effective rank would be below 10)",
-          _effective_rank, lambda low, high: high < 10, lambda low, high: low > 10,
-          "seeds of the original", "of 192"),
+          _effective_rank, 10, "seeds of the original", "of 192"),
     Check("design", "an asymmetric model is 3 times as fast as a symmetric one", _symmetric_ratio,
-          lambda low, high: low >= 2.5, lambda low, high: high < 2.5, "rounds of timing", "times"),
+          2.5, "rounds of timing", "times", above=True),
     Check("schedule", "learning rates and mask ratios end each epoch as printed",
-          _schedules_deviate, lambda low, high: high < 0.5, lambda low, high: low >= 0.5,
-          "largest deviation of 20 printed values", "%"),
+          _schedules_deviate, 0.5, "largest deviation of 20 printed values", "%"),
 )

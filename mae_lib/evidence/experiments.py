@@ -9,20 +9,25 @@ second terminal, and it continues with what is left. Small models do not fill a 
 MPS first (nvidia-cuda-mps-control -d), and workers run side by side instead of in turns.
 """
 
-import time
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from filelock import FileLock
+from tqdm.auto import tqdm
+
 from mae_lib import evaluate
-from mae_lib.compare import Comparison
-from mae_lib.config import RECIPES, PretrainConfig
+from mae_lib.compare import Comparison, runs_of
+from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence.plan import LABEL_COUNTS, PLACES, SEARCHES, STUDIES, Study
 from mae_lib.evidence.registration import SMALL
-from mae_lib.evidence.workers import folder_lock, start_workers
 from mae_lib.pretrain import Run, add_data_arguments, data_from, describe_images
-from mae_lib.results import Results
-from mae_lib.runtime import cli, distributed, hardware
+from mae_lib.results import BASELINES, Results
+from mae_lib.runtime import cli, distributed, hardware, workers
+from mae_lib.runtime.workers import Job
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.compute import steps_per_epoch
 from mae_lib.training.history import History
@@ -41,7 +46,8 @@ class Runs(Comparison):
         if weights.exists() and not (folder / "checkpoint.pt").exists():
             model, facts = load_weights(weights)
             epochs = (history := History(folder / "history.jsonl", cfg.epochs * iters)).epochs()
-            expected = {"label": label, "images": describe_images(self.data.unlabeled), **vars(cfg)}
+            images = describe_images(self.data.unlabeled, self.data.validation)
+            expected = {"label": label, "images": images, **vars(cfg)}
             if facts == expected and len(epochs) == cfg.epochs:
                 seconds = epochs[-1]["seconds"]
                 speed = cfg.epochs * iters * cfg.batch_size / seconds
@@ -55,27 +61,32 @@ class FineTunings(Runs):
 
     pretrained: bool = True  # False: random weights
 
-    def variant(self, variant: str, seed: int) -> dict:
+    def config(self, name: str, seed: int) -> PretrainConfig:
+        return super().config("original", seed)
+
+    def _recipe(self, name: str) -> FineTuneConfig:
+        parts = (part.split("=") for part in name.split("+"))
+        return replace(self.fine_tune if self.pretrained else self.scratch,
+                       **{setting: float(text) for setting, text in parts})
+
+    def settings(self, name: str, seed: int) -> dict:
+        return {**super().settings(name, seed), "weights": self.pretrained}
+
+    def measures(self, name: str, seed: int, folder: Path) -> dict:
         """Fine-tune on four fifths of the training images, judge on the remaining fifth."""
-        changes = {name: float(text) for name, text in
-                   (part.split("=") for part in variant.split("+"))}
-        recipe, cfg = replace(self.fine_tune, **changes), self.config("original", seed)
-
-        def measure(folder: Path) -> dict:
-            model = cfg.build_model()
-            if self.pretrained:
-                source = folder.parent / f"weights-seed{seed}"
-                with folder_lock(source, wait=True):  # the other recipes need the same weights
-                    model = self.pretrain(cfg, source, "Original").model
-            try:
-                accuracy = evaluate.fine_tune(model.to(self.device), held_out(self.data), recipe,
-                                              seed, cfg.precision, variant, folder / "fine-tune.pt")
-            except NonFiniteLoss as error:
-                return {"ft_held_out": {"value": 0.0}, "failed": str(error)}
-            return {"ft_held_out": accuracy.entry()}
-
-        settings = {**self._settings(cfg), "fine_tune": vars(recipe), "weights": self.pretrained}
-        return self._run(variant, seed, settings, measure)
+        cfg = self.config(name, seed)
+        model = cfg.build_model()
+        if self.pretrained:
+            source = folder.parent / f"weights-seed{seed}"
+            with FileLock(source / "lock"):  # the other recipes need the same weights
+                model = self.pretrain(cfg, source, "Original").model
+        try:
+            accuracy = evaluate.fine_tune(
+                model.to(self.device), held_out(self.data), self._recipe(name), seed,
+                cfg.precision, name, folder / "fine-tune.pt")
+        except NonFiniteLoss as error:
+            return {"ft_held_out": {"value": 0.0}, "failed": str(error)}
+        return {"ft_held_out": accuracy.entry()}
 
 
 def held_out(data: ImageSet) -> ImageSet:
@@ -85,44 +96,18 @@ def held_out(data: ImageSet) -> ImageSet:
                    test=data.train[held], test_labels=data.train_labels[held])
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run; without a variant, the baselines."""
+def jobs_of(comparison: Comparison, names: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    """All names with all seeds. A run that diverges has no record, and says so."""
 
-    comparison: Comparison
-    variant: str | None
-    seed: int
-
-    def records(self) -> list[dict]:
-        """Does the run unless it is done. One that diverges has no record, and says so."""
-        if self.variant is None:
-            return self.comparison.baselines(self.seed)
+    def attempted(name: str, seed: int | None) -> dict | None:
         try:
-            return [self.comparison.variant(self.variant, self.seed)]
+            return comparison.run(name, seed)
         except NonFiniteLoss as error:
-            print(f"Left out: {self.variant}, seed {self.seed}: {error}", flush=True)
-            return []
+            print(f"Left out: {name}, seed {seed}: {error}", flush=True)
+            return None
 
-
-def attempt(jobs: list[Job]) -> list[Job]:
-    """Does the jobs that no other process is doing; returns the others."""
-    left = []
-    for job in jobs:
-        with folder_lock(job.comparison.folder(job.variant or "baselines", job.seed)) as mine:
-            if mine:
-                job.records()
-            else:
-                left.append(job)
-    return left
-
-
-def run(jobs: list[Job]) -> list[dict]:
-    """The records of all jobs, once they are there, whichever process makes them."""
-    waiting = attempt(jobs)
-    while waiting:
-        time.sleep(2)
-        waiting = attempt(waiting)
-    return [record for job in jobs for record in job.records()]
+    return [(comparison.folder(name, seed), partial(attempted, name, seed))
+            for name, seed in runs_of(names, seeds)]
 
 
 def best(records: list[dict]) -> int:
@@ -137,7 +122,7 @@ def search(comparison: Comparison, axes: tuple[tuple[str, ...], ...]) -> str:
     chosen = [values[0] for values in axes]
     for i, values in enumerate(axes):
         variants = ["+".join([*chosen[:i], value, *chosen[i + 1:]]) for value in values]
-        chosen[i] = values[best(run([Job(comparison, v, 0) for v in variants]))]
+        chosen[i] = values[best(workers.finish(jobs_of(comparison, variants, [0])))]
     return "+".join(chosen)
 
 
@@ -168,10 +153,8 @@ class Experimenter:
             comparison = self.comparison(SMALL, recipe=name, choosing=True, fine_tune=None,
                                          base=base | {"precision": self.precision})
         else:
-            pretrained = name == "fine-tuning"
-            comparison = self.comparison(SMALL, FineTunings, recipe=name, pretrained=pretrained)
-            if not pretrained:
-                comparison = replace(comparison, fine_tune=comparison.scratch)
+            comparison = self.comparison(SMALL, FineTunings, recipe=name,
+                                         pretrained=name == "fine-tuning")
         return search(comparison, SEARCHES[name])
 
     def jobs(self, study: Study) -> list[Job]:
@@ -179,8 +162,8 @@ class Experimenter:
         whole = self.comparison(study.place)
         comparison = replace(whole, label_counts=LABEL_COUNTS) if study.fine_tune else replace(
             whole, fine_tune=None)
-        jobs = [Job(comparison, v, seed) for seed in study.seeds for v in study.variants]
-        return jobs + [Job(whole, None, study.seeds[0])] * study.baselines
+        jobs = jobs_of(comparison, study.variants, study.seeds)
+        return jobs + jobs_of(whole, BASELINES, study.seeds[:1]) * study.baselines
 
 
 def main() -> None:
@@ -193,27 +176,30 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(the study's)")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="(the study's)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once (1)")
+    workers.add_options(parser, "1")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/evidence)")
     parser.add_argument("--results", type=Path, metavar="FILE", help="(OUT/results.json)")
     arguments = parser.parse_args()
     distributed.require_one_process("mae_lib.evidence.experiments")
     out = arguments.out or Path("runs/evidence")
     results = Results(arguments.results or out / "results.json")
-    data, device = data_from(arguments), hardware.pick_device(arguments.device)
-    precision = hardware.pick_precision(device, arguments.precision)
-    if arguments.workers > 1:
-        definite = ["--precision", precision] * (arguments.precision != precision)
-        return start_workers(arguments.workers, definite, results, out)
-    experimenter, left = Experimenter(data, precision, out, results, device), []
-    for name in arguments.studies:  # not waiting for a study's last runs before the next begins
-        if name in SEARCHES:
-            print(f"Best {name}: {experimenter.search(name)}", flush=True)
-            continue
-        study = replace(STUDIES[name], **{k: tuple(v) for k in ("seeds", "variants")
-                                          if (v := getattr(arguments, k))})
-        left += attempt(experimenter.jobs(study))
-    run(left)
+    for name in arguments.variants or ():
+        PretrainConfig(**variant_settings(name)).check()
+    device = hardware.pick_device(arguments.device)
+    precision = hardware.pick_precision(device, arguments.helper or arguments.precision)
+    data = data_from(arguments)
+    experimenter, jobs = Experimenter(data, precision, out, results, device), []
+    tell = partial(tqdm.write, file=sys.stderr)
+    with workers.helped("mae_lib.evidence.experiments", arguments, 1, precision, out, tell,
+                        every=600):
+        for name in arguments.studies:  # all searches, then the runs of all studies
+            if name in SEARCHES:
+                print(f"Best {name}: {experimenter.search(name)}", flush=True)
+                continue
+            study = replace(STUDIES[name], **{k: tuple(v) for k in ("seeds", "variants")
+                                              if (v := getattr(arguments, k))})
+            jobs += experimenter.jobs(study)
+        workers.finish(jobs)
     print(f"Done. Records: {results.path}")
 
 

@@ -7,8 +7,10 @@ import math
 import numbers
 import operator
 import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 def option(default, help: str, group: str, **bounds):
@@ -109,3 +111,14 @@ def run(main: Callable[[], None]) -> None:
         sys.exit("\nStopped. Run the same command again to go on from here.")
     except (ValueError, OSError, ArithmeticError, MemoryError) as error:
         sys.exit(f"error: {error}")
+
+
+def command() -> str:
+    """The command line, without folders of this machine and without what changes no result."""
+    words, silent = [], ("--out", "--results", "--figures", "--work", "--workers", "--helper")
+    for before, word in zip(sys.argv, sys.argv[1:], strict=False):
+        if {before, word.partition("=")[0]}.isdisjoint(silent):
+            head, kind, folder = word.partition("imagefolder:")
+            words.append(head + kind + Path(folder).name)
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None: a notebook, a script
+    return shlex.join(["python", "-m", spec.name if spec else "mae_lib.compare", *words])

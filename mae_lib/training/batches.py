@@ -11,11 +11,20 @@ from torch import Tensor
 from mae_lib.runtime import distributed, hardware
 from mae_lib.runtime.hardware import RNG
 
+# A pass over more images is shuffled shard by shard, so that no process holds an order of all of
+# them: 8 GB for a billion images. A shard takes every so many-th image, from all over the data,
+# because neighbours in a folder are alike.
+SHARD = 2**20
+
 
 @functools.lru_cache(maxsize=2)
-def _shuffled(n: int, seed: int, turn: int, device: torch.device) -> Tensor:
-    generator = hardware.generator(seed, RNG.ORDER, turn)  # on the CPU: the same everywhere
-    return torch.randperm(n, generator=generator).to(device)
+def _shuffled(n: int, shard: int, shards: int, seed: int, turn: int,
+              device: torch.device) -> Tensor:
+    """Images shard, shard + shards, … below n, in the order in which pass `turn` takes them."""
+    generator = hardware.generator(seed, RNG.ORDER, turn * shards + shard)
+    # On the CPU, so that it is the same everywhere.
+    order = torch.randperm(len(range(shard, n, shards)), generator=generator)
+    return (order * shards + shard).to(device)
 
 
 def batch_indices(n: int, batch_size: int, step: int, seed: int,
@@ -23,12 +32,16 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int,
     """Which of n images make up the batch at `step`: (batch_size,).
 
     Batches are cut from an endless row of shuffled passes over the data, so that all are full and
-    each image is seen once in a pass.
+    each image is seen once in a pass. The row depends on `n` and `seed` alone, not on the number of
+    processes; each process takes its own rows of every batch.
     """
-    place, stop, parts = step * batch_size, (step + 1) * batch_size, []
+    place, stop, shards, parts = step * batch_size, (step + 1) * batch_size, -(-n // SHARD), []
     while place < stop:
-        turn, i = divmod(place, n)
-        parts.append(_shuffled(n, seed, turn, torch.device(device))[i : i + stop - place])
+        (turn, i), shard = divmod(place, n), 0
+        while i >= (size := len(range(shard, n, shards))):
+            shard, i = shard + 1, i - size
+        order = _shuffled(n, shard, shards, seed, turn, torch.device(device))
+        parts.append(order[i : i + stop - place])
         place += len(parts[-1])
     return torch.cat(parts)
 

@@ -1,10 +1,9 @@
-"""Saving and loading: training checkpoints, finished weights, and the official ones.
+"""Saving and loading: training checkpoints and finished weights.
 
 Nothing here unpickles code: weights are safetensors, or read by `torch.load(weights_only=True)`.
 Every file is written under a temporary name and renamed, so that a kill leaves the old one whole.
 """
 
-import argparse
 import errno
 import hashlib
 import json
@@ -18,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.training import foreign
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -63,10 +61,10 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 def load_checkpoint(path: Path) -> dict:
     """Read a training state. Raises ValueError if the file is damaged or something else."""
-    return _read(path, "If a run of yours wrote it, delete it to start over.")
+    return read_tensors(path, "If a run of yours wrote it, delete it to start over.")
 
 
-def _read(path: Path, advice: str) -> dict:
+def read_tensors(path: Path, advice: str) -> dict:
     """What `torch.save` wrote. Raises ValueError, with `advice` where the file is damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -102,24 +100,26 @@ def load_weights(path: Path) -> tuple[MaskedAutoencoder, dict]:
 
     Raises FileNotFoundError, or ValueError with one sentence for a damaged or foreign file.
     """
-    metadata, tensors = _read_safetensors(path)
+    metadata, tensors = read_safetensors(path)
     try:
         about = json.loads(metadata["mae_lib"])
         model = MaskedAutoencoder(**about["config"])
         model.load_state_dict(tensors)
         return model.eval(), about["facts"]
     except (KeyError, TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{path} does not hold weights that mae_lib has written; load_official "
-                         "reads those of other programs.") from None
+        raise ValueError(f"{path} does not hold weights that mae_lib has written; mae_lib.course."
+                         "foreign.load_official reads those of other programs.") from None
 
 
-def _read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """The header's metadata and the tensors of a file. Raises ValueError if it is damaged."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, tensors
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}).") from None
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}). "
+                         "Pretraining writes the weights to model.safetensors.") from None
 
 
 def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
@@ -140,34 +140,3 @@ def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
 
 def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def load_official(path: Path, norm_pix: bool | None = None, num_heads: int | None = None,
-                  decoder_num_heads: int | None = None) -> tuple[MaskedAutoencoder, dict]:
-    """Read weights of the official code (github.com/facebookresearch/mae) or in its architecture.
-
-    Also those of Hugging Face's ViTMAE, wrapped ones, and encoders alone. Sizes come from the
-    shapes, numbers of heads from convention unless given. Returns the model, in float32 and eval
-    mode, and the facts: "norm_pix" as given, else as the file says, else None.
-
-    Raises FileNotFoundError, or ValueError with one sentence for a damaged or foreign file.
-    """
-    if Path(path).suffix == ".safetensors":
-        metadata, state = _read_safetensors(path)
-        if "mae_lib" in metadata:
-            model, facts = load_weights(path)
-            return model, facts if norm_pix is None else {**facts, "norm_pix": norm_pix}
-    else:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the official code's settings
-            state = _read(path, "Download or copy it again.")
-    for name in ("args", "config"):  # of the official code, and of our own training
-        settings = state.get(name)
-        settings = vars(settings) if isinstance(settings, argparse.Namespace) else settings
-        if norm_pix is None and isinstance(settings, dict):
-            norm_pix = settings.get("norm_pix_loss", settings.get("norm_pix"))
-    inner = [state[name] for name in ("model", "state_dict") if name in state]
-    state = next((found for found in inner if isinstance(found, dict)), state)
-    try:
-        return foreign.model_from(state, num_heads, decoder_num_heads), {"norm_pix": norm_pix}
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None

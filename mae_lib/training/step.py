@@ -6,6 +6,7 @@ computes, and never waits for the device, so that a GPU can record it and play i
 
 import copy
 import math
+import textwrap
 
 import torch
 from torch import Tensor
@@ -20,12 +21,20 @@ from mae_lib.runtime import distributed, hardware
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training.optim import adamw, set_learning_rate
 
+# Compiling pays where training would go on for more seconds than this. It is an assumption, as no
+# GPU was at hand: a minute of compilation that then saves half of every step. At batch 64, where a
+# recorded step takes an H200 5.4 ms (benchmarks/README.md), these are 22,000 steps.
+# `python -m benchmarks.gpu` measures both parts and prints what should stand here.
+COMPILING_PAYS_FROM = 120.0
+
 
 class TrainStep:
     """A model in training: called once a step, with this process's share of a batch.
 
     Holds the optimizer and, for fp16, the loss scale. `cfg.precision` is not "auto".
     """
+
+    compile_from = math.inf  # see `fastest_step`; on a CPU compiled steps are hardly faster
 
     def __init__(self, model: MaskedAutoencoder, cfg: PretrainConfig):
         self.model, self.cfg = model, cfg
@@ -35,7 +44,6 @@ class TrainStep:
         self.device = next(model.parameters()).device
         self.optimizer = adamw(model, cfg.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
-        self.cast = hardware.autocast(self.device, cfg.precision)
         self.forward = model
         # The raw Laplacian reads predictions for visible patches, which nothing else needs.
         self.hidden_only = not (cfg.lambda_freq and cfg.freq_form == "raw")
@@ -73,20 +81,41 @@ class TrainStep:
         values = 0
         for part, boxes, part_noise in zip(
                 images.chunk(parts), crops.chunk(parts, dim=1), noise.chunk(parts), strict=True):
-            terms = self.losses(part, boxes, part_noise, num_visible)
+            terms = self.losses(part, boxes, part_noise, torch.empty(num_visible, 0))
             self.scaler.scale(terms["loss"] / parts).backward()
             values = values + distributed.average(torch.stack(list(terms.values()))) / parts
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return dict(zip(terms, values.unbind(), strict=True))
 
-    def losses(self, images: Tensor, crops: Tensor, noise: Tensor, num_visible: int) -> dict:
-        """The loss terms of these images, with gradient: what benchmarks.compiled compiles."""
+    def losses(self, images: Tensor, crops: Tensor, noise: Tensor, visible: Tensor) -> dict:
+        """The loss terms of these images, with gradient: what `compile` compiles.
+
+        `visible` is as long as there are visible patches: only a tensor's size can change without
+        compiling again.
+        """
         x = crop(images, self.model.img_size, crops)
         with hardware.autocast(self.device, self.cfg.precision):
-            output = self.forward(x, num_visible=num_visible, noise=noise,
+            output = self.forward(x, num_visible=len(visible), noise=noise,
                                   hidden_only=self.hidden_only)
         return total_loss(self.model, output, self.cfg)
+
+    def compile(self, **options) -> None:
+        """Have torch.compile, with its `options`, write kernels for `losses` and its gradients.
+
+        Results differ from the plain step's by rounding. What was compiled earlier in the process
+        is dropped, as torch keeps only a few versions of a function.
+        """
+        self.compile_from, ramps = math.inf, self.cfg.mask_ratio_sched != "const"
+        torch.compiler.reset()
+        compiled = torch.compile(self.losses, fullgraph=True, **options)
+
+        def losses(images: Tensor, crops: Tensor, noise: Tensor, visible: Tensor) -> dict:
+            if ramps:  # one graph for all twenty lengths is compiled once, and not twenty times
+                torch._dynamo.mark_dynamic(visible, 0)
+            return compiled(images, crops, noise, visible)
+
+        self.losses = losses
 
     def state_dict(self) -> dict:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
@@ -108,24 +137,37 @@ class RecordedStep(TrainStep):
 
     A small model's step is hundreds of short kernels: Python takes longer to launch them one by one
     than the GPU to run them. A recording (a CUDA graph) launches them all at once. Its kernels are
-    those of the plain step, and so are its results.
+    those of the plain step, and so are its results; or those that `compile` has written, which are
+    fewer and move less memory.
     """
 
     PLAIN_STEPS = 3  # at each length, before recording: CUDA's libraries prepare themselves in them
 
-    def __init__(self, model: MaskedAutoencoder, cfg: PretrainConfig):
+    def __init__(self, model: MaskedAutoencoder, cfg: PretrainConfig,
+                 compile_from: float = COMPILING_PAYS_FROM):
         super().__init__(model, cfg)
+        self.compile_from = compile_from
         self.inputs: list[Tensor] = []
+        self.stream = torch.cuda.Stream(self.device)
+        self._forget()
+
+    def _forget(self) -> None:
         self.plain_steps: dict[int, int] = {}
         self.recordings: dict[int, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
-        self.stream = torch.cuda.Stream(self.device)
         self.memory = torch.cuda.graph_pool_handle()  # shared: one recording plays at a time
+
+    def compile(self, **options) -> None:
+        try:
+            super().compile(**options)
+            self._forget()  # recordings of plain steps
+        except RuntimeError as error:  # not for this Python or system
+            self._go_on_without("compile", error)
 
     def compute(self, images: Tensor, crops: Tensor, noise: Tensor,
                 num_visible: int) -> dict[str, Tensor]:
         new = [images, crops, noise]
-        if not self.inputs:  # a recording reads its inputs from where they were when it was made
-            self.inputs = [torch.empty_like(x) for x in new]
+        # A recording reads its inputs from where they were when it was made.
+        self.inputs = self.inputs or [torch.empty_like(x) for x in new]
         for mine, x in zip(self.inputs, new, strict=True):
             mine.copy_(x)
         if num_visible not in self.recordings:
@@ -142,7 +184,14 @@ class RecordedStep(TrainStep):
         main = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(main)
         with torch.cuda.stream(self.stream):
-            terms = super().compute(*self.inputs, num_visible)
+            try:
+                terms = super().compute(*self.inputs, num_visible)
+            except Exception as error:  # of many types, from Triton, a C++ compiler or torch
+                if "losses" not in vars(self):
+                    raise
+                self._go_on_without("compile", error)
+                del self.losses  # the plain ones are back; no weight has changed yet
+                terms = super().compute(*self.inputs, num_visible)
         main.wait_stream(self.stream)
         return terms
 
@@ -154,19 +203,35 @@ class RecordedStep(TrainStep):
             with torch.cuda.graph(graph, self.memory, self.stream, "thread_local"):
                 terms = super().compute(*self.inputs, num_visible)
         except RuntimeError as error:
-            if hardware.is_out_of_memory(error):
-                raise
-            print(f"This GPU cannot record steps ({error}): training goes on without, more slowly.")
-            self.PLAIN_STEPS, self.scaler = math.inf, scaler
+            if vars(self).pop("losses", None):  # plain steps may still be recorded
+                self._go_on_without("compile", error)
+                self._forget()
+            else:
+                self._go_on_without("record", error)
+                self.PLAIN_STEPS = math.inf
+            self.scaler = scaler
             for name in ("grad_scale", "found_inf"):  # what a step that broke off has left
                 vars(self.optimizer).pop(name, None)
             return False
         self.recordings[num_visible] = graph, terms
         return True
 
+    @staticmethod
+    def _go_on_without(what: str, error: Exception) -> None:
+        if hardware.is_out_of_memory(error):
+            raise error
+        why = textwrap.shorten(str(error), 200)
+        print(f"This GPU cannot {what} steps ({why}): training goes on without, more slowly.")
 
-def fastest_step(model: MaskedAutoencoder, cfg: PretrainConfig) -> TrainStep:
-    """The step in its fastest form: recorded on one GPU, plain on a CPU or several GPUs."""
-    device = next(model.parameters()).device
-    alone = distributed.world_size() == 1
-    return (RecordedStep if device.type == "cuda" and alone else TrainStep)(model, cfg)
+
+def fastest_step(model: MaskedAutoencoder, cfg: PretrainConfig,
+                 compile_from: float = COMPILING_PAYS_FROM) -> TrainStep:
+    """The step in its fastest form: recorded on one GPU, plain on a CPU or several GPUs.
+
+    `compile_from` says from how many seconds of training to come a recorded step is to be compiled.
+    Where that fails (no Triton, as on Windows, or a GPU too old for it), one line says so, and
+    plain steps go on.
+    """
+    if next(model.parameters()).device.type == "cuda" and distributed.world_size() == 1:
+        return RecordedStep(model, cfg, compile_from)
+    return TrainStep(model, cfg)

@@ -1,8 +1,8 @@
 """The experiments' command: searches, studies, several workers, interruptions."""
 
+import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 
 import pytest
@@ -10,11 +10,13 @@ import torch
 from test_compare import folder  # noqa: F401  a small image folder
 
 from mae_lib.config import RECIPES, PretrainConfig, variant_settings
+from mae_lib.data.fingerprint import fingerprint_of_weights
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import experiments as X
 from mae_lib.evidence import plan
 from mae_lib.evidence.registration import LETTER, SMALL
 from mae_lib.results import Results
+from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.optim import NonFiniteLoss
 
 BRIEF = dict(epochs=1, warmup_epochs=0, batch_size=10)
@@ -57,7 +59,13 @@ def test_a_search_takes_the_best_of_one_axis_after_another_and_reads_no_test_ima
     def no_test_image(*_):
         raise AssertionError("a search read the test images")
 
+    def tune(model, data, recipe, *rest):
+        tuned.append((fingerprint_of_weights(model.state_dict()), vars(recipe)))
+        return fine_tune(model, data, recipe, *rest)
+
+    tuned, fine_tune = [], X.evaluate.fine_tune
     with monkeypatch.context() as m:
+        m.setattr(X.evaluate, "fine_tune", tune)
         m.setattr("mae_lib.compare.encoder_measures", no_test_image)
         m.setattr("mae_lib.compare.frozen_measures", no_test_image)
         records = run(folder, tmp_path, "--studies", *SEARCHES, monkeypatch=monkeypatch)
@@ -72,7 +80,8 @@ def test_a_search_takes_the_best_of_one_axis_after_another_and_reads_no_test_ima
     better = rates[X.best(rates)]["settings"]["lr"]
     assert by_kind["recipe"][2]["name"] == f"lr={better:g}+batch_size=5"
     assert all(set(r["measures"]) == {"lp_cv", "seconds", "images_per_second", "epochs"}
-               and r["settings"]["weight_decay"] == 0.05 for r in by_kind["recipe"])
+               and r["settings"]["weight_decay"] == 0.05 and r["settings"]["epochs"] == 10
+               for r in by_kind["recipe"])  # of the tuned recipe's settings, the sizes alone
     for kind, pretrained in (("fine-tuning", True), ("training from scratch", False)):
         for record in by_kind[kind]:
             assert set(record["measures"]) == {"ft_held_out"}
@@ -80,6 +89,12 @@ def test_a_search_takes_the_best_of_one_axis_after_another_and_reads_no_test_ima
             assert record["settings"]["weights"] is pretrained
             assert record["settings"]["fine_tune"]["epochs"] == 1
     assert {r["settings"]["fine_tune"]["layer_decay"] for r in by_kind[kind]} == {1.0}
+    assert [recipe for _, recipe in tuned] == [
+        r["settings"]["fine_tune"] for r in by_kind["fine-tuning"] + by_kind[kind]]
+    weights, _ = load_weights(tmp_path / "fine-tuning-20/weights-seed0/model.safetensors")
+    trained, fresh = (fingerprint_of_weights(model.state_dict())
+                      for model in (weights, PretrainConfig(**TINY).build_model()))
+    assert [start for start, _ in tuned] == [trained] * 3 + [fresh] * 2 and trained != fresh
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Best ")]
     winner = max(by_kind[kind], key=lambda r: r["measures"]["ft_held_out"]["value"])["name"]
     assert len(told) == 3 and told[2] == f"Best training from scratch: {winner}"
@@ -88,16 +103,16 @@ def test_a_search_takes_the_best_of_one_axis_after_another_and_reads_no_test_ima
 def test_it_runs_every_study_and_goes_on_after_an_interruption(
     folder, tmp_path, monkeypatch, tiny  # noqa: F811
 ):
-    calls, variant = [], X.Comparison.variant
+    calls, measures = [], X.Comparison.measures
 
-    def stop_at_the_fifth(self, name, seed):
+    def stop_at_the_ninth(self, name, *rest):
         calls.append(name)
-        if len(calls) == 5:
+        if len(calls) == 9:
             raise KeyboardInterrupt
-        return variant(self, name, seed)
+        return measures(self, name, *rest)
 
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr(X.Comparison, "variant", stop_at_the_fifth)
+        m.setattr(X.Comparison, "measures", stop_at_the_ninth)
         run(folder, tmp_path, monkeypatch=monkeypatch)
     before = Results(tmp_path / "results.json").read()
     records = run(folder, tmp_path, monkeypatch=monkeypatch)
@@ -114,6 +129,8 @@ def test_it_runs_every_study_and_goes_on_after_an_interruption(
     (scratch,) = (r for r in small if r["name"] == "from scratch")
     assert scratch["seed"] == 1 and scratch["settings"]["fine_tune"]["lr"] == 0.002
     assert runs["original", 1]["settings"]["fine_tune"]["lr"] == 0.001
+    few = {names for names, r in runs.items() if r["settings"].get("label_counts") == [50, 500]}
+    assert few == {(name, seed) for name in ("original", "improved") for seed in (1, 2)}
     letter = runs["original+batch_size=8", 1]
     assert letter["recipe"] == "specified" and letter["data"]["unlabeled"] == 24
 
@@ -135,11 +152,49 @@ def test_it_runs_every_study_and_goes_on_after_an_interruption(
         assert all(now[m] == old[m] for m in ("lp", "knn", "psnr", "seconds", "epochs"))
         assert now["images_per_second"] == pytest.approx(old["images_per_second"], rel=1e-6)
 
-    with monkeypatch.context() as m:  # other settings do
-        m.setitem(RECIPES, "tuned", replace(RECIPES["tuned"], pretrain={**TINY, "lr": 0.01}))
-        m.setattr("mae_lib.compare.pretrain", None)
-        with pytest.raises(TypeError, match="'NoneType' object is not callable"):
-            run(folder, tmp_path, "--studies", "methods", monkeypatch=monkeypatch)
+    def needs_new_weights(folder, **changes):
+        with monkeypatch.context() as m:
+            m.setitem(RECIPES, "tuned", replace(RECIPES["tuned"], **changes))
+            m.setattr("mae_lib.compare.pretrain", None)
+            with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+                run(folder, tmp_path, "--studies", "methods", monkeypatch=monkeypatch)
+
+    needs_new_weights(folder, pretrain={**TINY, "lr": 0.01})
+    other = tmp_path / "other" / folder.name
+    shutil.copytree(folder, other)
+    shutil.copy(other / "unlabeled/all/1.png", other / "unlabeled/all/0.png")
+    needs_new_weights(other)
+    history = tmp_path / "tuned-20/original-seed1/history.jsonl"
+    history.write_text(history.read_text().rsplit("\n", 2)[0] + "\n")  # without the last epoch
+    needs_new_weights(folder, fine_tune={**BRIEF, "epochs": 3})
+
+
+def test_a_search_keeps_the_best_of_each_axis(tmp_path, monkeypatch):
+    """Here one that is best only together with the best of the axis before."""
+    scores, tried = {"a=1+b=1": 50, "a=2+b=1": 60, "a=1+b=2": 40, "a=2+b=2": 70}, []
+
+    def made(self, name, seed):
+        tried.append((name, seed))
+        return {"measures": {"lp_cv": {"value": scores[name]}}}
+
+    monkeypatch.setattr(X.Runs, "run", made)
+    runs = X.Runs(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
+    assert X.search(runs, (("a=1", "a=2"), ("b=1", "b=2"))) == "a=2+b=2"
+    assert list(dict.fromkeys(tried)) == [
+        ("a=1+b=1", 0), ("a=2+b=1", 0), ("a=2+b=2", 0)]
+
+
+def test_a_run_of_a_study_that_diverges_is_left_out(tmp_path, monkeypatch, capsys):
+    def made(self, name, seed):
+        if name == "original":
+            raise NonFiniteLoss("The total loss became nan at step 3.")
+        return {"name": name}
+
+    monkeypatch.setattr(X.Runs, "run", made)
+    runs = X.Runs(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
+    jobs = X.jobs_of(runs, ("original", "improved"), (1,))
+    assert [do() for _, do in jobs] == [None, {"name": "improved"}]
+    assert "Left out: original, seed 1: The total loss became nan" in capsys.readouterr().out
 
 
 def test_a_study_can_have_other_seeds_and_variants(folder, tmp_path, monkeypatch, tiny):  # noqa: F811
@@ -191,38 +246,14 @@ def test_a_fifth_of_each_class_is_held_out_and_does_not_train():
     assert torch.equal(X.held_out(data).test, found.test)  # the same in every run
 
 
-def test_only_one_process_works_in_a_folder(tmp_path):
-    """A lock belongs to an opened file, so one process can stand for two."""
-    pytest.importorskip("fcntl")
-    entered = []
-
-    def patient():
-        with X.folder_lock(tmp_path / "run", wait=True) as mine:
-            entered.append(mine)
-
-    waiting = threading.Thread(target=patient)
-    with X.folder_lock(tmp_path / "run") as mine, X.folder_lock(tmp_path / "run") as other:
-        assert mine and not other
-        waiting.start()
-        waiting.join(0.2)
-        assert not entered
-    waiting.join()
-    assert entered == [True]
-    with X.folder_lock(tmp_path / "run") as mine:
-        assert mine
-
-
-def test_workers_share_the_runs_and_tell_of_them(folder, tmp_path):  # noqa: F811
+def test_a_second_process_shares_the_runs(folder, tmp_path):  # noqa: F811
     """In processes of their own, so with the real studies, for which there are too few images."""
     words = ["-m", "mae_lib.evidence.experiments", "--data", f"imagefolder:{folder}",
              "--size", "32", "--studies", "controls", "--workers", "2", "--out", str(tmp_path)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "2 workers; 0 records so far" in done.stdout
-    assert "A worker stopped with an error: see the end of" in done.stderr
-    for i in (1, 2):
-        log = (tmp_path / f"worker-{i}.log").read_text()
-        assert "error: 24 images do not fill one batch of " in log
+    assert "error: 24 images do not fill one batch of " in done.stderr
+    assert (tmp_path / "worker-2.log").exists()
 
 
 def test_every_variant_of_the_plan_is_a_valid_setting():

@@ -31,12 +31,13 @@ def test_an_inconclusive_interval_can_still_exclude_the_claimed_size():
     assert not R.claimed_size_excluded(math.nan, CLAIMED, WORTH)
 
 
+@pytest.mark.parametrize("claimed", [5.0, -4.0])  # or a saving
 @pytest.mark.parametrize("low, high, verdict", [
-    (4.0, 6.0, R.CONFIRMED), (4.0, 6.001, R.INCONCLUSIVE), (6.001, 9.0, R.MORE),
-    (6.0, 9.0, R.INCONCLUSIVE), (-9.0, -8.0, R.CONFIRMED), (math.nan, math.nan, R.INCONCLUSIVE),
+    (-1.0, 1.0, R.CONFIRMED), (-1.0, 1.001, R.INCONCLUSIVE), (1.001, 4.0, R.MORE),
+    (1.0, 4.0, R.INCONCLUSIVE), (-9.0, -8.0, R.CONFIRMED), (math.nan, math.nan, R.INCONCLUSIVE),
 ])
-def test_verdicts_on_prices(low, high, verdict):
-    assert R.verdict_on_price(low, high, 5.0, 1.0) == verdict
+def test_verdicts_on_prices(low, high, verdict, claimed):
+    assert R.verdict_on_price(claimed + low, claimed + high, claimed, 1.0) == verdict
 
 
 def shares(truth, seeds=8, deviation=1.0, studies=4000):
@@ -83,6 +84,15 @@ def test_claimed_sizes_are_those_of_the_report():
     assert ft.claimed == pytest.approx(improved["ft"] - original["ft"], abs=0.05)
     assert hf.claimed == pytest.approx(100 * (1 - improved["hf_error"] / original["hf_error"]),
                                        abs=0.05)
+
+
+def test_claims_are_judged_as_their_words_say():
+    for claim in R.GAINS + R.OWN:
+        assert claim.sign == (-1 if claim.text.startswith("lower") else 1)
+        assert claim.relative == (claim.unit == "%")
+        assert claim.runs == (R.LETTER if claim.topic == "all three" else R.SMALL)
+    for price in R.PRICES:
+        assert ("curriculum" in price.rows) == ("ten epochs" in price.text)
 
 
 def test_everything_registered_can_be_run():

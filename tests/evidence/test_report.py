@@ -40,6 +40,7 @@ def evidence(tmp_path):
     records = [run(name_of(names), seed, lp=50 + gains[seed] * len(names), ft=60 + seed,
                    knn=40 + seed, knn_whitened=41, psnr=18.0, hf_error=0.2)
                for names in ADD_ON_SETS for seed in gains]
+    records += [run("shuffled", seed, lp=51.5) for seed in (9, 2, 1)]  # seed 9 has no partner
     records += [run("random init", seed, lp=lp) for seed, lp in ((2, 42.0), (1, 41.0))]
     for baseline in records[-2:]:
         del baseline["measures"]["epochs"]
@@ -107,11 +108,15 @@ def test_the_tuned_recipe_is_the_winner_of_the_recorded_search():
 
 def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     text = report.headline(evidence)
-    assert "We measured +1.8 [+0.5, +3.1] points, 2 pairs: **inconclusive, claimed" in text
-    assert "1 to 3 points. We measured +1.1 [+0.7, +1.5] points, 3 pairs: **inconclusive**" in text
+    assert "We measured +1.8 [+0.5, +3.1] points, over 2 pairs: **inconclusive, claimed" in text
+    assert ("1 to 3 points. We measured +1.1 [+0.7, +1.5] points, over 3 pairs: "
+            "**inconclusive**") in text
     assert text.endswith("We claim that it adds 2 points. We have **not measured** it yet.")
-    del evidence.records[SMALL][0]["data"]["fingerprint"]
-    assert report.headline(evidence).startswith("These results are **provisional**")
+    for place in (SMALL, LETTER):
+        data = evidence.records[place][0]["data"]
+        mark = data.pop("fingerprint")
+        assert report.headline(evidence).startswith("These results are **provisional**")
+        data["fingerprint"] = mark
     (tmp_path / "results.json").unlink()
     assert "We have **not measured** it yet" in report.headline(Evidence(tmp_path))
 
@@ -123,6 +128,9 @@ def test_it_says_how_the_runs_were_made(evidence, tmp_path):
         "learning rate 0.002; 3 seeds; abacus, fp32.")
     assert "inputs of 224 pixels in patches of 16" in report.about(evidence, LETTER)
     assert report.about_prices(evidence).startswith("abacus, fp32, model `specified`, batch 64, 5 ")
+    evidence.records[SMALL].remove(evidence.runs("improved")[0])
+    evidence.runs("original")[1]["device"] = "slide rule"
+    assert report.about(evidence).endswith("; 3 seeds; abacus and slide rule, fp32.")
     del evidence.records[SMALL][0]["data"]["fingerprint"]
     assert "**Provisional**" in report.about(evidence)
     nothing = evidence_of(tmp_path, [])
@@ -143,9 +151,13 @@ def test_the_ledger_has_a_row_for_every_claim(evidence):
     found = claims.ledger(evidence)
     rows = report.ledger_table(found).splitlines()[2:]
     assert len(rows) == len(found)
+    tested = {c.text for c in rule.GAINS if c.accuracy and (c.measure, c.runs) != ("ft", LETTER)}
     for row, judgement in zip(rows, found, strict=True):
         assert judgement.claim.text in row and row.count("|") == 7
         assert row.endswith(f"| {judgement.verdict} |")
+        p = row.split("|")[5].strip()
+        assert float(p or "nan") == pytest.approx(judgement.p, abs=5e-4, nan_ok=True)
+        assert bool(p) == (judgement.claim.text in tested)
     topics = [row.split("|")[1].strip() for row in rows]
     assert topics[:6] == ["all three", "", "", "", "", "curriculum"]
 
@@ -155,6 +167,7 @@ def test_contrasts_have_a_table_of_their_own_without_verdicts(evidence):
     assert len(lines) == len(rule.CONTRASTS) + 7
     assert lines[0].endswith("| 3 | +3.3 [+2.0, +4.6] | +0.0 [+0.0, +0.0] |")
     assert "| not measured | not measured |" in lines[1]
+    assert lines[3].endswith("(`shuffled` − `curriculum`) | 2 | +0.5 [+0.5, +0.5] | not measured |")
     assert "main effect: curriculum | 3 seeds, 8 runs each | +1.1 [+0.7, +1.5]" in lines[-7]
     assert not any(v in line for line in lines for v in (rule.CONFIRMED, rule.REFUTED))
 
@@ -177,27 +190,64 @@ def test_a_page_gets_its_blocks_and_keeps_the_rest(evidence):
         report.filled(page.replace("<!-- claims -->", ""), evidence)
 
 
-def test_every_picture_is_drawn(evidence, tmp_path):
-    found = report.pictures(evidence)
-    assert set(found) == {"ledger", "add_ons"}
-    left, right = found["add_ons"].axes
-    assert [t.get_text() for t in left.get_yticklabels()][-1] == "original"
-    assert len(left.get_yticklabels()) == 8
-    values = dict(zip((t.get_text() for t in right.get_yticklabels()),
-                      (t.get_text() for t in right.texts), strict=True))
+def test_the_add_ons_are_drawn_with_their_means_and_intervals(evidence):
+    left, right = report.add_ons(evidence).axes
+    names = [t.get_text() for t in left.get_yticklabels()]
+    assert names[-1] == "original" and len(names) == 8
+    means = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "|"]
+    assert dict(zip(names, means, strict=True))["curriculum"] == pytest.approx(51.1)
+    words = [t.get_text() for t in right.get_yticklabels()]
+    values = dict(zip(words, (t.get_text() for t in right.texts), strict=True))
     assert values["curriculum"] == "+1.1" and values["curriculum × laplacian"] == "+0.0"
-    gains, prices = found["ledger"].axes
-    first = max(gains.texts, key=lambda text: text.get_position()[1])  # the first row is on top
-    assert first.get_text() == "+1.8 [+0.5, +3.1] points\ninconclusive, claimed size excluded"
-    assert "not measured" in {t.get_text() for t in gains.texts}
-    claimed = [line.get_xdata()[0] for line in gains.lines if line.get_marker() == "D"]
-    assert claimed == [1.0] * len(rule.GAINS)
-    means = [line.get_xdata()[0] for line in gains.lines if line.get_marker() == "o"]
-    assert means[-1] == pytest.approx(1.8 / 4.2)  # in units of what was claimed
-    assert len(prices.texts) == len(rule.PRICES)
-    path = report.save(found["ledger"], tmp_path / "ledger.png", Description="seen")
+    ends = dict(zip(words, map(ends_of, right.collections), strict=True))
+    assert ends["curriculum"] == pytest.approx(evidence.factorial("lp")[ADD_ON_SETS[1]][1:])
+
+
+def ends_of(line):
+    """Where a horizontal line begins and ends."""
+    (segment,) = line.get_segments()
+    return tuple(segment[:, 0])
+
+
+def test_the_ledger_is_drawn_in_units_of_the_claims_from_top_to_bottom(evidence, tmp_path):
+    figure = report.ledger_figure(claims.ledger(evidence))
+    for axis, listed, scales in zip(figure.axes, (rule.GAINS, rule.PRICES),
+                                    ([c.claimed for c in rule.GAINS], [1] * len(rule.PRICES)),
+                                    strict=True):
+        found = [j for j in claims.ledger(evidence) if j.claim in listed][::-1]
+        scales = scales[::-1]
+        labels = [t.get_text().replace("\n", " ") for t in axis.get_yticklabels()]
+        assert labels == [f"{j.claim.topic} {j.claim.text}" for j in found]
+        diamonds = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "D"]
+        assert diamonds == [j.claim.claimed / s for j, s in zip(found, scales, strict=True)]
+        measured = [(j, s) for j, s in zip(found, scales, strict=True) if j.interval]
+        means = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
+        assert means == pytest.approx([j.interval[0] / s for j, s in measured])
+        for line, (judgement, scale) in zip(axis.collections, measured, strict=True):
+            assert ends_of(line) == pytest.approx([x / scale for x in judgement.interval[1:]])
+        for text, judgement in zip(axis.texts, found, strict=True):
+            told, *verdict = text.get_text().split("\n")
+            assert [told, *verdict][-1] == judgement.verdict and told == judgement.measured()
+            assert text.get_color() == report.VERDICTS[judgement.verdict.partition(",")[0]]
+    bars = figure.axes[0].patches
+    for bar, claim in zip(bars, rule.GAINS[::-1], strict=True):  # a gain of less is not worth it
+        share = claim.worth / claim.claimed
+        assert (bar.get_x(), bar.get_width()) == pytest.approx((-share, 2 * share))
+    colours = report.VERDICTS
+    assert colours[rule.CONFIRMED] == colours[rule.SUPPORTED] != colours[rule.REFUTED]
+    assert colours[rule.REFUTED] == colours[rule.HARMFUL] == colours[rule.MORE]
+    path = report.save(figure, tmp_path / "ledger.png", Description="seen")
     with Image.open(path) as picture:
         assert picture.text == {"Description": "seen"} and min(picture.size) > 300
+
+
+def test_a_results_file_is_printed_with_a_table_for_each_recipe(evidence, tmp_path, capsys):
+    report.print_tables([tmp_path / "results.json"])
+    titles, rows = [], []
+    for line in capsys.readouterr().out.splitlines():
+        titles += re.findall(r"recipe (\w+)", line)
+        rows += re.findall(r"^original  +(\d\S+)", line)
+    assert titles == ["tuned", "specified"] and rows == ["50.0", "56.0"]
 
 
 def test_the_command_writes_pages_and_pictures(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The weights that come with the package are those of their record, and are verified."""
 
+import csv
 import json
 import shutil
 
@@ -7,12 +8,16 @@ import pytest
 import torch
 
 from mae_lib import course, losses
+from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.course import reference
 from mae_lib.data import scenes
 from mae_lib.data.augment import normalise
+from mae_lib.data.fingerprint import fingerprint_of_weights
 from mae_lib.evidence import ship
+from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.results import Results
 from mae_lib.training import checkpoints
+from mae_lib.training.compute import multiply_adds
 from mae_lib.training.history import History
 
 CARDS = (checkpoints.ASSETS / "README.md").read_text("utf-8")
@@ -72,9 +77,10 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     assets.mkdir()
     for file in ("results.json", "README.md", "weights.json"):
         shutil.copy(checkpoints.ASSETS / file, assets)
-    others = json.loads((assets / "weights.json").read_text()).keys()
+    others, weights = json.loads((assets / "weights.json").read_text()).keys(), {}
     for name in ship.NAMES:
         model, facts = checkpoints.load_shipped(name)
+        weights[name] = fingerprint_of_weights(model.state_dict()), facts
         folder = runs / f"{name}-seed1"
         (runs / f"{name}-seed2").mkdir(parents=True)
         checkpoints.save_weights(folder / "model.safetensors", model, **facts)
@@ -84,6 +90,10 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     ship.main()
     assert json.loads((assets / "weights.json").read_text()).keys() == others
     assert (assets / "README.md").read_text("utf-8") == CARDS
+    monkeypatch.setattr(checkpoints, "ASSETS", assets)
+    for name, (expected, facts) in weights.items():
+        model, found = checkpoints.load_shipped(name)  # of the checksum that is listed
+        assert (fingerprint_of_weights(model.state_dict()), found) == (expected, facts)
     history = runs / "improved-seed1" / "history.jsonl"
     history.write_text(history.read_text().replace('"val_loss": 0.6', '"val_loss": 0.5'))
     with pytest.raises(ValueError, match=r"results.json has no record of the run"):
@@ -92,6 +102,30 @@ def test_shipping_needs_a_record_of_the_run(tmp_path, monkeypatch):
     shutil.rmtree(runs / "improved-seed2")
     with pytest.raises(ValueError, match="has no folder improved-seed…: name the folder"):
         ship.main()
+
+
+def test_the_log_adds_up_the_multiply_adds_of_all_steps():
+    """Of the specified recipe at its own sizes alone; seed by seed, the original first."""
+    def made(name, seed, recipe="specified", **changes):
+        cfg = PretrainConfig(**variant_settings(name, {
+            "preset": "tiny", "epochs": 2, "batch_size": 10**7, "mask_ratio_warmup_epochs": 2.0}))
+        epochs = [{"epoch": e, "step": 10 * e, **dict.fromkeys(ship.LOGGED, 0.5)} for e in (1, 2)]
+        return {"name": name, "seed": seed, "recipe": recipe, "device": "abacus",
+                "settings": vars(cfg) | changes, "measures": {"epochs": epochs}}
+
+    records = [made("improved", 1), made("original", 2), made("original", 1), made("laplacian", 1),
+               made("original", 3, "tuned"), made("original", 4, img_size=32)]
+    rows = list(csv.DictReader(ship.specified_log(records).splitlines()))
+    assert [(row["method"], row["seed"], row["step"]) for row in rows] == [
+        (name, seed, step) for name, seed in (("original", "1"), ("original", "2"), ("improved", "1"))
+        for step in ("10", "20")]
+    for row in rows:
+        cfg = PretrainConfig(**made(row["method"], 0)["settings"])
+        length = cfg.build_model().num_patches
+        costs = [multiply_adds(cfg, num_visible_patches(length, training_mask_ratio(i, 10, cfg)))
+                 for i in range(int(row["step"]))]
+        assert float(row["multiply_adds"]) == pytest.approx(10**7 * sum(costs) / 1e15, abs=1e-4)
+    assert float(rows[-1]["multiply_adds"]) > float(rows[1]["multiply_adds"]) > 1
 
 
 def test_the_log_of_the_specified_runs_is_what_ship_writes():

@@ -1,5 +1,6 @@
 """Several processes train what one would: started by torchrun, on CPUs, with gloo."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from mae_lib.runtime import distributed
+from mae_lib.training import batches
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.history import History
 
@@ -66,7 +68,11 @@ def work(folder):
     rank = torch.distributed.get_rank()
     x = torch.arange(6.0).view(2, 3) if rank else torch.ones(2, 3)
     rows = distributed.gather(x)
-    state = {"share": distributed.share(6), "rows": rows.tolist(),
+    with mock.patch.object(batches, "SHARD", 10):  # a pass over 48 images has five
+        images = torch.arange(48).view(48, 1, 1, 1)
+        feed = itertools.islice(batches.batches(images, 6, 3, 0, CPU), 8)
+        seen = torch.cat(list(feed)).flatten().tolist()
+    state = {"share": distributed.share(6), "rows": rows.tolist(), "seen": seen,
              "mean": distributed.average(x).tolist(),
              "told": distributed.broadcast_from_first(f"from {rank}")}
     Path(folder, f"state{rank}.txt").write_text(repr(state))
@@ -118,6 +124,16 @@ def test_the_command_under_torchrun(runs):
     lines = (runs / "run" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["step", "step", "epoch"]
     assert len(list((runs / "cache").iterdir())) == 1
+
+
+def test_processes_share_a_pass_without_overlap(runs):
+    """Drawn by shards, in the order that one process would see."""
+    first, second = (eval((runs / f"state{rank}.txt").read_text())["seen"] for rank in (0, 1))
+    assert len(first) == len(second) == 24 and sorted(first + second) == list(range(48))
+    with mock.patch.object(batches, "SHARD", 10):
+        row = [batches.batch_indices(48, 6, step, 3).tolist() for step in range(8)]
+    assert first == [i for batch in row for i in batch[:3]]
+    assert second == [i for batch in row for i in batch[3:]]
 
 
 def test_what_processes_tell_each_other(runs):

@@ -31,6 +31,27 @@ def test_the_row_of_passes_does_not_depend_on_the_batch_size(batch_size):
     assert torch.equal(row(batch_size), row(8))
 
 
+@pytest.mark.parametrize("n", [7, 8, 9, 23])
+def test_a_long_pass_is_drawn_shard_by_shard(n, monkeypatch):
+    """Every image comes once in each pass, each shard's from all over the data."""
+    monkeypatch.setattr(B, "SHARD", 4)
+    steps = range(3 * n)
+    row = torch.cat([B.batch_indices(n, 1, step, seed=5) for step in steps]).view(3, n)
+    for turn in row:
+        assert sorted(turn.tolist()) == list(range(n))
+    shards = -(-n // 4)
+    assert len({int(i) % shards for i in row[0, : n // shards]}) == 1
+    assert not torch.equal(row[0], row[1])
+    batches = torch.cat([B.batch_indices(n, 6, step, seed=5) for step in range(n // 2)])
+    assert torch.equal(batches, row.flatten()[: len(batches)])
+    held = []
+    monkeypatch.setattr(torch, "randperm", lambda k, real=torch.randperm, **named: (
+        held.append(k), real(k, **named))[1])
+    B._shuffled.cache_clear()
+    B.batch_indices(n, 2, 0, seed=5)
+    assert max(held) <= 4 and len(held) <= 2
+
+
 def test_batches_are_the_images_of_their_indices():
     images = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 3, 4, 4)
     found = list(itertools.islice(B.batches(images, 6, 3, 5, CPU), 4))  # over the end of a pass

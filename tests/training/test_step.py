@@ -2,10 +2,12 @@
 
 import copy
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from mae_lib import losses
 from mae_lib.config import PretrainConfig, variant_settings
@@ -125,8 +127,44 @@ def test_state_goes_on_where_it_was_saved():
         assert torch.equal(a, b)
 
 
+def test_one_compiled_graph_serves_all_lengths_and_computes_what_the_plain_step_does():
+    """In fp16: the loss scale too, and the step that is left out because a gradient is infinite."""
+    cfg, counter = replace(CFG, precision="fp16"), CompileCounterWithBackend("aot_eager")
+    plain, compiled = (TrainStep(cfg.build_model(), cfg) for _ in range(2))
+    compiled.compile(backend=counter)
+    for i, ratio in enumerate([0.5, 0.6, 0.75, 0.5]):
+        before = [p.clone() for p in compiled.model.parameters()]
+        for step in (plain, compiled):
+            if i == 2:
+                step.scaler.update(2.0**60)
+        terms, expected = (step(pictures(seed=i), i, 1e-3, ratio) for step in (compiled, plain))
+        for name, value in expected.items():
+            torch.testing.assert_close(terms[name], value, rtol=1e-4, atol=1e-5)
+        assert compiled.scaler.state_dict() == plain.scaler.state_dict()
+        same = all(map(torch.equal, before, compiled.model.parameters()))
+        assert same == (i >= 2) and compiled.scaler.get_scale() == [2**16, 2**16, 2**59, 2**58][i]
+    for a, b in zip(compiled.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    assert counter.frame_count == 1
+
+
+@pytest.mark.slow  # a C++ compiler takes minutes
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_kernels_that_torch_writes_compute_what_the_plain_step_does():
+    plain, compiled = (TrainStep(CFG.build_model(), CFG) for _ in range(2))
+    compiled.compile()
+    for i, ratio in enumerate([0.5, 0.6, 0.75]):
+        terms, expected = (step(pictures(seed=i), i, 1e-3, ratio) for step in (compiled, plain))
+        for name, value in expected.items():
+            torch.testing.assert_close(terms[name], value, rtol=1e-4, atol=1e-5)
+    for a, b in zip(compiled.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
 def test_a_cpu_takes_plain_steps():
-    assert type(fastest_step(CFG.build_model(), CFG)) is TrainStep
+    """And compiles none, however long the training."""
+    step = fastest_step(CFG.build_model(), CFG)
+    assert type(step) is TrainStep and step.compile_from == math.inf
 
 
 def test_bfloat16_attention_on_a_cpu_is_attention():
@@ -167,6 +205,25 @@ def test_recorded_steps_are_plain_steps(precision):
     assert set(step.recordings) == {8, 6, 4}
     assert type(fastest_step(step.model, cfg)) is RecordedStep
     tolerance = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 5e-3}[precision]
+    torch.testing.assert_close(terms, plain_terms, rtol=tolerance, atol=tolerance)
+    for a, b in zip(weights, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@needs_gpu
+@pytest.mark.slow  # Triton takes a minute each time
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_compiled_steps_are_recorded_and_are_plain_steps_on_a_gpu(precision):
+    def compiled(model, cfg):
+        step = RecordedStep(model, cfg)
+        step.compile()
+        return step
+
+    cfg = replace(CFG, precision=precision)
+    _, plain_terms, plain = trained(TrainStep, cfg)
+    step, terms, weights = trained(compiled, cfg)
+    assert "losses" in vars(step) and set(step.recordings) == {8, 6, 4}
+    tolerance = {"fp32": 1e-3, "bf16": 4e-2, "fp16": 1e-2}[precision]
     torch.testing.assert_close(terms, plain_terms, rtol=tolerance, atol=tolerance)
     for a, b in zip(weights, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mae_lib import course
+from mae_lib.course.foreign import load_official
 from mae_lib.course.widgets.uploads import decode_upload, places, safe_name
 from mae_lib.data.augment import normalise
 from mae_lib.data.cache import check_disk, default_cache, download
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.training.checkpoints import checksum, load_official, load_shipped
+from mae_lib.training.checkpoints import checksum, load_shipped
 
 WEIGHTS_FILES = (".safetensors", ".pth", ".pt")
 # Encoder and decoder as their authors show them (github.com/facebookresearch/mae): trained on

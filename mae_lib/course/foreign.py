@@ -1,13 +1,19 @@
-"""Weights that other programs wrote: a model of the sizes that their tensors have."""
+"""Weights that other programs wrote, the official ones first of all.
 
+A model gets the sizes that the tensors have. Nothing here unpickles code.
+"""
+
+import argparse
 import math
 import re
 import textwrap
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mae_lib.model import PRESETS, MaskedAutoencoder
+from mae_lib.training.checkpoints import load_weights, read_safetensors, read_tensors
 
 # Parts of names that DistributedDataParallel, torch.compile, FSDP and Lightning put in.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "model"}
@@ -89,3 +95,34 @@ def model_from(found: dict, num_heads: int | None = None,
         why = textwrap.shorten(str(error), 300)
         raise ValueError(f"This file's model is not built as the official MAE ({why}).") from None
     return model.eval()
+
+
+def load_official(path: Path, norm_pix: bool | None = None, num_heads: int | None = None,
+                  decoder_num_heads: int | None = None) -> tuple[MaskedAutoencoder, dict]:
+    """Read weights of the official code (github.com/facebookresearch/mae) or in its architecture.
+
+    Also those of Hugging Face's ViTMAE, wrapped ones, and encoders alone. Sizes come from the
+    shapes, numbers of heads from convention unless given. Returns the model, in float32 and eval
+    mode, and the facts: "norm_pix" as given, else as the file says, else None.
+
+    Raises FileNotFoundError, or ValueError with one sentence for a damaged or foreign file.
+    """
+    if Path(path).suffix == ".safetensors":
+        metadata, state = read_safetensors(path)
+        if "mae_lib" in metadata:
+            model, facts = load_weights(path)
+            return model, facts if norm_pix is None else {**facts, "norm_pix": norm_pix}
+    else:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the official code's settings
+            state = read_tensors(path, "Download or copy it again.")
+    for name in ("args", "config"):  # of the official code, and of our own training
+        settings = state.get(name)
+        settings = vars(settings) if isinstance(settings, argparse.Namespace) else settings
+        if norm_pix is None and isinstance(settings, dict):
+            norm_pix = settings.get("norm_pix_loss", settings.get("norm_pix"))
+    inner = [state[name] for name in ("model", "state_dict") if name in state]
+    state = next((found for found in inner if isinstance(found, dict)), state)
+    try:
+        return model_from(state, num_heads, decoder_num_heads), {"norm_pix": norm_pix}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,89 @@
+"""Processes that share work, and what one learns of the others."""
+
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from mae_lib.runtime import workers as W
+
+# A module of which `helped` starts another process.
+HELPER = """
+import os, sys, time
+from mae_lib.runtime import workers
+workers._end_with_parent()
+print("threads", os.environ["OMP_NUM_THREADS"], *sys.argv[1:], flush=True)
+print("Pretrain Original E1/2:  40%|####      | 4/10 [00:01<00:02, 3.2it/s]", flush=True)
+{end}
+"""
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    """Writes the module, which ends as told, and notes what is said of it."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(filter(None, sys.path))}")
+    monkeypatch.setattr(sys, "argv", ["command", "--seeds", "1"])
+
+    def start(end, told):
+        (tmp_path / "the_helper.py").write_text(HELPER.format(end=end))
+        arguments = SimpleNamespace(helper=None, workers=2)
+        return W.helped("the_helper", arguments, 1, "fp32", tmp_path / "out", told.append, 0.2)
+
+    return start
+
+
+def wait_for(condition):
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
+def test_a_helper_runs_the_same_command_tells_how_far_it_is_and_is_stopped(helper, tmp_path):
+    told, log = [], tmp_path / "out" / "worker-2.log"
+    with pytest.raises(KeyboardInterrupt), helper("time.sleep(60)", told):
+        wait_for(lambda: "Process 2: Pretrain Original E1/2, 40 %" in told)
+        began = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 2
+    first = log.read_text().splitlines()[0]
+    assert first == "threads 1 --seeds 1 --workers 1 --helper fp32"
+    assert not any("stopped" in line for line in told)
+
+
+def test_a_helper_that_fails_is_told_of_at_once_with_its_reason(helper, tmp_path):
+    told = []
+    with helper("sys.exit('error: The disk is full.')", told):
+        wait_for(lambda: any("stopped" in line for line in told))
+    assert told[-1] == ("Process 2 stopped with exit code 1 (error: The disk is full.). Its work "
+                        f"is left to the others. Its output: {tmp_path / 'out' / 'worker-2.log'}")
+
+
+def test_a_helper_that_is_done_is_not_mentioned(helper):
+    told = []
+    with helper("", told):
+        time.sleep(0.5)
+    assert not any("stopped" in line for line in told)
+
+
+def test_a_helper_does_not_outlive_its_parent(helper, tmp_path, monkeypatch):
+    """However that ends: here it closes only the pipe, as a killed one does."""
+    started, popen = [], W.subprocess.Popen
+    monkeypatch.setattr(W.subprocess, "Popen", lambda *arguments, **words: (
+        started.append(popen(*arguments, **words)), started[-1])[1])
+    with helper("time.sleep(60)", []):
+        log = tmp_path / "out" / "worker-2.log"
+        wait_for(lambda: "Pretrain" in log.read_text())
+        started[0].stdin.close()
+        assert started[0].wait(5) == 1
+
+
+def test_jobs_that_another_process_does_are_waited_for(tmp_path, monkeypatch):
+    done, held = [], W.FileLock(tmp_path / "b" / "lock")
+    jobs = [(tmp_path / name, lambda name=name: (done.append(name), name.upper())[1])
+            for name in "abc"]
+    held.acquire()
+    monkeypatch.setattr(W.time, "sleep", lambda _: held.release())
+    assert W.finish(jobs) == ["A", "B", "C"]
+    assert done == ["a", "c", "b"]
