@@ -478,3 +478,79 @@ def test_the_table_of_a_results_file_can_be_printed_again(folder, tmp_path, monk
     monkeypatch.setattr(sys, "argv", ["report", "nowhere.json"])
     with pytest.raises(FileNotFoundError, match="no results file nowhere"):
         report.main()
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def test_frozen_features_are_those_of_images_and_mirror_images(monkeypatch):
+    images = torch.randint(256, (90, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(90) % 3
+    images[:, 0, 0, :3] //= 1 + torch.nn.functional.one_hot(labels).byte()
+    data = ImageSet("toy", tuple("abc"), images, images[:60], labels[:60], images[60:], labels[60:])
+    seen = []
+
+    def extract(x):
+        seen.append(x)
+        return x[:, :, 0].flatten(1).double() @ torch.linspace(1, 3, 24).double().diag()
+
+    found = C.frozen_measures(extract, data)
+    for ours, theirs in zip(seen, (data.train, data.train.flip(3), data.test), strict=True):
+        assert torch.equal(ours, theirs)
+    train, mirrored, test = map(extract, tuple(seen))
+    known, judged, E = (train, labels[:60]), (test, labels[60:]), C.evaluate
+    decay, validated = E.choose_decay(*known, mirrored)
+    centred, whitened = E.centred(train, test), E.whitened(train, test)
+    expected = {
+        "lp": E.linear_probe(*known, *judged, mirrored, decay), "lp_cv": validated,
+        "knn": E.knn(*known, *judged),
+        "knn_centred": E.knn(centred[0], known[1], centred[1], judged[1]),
+        "knn_whitened": E.knn(whitened[0], known[1], whitened[1], judged[1])}
+    assert found == {name: accuracy.entry() for name, accuracy in expected.items()}
+    assert len({entry["correct"] for entry in found.values()}) == 5
+    monkeypatch.setattr(E, "extract_features", lambda model, x: extract(x))
+    assert C.cross_validated_measure(None, data) == {"lp_cv": found["lp_cv"]}
+
+
+def test_a_run_is_measured_on_test_images_with_its_own_seed_and_settings(tmp_path, monkeypatch):
+    images = torch.arange(17, dtype=torch.uint8).view(17, 1, 1, 1).expand(17, 3, 32, 32)
+    labels = torch.tensor([0, 0, 1, 2, 0, 1, 1, 1, 2])
+    data = ImageSet("toy", tuple("abc"), images[:8], images[8:12], labels[:4], images[12:],
+                    labels[4:])
+    comparison = C.Comparison(data, dict(preset="tiny", img_size=32, patch_size=8, norm_pix=True),
+                              None, tmp_path, R.Results(tmp_path / "r.json"), torch.device("cpu"))
+    chance = comparison.measures("chance", None, tmp_path)
+    assert chance == {m: {"value": 60.0} for m in ("lp", "ft", "knn")}  # 3 of 5 test images
+    models, judged, trained = [], [], []
+    monkeypatch.setattr(C, "encoder_measures", lambda model, _: (models.append(model), {})[1])
+    comparison.measures("random init", 3, tmp_path)
+    expected = comparison.config("original", 3).build_model().state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in models[0].state_dict().items())
+    history = SimpleNamespace(epochs=lambda: [])
+    monkeypatch.setattr(C, "pretrain", lambda images, validation, cfg, *_, **__: (
+        trained.append((images, validation, cfg)),
+        SimpleNamespace(model="model", seconds=2.0, images_per_second=9.0, history=history))[1])
+    monkeypatch.setattr(C.evaluate, "reconstruction_quality", lambda model, images, norm_pix: (
+        judged.append((model, images, norm_pix)), {"model": {"psnr": torch.ones(3)}})[1])
+    found = comparison.measures("improved", 3, tmp_path)
+    unlabeled, validation, cfg = trained[0]
+    assert unlabeled is data.unlabeled and validation is data.validation and cfg.seed == 3
+    assert cfg.lambda_freq > 0 and models[1] == "model"
+    model, tested, norm_pix = judged[0]
+    assert model == "model" and norm_pix is True and torch.equal(tested, data.test)
+    assert found["seconds"] == 2.0 and found["images_per_second"] == 9.0
+    assert found["psnr"] == {"value": 1.0, "low": 1.0, "high": 1.0, "images": 3}
+    seeds = []
+    monkeypatch.setattr(C.evaluate, "fine_tune", lambda model, data, cfg, seed, *_: (
+        seeds.append(seed), R.Accuracy(torch.ones(5, dtype=torch.bool)))[1])
+    tuned = replace(comparison, fine_tune=C.FineTuneConfig())
+    assert tuned.measures("from scratch", 3, tmp_path)["ft"]["value"] == 100 and seeds == [3]
+
+
+def test_lines_of_few_labels_hold_what_they_are_called():
+    few = {"10": {"lp": {"value": 30.0}, "ft": {"value": 20.0}}}
+    run = {"data": {"train": 40},
+           "measures": {"lp": {"value": 50.0}, "ft": {"value": 60.0}, "labels": few}}
+    assert C.label_lines({"original": [run]}) == {
+        "original, linear probe": [(10, 30.0), (40, 50.0)],
+        "original, fine-tuned": [(10, 20.0), (40, 60.0)]}

@@ -13,10 +13,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from mae_lib import evaluate as E
+from mae_lib import metrics
 from mae_lib.data.augment import denormalise, normalise, random_resized_crop, resize
 from mae_lib.data.sources import ImageSet
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.patches import patchify
+from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.results import Accuracy, mean_interval, paired_difference
 from mae_lib.runtime import hardware
 from mae_lib.training.batches import batch_indices
@@ -205,6 +206,7 @@ def test_the_decay_is_right_where_the_best_one_is_known(draw, strong):
     assert scores[decay] > max(scores.values()) - 1.5
     assert min(scores.values()) < max(scores.values()) - 5  # it mattered
     assert decay >= 0.3 if strong else decay <= 1e-3
+    assert max(E.PROBE_DECAYS) >= 1 and min(E.PROBE_DECAYS) <= 1e-5  # both are in reach
 
 
 def test_a_held_out_image_and_its_mirror_image_do_not_train():
@@ -230,6 +232,15 @@ def test_centred_and_whitened_features_are_scikit_learns():
     pca = PCA(whiten=True).fit(x.double().numpy())
     expected = pca.transform((test / test.std(0)).double().numpy())
     np.testing.assert_allclose(found.abs().numpy(), np.abs(expected), atol=1e-6)
+
+
+def test_whitening_leaves_directions_small_that_hardly_vary():
+    """Under a thousandth of the largest standard deviation; others become equally large."""
+    x = torch.randn(200, 4, dtype=torch.float64)
+    x = torch.linalg.qr(x - x.mean(dim=0))[0] * torch.tensor([1, 0.5, 0.02, 1e-5])
+    train, _ = E.whitened(x, x)
+    expected = torch.tensor([1, 1, 1, 0.01], dtype=torch.float64)
+    torch.testing.assert_close(train.std(dim=0), expected)
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
@@ -464,6 +475,31 @@ def test_reconstructions_are_measured_on_hidden_pixels_under_fixed_masks(norm_pi
     mse = (error * mask).sum(dim=1) / mask.sum(dim=1)
     torch.testing.assert_close(found["model"]["psnr"], -10 * mse.log10(), atol=1e-3, rtol=0)
     assert {len(values) for method in found.values() for values in method.values()} == {n}
+    target, hidden = denormalise(x).clamp(0, 1), patch_mask_to_pixels(mask, 4)
+    pictures = metrics.trivial_reconstructions(target, hidden)
+    pictures["model"] = unpatchify(pred * std + mean, 4)
+    for name, picture in pictures.items():
+        for measure in ("psnr", "hf_error", "ssim"):
+            expected = getattr(metrics, f"masked_{measure}")(picture, target, hidden)
+            torch.testing.assert_close(found[name][measure], expected, atol=1e-3, rtol=1e-3)
+
+
+# ---------------------------------------------------------------- few labels
+
+
+def test_few_labels_are_probed_with_their_mirror_images_and_picked_at_random(monkeypatch):
+    m, data, given, probe = model(), coloured(60), [], E.linear_probe
+    monkeypatch.setattr(E, "linear_probe", lambda *x: (given.append(x), probe(*x))[1])
+    found = E.label_efficiency(m, data, (6, 60), lambda few: {"ft": len(few.train)})
+    assert found.keys() == {"6"} and found["6"]["ft"] == 6
+    few = E.with_labels(data, 6)
+    assert not torch.equal(few.train, data.train[:6])
+    expected = (E.extract_features(m, few.train), few.train_labels,
+                E.extract_features(m, data.test), data.test_labels,
+                E.extract_features(m, few.train.flip(3)))
+    for ours, theirs in zip(given[0], expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert found["6"]["lp"] == probe(*given[0]).entry()
 
 
 # ---------------------------------------------------------------- bad input

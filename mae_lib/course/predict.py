@@ -4,13 +4,15 @@ from html import escape
 
 import ipywidgets
 from IPython.display import display
+from matplotlib.figure import Figure
 
-from mae_lib.course.widgets import VIEW, live_view, without_echo
+from mae_lib.course.session import Picture, png_of
+from mae_lib.course.widgets import Live, live_view, without_echo
 
 _typed: dict[str, str] = {}  # by question: a cell that runs again does not lose the guess
 
 
-class Prediction:
+class Prediction(Live):
     """A question and the guess typed below it.
 
     Shown as a text box; where there is no kernel, as the question alone. Its text is always the
@@ -33,18 +35,21 @@ class Prediction:
         """What was typed, "" for nothing."""
         return self.box.value.strip()
 
-    def reveal(self, result) -> None:
-        """Show the guess beside the result, or the result alone, folded, if nothing was typed."""
-        display(Comparison(self.guess, str(result)))
+    def reveal(self, result, figure: Figure | None = None, alt: str = "") -> None:
+        """Show the guess beside the result, or the result alone, folded, if nothing was typed.
+
+        A figure belongs to the result; `alt` is a sentence that says what it shows.
+        """
+        picture = Picture(png_of(figure), alt) if figure else None
+        display(Comparison(self.guess, str(result), picture))
 
     def __repr__(self) -> str:
         return f"[prediction: {self.question}]"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def asleep(self) -> tuple[dict, dict]:
         still = (f"<p><b>{escape(self.question)}</b> "
                  "<i>Run the notebook up to this cell to type your guess.</i></p>")
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        return {"text/plain": repr(self), "text/html": still, VIEW: view}
+        return {"text/html": still}, {}
 
 
 class Comparison:
@@ -53,21 +58,26 @@ class Comparison:
     Its text is that of both, which tests read. A result with several spaces in a row is a table.
     """
 
-    def __init__(self, guess: str, result: str):
-        self.guess, self.result = guess, result
+    def __init__(self, guess: str, result: str, picture: Picture | None = None):
+        self.guess, self.result, self.picture = guess, result, picture
         self.table = "  " in result  # shown in monospace, which keeps the columns aligned
 
-    def __repr__(self) -> str:
+    def words(self) -> str:
         guess = f"Your guess: {self.guess}\n" if self.guess else ""
         between = "\n" if self.table else " "
         return f"{guess}The result:{between}{self.result}"
 
+    def __repr__(self) -> str:
+        return self.words() + (f"\n{self.picture!r}" if self.picture else "")
+
     def _repr_html_(self) -> str:
-        shown = escape(repr(self) if self.guess else self.result)
+        shown = escape(self.words() if self.guess else self.result)
         if self.table:
             shown = f"<pre>{shown}</pre>"
         else:
             shown = "<p>" + shown.replace("\n", "<br>") + "</p>"
+        if self.picture:
+            shown += self.picture.html()
         return shown if self.guess else f"<details><summary>The result</summary>{shown}</details>"
 
 

@@ -5,7 +5,7 @@ from html import escape
 from mae_lib.course import seam
 from mae_lib.course.parts import PARTS
 
-WIDTH, ROW, LEFT = 800, 34, 60
+WIDTH, ROW, LEFT = 640, 34, 60  # JupyterLab would cut off what is wider than its output
 # Fill, outline and text of a part's box, readable on a light and on a dark page.
 COLOURS = {"yours": ("#1b7f5c", "#1b7f5c", "#ffffff"),
            "changed": ("#f4c95d", "#b8860b", "#222222"),

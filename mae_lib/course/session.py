@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import matplotlib
@@ -23,7 +24,7 @@ from mae_lib.training.checkpoints import load_shipped
 
 LEVELS = {
     "smoke": "a minute a notebook on any computer",
-    "quick": "about fifteen minutes on a Colab T4",
+    "quick": "for a GPU such as Colab's T4, where we estimate fifteen minutes a notebook",
     "full": "the long training, on a data-centre GPU",
 }
 # Free photographs that come inside packages: (package, file), see their licences there.
@@ -128,13 +129,24 @@ class Picture:
         data, alt = bundle(self.png, self.alt)
         return {"text/plain": repr(self), **data}, alt
 
+    def html(self) -> str:
+        """As a part of a page."""
+        ((mime, content),) = bundle(self.png, self.alt)[0].items()
+        return (f'<img style="max-width: 100%" alt="{escape(self.alt)}" '
+                f'src="data:{mime};base64,{content}">')
 
-def show(figure: Figure, alt: str) -> None:
-    """Display a figure with `alt`, a sentence that says what it shows."""
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as PNG; pyplot forgets it, so that it is not shown a second time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     with contextlib.suppress(ImportError):
         from matplotlib import pyplot
 
         pyplot.close(figure)
-    display(Picture(buffer.getvalue(), alt))
+    return buffer.getvalue()
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure with `alt`, a sentence that says what it shows."""
+    display(Picture(png_of(figure), alt))

@@ -123,7 +123,8 @@ def contrasts_table(evidence: Evidence) -> str:
         lines.append(f"| {words} (`{variant}` − `{base}`) | {pairs} | "
                      f"{' | '.join(map(text_of, found))} |")
     effects = {m: evidence.factorial(m) for m in ("lp", "knn_whitened")}
-    seeds = len(evidence.pairs("lp", "curriculum+laplacian", "original"))
+    seeds = len(set.intersection(*({r["seed"] for r in evidence.runs(name_of(names))}
+                                   for names in ADD_ON_SETS)))
     for names in ADD_ON_SETS[1:] if effects["lp"] else ():
         kind = "main effect" if len(names) == 1 else "interaction"
         cells = " | ".join(text_of(effects[m].get(names)) for m in effects)
@@ -272,14 +273,14 @@ def print_tables(files: list[Path]) -> None:
     for path in files:
         if not path.exists():
             raise FileNotFoundError(f"There is no results file {path}.")
-        sets: dict[str, list[dict]] = {}
+        sets: dict[tuple, list[dict]] = {}
         for record in Results(path).read():
             data = record["data"]
             title = (f"{data['name']}: {data['unlabeled']:,} unlabeled, {data['train']:,} train, "
                      f"{data['test']:,} test images; {record['device']}; "
                      f"recipe {record['recipe']}")
-            sets.setdefault(title, []).append(record)
-        for title, records in sets.items():
+            sets.setdefault((title, data.get("fingerprint")), []).append(record)
+        for (title, _), records in sets.items():
             searched = all({"lp_cv", "ft_held_out"} & r["measures"].keys() and
                            "lp" not in r["measures"] for r in records)
             print(f"{title}\n\n{(search_list if searched else table)(records)}\n")

@@ -105,7 +105,8 @@ def main() -> None:
     listed, readme = ASSETS / "weights.json", ASSETS / "README.md"
     checksums = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
     for name in NAMES:
-        folder = min(runs.glob(f"{name}-seed*"), default=None)  # the first seed
+        folder = min(runs.glob(f"{name}-seed*"), default=None,  # the first seed
+                     key=lambda path: int(path.name.rpartition("seed")[2]))
         if folder is None:
             raise ValueError(f"{runs} has no folder {name}-seed…: name the folder of a comparison.")
         model, facts = load_weights(folder / "model.safetensors")

@@ -13,7 +13,7 @@
 # - judge a reconstruction in decibels and against a simple baseline;
 # - find your way around the course.
 #
-# **Before you start:** some Python, and a first encounter with PyTorch tensors. You need no knowledge of Transformers.
+# **Before you start:** some Python and a little experience with PyTorch tensors. You need no knowledge of Transformers.
 # **Time:** 40 minutes.
 
 # %%
@@ -200,7 +200,7 @@ torch.testing.assert_close(output.mask, mask)  # the same patches are hidden
 
 # %% [markdown]
 # The **raw prediction** is the model's output for every patch. The [**composite**](GLOSSARY.md#composite) takes the prediction only where a patch
-# was hidden and the true pixels everywhere else. In which places do you expect the raw prediction to be worst?
+# was hidden and the true pixels everywhere else. Look for the places where the raw prediction is wrong.
 
 # %%
 hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
@@ -224,7 +224,8 @@ subject_guess.reveal(name)
 # better, and 10 dB more means a tenth of the mean squared error. We measure it on the hidden pixels only.
 #
 # The explorer below compares the model with a simple baseline that fills every hidden pixel with the mean colour of the
-# visible ones. Before you move the slider, predict what happens at 95 %, when almost everything is hidden.
+# visible ones. What happens at 95 %, when almost everything is hidden? Guess the mean drop over the five photographs of
+# the course.
 
 # %%
 drop_guess = course.predict("By how many dB does the model get worse from 75 % to 95 % hidden?")
@@ -238,7 +239,7 @@ explorer
 # meet in notebooks 02, 05 and 06. Can you see a difference? Our eyes are easily fooled here, so notebook 10 measures
 # it.
 #
-# One photograph is not enough for a number, so we take the mean over the five photographs of the course.
+# One photograph is not enough for a number, so we take the mean over all five.
 
 # %%
 photos = course.photographs(model.img_size) / 255  # (5, 3, H, W)
@@ -269,9 +270,9 @@ drop_guess.reveal(f"{quality[0.75] - quality[0.95]:.1f} dB")
 
 
 # %% [markdown]
-# The model loses only 1.5 dB, from 18.1 to 16.6 dB, although at 95 % hardly anything in the pictures is right. So the
-# number suffers much less than the picture. Either a handful of patches tells the model a great deal, or the number
-# is not what it seems. We find out below. First, build the two tools yourself: the baseline and the PSNR.
+# The model loses only 1.5 dB, from 18.1 to 16.6 dB, although at 95 % the explorer's pictures show hardly anything
+# right. So the number suffers much less than the picture. Either a handful of patches tells the model a great deal, or
+# the number is not what it seems. We find out below. First, build the two tools yourself: the baseline and the PSNR.
 #
 # ### ✏️ Exercise 2 · The baseline  (★★☆ · 6 minutes)
 #
@@ -500,7 +501,8 @@ for level, meaning in course.LEVELS.items():
 # </details>
 # <details><summary>49 patches, and the position of each</summary>
 #
-# ✓ It reads only the visible patches. The mask tokens for the hidden places come in later, in the small decoder.
+# ✓ It reads only the visible patches, and it is told where each one belongs. The mask tokens for the hidden places come
+# in later, in the small decoder.
 # </details>
 # <details><summary>The 147 hidden patches, as the answer to learn</summary>
 #

@@ -9,7 +9,7 @@
 #
 # - cut images into patches and put them back together, with a loop and without one;
 # - say how many tokens a patch size gives and what they cost;
-# - find a bug that raises no error, the wrong order of values;
+# - find a bug that raises no error: values in the wrong order;
 # - explain why patches need positions, and build a two-dimensional position embedding.
 #
 # **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`).
@@ -151,9 +151,9 @@ half_guess.reveal(f"{(224 // 8) ** 4 // (224 // 16) ** 4} times more pairs")
 # holds a quarter of the values. The number of pairs is the square of the number of patches, and 4² = 16.
 # </details>
 #
-# A patch of 4×4 pixels holds an edge at most, and its sequence is expensive. A patch of 56×56 pixels is a small picture
-# of its own, and it is very hard to predict from its neighbours. MAE uses 16×16 patches on images of 224×224 pixels, or
-# 14×14 in its largest model ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
+# A patch of 4×4 pixels holds an edge at most, and so many patches are expensive. A patch of 56×56 pixels is a small
+# picture of its own, and it is very hard to predict from its neighbours. MAE uses 16×16 patches on images of 224×224
+# pixels, or 14×14 in its largest model ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
 #
 # ### ✏️ Exercise 1 · Count  (★☆☆ · 3 minutes)
 #
@@ -416,7 +416,9 @@ print(tuple(codes.shape))
 
 # %% [markdown]
 # Each curve below shows one of the 96 values at the 14 positions of a row. Some frequencies are high, and their values
-# tell neighbouring positions apart. Others are so low that their values hardly change across the image.
+# tell neighbouring positions apart. Others are so low that their values hardly change across the image. From the first
+# position to the last, the angle $\omega_i t$ grows by $13\,\omega_i$. For how many of the 48 frequencies is that less
+# than 0.3 rad, too little to change the sine or cosine much?
 
 # %%
 figure, axes = new_figure(1, 1, 8, 2.8)

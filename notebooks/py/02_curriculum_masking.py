@@ -8,7 +8,7 @@
 #
 # **You will be able to**
 #
-# - hide a random share of the patches of every image in a batch, and undo the shuffle;
+# - hide a random selection of the patches of every image in a batch, and undo the shuffle;
 # - recognise four masking bugs that raise no error;
 # - write a schedule for the mask ratio and read its curve;
 # - say what a curriculum costs;
@@ -109,37 +109,36 @@ def isolated(mask):
 
 # %% [markdown]
 # **Predict first.** When 75 % of the patches are hidden, how much of the baseline's squared error does the smooth fill
-# remove? Type a number; the answer appears after the next cell.
+# remove? Type a percentage. The cell after the box shows the answer.
 
 # %%
 guess = course.predict("How much of the error does the smooth fill remove at 75 %?")
 
 # %%
-ratios, removed, alone = (0.15, 0.5, 0.75, 0.9), [], []
+ratios, lines = (0.15, 0.5, 0.75, 0.9), []
 for ratio in ratios:
     masks = [random_masks(ratio, seed) for seed in range(8)]
-    removed.append(sum(smooth_fill(mask)[1] for mask in masks) / 8)
-    alone.append(sum(isolated(mask) for mask in masks) / 8)
-    print(f"{ratio:.0%} hidden: error removed {removed[-1]:.0%}, isolated {alone[-1]:.0%}")
-
-# %%
-guess.reveal(f"{removed[2]:.0%} of the error")
+    removed = 100 * sum(smooth_fill(mask)[1] for mask in masks) / 8
+    alone = 100 * sum(isolated(mask) for mask in masks) / 8
+    lines.append(f"{100 * ratio:.0f} % hidden: {removed:.0f} % of the error removed, "
+                 f"{alone:.0f} % of hidden patches isolated")
+guess.reveal("\n".join(lines))
 
 # %%
 figure, axes = new_figure(1, 4, 10, 2.8)
 for axis, ratio in zip(axes[0], ratios, strict=True):
     axis.imshow(smooth_fill(random_masks(ratio))[0][4].permute(1, 2, 0))
-    axis.set_title(f"{ratio:.0%} hidden")
+    axis.set_title(f"{100 * ratio:.0f} % hidden")
     axis.axis("off")
 show(figure, "A portrait of Grace Hopper after the smooth fill. With 15 % hidden it is nearly "
              "whole, with 50 % it is blurred in places, with 75 % the face is lost, with 90 % only "
              "coloured fog remains.")
 
 # %% [markdown]
-# At 15 % the smooth fill removes 53 % of the error, and no hidden patch is isolated. A model trained on this task could
-# do well by copying. At 75 % the rule still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the
-# same. But now 34 % of the hidden patches are isolated, and at 90 % it is 69 %. To fill those well, a model has to know
-# what faces and cups look like. That is the task we want.
+# At 15 % the smooth fill removes 53 % of the error, and hardly any hidden patch is isolated. A model trained on this
+# task could do well by copying. At 75 % the rule still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels
+# say much the same. But now 34 % of the hidden patches are isolated, and at 90 % it is 69 %. To fill those well, a
+# model has to know what faces and cups look like. That is the task we want.
 #
 # ## Hide at random, the slow way
 #
@@ -288,9 +287,9 @@ print("x_vis", tuple(x_vis.shape), " mask", tuple(mask.shape))
 # Masking bugs rarely raise an error, because every wrong index is still a valid index. Here are four common
 # ones.
 #
-# **Bug 1: the wrong way back.** To restore the order, we look up each patch's place in `ids_restore`. Somebody uses
-# `ids_shuffle` instead. Both hold the numbers 0 to 195, so both run. We hide a quarter of a photograph and restore it
-# with each. What will the wrong one look like?
+# **Bug 1: the wrong way back.** To restore the order, we look up each patch's place in `ids_restore`. Suppose the code
+# uses `ids_shuffle` instead. Both hold the numbers 0 to 195, so both run. We hide a quarter of a photograph and restore
+# it with each. What will the wrong one look like?
 
 # %%
 coffee_vis, _, restore = random_masking(patches[1:2], 0.25, noise[:1])
@@ -368,16 +367,13 @@ def places_seen(seeds):
     return int((torch.cat(masks) == 0).any(dim=0).sum())
 
 
-print("the same seed in every epoch:", places_seen([0] * 10), "of 196 places")
-print("a new seed in every epoch:", places_seen(range(10)), "of 196 places")
-
-# %%
-guess.reveal(f"{places_seen(range(10))} of 196 places")
+guess.reveal(f"{places_seen(range(10))} of 196 places with a new seed in every epoch\n"
+             f"{places_seen([0] * 10)} of 196 places with the same seed in every epoch")
 
 # %% [markdown]
-# With a reused seed, only 49 places are ever seen: the ten epochs ask the same question ten times. With fresh masks it is
-# 181, close to the expected $196\,(1 - 0.75^{10}) \approx 185$. If you want masks that are fresh *and* repeatable, derive
-# the seed from the run's seed and the step number, as the package does.
+# With a reused seed, only 49 places are ever seen, because every epoch repeats the same task. With fresh masks it is
+# 181, close to the expected $196\,(1 - 0.75^{10}) \approx 185$. If you want masks that are fresh *and* repeatable,
+# derive the seed from the run's seed and the step number, as the package does.
 #
 # ## How many patches stay?
 #
@@ -388,13 +384,12 @@ guess.reveal(f"{places_seen(range(10))} of 196 places")
 guess = course.predict("100 patches, mask ratio 0.9: how many stay visible?")
 
 # %%
+lines = []
 for length, ratio in ((196, 0.75), (196, 0.6), (100, 0.9), (20, 0.9)):
     kept = int(length * (1 - ratio))
-    print(f"{length:3} patches, ratio {ratio:<4}: {kept:2} stay, {1 - kept / length:.2%} hidden")
-print("because 1 - 0.9 is", 1 - 0.9)
-
-# %%
-guess.reveal("9 patches")
+    hidden = 100 * (1 - kept / length)
+    lines.append(f"{length:3} patches, ratio {ratio:<4}: {kept:2} stay, {hidden:.2f} % hidden")
+guess.reveal("\n".join([*lines, f"because 1 - 0.9 is {1 - 0.9}"]))
 
 # %% [markdown]
 # Nine stay, not ten. In floating point 1 − 0.9 is slightly less than 0.1, and `int` cuts 9.99… down to 9. We keep the
@@ -406,8 +401,8 @@ guess.reveal("9 patches")
 # On the left is what the encoder gets. On the right is each patch's place in the shuffled order. Places below the number
 # of visible patches stay visible and are coloured.
 #
-# **Predict first.** (a) At which ratio do you stop recognising the astronaut? (b) You move the ratio from 0.5 to 0.75 and
-# leave the seed alone. Are the 49 patches that you then see among the 98 from before?
+# Move the controls and answer two questions. (a) At which ratio do you stop recognising the astronaut? (b) You move the
+# ratio from 0.5 to 0.75 and leave the seed alone. Are the 49 patches that you then see among the 98 from before?
 
 # %%
 explorer = widgets.explorer()
@@ -443,7 +438,7 @@ patterns = {"random": noise}
 for name, numbers in patterns.items():
     mask = random_masking(patches, 0.75, numbers)[1]
     print(f"{name}: {int(mask[0].sum())} hidden, the smooth fill removes "
-          f"{smooth_fill(mask)[1]:.0%} of the error")
+          f"{100 * smooth_fill(mask)[1]:.0f} % of the error")
 
 # %% [markdown]
 # <details><summary>What a good answer shows</summary>
@@ -555,7 +550,8 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 
 
 # %% [markdown]
-# All ten ratios agree, so our schedule is the one that the report used.
+# All ten ratios agree, so our schedule fits the report's log. The log does not show how the ratio changes within an
+# epoch.
 #
 # Other curricula for masks exist, and most change *which* patches are hidden.
 # [CL-MAE](https://arxiv.org/abs/2308.16572) trains a second network that chooses the masks; it first helps the
@@ -571,8 +567,8 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 # %% [markdown]
 # ### ✏️ Exercise 3 · Visible patches on average  (★☆☆ · 5 minutes)
 #
-# Write `mean_visible(ratios, length)`. `ratios` is a list with the mask ratio of every step, and `length` is the number of
-# patches. Return how many patches are visible at a step, on average. No step sees half a patch.
+# Write `mean_visible(ratios, length)`. `ratios` is a list with the mask ratio of every step, and `length` is the number
+# of patches. Return how many patches are visible at a step, on average. The count at each step is a whole number.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -607,11 +603,9 @@ dots = torch.zeros(1, 196, 1)  # 196 patches of a single number
 visible = torch.tensor([random_masking(dots, ratio)[0].shape[1]
                         for ratio in schedule("linear").tolist()]).float()  # (15630,)
 by_epoch = visible.view(epochs, iters).mean(dim=1)
-print("by epoch:", " ".join(f"{n:.0f}" for n in by_epoch))
-print(f"all ten epochs: {visible.mean():.1f}, which is {visible.mean() / 49 - 1:.0%} more than 49")
-
-# %%
-guess.reveal(f"{visible.mean():.1f} patches")
+guess.reveal(f"{visible.mean():.1f} patches over all ten epochs, which is "
+             f"{100 * (visible.mean() / 49 - 1):.0f} % more than 49\nby epoch: "
+             + " ".join(f"{n:.0f}" for n in by_epoch))
 
 # %% [markdown]
 # The encoder sees 61.0 patches on average, 24 % more than without the curriculum. In the first epoch it sees almost
@@ -623,7 +617,7 @@ guess.reveal(f"{visible.mean():.1f} patches")
 # mask ratio, on the right the multiply-adds of each step relative to a step at 0.75. Orange is extra work, green is work
 # saved.
 #
-# **Predict first.** (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
+# Two questions to explore. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
 # curriculum that costs *less* than always hiding 75 %?
 
 # %%
@@ -675,14 +669,11 @@ guess = course.predict("The frozen model's loss, as more is hidden: rising, fall
 # %%
 ends = [0.5, *(round(r, 2) for r in at_the_end.tolist())]  # the ratio after 0, 1, …, 10 epochs
 by_ratio = {ratio: frozen_loss(ratio) for ratio in sorted(set(ends))}
-print("loss:", ", ".join(f"{loss:.2f} at {ratio}" for ratio, loss in by_ratio.items()))
-
-# %%
-guess.reveal(f"rising, from {by_ratio[0.5]:.2f} at 0.5 to {by_ratio[0.75]:.2f} at 0.75")
+guess.reveal("rising: " + ", ".join(f"{loss:.2f} at {ratio}" for ratio, loss in by_ratio.items()))
 
 # %% [markdown]
-# The loss rises from 0.39 to 0.48, because more hidden patches make the task harder. Now pretend that these were training
-# curves. The model learns nothing. One curve is logged under the curriculum, the other at 0.75 throughout.
+# The loss rises from 0.39 to 0.48, because more hidden patches make the task harder. Now pretend that this model, which
+# learns nothing, is being trained. We log its loss twice: once under the curriculum and once at 0.75 throughout.
 
 # %%
 figure, axes = new_figure(1, 1, 7, 3)
@@ -699,8 +690,9 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
 # method, at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
 
 # %%
-print(f"reported in epoch 1: {1 - 0.6655 / 0.7210:.0%} lower")
-print(f"our frozen model at 0.55 instead of 0.75: {1 - by_ratio[0.55] / by_ratio[0.75]:.0%} lower")
+print(f"reported in epoch 1: {100 * (1 - 0.6655 / 0.7210):.0f} % lower")
+lower = 100 * (1 - by_ratio[0.55] / by_ratio[0.75])
+print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 
 # %% [markdown]
 # The reported loss is 8 % lower, and the ratio alone makes our frozen model's loss 15 % lower. The two numbers come from
@@ -760,8 +752,8 @@ print(f"our frozen model at 0.55 instead of 0.75: {1 - by_ratio[0.55] / by_ratio
 # - Random noise and two argsorts give `mask`, `ids_keep` and `ids_restore`. The argsort of a permutation is its inverse.
 # - Every image gets its own mask, fresh at every step. Masking bugs raise no errors, so look at pictures and counts.
 # - `int(L * (1 - ratio))` patches stay visible, rounding of floats included.
-# - A ramp from 0.5 to 0.75 over half of ten epochs costs about 12 % more multiply-adds. Say whether you compare at equal
-#   epochs or at equal compute.
+# - A ramp from 0.5 to 0.75 over the first five of ten epochs costs about 12 % more multiply-adds. Say whether you
+#   compare at equal epochs or at equal compute.
 # - Losses at different mask ratios measure different tasks. Compare models on fixed masks.
 #
 # **Next:** [03 · Asymmetric autoencoder](03_asymmetric_autoencoder.ipynb) builds the model that reads the visible patches

@@ -77,7 +77,7 @@ show(*widgets.title())
 # values, and its colour is the mean colour of the patch. The encoder is wide and deep but has only 49 tokens. The
 # decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden place.
 #
-# From the first two notebooks we need four parts. Where you have solved their exercises, your own code is used.
+# From notebooks 01 and 02 we need four parts. Where you have solved their exercises, your own code is used.
 
 # %%
 patchify, unpatchify = course.use("patchify", "unpatchify")
@@ -200,8 +200,8 @@ print("the loop and PyTorch's function agree")
 # ## Several heads in one module
 #
 # With one softmax, a token has only one set of attention weights. A Transformer therefore splits the queries, keys and
-# values among several [**heads**](GLOSSARY.md#heads). With 192 values and 6 heads, each head gets 32 values of each and
-# attends on its own. A last linear layer, `proj`, mixes what the heads have found.
+# values among several [**heads**](GLOSSARY.md#heads). With tokens of 192 values and 6 heads, each head has queries, keys and values of
+# length 32 and attends on its own. A last linear layer, `proj`, mixes what the heads have found.
 #
 # In practice one linear layer, `qkv`, computes the queries, keys and values of all heads at once. Which of its outputs
 # belongs to what is a convention, and trained weights rely on it. To see it for 4 values and 2 heads, we number the 12
@@ -291,8 +291,8 @@ print("same outputs, of shape", tuple(ours(batch).shape))
 # with no patch hidden. On the left, a square marks the patch whose query we follow. In the middle, the photograph is
 # bright where this patch looks. On the right are the same weights as a map.
 #
-# **Predict first.** In a convolutional network the first layers see a small neighbourhood and the last layers see far.
-# Will the first block of this encoder look near or far? And the last one? Decide, and then move `block` and `head`.
+# In a convolutional network the first layers see a small neighbourhood and the last layers see far. Is it the same in
+# this encoder? Move `block` and `head`, and compare the first block with the last one.
 
 # %%
 attention_explorer = widgets.attention_explorer()
@@ -303,14 +303,18 @@ attention_explorer
 # we ask how much of the attention goes to the patch itself and its neighbours, a square of 3 × 3 patches.
 
 # %%
+guess_near = course.predict("Which block keeps more of its attention near: the first or the last?")
+
+# %%
 near = widgets.neighbours(widgets.shipped().grid)  # (N, N), True where two patches touch
 maps = torch.stack([widgets.recorded(name) for name in course.PHOTOGRAPHS])
 share = (maps * near).sum(dim=-1).mean(dim=(0, 3))  # (5, blocks, heads, N, N) → (blocks, heads)
-print("block:    ", "  ".join(f"{b:>3}" for b in range(len(share))))
-print("mean:     ", "  ".join(f"{s:>3.0%}" for s in share.mean(dim=1)))
-print("most:     ", "  ".join(f"{s:>3.0%}" for s in share.amax(dim=1)))
-print("least:    ", "  ".join(f"{s:>3.0%}" for s in share.amin(dim=1)))
-print(f"looking at all patches evenly would give {near.float().mean():.0%}")
+rows = {"mean, %": share.mean(dim=1), "most, %": share.amax(dim=1), "least, %": share.amin(dim=1)}
+lines = ["the last one", "block:    " + "".join(f"{b:>4}" for b in range(len(share)))]
+lines += [f"{name + ':':<10}" + "".join(f"{100 * s:>4.0f}" for s in row)
+          for name, row in rows.items()]
+lines.append(f"looking at all patches evenly would give {100 * near.float().mean():.0f} %")
+guess_near.reveal("\n".join(lines))
 
 # %% [markdown]
 # In the first block 14 % of the attention stays near, hardly more than the 12 % that evenly spread attention would
@@ -441,7 +445,7 @@ print("the convolution and the matrix agree:", tuple(tokens.shape))
 # Next, we add to every token the position embedding of its place. Then most tokens are dropped, and the rest pass
 # through the blocks.
 #
-# **Predict:** does it matter whether we embed and then mask, or mask and then embed?
+# Does it matter whether we embed and then mask, or mask and then embed? We do both and compare.
 
 # %%
 positions = sincos_positions(192, 14, 14)[None]  # (1, 196, 192)
@@ -728,9 +732,9 @@ print(mae.load_state_dict(trained))
 print(", ".join(f"{name} {number}" for name, number in sizes.items()))
 
 # %% [markdown]
-# All keys match. The shipped model has smaller images than the report's: 64 × 64 pixels in patches of 8 × 8, so there
-# are 64 patches of 192 values. Its decoder has one block instead of four. Your classes take the sizes as arguments, so
-# nothing in them has to change.
+# All keys match. The shipped model works on smaller images than the report's: 64 × 64 pixels in patches of 8 × 8, so
+# there are 64 patches of 192 values. Its decoder has one block instead of four. Your classes take the sizes as
+# arguments, so nothing in them has to change.
 #
 # (The official MAE code puts everything into a single class, so its names differ: our `decoder.blocks.0` is its
 # `decoder_blocks.0`. `shipped_weights` translates the names and changes nothing else.)
@@ -765,20 +769,21 @@ def composite(pred):
 
 
 # %%
-def show_rows(rows, alt):
-    """Each row is (title, five images)."""
+def in_rows(rows):
+    """A figure in which each row is (title, five images)."""
     figure, axes = new_figure(len(rows), 5, 10, 2.15 * len(rows))
     for row, (title, pictures) in zip(axes, rows):
         for axis, picture in zip(row, pictures):
             axis.imshow(picture.permute(1, 2, 0))
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(title, fontsize=12)
-    show(figure, alt)
+    return figure
 
 
-show_rows([("what it sees", covered), ("reconstruction", composite(pred)), ("original", original)],
-          "Five photographs in three rows: with three quarters of the patches covered, "
-          "reconstructed by the model, and the originals.")
+figure = in_rows([("what it sees", covered), ("reconstruction", composite(pred)),
+                  ("original", original)])
+show(figure, "Five photographs in three rows: with three quarters of the patches covered, "
+             "reconstructed by the model, and the originals.")
 
 
 # %% [markdown]
@@ -817,7 +822,7 @@ print("your model and the package's model make the same predictions")
 # %% [markdown]
 # The explorer below runs the same `mae`. Move the mask ratio, and change the seed to hide other patches.
 #
-# **Predict first:** at which ratio can you no longer tell what the photograph shows?
+# At which ratio can you no longer tell what the photograph shows?
 
 # %%
 reconstruction_explorer = widgets.reconstruction_explorer(mae)
@@ -826,46 +831,52 @@ reconstruction_explorer
 # %% [markdown]
 # ## Three ways to break it
 #
-# The three mistakes below are common. None of them raises an error, and all shapes stay right. We make them on purpose,
-# with the trained weights, and look at the pictures.
+# The three mistakes below are common. None of them raises an error, and all shapes are correct. We make them on
+# purpose, with the trained weights, and look at the pictures.
 #
 # ### 1. The order is not restored
 #
 # Suppose the decoder forgets `ids_restore`. The visible tokens then stay in front, and all mask tokens come after them.
-# **Predict:** will you still recognise the photographs?
+
+# %%
+guess_order = course.predict("Order not restored: will you still recognise the photographs?")
 
 # %%
 in_order = torch.arange(side**2).expand(5, -1)  # "entry i belongs to place i"
 with torch.no_grad():
     unrestored = mae.decoder(seen, in_order)
-print(f"error {hidden_error(unrestored):.2f}, with the order restored {hidden_error(pred):.2f}")
-show_rows([("correct", composite(pred)), ("not restored", composite(unrestored))],
-          "Five reconstructions, correct in the upper row. Below, with the order not restored, "
-          "they are blotchy but can still be recognised.")
+figure = in_rows([("correct", composite(pred)), ("not restored", composite(unrestored))])
+guess_order.reveal(
+    f"error {hidden_error(unrestored):.2f}, with the order restored {hidden_error(pred):.2f}",
+    figure, "Five reconstructions, correct in the upper row. Below, with the order not restored, "
+    "they are blotchy but can still be recognised.")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
 #
 # The error rises from 0.45 to 0.69, and the photographs can still be recognised. This is what makes the mistake
-# dangerous: it looks like a model that was not trained for long enough. The decoder copes in part because each visible
-# token also carries the position that it got in the encoder. (And part of what you recognise is not predicted at all:
-# the visible patches, and the true mean of every hidden patch.)
+# dangerous: it looks like a model that was not trained for long enough. The decoder probably copes in part because each
+# visible token also carries the position that it got in the encoder. (And part of what you recognise is not predicted
+# at all: the visible patches, and the true mean of every hidden patch.)
 # </details>
 #
 # ### 2. The decoder has no positions
 #
-# **Predict:** if no position is added in the decoder, how will the predictions for two hidden patches of one image
-# differ?
+# Suppose that no position is added in the decoder. All mask tokens are the same vector.
+
+# %%
+guess_places = course.predict("How will the predictions for two hidden patches of an image differ?")
 
 # %%
 broken = copy.deepcopy(mae)
 broken.decoder.pos_embed.zero_()
 with torch.no_grad():
     lost = broken.decoder(seen, draw.argsort(dim=1).argsort(dim=1))
+lines = []
 for name, found in (("with positions", pred), ("without", lost)):
     spread = torch.stack([one[m > 0].std(dim=0).mean() for one, m in zip(found, hidden)]).mean()
-    print(f"{name:<15} error {hidden_error(found):.2f}, "
-          f"standard deviation between hidden patches {spread:.2f}")
+    lines.append(f"{name:<15} error {hidden_error(found):.2f}, "
+                 f"standard deviation between hidden patches {spread:.2f}")
 
 
 # %%
@@ -873,11 +884,12 @@ def as_predicted(pred):
     return (0.5 + unpatchify(pred, p, side, side) / 4).clamp(0, 1)
 
 
-show_rows([("prediction", as_predicted(pred)), ("no positions", as_predicted(lost)),
-           ("composite", composite(lost))],
-          "The raw predictions with positions, which differ from patch to patch; without them, "
-          "one pattern repeated like wallpaper at every hidden place; and their composites, "
-          "which still show light and dark areas in the right places.")
+figure = in_rows([("prediction", as_predicted(pred)), ("no positions", as_predicted(lost)),
+                  ("composite", composite(lost))])
+guess_places.reveal("\n".join(lines), figure, "The raw predictions with positions, which differ "
+                    "from patch to patch; without them, one pattern repeated like wallpaper at "
+                    "every hidden place; and their composites, which still show light and dark "
+                    "areas in the right places.")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -892,8 +904,10 @@ show_rows([("prediction", as_predicted(pred)), ("no positions", as_predicted(los
 # ### 3. The checkpoint has no decoder
 #
 # Many published MAE checkpoints hold only the encoder, since the decoder is not needed for classification. With
-# `strict=False`, PyTorch loads what it finds and leaves the rest as it is. **Predict:** what will the reconstruction
-# look like?
+# `strict=False`, PyTorch loads what it finds and leaves the rest as it is.
+
+# %%
+guess_decoder = course.predict("No decoder in the file: what will the reconstruction look like?")
 
 # %%
 encoder_only = {name: w for name, w in trained.items() if name.startswith("encoder.")}
@@ -902,11 +916,12 @@ halved = MAE(**sizes).eval()
 report = halved.load_state_dict(encoder_only, strict=False)
 with torch.no_grad():
     noisy = halved(photos, 0.75, draw)[0]
-print(f"{len(report.missing_keys)} tensors missing, no error; "
-      f"error on hidden patches {hidden_error(noisy):.1f}")
-show_rows([("complete", composite(pred)), ("no decoder", composite(noisy))],
-          "Five reconstructions by the complete model; below, with an untrained decoder, "
-          "coloured noise at every hidden place.")
+figure = in_rows([("complete", composite(pred)), ("no decoder", composite(noisy))])
+guess_decoder.reveal(
+    f"{len(report.missing_keys)} tensors missing, no error raised; "
+    f"error on hidden patches {hidden_error(noisy):.1f}",
+    figure, "Five reconstructions by the complete model; below, with an untrained decoder, "
+    "coloured noise at every hidden place.")
 
 # %% [markdown]
 # <details><summary>The answer</summary>
@@ -932,7 +947,7 @@ show_rows([("complete", composite(pred)), ("no decoder", composite(noisy))],
 # - **Some idea of noise.** The measurement is repeated with other masks (another seed), and differences smaller than
 #   the spread are not interpreted.
 # - **A careful conclusion.** "Without the attention of block 0 the error rises from … to …" is a result. "Block 0
-#   detects edges" is not: nothing here measured edges. Five photographs and one model are a hint and not a law.
+#   detects edges" is not: nothing here measured edges. Five photographs and one model give only a hint.
 # - **Doubt about a surprise.** If a removal changes nothing, a good answer first makes sure that it took effect, for
 #   example by comparing the two predictions, and only then asks why the model can do without.
 # </details>

@@ -274,7 +274,7 @@ _ = schedule_explorer.set(batch=64)
 #
 # ## What decays
 #
-# [**AdamW**](GLOSSARY.md#adamw) divides a running mean of the gradient by a running estimate of its size. In the same step it lets the weight
+# [**AdamW**](GLOSSARY.md#adamw) divides a running mean of the gradient by a running estimate of its size. In the same step it makes the weight
 # **decay** towards 0 ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)):
 #
 # $$w \leftarrow w - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda w \right)$$
@@ -302,8 +302,8 @@ guess_decay.reveal(f"{left_over(10):.3f} after 10 epochs, {left_over(800):.3f} a
 
 
 # %% [markdown]
-# After 10 epochs 0.943 is left, which you would not notice. After 800 epochs it is 0.009, unless the gradient fights
-# the decay for the rest of the run. So this mistake does not show up in a short test. The same numbers tell us that in
+# After 10 epochs 0.943 is left, which you would not notice. After 800 epochs it is 0.009, unless the gradient keeps
+# working against the decay. So this mistake does not show up in a short test. The same numbers tell us that in
 # ten epochs the decay hardly affects the *matrices* either: a short run cannot tell you how much decay to use.
 #
 # ### ✏️ Exercise 2 · Two groups  (★★☆ · 8 minutes)
@@ -484,7 +484,7 @@ guess_half.reveal("\n".join(found))
 
 # %% [markdown]
 # In `float16`, 9 % of the gradients become zero and 93 % are off by more than 1 %, because numbers as small as these
-# keep hardly any digits. When the loss is multiplied by 65,536 first, none of them is off. A `GradScaler` does this
+# keep hardly any digits. When the loss is multiplied by 65,536 first, almost none is off. A `GradScaler` does this
 # multiplication, undoes it before the update, and skips a step that has overflowed ([Micikevicius et al.
 # 2018](https://arxiv.org/abs/1710.03740)). The package uses one on a T4. Your own step does not need one, because it
 # uses `bfloat16` where that is fast, and `float32` elsewhere.
@@ -787,7 +787,7 @@ show(figure, "The training loss and the validation loss fall together, quickly i
 
 
 # %% [markdown]
-# The validation loss falls from 1.40 to 0.69 in four epochs, and to 0.75 already in the first. (With the run level
+# The validation loss falls from 1.40 to 0.69 in four epochs; after the first it is already 0.75. (With the run level
 # `quick` you train for ten epochs and get further.) What does such a number look like? We hide 75 % of six new scenes,
 # and compare your model before and after its training.
 
@@ -1012,8 +1012,8 @@ guess_gap.reveal("\n".join(found))
 # is higher for four epochs, and 1.0 % lower at the end. The training loss misleads for two reasons:
 #
 # - **A different sum.** The improved method's training loss contains two more terms. The uniformity term is negative.
-#   At the end it is about −3.5 on the validation images, which with its weight of 0.01 makes −0.035. The whole gap
-#   between the training losses is 0.038.
+#   It can be as low as −4 (notebook 06), which with its weight of 0.01 makes −0.04. The whole gap between the training
+#   losses is 0.038.
 # - **A different task.** In the first five epochs the improved method hides fewer patches, and they are easier to fill
 #   in.
 #
@@ -1025,7 +1025,7 @@ print("improved − original at the end, by seed:", " ".join(f"{gap:+.4f}" for g
 print(f"mean {gaps.mean():+.4f}, standard deviation {gaps.std(ddof=1):.4f}")
 
 # %% [markdown]
-# With two seeds the improved method ends *higher*, and with one it ends much lower. The mean of −0.0049 comes from that
+# For two seeds the improved method ends *higher*, and for one it ends much lower. The mean of −0.0049 comes from that
 # one seed, and it is small compared with a standard deviation of 0.0230. These runs cannot tell us which method
 # reconstructs better. In [notebook 10](10_claims.ipynb) you will find out how many seeds it takes.
 #
@@ -1034,8 +1034,8 @@ print(f"mean {gaps.mean():+.4f}, standard deviation {gaps.std(ddof=1):.4f}")
 # Showing more patches in the first epochs costs computation. At equal [**epochs**](GLOSSARY.md#epoch), both methods have seen as many
 # images. At equal **effort**, both have done as many multiply-adds.
 #
-# **Predict first.** In the explorer, switch the axis from epochs to multiply-adds. Which curve moves, and in which
-# direction? The dotted line marks how far both have come.
+# In the explorer, switch the axis from epochs to multiply-adds, and watch which curve moves in which
+# direction. The dotted line marks how far both have come.
 
 # %%
 curve_explorer = widgets.curve_explorer()

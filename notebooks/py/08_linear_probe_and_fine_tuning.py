@@ -101,7 +101,7 @@ print(f"{len(images)} training and {len(test_images)} test scenes, {classes} cla
 
 # %% [markdown]
 # We begin with two encoders. `original` comes with the package: a plain MAE that was trained on 60,000 photographs of 64×64 pixels. `untrained` has
-# the same architecture and random weights. `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
+# the same architecture and random weights (the records call such an encoder `random init`). `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
 
 # %%
 sizes, _ = course.shipped_weights("original")
@@ -137,7 +137,7 @@ torch.testing.assert_close(slow, tokens.mean(dim=1)[0])
 print(f"{tokens.shape[1]} tokens → {len(slow)} features")
 
 # %% [markdown]
-# In pretraining, three quarters of the patches were hidden. A common mistake is to leave the mask on while extracting features. **Predict:** how
+# In pretraining, three quarters of the patches were hidden. A common mistake is to leave the mask on while extracting features. How
 # similar are the features of the *same* scene under two random masks, compared with the features of different scenes?
 
 # %%
@@ -295,13 +295,11 @@ knn_guess = course.predict(
     "Chance is 10 %. What accuracy does kNN reach with the original encoder?")
 
 # %%
-print("k =           10     20     50")
+lines = ["k =           10     20     50"]
 for name, (train, test) in features.items():
     row = [percent(knn_predict(train, labels, test, k, classes)) for k in (10, 20, 50)]
-    print(f"{name:10}" + "".join(f"{value:5.0f} %" for value in row))
-    if name == "original":
-        result = f"{row[0]:.0f} % with 10 neighbours, {row[2]:.0f} % with 50"
-knn_guess.reveal(result)
+    lines.append(f"{name:10}" + "".join(f"{value:5.0f} %" for value in row))
+knn_guess.reveal("\n".join(lines))
 
 
 # %% [markdown]
@@ -359,7 +357,7 @@ for own_form, package_form in ((centre, evaluate.centred), (whiten, evaluate.whi
     torch.testing.assert_close(own_form(*features["original"]), package_form(*features["original"]))
 
 # %% [markdown]
-# The lower bound on the scale keeps us from amplifying directions that hardly vary and contain mostly noise. **Predict:** which
+# The lower bound on the scale keeps us from amplifying directions that hardly vary and contain mostly noise. Which
 # features gain most from whitening?
 
 # %%
@@ -378,8 +376,8 @@ for name, parts in features.items():
 #
 # ## Look at the neighbours
 #
-# An accuracy does not show what the neighbours look like. In the explorer below, neighbours of the right class have a blue frame and the others an orange one. **Predict first:** what do the nearest scenes
-# have in common with the scene itself: its colours, its shape or its pattern? Think of raw pixels, the untrained encoder and the trained one in turn.
+# An accuracy does not show what the neighbours look like. In the explorer below, neighbours of the right class have a blue frame and the others an orange one. What do the nearest scenes
+# have in common with the scene itself: its colours, its shape or its pattern? Look at raw pixels, the untrained encoder and the trained one in turn.
 
 # %%
 explorer = widgets.neighbours_explorer()
@@ -406,7 +404,7 @@ for kind in (*scene_neighbours.FEATURES, "any scene"):
 # $$\text{logits} = f W + b$$
 #
 # The encoder does not change, so we compute the features only once. What remains is logistic regression on a table of numbers. He et al. (2022) put
-# a BatchNorm layer in front of it. Why? To find out, we multiply all features by 0.1 or by 10, which neither adds nor removes information. Then we take 100 steps of plain gradient descent with a learning rate of 0.1. **Predict:** does the factor matter?
+# a BatchNorm layer in front of it. Why? To find out, we multiply all features by 0.1 or by 10, which neither adds nor removes information. Then we take 100 steps of plain gradient descent with a learning rate of 0.1. (To stay short, `descend` leaves out the bias $b$.)
 
 # %%
 def descend(x, rate, steps, decay=0.0):
@@ -608,7 +606,7 @@ for name in ("untrained", "original"):
               f"{tested[name, decay]:8.0f} %")
 
 # %% [markdown]
-# On the images that it was fitted to, the probe gets better as the decay gets weaker, up to 100 %: it learns them by heart. On images that it has not seen, a decay can be too weak. Cross-validation chooses 0.01 for the original encoder,
+# On the images that it was fitted to, the probe gets better as the decay gets weaker. With the original encoder it reaches 100 %: it has learned the images by heart. On images that it has not seen, a decay can be too weak. Cross-validation chooses 0.01 for the original encoder,
 # which gives 76 % on the test scenes; 0.1 would have given 77 %. For the untrained encoder it chooses 0.001, which is also the best choice for the test scenes, with 32 %.
 #
 # ### What choosing on few images costs
@@ -631,7 +629,7 @@ for name in ("untrained", "original"):
 
 # %% [markdown]
 # For the untrained encoder, choosing on 40 images costs 1.6 points on average and nearly 16 points at worst. With 400 images the
-# mean loss is 0.0 points. For the original encoder, about 0.9 points remain even with 400 images, because the three weaker decays
+# mean loss is 0.0 points. For the original encoder, almost one point remains even with 400 images, because the three weaker decays
 # are nearly equally good and so few images cannot tell which is best. But the large losses of about 6 points, which occur with 40
 # or 80 images, are gone. Holding out a fifth would leave only 80 images for the choice. Cross-validation uses all 400, and that is
 # worth the time.
@@ -665,7 +663,7 @@ peek_guess.reveal(f"{first[best]:.1f} %, and {second[best]:.1f} % on new images"
 
 # %% [markdown]
 # The best guesser scores 14.0 %, four points above chance, and 9.6 % on new images. In the explorer below, all settings have the same true accuracy,
-# and you see the score of the best of them. **Predict first:** by how many points is the best of eleven decays overestimated on 500 images?
+# and you see the score of the best of them. By how many points is the best of eleven decays overestimated on 500 images?
 
 # %%
 peeking = widgets.peeking_explorer()
@@ -695,18 +693,18 @@ def judge(train, test):
     return evaluate.linear_probe(train, labels, test, test_labels, decay=decay)
 
 
-here = {name: judge(*parts) for name, parts in features.items()}
+here, lines = {name: judge(*parts) for name, parts in features.items()}, []
 for name, found in here.items():
     low, high = found.interval()
-    print(f"scenes       {name:12} {found.percent:5.0f} %   [{low:.0f}, {high:.0f}]   "
-          f"{found.chosen}")
+    lines.append(f"scenes       {name:12} {found.percent:5.0f} %   [{low:.0f}, {high:.0f}]   "
+                 f"{found.chosen}")
 
 # %%
 stored = {name: widgets.recorded(name, "lp") for name in ("raw pixels", "random init", "original")}
 for name, found in stored.items():
     low, high = found.interval()
-    print(f"photographs  {name:12} {found.percent:5.1f} %   [{low:.1f}, {high:.1f}]")
-untrained_guess.reveal(f"{stored['random init'].percent:.1f} %")
+    lines.append(f"photographs  {name:12} {found.percent:5.1f} %   [{low:.1f}, {high:.1f}]")
+untrained_guess.reveal("\n".join([f"{stored['random init'].percent:.1f} %", *lines]))
 
 # %%
 figure, axes = new_figure(1, 2, 10, 3)
@@ -776,7 +774,7 @@ for truth, guess in zip(test_labels, predicted, strict=True):
 show(*widgets.confusion(confusion, data.classes))
 
 # %% [markdown]
-# **Predict:** when the probe is wrong, does it more often get the shape right or the pattern?
+# When the probe is wrong, does it more often get the shape right or the pattern?
 
 # %%
 words = [name.split() for name in data.classes]  # (pattern, shape) of each class
@@ -814,7 +812,7 @@ show(plots.label_efficiency(lines, "scenes"),
      "with any number of labels.")
 
 # %% [markdown]
-# With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with 45 % and 63 %. So a pretrained encoder with an eighth of
+# With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with about 45 % and 63 %. So a pretrained encoder with an eighth of
 # the labels beats an untrained one with all of them.
 #
 # ## How certain is a difference?
@@ -887,7 +885,7 @@ for measure, title in (("lp", "linear probe"), ("knn", "neighbours"), ("ft", "fi
 # With a linear probe, `original` is 1.9 ± 1.0 points better. With kNN, `improved` is 1.4 ± 1.2 points better, and only the paired interval shows it. The fine-tuned models are not
 # distinguishable. That does not mean that they are equal: the true difference may be anywhere in the interval.
 #
-# **Predict first:** how many test images would it take to detect a difference of 0.3 points?
+# How many test images would it take to detect a difference of 0.3 points?
 
 # %%
 intervals = widgets.interval_explorer()
@@ -907,8 +905,8 @@ for difference in (0.3, 1.0, 2.0):
 # The intervals so far tell us how *these weights* would do on other photographs. Training with another seed would have given other weights. If the claim is about a **method**, the sample consists of training runs, one for each seed. With so few runs, the factor 1.96 is too small. **Student's t distribution** gives the right one:
 # 12.71 for two seeds, 4.30 for three and 2.26 for ten.
 #
-# Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up: `shared` is how much a seed moves both methods together, and `own` is how much it moves each by itself. **Predict
-# first:** when is the paired interval narrower, and can it be wider?
+# Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up: `shared` is how much a seed moves both methods together, and `own` is how much it moves each by itself. When
+# is the paired interval narrower, and can it be wider?
 
 # %%
 seeds_explorer = widgets.seeds_explorer()
@@ -930,6 +928,7 @@ print("seeds:", *seeds)
 for measure, title in (("lp", "linear probe"), ("knn", "neighbours"), ("ft", "fine-tuned")):
     mean, low, high = results.difference(groups["original"], groups["improved"], measure)
     words = widgets.verdict(mean, (high - low) / 2, "original", "improved")
+    mean = round(mean, 1) + 0.0  # −0.0 becomes 0.0
     print(f"{title:12} improved − original: {mean:+.1f} ± {(high - low) / 2:.1f} points, {words}")
 
 # %% [markdown]
@@ -1047,7 +1046,7 @@ print(f"before the first step: {at_first.percent:.0f} % of the test scenes")
 
 
 # %% [markdown]
-# They do: both reach 63 %. The batches are random crops of the training scenes, always the same ones for a given step.
+# They do: the accuracy is 63 % in both cases. The batches are random crops of the training scenes, always the same ones for a given step.
 
 # %%
 def batch_at(step):
@@ -1102,7 +1101,7 @@ print(f"from scratch: {scratch.percent:.0f} %")
 
 # %% [markdown]
 # Fine-tuning ends at 70 %, which is 7 ± 5 points above the probe. Training from scratch reaches 47 %. So with 400 labels,
-# pretraining is worth more than 20 points, and the probe alone gains most of them. (Training rounds differently on every machine,
+# pretraining is worth more than 20 points, and the probe alone gains most of them. (Rounding errors in training differ from machine to machine,
 # so your numbers can differ by a few points.)
 #
 # ### Fine-tuning below the probe
@@ -1116,7 +1115,7 @@ print(f"from scratch: {scratch.percent:.0f} %")
 # - **rate**: "low" is the package's default, 0.001; "high" is 0.012, which a search on training images found;
 # - **time**: 3 epochs or 15.
 #
-# A ninth recipe starts at the probe. **Predict:** which of the nine end below the probe?
+# A ninth recipe starts at the probe. Which of the nine end below the probe?
 
 # %%
 trials = results.Results(ASSETS / "fine_tuning.json").read()

@@ -80,7 +80,8 @@ for claim in (*GAINS, *PRICES):
 
 
 # %% [markdown]
-# **Predict first.** Which of these twelve claims do you expect to survive? Write down your guess for each.
+# Which of these twelve claims do you expect to survive? Further down, an explorer shows each of them before its measurement, so that you can make
+# a prediction.
 #
 # ## First, just read
 #
@@ -132,7 +133,7 @@ for name, found in REPORTED.items():
 # 2 %. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a fine-tuned network could always keep the features that the probe
 # uses (notebook 08). That is a sign of a bad fine-tuning recipe.
 #
-# The report also claims that training converges to a lower loss, and shows the loss curves of both methods. **Predict:** is it fair to compare these
+# The report also claims that training converges to a lower loss, and shows the loss curves of both methods. Is it fair to compare these
 # two curves?
 
 # %%
@@ -175,11 +176,11 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 # | supported, size open | $L \ge m$ | a gain worth having; its size is not settled |
 # | inconclusive | otherwise | we need more runs |
 #
-# The rule compares the interval with $m$ and $C - m$, and never with zero. A gain of 0.1 points that is "significantly different from zero" is still
-# not worth having. As runs are added, the interval shrinks and the verdict settles on the one that matches the truth.
+# The rule compares the interval with $-m$, $m$ and $C - m$, and never with zero. A gain of 0.1 points that is "significantly different from zero" is
+# still not worth having. As runs are added, the interval shrinks and the verdict settles on the one that matches the truth.
 #
-# Two verdicts in the ledger are not in the table. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the verdict is *costs
-# more than claimed* if the whole interval lies above $C + m$, and *confirmed* if it lies below.
+# Two verdicts in the ledger are not in the table. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the verdict is
+# *costs more than claimed* if the whole interval lies above $C + m$, and *confirmed* if it lies below $C + m$.
 #
 # ### ✏️ Exercise 2 · The judge  (★★☆ · 6 minutes)
 #
@@ -220,7 +221,7 @@ def judge(low, high, claimed, worth):
 check.judge(judge)
 
 # %% [markdown]
-# The explorer applies the rule to a claim of $C = 4$ with $m = 1$ (gains inside the grey band are not worth having). **Predict first:** you measure a gain of 2. How
+# The explorer applies the rule to a claim of $C = 4$ with $m = 1$ (gains inside the grey band are not worth having). Suppose you measure a gain of 2. How
 # narrow must the interval be to get a verdict other than *inconclusive*, and which one do you get?
 
 # %%
@@ -284,7 +285,9 @@ for judgement in found.values():
     print("-", widgets.sentence(judgement))
 
 # %% [markdown]
-# How many did you guess right? The last four rows are further claims of the report that were not on our list. Three habits help in reading such a list.
+# How many did you guess right? A gain is positive where the add-on helps. A cost is positive where a run takes more time or compute, so the early epochs
+# that were claimed to be faster are in fact slower. The last four rows are further claims of the report that were not on our list. Three habits help
+# in reading such a list.
 #
 # **Read the interval before the number.** A wide interval is a statement about the experiment, not about the add-on.
 #
@@ -292,8 +295,8 @@ for judgement in found.values():
 # no learning. The blurred target and the bilinear fill have a lower error than either model, so this measure does not reward sharpness.
 #
 # **A price belongs to a machine.** The Laplacian loss consists of many small operations. A batch of 64 does not keep a large GPU busy, and starting
-# each operation takes time of its own, so the loss takes up a larger share of a step there than on a CPU. A figure such as "5 %" means little without
-# the machine, the model and the batch size.
+# each operation takes time of its own, so the loss can take up a larger share of a step there than on a CPU. A figure such as "5 %" means little
+# without the machine, the model and the batch size.
 #
 # We tested several accuracies at once. If each test has a 5 % chance of a false alarm, many tests will probably produce at least one. So we also
 # compute **p-values**: how likely a difference at least this large, in either direction, would be if the add-on had no effect. **Holm's method**
@@ -308,9 +311,11 @@ for judgement in found.values():
 # %% [markdown]
 # ## Which add-on did it? All combinations
 #
-# The three add-ons were reported together. To find out what each one does, we trained **all eight combinations** of them, each with the same seeds. The
-# [**main effect**](GLOSSARY.md#main-effect) of an add-on is the mean of the four combinations with it minus the mean of the four without it. Every run
-# serves all three comparisons. So eight runs give the same precision as three separate experiments with eight runs each.
+# In these runs, the uniformity loss has the smallest adjusted p-value, 0.003, but its effect goes the wrong way. The other two are above 0.05.
+#
+# The three add-ons were reported together. To find out what each one does, we trained **all eight combinations** of them, each with the same seeds.
+# The [**main effect**](GLOSSARY.md#main-effect) of an add-on is the mean of the four combinations with it minus the mean of the four without it.
+# Every run serves all three comparisons. So eight runs give the same precision as three separate experiments with eight runs each.
 #
 # ### ✏️ Exercise 3 · Main effects  (★★☆ · 6 minutes)
 #
@@ -345,7 +350,7 @@ check.main_effects(main_effects)
 
 # %% [markdown]
 # The explorer shows the pairs behind each main effect. Each line joins two runs that differ only in this add-on, and it is green where the measure
-# rises. **Predict first:** the uniformity loss spreads features out. Will it help the probe, kNN, both or neither?
+# rises. The uniformity loss spreads features out. Does it help the probe, kNN, both or neither?
 
 # %%
 add_ons = widgets.add_on_explorer()
@@ -389,7 +394,8 @@ for names, effect in evidence.factorial("lp").items():
 # | `original+epochs=12` | the extra compute | the ramp: it trains longer instead |
 # | `improved+equal-compute` | all three add-ons | the extra compute |
 #
-# **Predict:** suppose that the curriculum's gain comes from the extra compute alone. Which of these controls would keep it?
+# Suppose that the curriculum's gain comes from the extra compute alone. Which of these controls would keep it? In the picture, each dot is a seed, and
+# a line marks the mean. Runs that compute more than the original are orange, the others blue.
 
 # %%
 show(*widgets.controls())
@@ -400,17 +406,18 @@ for variant, base, words in CONTRASTS:
     print(f"{report.text_of(evidence.effect('lp', variant, base)):22} {pairs} pairs  {words}")
 
 # %% [markdown]
-# Each line is a difference in LP@1 with its interval over pairs of seeds. The two lines on mask ratios compare with the curriculum, and all others with
-# the original. The report claims nothing about these, so they get no verdict. If the order of the ratios mattered, putting them in random order would
-# lower the accuracy, and its line would be clearly negative. An interval that reaches far to both sides of zero leaves the question open. The line for
-# the curriculum at the original's compute shows what is left of its gain without the extra compute.
+# Each line is a difference in LP@1 with its interval over pairs of seeds. The two lines on mask ratios compare with the curriculum, and all others
+# with the original. The report claims nothing about these, so they get no verdict. Three controls keep the extra compute, and so would keep a gain
+# that comes from it: `shuffled`, `mean-ratio` and `original+epochs=12`. In these runs, the intervals of the first two reach far to both sides of
+# zero, so it stays open whether the order or any change of the ratio matters. At the original's compute, the curriculum shows no clear gain: its
+# interval includes zero.
 #
 # ## Our own claim
 #
-# We also searched among other forms of the losses, and found one that helped: a Laplacian loss that asks for the right *amount* of detail in each patch
-# instead of the right detail (`freq_form="energy"`). Where fine detail cannot be predicted, a smooth patch minimises the ordinary Laplacian loss
-# (notebook 05), but not this one. The winner of any search is partly lucky, so we registered it as a claim of our own, to be judged on new runs. Until
-# those are there, its verdict is provisional.
+# We also searched among other forms of the losses, and found one that helped: a Laplacian loss that asks for the right *amount* of detail in each
+# patch instead of the right detail (`freq_form="energy"`). Where fine detail cannot be predicted, a smooth patch minimises the ordinary Laplacian
+# loss (notebook 05), but not this one. The winner of any search is partly lucky, so we registered it as a claim of our own, to be judged on new runs.
+# Until those are there, the verdict printed below is provisional.
 
 # %%
 for judgement in own_claims(evidence):

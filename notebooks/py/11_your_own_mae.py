@@ -166,9 +166,9 @@ torch.testing.assert_close(ours, theirs)
 guess_loss.reveal(f"all four that we print: {ours:.4f} and {theirs:.4f}")
 
 # %% [markdown]
-# Both losses are 0.45, and they agree to the precision of 32-bit numbers. The masks are exactly the same. Our file has
-# its own names for the weights. The next cell translates them back to the names of the official code and checks that no
-# value has changed.
+# Both losses are 0.45, and they agree to the precision of 32-bit numbers. Our file has its own names for the weights.
+# The next cell checks that the masks are exactly the same, translates the names back to those of the official code,
+# and checks that no value has changed.
 
 # %%
 assert torch.equal(mask, output.mask)
@@ -328,7 +328,7 @@ print(f"{len(held)} held-out images remain")
 # | `norm_pix` | on | you want reconstructions that borrow nothing: off |
 # | peak learning rate | 2e-3 for a small model with batches of 32 | the loss jumps: halve it; you start from the shipped weights: a tenth |
 # | epochs | as many as fit into your time | the loss on held-out images rises: fewer |
-# | add-ons | none | you want to test one: then run both, with several seeds |
+# | add-ons | none | you want to test one: then train with and without it, with several seeds |
 #
 # How many epochs fit? First measure what a step costs on your machine. `batch_at(step)` gives the randomly cropped
 # images for that step. They depend only on the seed and the step, so a run that was stopped can continue with the same
@@ -494,9 +494,9 @@ print(f"trained on: {on_train:.3f}   held out: {on_held:.3f}")
 #
 # ## Look at it
 #
-# The explorer shows held-out images. **Predict first:** what will your model fill in well, and where will it fail?
-# Think of large areas, edges, regular patterns and small objects. Then look for an image that contradicts your
-# prediction.
+# The explorer shows held-out images. What does your model fill in well, and where does it fail? Look
+# at large areas, edges, regular patterns and small objects. Then look for an image that contradicts your first
+# impression.
 
 # %%
 explorer = widgets.explorer(model, held, recipe.norm_pix)
@@ -509,9 +509,9 @@ explorer
 #
 # ## What are its features worth?
 #
-# A reconstruction needs the encoder and the decoder, but we keep only the encoder. We freeze it, compute its features
-# for labelled images, and fit a [linear probe](GLOSSARY.md#linear-probe). If your images have no classes, we probe on
-# scenes. Say so when you report the result.
+# A reconstruction needs the encoder and the decoder, but a probe needs only the encoder. We freeze it, compute its
+# features for labelled images, and fit a [linear probe](GLOSSARY.md#linear-probe). If your images have no classes, we
+# probe on scenes. Say so when you report the result.
 
 # %%
 labelled = data if data and data.classes else load("scenes")[2]
@@ -538,9 +538,9 @@ asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train,
 
 
 # %% [markdown]
-# [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained. Whatever
-# your encoder scores above them is what training added. If you started from the shipped weights, these are a second
-# baseline. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
+# [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained.
+# Whatever your encoder scores above them is what training added. If you started from the shipped weights, those
+# weights are a second baseline. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
 # [cross-validation](GLOSSARY.md#cross-validation) on the training images, as in notebook 08.
 
 # %%
@@ -605,7 +605,7 @@ show(figure, "A dot with its interval for your encoder, for the same network wit
 #
 # ### The weights
 #
-# We store them under the names of the official code, as a safetensors file, which cannot contain anything that runs.
+# We store them under the names of the official code, as a safetensors file, which cannot contain executable code.
 # `save_weights` also writes the sizes of the model into the file, so the explorer in [notebook
 # 09](09_reconstructions.ipynb) can open it if you type its path there.
 
@@ -759,8 +759,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # - **A test of the loss itself** before any training: its value for a perfect prediction, for the mean, and for a shifted
 #   image, and where its gradient is zero.
-# - **A measure that is not the loss.** Every model is best at what it was trained for. Compare by the probe, and by a measure
-#   of pictures that neither model was trained on.
+# - **A measure that is not the loss.** Every model is best at what it was trained for. Compare the models by the
+#   probe, and by an image measure that neither was trained on.
 # - **The scale.** Two losses with different units need different learning rates or weights. A good answer tries at least
 #   three weights, with the same effort for the plain model.
 # - **An explanation that could fail**: "it should help most where …, and there we see …".
@@ -800,7 +800,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # | | 4 points | 2 points | 0 points |
 # |---|---|---|---|
 # | **Code** | the file runs alone, reproduces the loss of the shipped weights, and all parts are the learner's | runs, some parts are the package's | does not run |
-# | **Images** | described, allowed to use, leaks looked for and removed | described | unclear where they come from |
+# | **Images** | described, used with permission, leaks looked for and removed | described | unclear where they come from |
 # | **Recipe** | every difference has a reason that was written before training; the budget was measured | reasons were added later | settings without reasons |
 # | **Evaluation** | baselines, intervals and "one run" are there; the test images were used once | an accuracy with one baseline | an accuracy alone, or chosen on test images |
 # | **Card** | a stranger could repeat the run and knows the limits | facts are there, but the limits are empty phrases | missing |

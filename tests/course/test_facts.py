@@ -48,7 +48,8 @@ def printed(cell) -> str:
     data = [output.get("data", {}) for output in cell.get("outputs", [])]
     texts = [output.get("text", "") for output in cell.get("outputs", [])]
     return "\n".join([*texts, *(d.get("text/plain", "") for d in data),
-                      *(d.get("text/html", "")[:3000] for d in data)])
+                      *(re.sub("base64,[^\"]+", "", d.get("text/html", ""))[:3000]
+                        for d in data)])
 
 
 def numbers(text: str) -> list[float]:

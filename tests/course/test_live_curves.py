@@ -65,10 +65,10 @@ def test_time_left_does_not_count_what_was_done_before():
     assert said == "improved: step 60 of 100, loss 0.500."
 
 
-def test_live_curves_are_stored_as_words_alone():
+def test_live_curves_are_stored_as_one_line_on_how_to_see_them():
     data, metadata = LiveCurves(2, 4, 10)._repr_mimebundle_()
     assert data["text/plain"].startswith("[live curves") and "image/png" not in data
-    assert metadata == {}
+    assert metadata == {} and "Run the notebook up to" in data["text/html"]
 
 
 def test_prices_are_what_torch_counts():

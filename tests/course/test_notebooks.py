@@ -222,7 +222,7 @@ def test_it_has_an_explorer_over_stills_after_a_prediction(path):
     assert places
     for i in places:
         assert any(picture_of(o) for o in notebook[i].outputs)
-    before = "\n".join(c.source for c in notebook[: places[0]] if c.cell_type == "markdown")
+    before = "\n".join(cell.source for cell in notebook[: places[0]])
     assert re.search(r"predict", before, re.IGNORECASE)
 
 
@@ -292,6 +292,14 @@ def test_links_to_the_glossary_lead_to_a_term():
     assert len(set(terms)) == len(terms) == page.count("<a id=") > 100
     for path in PATHS:
         assert set(re.findall(r"GLOSSARY\.md#([^)]*)\)", prose(path))) <= set(terms), path.stem
+
+
+def test_the_glossary_names_no_later_notebook_than_the_first_that_links_a_term():
+    page = (FOLDER / "GLOSSARY.md").read_text("utf-8")
+    named = dict(re.findall(r'<a id="(.+?)"></a>.+\]\((\d\d)_\w+\.ipynb\) \|$', page, re.MULTILINE))
+    for path in PATHS:
+        for term in re.findall(r"GLOSSARY\.md#([^)]*)\)", prose(path)):
+            assert named[term] <= path.name[:2], f"{term} is explained in {path.stem}"
 
 
 PLANNED = {f"{name}.ipynb" for name in (

@@ -5,6 +5,7 @@ import pytest
 from mae_lib import course
 from mae_lib.course.predict import Comparison
 from mae_lib.course.widgets import VIEW
+from mae_lib.plots import new_figure
 
 QUESTION = "How many of 196 patches < 50 %?"
 
@@ -23,7 +24,7 @@ def test_it_shows_the_question_and_a_box(guess, capsys):
     title, box, _ = guess.view.children
     assert box is guess.box and box.value == ""
     assert title.value == "<b>How many of 196 patches &lt; 50 %?</b>"
-    data = guess._repr_mimebundle_()
+    data, _ = guess._repr_mimebundle_()
     assert data[VIEW]["model_id"] == guess.view.model_id
     assert "&lt; 50 %" in data["text/html"]
 
@@ -34,9 +35,9 @@ def test_the_cell_displays_it_even_when_it_ends_with_an_assignment(capsys):
 
 
 def test_its_text_does_not_depend_on_what_was_typed(guess):
-    before = guess._repr_mimebundle_()["text/plain"]
+    before = guess._repr_mimebundle_()[0]["text/plain"]
     guess.box.value = "99"
-    assert guess._repr_mimebundle_()["text/plain"] == before == f"[prediction: {QUESTION}]"
+    assert guess._repr_mimebundle_()[0]["text/plain"] == before == f"[prediction: {QUESTION}]"
 
 
 @pytest.mark.parametrize("typed", ["", "  "])
@@ -69,6 +70,17 @@ def test_a_table_keeps_its_lines_and_columns():
     assert "</summary><pre>early   0.125\nmean  &lt; 0.125</pre></details>" in folded._repr_html_()
     open_ = Comparison("mean", table)._repr_html_()
     assert open_.startswith("<pre>Your guess: mean\nThe result:\nearly   0.125\nmean  &lt;")
+
+
+def test_a_figure_is_folded_with_the_result_and_told_in_words(guess, monkeypatch):
+    shown = []
+    monkeypatch.setitem(guess.reveal.__globals__, "display", shown.append)
+    figure, _ = new_figure(1, 1, 2, 2)
+    guess.reveal("a square", figure, "An empty square, 0 < x < 1.")
+    assert repr(shown[0]).endswith("[picture: An empty square, 0 < x < 1.]")
+    folded = shown[0]._repr_html_()
+    assert folded.startswith("<details>") and folded.endswith('"></details>')
+    assert 'alt="An empty square, 0 &lt; x &lt; 1." src="data:image/' in folded
 
 
 def test_lines_without_columns_are_broken_but_may_wrap():

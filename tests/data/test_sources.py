@@ -656,6 +656,7 @@ def stl(tmp_path, monkeypatch):
 
 def check_stl(data, root):
     assert data.classes[0] == "airplane" and data.classes[9] == "truck" and data.name == "stl10"
+    assert list(data.classes) == sorted(data.classes)
     for split in ("unlabeled", "train", "test"):
         theirs, ours = datasets.STL10(root, split=split), getattr(data, split)
         assert ours.dtype == torch.uint8 and np.array_equal(ours.numpy(), theirs.data)

@@ -116,9 +116,9 @@ def test_the_log_adds_up_the_multiply_adds_of_all_steps():
     records = [made("improved", 1), made("original", 2), made("original", 1), made("laplacian", 1),
                made("original", 3, "tuned"), made("original", 4, img_size=32)]
     rows = list(csv.DictReader(ship.specified_log(records).splitlines()))
-    assert [(row["method"], row["seed"], row["step"]) for row in rows] == [
-        (name, seed, step) for name, seed in (("original", "1"), ("original", "2"), ("improved", "1"))
-        for step in ("10", "20")]
+    assert [" ".join((row["method"], row["seed"], row["step"])) for row in rows] == [
+        "original 1 10", "original 1 20", "original 2 10", "original 2 20",
+        "improved 1 10", "improved 1 20"]
     for row in rows:
         cfg = PretrainConfig(**made(row["method"], 0)["settings"])
         length = cfg.build_model().num_patches

@@ -75,7 +75,27 @@ def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
     return np.concatenate(row, axis=1)
 
 
-class Explorer:
+class Live:
+    """What has a `view` with controls where there is a kernel, and is `asleep()` elsewhere."""
+
+    view: ipywidgets.Widget
+
+    def asleep(self) -> tuple[dict, dict]:
+        """What to show without a kernel: data by MIME type, and their metadata."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        data, metadata = self.asleep()
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
+        return {"text/plain": repr(self), **data, VIEW: view}, metadata
+
+
+def asleep_line(sentence: str) -> tuple[dict, dict]:
+    """One sentence, as what a `Live` shows while it is asleep."""
+    return {"text/html": f"<p><i>{sentence}</i></p>"}, {}
+
+
+class Explorer(Live):
     """`render(**values)` above controls, one for each of its parameters; moving one redraws.
 
     `stills` are the values shown side by side where there is no kernel, each under its "title", if
@@ -143,11 +163,8 @@ class Explorer:
         figure.savefig(buffer, format="png", metadata={"Software": None}, facecolor="white")
         return buffer.getvalue()
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        still = self.still(note=ASLEEP)
-        data, alt = bundle(still, f"Stills of an explorer. {self.frame.text}")
-        return {"text/plain": repr(self), **data, VIEW: view}, alt
+    def asleep(self) -> tuple[dict, dict]:
+        return bundle(self.still(note=ASLEEP), f"Stills of an explorer. {self.frame.text}")
 
 
 def live_view(*children: ipywidgets.Widget) -> ipywidgets.VBox:

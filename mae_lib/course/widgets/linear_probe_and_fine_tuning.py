@@ -27,11 +27,10 @@ from mae_lib.course.widgets.scene_neighbours import (
 from mae_lib.course.widgets.sheet import INK, Sheet
 from mae_lib.data import scenes
 from mae_lib.plots import COLOURS, GREY, new_figure
-from mae_lib.results import Accuracy, Results
+from mae_lib.results import BASELINES, Accuracy, Results
 from mae_lib.training.checkpoints import ASSETS
 
 BLUE, ORANGE, GREEN = COLOURS[:3]
-BASELINES = ("chance", "raw pixels", "random init", "from scratch")
 TEST_IMAGES = (100, 500, 1000, 2000, 8000, 50000)
 SETTINGS = (1, 2, 5, 11, 30, 100, 300, 1000)
 

@@ -11,7 +11,7 @@ import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from mae_lib.course.widgets import VIEW, png
+from mae_lib.course.widgets import Live, asleep_line, live_view, png
 from mae_lib.course.widgets.recorded_runs import STYLES, pixels
 from mae_lib.plots import new_figure
 
@@ -63,7 +63,7 @@ def draw_logs(logs: dict[str, Log], epochs: int) -> Figure:
     return figure
 
 
-class LiveCurves:
+class LiveCurves(Live):
     """A picture of loss curves that is drawn again whenever a training logs something.
 
     Below it stands how far the training is, how fast, and how long it will still take.
@@ -74,7 +74,7 @@ class LiveCurves:
         self.batch_size, self.seconds = batch_size, seconds
         self.logs: dict[str, Log] = {}
         self.image, self.caption = ipywidgets.Image(), ipywidgets.HTML()
-        self.view = ipywidgets.VBox([self.image, self.caption])
+        self.view = live_view(self.image, self.caption)
         self._draw("Nothing logged yet.")
 
     def _draw(self, caption: str) -> None:
@@ -119,6 +119,5 @@ class LiveCurves:
     def __repr__(self) -> str:
         return "[live curves: where there is a kernel, they grow here while the next cell trains]"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        return {"text/plain": repr(self), VIEW: view}, {}
+    def asleep(self) -> tuple[dict, dict]:
+        return asleep_line("Run the notebook up to the next cell to watch the curves grow here.")

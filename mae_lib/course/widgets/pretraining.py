@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mae_lib.config import PretrainConfig
-from mae_lib.course.widgets import VIEW, Explorer, Frame
+from mae_lib.course.widgets import Explorer, Frame, Live, asleep_line, live_view
 from mae_lib.course.widgets.recorded_runs import STYLES, pixels
 from mae_lib.masking import schedule_mask_ratio
 from mae_lib.plots import COLOURS, new_figure, styled
@@ -99,7 +99,7 @@ def schedule_explorer() -> Explorer:
 # ---------------------------------------------------------------- how far a run is
 
 
-class Progress:
+class Progress(Live):
     """Where a run is and how long it will still take, without asking the device for anything.
 
     `at(step)` says that this step is about to begin.
@@ -111,7 +111,7 @@ class Progress:
         self.bar = ipywidgets.IntProgress(0, min=0, max=total,
                                           layout=ipywidgets.Layout(width="400px"))
         self.caption = ipywidgets.HTML("Not started yet.")
-        self.view = ipywidgets.VBox([self.bar, self.caption])
+        self.view = live_view(self.bar, self.caption)
 
     def at(self, step: int) -> None:
         now = time.perf_counter()
@@ -130,9 +130,8 @@ class Progress:
     def __repr__(self) -> str:
         return "[progress: where there is a kernel, a bar fills here while the next cell trains]"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        return {"text/plain": repr(self), VIEW: view}, {}
+    def asleep(self) -> tuple[dict, dict]:
+        return asleep_line("Run the notebook up to the next cell to watch its progress here.")
 
 
 # ---------------------------------------------------------------- recorded runs on a GPU

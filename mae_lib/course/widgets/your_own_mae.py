@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from mae_lib import course
 from mae_lib.course.reference import MAE
-from mae_lib.course.widgets import VIEW, Explorer, Frame, side_by_side, to_picture
+from mae_lib.course.widgets import (
+    Explorer,
+    Frame,
+    Live,
+    asleep_line,
+    live_view,
+    side_by_side,
+    to_picture,
+)
 from mae_lib.course.widgets.panels import named
 from mae_lib.course.widgets.uploads import decode_upload, safe_name, upload_limit, uploaded
 from mae_lib.data.augment import denormalise, resize
@@ -118,7 +126,7 @@ def title() -> tuple[Figure, str]:
                     "in grey, filled in by a masked autoencoder, and whole.")
 
 
-class Uploader:
+class Uploader(Live):
     """A button for photographs, any number of them. `images` are those that could be read."""
 
     def __init__(self, size: int, decode: Callable[[bytes, int], Tensor] = decode_upload):
@@ -128,7 +136,7 @@ class Uploader:
                                             layout=ipywidgets.Layout(width="200px"))
         self.status = ipywidgets.HTML(upload_limit("set source to 'imagefolder:PATH'"))
         self.button.observe(self._uploaded, names="value")
-        self.view = ipywidgets.VBox([self.button, self.status])
+        self.view = live_view(self.button, self.status)
 
     @property
     def images(self) -> Tensor:
@@ -152,7 +160,5 @@ class Uploader:
     def __repr__(self) -> str:
         return "[a button that uploads photographs]"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
-        still = "<p><i>Run this cell to upload photographs.</i></p>"
-        return {"text/plain": repr(self), "text/html": still, VIEW: view}
+    def asleep(self) -> tuple[dict, dict]:
+        return asleep_line("Run the notebook up to this cell to choose photographs.")

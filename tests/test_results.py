@@ -1,0 +1,24 @@
+"""Differences of single runs, and what the table says of them."""
+
+import pytest
+import torch
+
+from mae_lib.results import Accuracy, difference, paired_difference, table
+
+
+def record(name, accuracy, **settings):
+    measures = {"lp": accuracy.entry(), "epochs": [], "references": {}, "seconds": 1.0,
+                "images_per_second": 9.0}
+    return {"name": name, "seed": 0, "device": "abacus", "settings": settings,
+            "measures": measures}
+
+
+def test_single_runs_are_compared_by_test_image():
+    right = torch.arange(1000) < 400
+    a, b = Accuracy(right), Accuracy(right | (torch.arange(1000) >= 980))  # 20 times more
+    runs = [record("original", a), record("improved", b, norm_pix=True)]
+    assert difference(runs[:1], runs[1:], "lp") == paired_difference(a, b)
+    assert difference(runs[:1], runs[1:], "lp")[0] == pytest.approx(2)
+    text = table(runs)
+    assert "paired" in text and "2.0 ± 0.9" in text and "optimistic" in text
+    assert "optimistic" not in table(runs[:1])
