@@ -125,11 +125,9 @@ error = large.var(dim=-1).flatten().sort(descending=True).values  # of predictin
 guess = course.predict("The tenth of the patches with the largest errors: what share of the loss?")
 
 # %%
-print(f"the top tenth of the patches: {error[:98].sum() / error.sum():.0%} of the loss")
-print(f"the lower half of the patches: {error[490:].sum() / error.sum():.0%} of the loss")
-
-# %%
-guess.reveal(f"{error[:98].sum() / error.sum():.0%} of the loss")
+top, low = (100 * part.sum() / error.sum() for part in (error[:98], error[490:]))
+guess.reveal(f"the top tenth of the patches has {top:.0f} % of the loss, "
+             f"the lower half {low:.0f} %")
 
 
 # %% [markdown]
@@ -144,8 +142,8 @@ guess.reveal(f"{error[:98].sum() / error.sum():.0%} of the loss")
 # \qquad \varepsilon = 10^{-6}.$$
 #
 # Three details decide whether your loss agrees with the official code. The variance divides by $V - 1$. The $\varepsilon$
-# stands under the root. And the mean runs over pixels *and channels*, so each patch has one brightness and not one
-# colour. Here is one patch, the slow way.
+# stands under the root. And the mean runs over pixels *and channels*, so a patch has one mean, not one for each
+# channel. Here is one patch, the slow way.
 
 # %%
 def normalise_slowly(patch, eps=1e-6):
@@ -162,8 +160,8 @@ print(f"before: mean {eye.mean():.2f}, standard deviation {eye.std():.2f}")
 print(f"after:  mean {normal.mean().abs():.2f}, standard deviation {normal.std():.2f}")
 
 # %% [markdown]
-# What does such a target look like? **Predict first.** To the left of the astronaut's head, in row 2, column 3, the wall
-# is smooth and pale. What will this patch look like once it is normalised? Then try the rocket's sky. On the right you
+# What does such a target look like? To the left of the astronaut's head, in row 2, column 3, the wall is smooth and
+# pale. Choose this patch and see what becomes of it. Then try the rocket's sky. On the right you
 # see the chosen patch, above as it is and below normalised. In the view of standard deviations, blue is small and yellow
 # is large.
 
@@ -269,10 +267,7 @@ spoilt[visible] = 1000 * torch.randn(spoilt[visible].shape)
 torch.testing.assert_close(mae_loss(spoilt, images, mask, 8), in_pixels)
 
 spoilt[visible] = torch.inf
-print("with infinity on visible patches:", mae_loss(spoilt, images, mask, 8).item())
-
-# %%
-guess.reveal("nan")
+guess.reveal(mae_loss(spoilt, images, mask, 8).item())
 
 # %% [markdown]
 # Noise changes nothing. Infinity does, because 0 · ∞ is not a number. Multiplying by a mask removes every finite value and
@@ -403,9 +398,9 @@ show(draw_rows({"in pixels": in_colour, "composite": whole, "photograph": truth}
 # %% [markdown]
 # In pixels, light and shade are back. In the composite, the false colours are gone too.
 #
-# The explorer shows one photograph at a time. **Predict first.** Which photograph suffers most if its prediction stays in
-# the wrong units? And what happens if you do not know the statistics of the hidden patches and use the average
-# visible patch's instead?
+# The explorer shows one photograph at a time. Find the photograph that suffers most if its prediction stays in the wrong
+# units. Then pretend that you do not know the statistics of the hidden patches, and use the average visible patch's
+# instead.
 
 # %%
 explorer = widgets.prediction_explorer()
@@ -452,12 +447,10 @@ guess = course.predict("Nothing borrowed: which is closer to the photographs, th
                        "the smooth fill?")
 
 # %%
+lines = ["the smooth fill"]
 for name, values in psnr.items():
-    print(f"{name:34} {values.mean():.1f} dB on average, coffee {values[1]:.1f} dB")
-
-# %%
-means = [psnr[name].mean().item() for name in list(psnr)[3:]]
-guess.reveal(f"the smooth fill, {means[1]:.1f} dB against {means[0]:.1f} dB")
+    lines.append(f"{name:34} {values.mean():.1f} dB on average, coffee {values[1]:.1f} dB")
+guess.reveal("\n".join(lines))
 
 # %%
 figure, axes = new_figure(1, 5, 10, 2.7)
@@ -477,14 +470,14 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 # borrowed it reaches 14.5 dB, which is 1.0 dB *less* than the smooth fill. The borrowed numbers alone decide which of the
 # two looks better.
 #
-# Which of the two matters? Borrowing the mean alone also gives 17.9 dB, so the standard deviation adds nothing here. The
+# Which borrowed number matters? Borrowing the mean alone also gives 17.9 dB, so the standard deviation adds nothing here. The
 # mean is worth 3.4 dB. Zeros with the borrowed mean, a prediction without any content, reach 15.2 dB and already show the
 # pale cup, although in brownish grey. What the model itself contributes is the step from 15.2 to 17.9 dB: colour and
 # structure within the patches. It is a real gain, and it is smaller than the pictures suggest.
 #
 # A PSNR of a `norm_pix` model is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Others have noticed the same
 # [leak of target statistics](https://github.com/pengzhiliang/MAE-pytorch/issues/40). Compare two models by PSNR only if
-# both borrow the same, and always print a reference such as the smooth fill. For pictures that owe nothing to the target,
+# both borrow the same statistics, and always print a reference such as the smooth fill. For pictures that owe nothing to the target,
 # train on pixels: the official demo uses a checkpoint trained without `norm_pix` for exactly this purpose. (Five
 # photographs with one mask each illustrate the point. They are not a measurement of the model.)
 #
@@ -608,9 +601,10 @@ def draw_curve(curve, on_hidden, title):
 
 steps = session.choose(smoke=600, quick=1200, full=3000)
 curve, on_hidden, preds = fit(lambda mask: mask, steps)
-show(draw_curve(curve, on_hidden, "One batch, loss on hidden patches"),
-     "On a logarithmic axis the training loss falls from about 2 to a hundredth of that or less. "
-     "The dashed line of the error on hidden patches lies exactly on it.")
+guess.reveal("close to zero: there are far more weights than values to learn",
+             draw_curve(curve, on_hidden, "One batch, loss on hidden patches"),
+             "On a logarithmic axis the training loss falls from about 2 to a hundredth of that or "
+             "less. The dashed line of the error on hidden patches lies exactly on it.")
 
 # %%
 holes_small = patch_mask_to_pixels(mask_small, 6)  # (5, 1, 48, 48)
@@ -627,9 +621,6 @@ show(draw_rows({name: in_place(pred) for name, pred in preds.items()}),
      "blurred colours on the way, and at the end nearly the photographs themselves.")
 print("the loss fell to less than a tenth:", curve[-1] < curve[0] / 10)
 
-# %%
-guess.reveal("close to zero: there are far more weights than values to learn")
-
 # %% [markdown]
 # The loss falls to less than a tenth of its start, and keeps falling if you train longer. Colours come first, details
 # later. The model has learned nothing about cats or cups that would help with a sixth photograph. But you now know that
@@ -645,14 +636,12 @@ guess = course.predict("With the mask inverted, does the loss fall faster, slowe
 
 # %%
 bad_curve, bad_on_hidden, bad_preds = fit(lambda mask: 1 - mask, steps // 2)
-show(draw_curve(bad_curve, bad_on_hidden, "One batch, loss on visible patches by mistake"),
-     "The training loss falls steeply on a logarithmic axis. The dashed line, the error on hidden "
-     "patches, stays near 1 or above.")
-print("lower than the right loss at the same step:", bad_curve[-1] < curve[steps // 2])
-print("error on hidden patches above 0.8 at every step:", min(bad_on_hidden) > 0.8)
-
-# %%
-guess.reveal("faster, and it ends lower")
+assert bad_curve[-1] < curve[steps // 2] and min(bad_on_hidden) > 0.8
+guess.reveal("faster, and it ends lower than the right loss at the same step; "
+             "the error on hidden patches stays above 0.8 at every step",
+             draw_curve(bad_curve, bad_on_hidden, "One batch, loss on visible patches by mistake"),
+             "The training loss falls steeply on a logarithmic axis. The dashed line, the error on "
+             "hidden patches, stays near 1 or above.")
 
 # %%
 last, right = bad_preds[f"step {steps // 2}"], preds[f"step {steps}"]
@@ -711,7 +700,7 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
 # </details>
 # <details><summary>B</summary>
 #
-# ✗ Nothing speaks for B: its loss is the higher of the two.
+# ✗ Nothing favours B: its loss is the higher of the two.
 # </details>
 # <details><summary>We cannot say without more facts</summary>
 #

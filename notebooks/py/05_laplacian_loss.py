@@ -63,8 +63,7 @@ show(*widgets.title())
 
 # %% [markdown]
 # On the left is a photograph. Like every image it is a sum of waves, and the second picture shows how strong each wave is. The
-# third image keeps only the slowest 1.6 % of the waves, those that change gradually, and the fourth keeps all the others. Squared
-# error depends mostly on the third image, the Laplacian loss on the fourth.
+# third image keeps only the slowest 1.6 % of the waves, those that change gradually, and the fourth keeps all the others.
 #
 # This notebook uses parts from earlier ones: yours, if you have solved them, and otherwise the package's.
 
@@ -131,8 +130,10 @@ print(f"frequency 0: {coefficients[0, 0, 0].real / 224**2:.3f}   mean: {astronau
 #
 # Each coefficient is a complex number, so it holds two facts about its wave. Its absolute value, the **magnitude**, says
 # how strong the wave is. Its angle, the **phase**, says how far the wave is shifted. To find out which of the two
-# carries the content, we build an image from the magnitudes of one photograph and the phases of another.
-# **Predict:** which photograph will you recognise?
+# carries the content, we build an image from the magnitudes of a cup of coffee and the phases of the astronaut.
+
+# %%
+recognised = course.predict("Which will you recognise: the cup or the astronaut?")
 
 # %%
 coffee = course.photograph("coffee") / 255
@@ -140,30 +141,24 @@ magnitude, phase = torch.fft.fft2(coffee).abs(), coefficients.angle()
 mixed = torch.fft.ifft2(torch.polar(magnitude, phase)).real  # (3, 224, 224)
 figure = widgets.gallery([("gives the magnitudes", coffee), ("gives the phases", astronaut),
                           ("the two combined", mixed)], width=8)
-show(figure, "A cup of coffee, an astronaut, and the combination of the cup's magnitudes with the "
-             "astronaut's phases, in which the astronaut's outlines can be seen and no cup.")
+recognised.reveal("the astronaut", figure,
+                  "A cup of coffee, an astronaut, and the combination of the cup's magnitudes with "
+                  "the astronaut's phases, in which the astronaut's outlines can be seen and no "
+                  "cup.")
 
 # %% [markdown]
-# <details><summary>The answer</summary>
+# <details><summary>Why</summary>
 #
-# We recognise the astronaut, who gave only the phases. Edges appear where many waves line up, and the phases decide
-# where that happens. This is why edges are hard to predict: a model has to know exactly where each wave starts.
+# Edges appear where many waves line up, and the phases decide where that happens. This is why edges are hard to predict:
+# a model has to know exactly where each wave starts.
 # </details>
 #
-# ## Most of the variance is in the slow waves
+# ## Where is the variance?
 #
-# The explorer below shows a photograph, the strength of its waves with the slow ones in the middle, the
-# image made of the waves below a cut-off (a [**low-pass**](GLOSSARY.md#high-pass) filter), and everything else (a **high-pass** filter, drawn
-# around grey). It starts at a cut-off of 16 cycles per image, which keeps 1.6 % of the waves.
-#
-# **Predict first:**
+# Only 1.6 % of the waves have at most 16 cycles per image. How much of an image is in them?
 
 # %%
 share_guess = course.predict("What share of the variance is in the slowest 1.6 % of the waves?")
-
-# %%
-explorer = widgets.frequency_explorer()
-explorer
 
 
 # %% [markdown]
@@ -180,16 +175,24 @@ def share_within(image, cutoff):
     return (power * (f[:, None] ** 2 + f**2 <= cutoff**2)).sum() / power.sum()
 
 
-lines = [f"{name:<13} {share_within(course.photograph(name) / 255, 16):.0%}"
+lines = [f"{name:<13} {100 * share_within(course.photograph(name) / 255, 16):.0f} %"
          for name in course.PHOTOGRAPHS]
 share_guess.reveal("\n".join(lines))
-
 
 # %% [markdown]
 # The slowest 1.6 % of the waves hold 86 % of the astronaut's variance, and between 82 % and 90 % in all five photographs. Yet
 # everything that looks sharp is in the remaining waves: the eyes, the hair and the letters on the suit. This is typical. Over many
 # natural scenes the squared magnitude of a wave falls roughly as one over the square of its frequency ([Field
 # 1987](https://doi.org/10.1364/JOSAA.4.002379)). So a model that leaves out the fast waves adds little to its squared error.
+#
+# The explorer shows a photograph, the strength of its waves with the slow ones in the middle, the image made of the waves
+# below a cut-off (a [**low-pass**](GLOSSARY.md#high-pass) filter), and everything else (a **high-pass** filter, drawn
+# around grey). At which cut-off do the letters on the suit become readable?
+
+# %%
+explorer = widgets.frequency_explorer()
+explorer
+
 
 # %% [markdown]
 # ### ✏️ Exercise 1 · A low-pass filter  (★★☆ · 6 minutes)
@@ -230,19 +233,22 @@ check.low_pass(low_pass)
 #
 # We want a filter that makes the fast waves strong and removes the slow ones. In a row of pixels, the **second
 # difference** is $x_{i-1} - 2x_i + x_{i+1}$. It measures how far the sum of a pixel's two neighbours is from twice the pixel.
-# The row below is flat, climbs, is flat again and then drops. **Predict:** where is its second difference 0?
+# The row 2, 2, 2, 3, 4, 5, 5, 1, 1, 1 is flat, climbs, is flat again and then drops.
+
+# %%
+zeros = course.predict("Where is the second difference of this row 0?")
 
 # %%
 row = torch.tensor([2, 2, 2, 3, 4, 5, 5, 1, 1, 1])
 slow = [(row[i - 1] - 2 * row[i] + row[i + 1]).item() for i in range(1, len(row) - 1)]
-print(slow)
 torch.testing.assert_close(row.diff(n=2), torch.tensor(slow))  # the fast form
+zeros.reveal(f"{slow}: on flat parts and in the middle of the climb")
 
 # %% [markdown]
-# <details><summary>The answer</summary>
+# <details><summary>Why</summary>
 #
-# It is 0 where the row is flat and also in the middle of the climb, because a steady climb does not change its slope.
-# The climb begins with a 1 and ends with a −1. The drop gives a pair of spikes, −4 and +4.
+# The second difference measures how much the slope changes. On a flat part or in a steady climb, it does not change. The
+# climb begins with a 1 and ends with a −1. The drop gives a pair of spikes, −4 and +4.
 # </details>
 #
 # `diff(n=2)` computes the same numbers without a loop.
@@ -307,19 +313,22 @@ check.laplacian(laplacian)
 # ## The Laplacian as a convolution
 #
 # The usual fast form is a convolution. The report gives the kernel the shape 1×1×3×3 and applies it to an RGB
-# image. **Predict:** what happens?
+# image.
+
+# %%
+happens = course.predict("A kernel of shape 1×1×3×3 meets an RGB image: what happens?")
 
 # %%
 kernel = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.0]]).view(1, 1, 3, 3)  # (out, in, 3, 3)
 try:
     F.conv2d(small, kernel)
 except RuntimeError as error:
-    print(error)
+    happens.reveal(f"an error: {error}")
 
 # %% [markdown]
-# <details><summary>The answer</summary>
+# <details><summary>Why</summary>
 #
-# PyTorch raises an error, because the kernel expects images with 1 channel, and ours have 3.
+# The kernel expects images with 1 channel, and ours have 3.
 # </details>
 #
 # There are two ways to apply the kernel to three channels. We can give it three
@@ -358,7 +367,7 @@ for mode in ("constant", "reflect", "replicate"):
 print(f"no padding largest answer {losses.laplacian(ramp).abs().max():.0f}")
 
 # %% [markdown]
-# Every kind of padding makes the filter respond where nothing is to be found: up to 15 with zeros, 2 with mirroring and 1 with
+# Every kind of padding makes the filter respond where there is nothing to find: up to 15 with zeros, 2 with mirroring and 1 with
 # repeating. We therefore use no padding and leave out the outermost ring of pixels. On a photograph the result looks like this.
 
 # %%
@@ -478,9 +487,8 @@ def to_images(pred):
 torch.testing.assert_close(to_images(pred), losses.predicted_images(pred, images, p, True))
 
 # %% [markdown]
-# The statistics come from the target, so everything we measure on these images is better than what the model could reach
-# without it. What happens if you forget to de-normalise? We test it with a perfect prediction, the normalised target
-# itself. Its loss should be 0.
+# The statistics come from the target, so everything we measure on these images is optimistic. What happens if you forget
+# to de-normalise? We test it with a perfect prediction, the normalised target itself. Its loss should be 0.
 
 # %%
 perfect = losses.normalise_patches(patchify(images, p))  # (5, L, V)
@@ -609,21 +617,26 @@ for use_composite in (False, True):
 #
 # ## Seams
 #
-# The composite also makes the loss sensitive to something new. We hide one patch of 16×16 pixels. The prediction is perfect, except
-# that all its pixels are 0.1 too bright, on the hidden patch and around it. **Predict:** which of the two variants notices?
+# We hide one patch of 16×16 pixels. The prediction is perfect, except that all its pixels are 0.1 too bright, on the hidden
+# patch and around it.
+
+# %%
+notices = course.predict("Which notices: filtering the raw prediction, or the composite?")
 
 # %%
 hole = torch.zeros(1, 1, 48, 48)
 hole[..., 16:32, 16:32] = 1
+lines = ["the composite"]
 for use_composite in (False, True):
     loss = losses.laplacian_loss_masked(small + 0.1, small, hole, composite=use_composite)
-    print(f"composite {use_composite!s:<6} loss {loss:.4f}")
+    lines.append(f"composite {use_composite!s:<6} loss {loss:.4f}")
+notices.reveal("\n".join(lines))
 
 # %% [markdown]
-# <details><summary>The answer</summary>
+# <details><summary>Why</summary>
 #
-# The raw variant reports 0, because a constant has no second difference. The composite reports 0.025: it sees the jump at the rim
-# of the patch. We can check this number by hand. For an offset $c$ and a patch of $p \times p$ pixels, each pixel on a side of the
+# A constant has no second difference, so the raw variant sees no error. The composite has a jump at the rim of the patch.
+# We can check its loss by hand. For an offset $c$ and a patch of $p \times p$ pixels, each pixel on a side of the
 # patch contributes $c$ and each corner $2c$. The sum is $4(p-2)c + 4 \cdot 2c = 4pc$, and divided by $p^2$ pixels it is $4c/p$.
 # Here this is $0.4 / 16 = 0.025$.
 # </details>

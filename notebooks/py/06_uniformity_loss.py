@@ -173,7 +173,7 @@ show(figure, "Four circles with 36 blue points, spread over 350, 90, 20 and 2 de
              "them an orange view of each. On the last, all blue ones are a dot, its views an arc.")
 
 # %% [markdown]
-# Over 350 degrees, 91 % of the images are found again. Over 90 degrees it is already only 35 %, because neighbours
+# Over 350 degrees, 91 % of the images are found again. Over 90 degrees it is only 35 %, because neighbours
 # are less than 3 degrees apart and most views land nearer to another image. Over 2 degrees it is 4 %, hardly more than
 # picking at random (1 in 36, or 3 %). In the figure, images are blue and one view of each is orange.
 #
@@ -376,7 +376,7 @@ random_guess.reveal(f"{uniformity_loss(random_points[:, None]):.2f}")
 # The explorer starts with a small clump of points and follows the gradient of the loss downhill. The dashed line is the
 # value of the simplex. With too few dimensions, the points cannot reach it.
 #
-# **Predict first:** on a circle, where do 3, 4 and 5 points end up? Which of them reach the dashed line?
+# On a circle, where do 3, 4 and 5 points end up? Which of them reach the dashed line?
 
 # %%
 explorer = widgets.explorer()
@@ -390,7 +390,7 @@ for space, points in (("circle", 3), ("circle", 4), ("circle", 5), ("sphere", 4)
 
 # %% [markdown]
 # On the circle, three points form a triangle and reach the limit of −6.00. Four points form a square and stop at −4.40, above their limit of −5.33, because
-# four points can only be equally far apart in three dimensions. On the sphere they reach it, as a tetrahedron. In general, $B$
+# four points need three dimensions to be equally far apart. On the sphere they reach it, as a tetrahedron. In general, $B$
 # points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
 #
 # The 2 in the exponent is a choice, often called $t$. With a large $t$, only the nearest neighbours matter. With a
@@ -454,8 +454,8 @@ for name, scatter in (("all equal", 0.0), ("nearly equal", 0.01), ("a little spr
 # ## Trap 2: half precision
 #
 # GPU training often uses `bfloat16`, which keeps two to three decimal digits. On the sphere, a squared distance is
-# $2 - 2\, a \cdot b$. For two points that are close together, this is 2 minus a number close to 2. **Predict:** how
-# much of the distance is left in `bfloat16`?
+# $2 - 2\, a \cdot b$. For two points that are close together, this is 2 minus a number close to 2. How much
+# of the distance is left in `bfloat16`?
 
 # %%
 dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -515,7 +515,7 @@ print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 # $$p_k = \frac{\sigma_k}{\sum_l \sigma_l}, \qquad \text{effective rank} = \exp\Big(-\sum_k p_k \log p_k\Big).$$
 #
 # If $n$ directions are used equally, the result is exactly $n$. We compute it step by step for a cloud in three dimensions that is equally wide in
-# two of them and a tenth as wide in the third. **Predict:** what should the answer be?
+# two of them and a tenth as wide in the third. The answer should lie between 2 and 3.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -563,8 +563,8 @@ def effective_rank(x):
 check.effective_rank(effective_rank)
 
 # %% [markdown]
-# Next we compare the effective rank with the loss, on five artificial sets of 400 points. **Predict** where the two
-# disagree.
+# Next we compare the effective rank with the loss, on five artificial sets of 400 points. Where do the two
+# disagree?
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -676,6 +676,7 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 #
 # Wang and Isola use uniformity only together with alignment: features of different images should be far apart, and views of one image close together. The
 # column *ratio* compares the two distances: 0 would be perfect, and the impostors have 1. It is 0.10 for `untrained`, 0.21 for `original` and 0.75 for `improved`.
+# By this ratio `untrained` is best, although `original` finds more scenes: a mean distance does not say which point is nearest.
 # In `improved`, the views of one scene have moved apart along with the scenes.
 #
 # ## Would an MAE collapse without the term?
@@ -697,8 +698,8 @@ with torch.no_grad():
 # %% [markdown]
 # With its own tokens the loss is 0.45. With another photograph's tokens it is 1.18 and with the mean tokens 1.01.
 # Neither is better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). So the reconstruction
-# loss itself works against a full collapse. This encoder was trained without the uniformity term, and its effective
-# rank of 63 in the table shows no full collapse.
+# loss itself works against a full collapse. This encoder was trained without the uniformity term and still finds
+# 35 % of the scenes again, far above chance, so it has not fully collapsed.
 #
 # There is a milder form. [Zhang, Wang and Wang (2022)](https://arxiv.org/abs/2210.08344) argue that an MAE can suffer
 # from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE) and report a
@@ -731,8 +732,8 @@ for name in all_weights:
 #
 # - training runs with and without the term and **nothing else changed**, with several seeds each, so that the
 #   difference has a confidence interval;
-# - the effective rank of both. If it does not rise, the term did nothing. If it rises and the probe does not improve, a
-#   lack of spread was not the problem;
+# - the effective rank of both. If it does not rise, the term brought no more directions into use. If it rises and the probe
+#   does not improve, a lack of spread was not the problem;
 # - a collapse to prevent: the encoder trained without the term must show one;
 # - accuracy on labels. A low uniformity loss is not evidence, because random points have it too.
 #

@@ -71,8 +71,7 @@ show(*widgets.title())
 
 # %% [markdown]
 # The same model reconstructs the same cup of coffee twice, each time from a quarter of its patches. In the upper row,
-# they are scattered over the photograph, as in training. In the lower row, they surround large holes, and the cup is
-# much harder to make out.
+# they are scattered over the photograph, as in training. In the lower row, they surround large holes.
 #
 # ## From a photograph to a reconstruction
 #
@@ -154,7 +153,7 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
 # with its true mean brightness. Only the model's lead over it is the model's own work.
 #
 # Three kinds of masks can hide three quarters of the patches. They hide patches at random, hide them in large blocks,
-# or keep an even grid of patches visible. **Predict first.**
+# or keep an even grid of patches visible.
 
 # %%
 guess_order = course.predict("Random, block, grid: which is easiest for the model, which hardest?")
@@ -567,9 +566,9 @@ for subject, images in subjects.items():
 guess_own.reveal(f"{own} minus original: {'; '.join(said)}.")
 
 # %% [markdown]
-# On photographs, `original` is 0.71 dB better than `scenes`, although the interval over five photographs is wide. On
-# scenes we find no difference: the interval contains zero, and it is narrow. So a model with a seventh of the weights
-# keeps up with the large one on the kind of images that it was trained on. (If you see `yours`, your own numbers count.
+# On photographs, `original` is 0.71 dB better than `scenes`, and the interval over five photographs, though wide,
+# excludes zero. On scenes we find no difference: the interval contains zero, and it is narrow. So a model with a seventh
+# of the weights keeps up with the large one on the kind of images that it was trained on. (If you see `yours`, your own numbers count.
 # If you trained it without `norm_pix`, its pictures are wrong here, because `to_image` expects normalised predictions.)
 #
 # The two models differ in more than their training images: in size, in the number of images and in training time. So the
