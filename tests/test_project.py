@@ -515,9 +515,12 @@ def test_make_test_runs_every_part_and_fails_if_one_fails(checkout):
         assert "ruff check" in said and "pytest tests" in said and "notebooks --nbval" in said
 
 
-def test_ci_runs_make_test():
+def test_ci_runs_make_test_and_then_solves_the_course():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert script.read_text("utf-8").splitlines()[-1] == "make test"
+    first, then = script.read_text("utf-8").splitlines()[-2:]
+    assert first == "make test"
+    course = then.split()[-1]
+    assert "-m slow" in then and (ROOT / course).is_file()
     if shutil.which("bash"):
         assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
