@@ -3,6 +3,7 @@
   python -m benchmarks.estimate --images-per-second 20000
 """
 
+from benchmarks.timing import number
 from mae_lib.config import PretrainConfig
 from mae_lib.runtime import cli
 from mae_lib.training.batches import SHARD
@@ -30,8 +31,9 @@ def size(n: float) -> str:
 
 def main() -> None:
     parser = cli.parser("python -m benchmarks.estimate", __doc__)
-    parser.add_argument("--images-per-second", type=float, required=True, help="of one GPU")
-    parser.add_argument("--batch-per-gpu", type=int, default=512)
+    parser.add_argument("--images-per-second", type=number(float, above=0), required=True,
+                        help="of one GPU")
+    parser.add_argument("--batch-per-gpu", type=number(int, at_least=1), default=512)
     arguments = parser.parse_args()
     rate, batch = arguments.images_per_second, arguments.batch_per_gpu
     cfg = PretrainConfig()

@@ -164,7 +164,8 @@ def row(name: str, milliseconds: list[float]) -> dict:
 
 def main() -> None:
     parser = cli.parser("python -m benchmarks.explorer_latency", __doc__)
-    parser.add_argument("--moves", type=int, default=60, help="of each control (default: 60)")
+    parser.add_argument("--moves", type=timing.number(int, at_least=1), default=60,
+                        help="of each control (default: 60)")
     parser.add_argument("--browser", action="store_true", help="measure in a browser as well")
     given = parser.parse_args()
     times = at_the_kernel(given.moves)

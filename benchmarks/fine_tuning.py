@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.timing import number
 from mae_lib import evaluate
 from mae_lib.config import RECIPES, FineTuneConfig
 from mae_lib.data.fingerprint import fingerprint
@@ -80,13 +81,14 @@ class Trial:
 def main() -> None:
     parser = cli.parser("python -m benchmarks.fine_tuning", __doc__)
     add_data_arguments(parser)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
+    parser.add_argument("--seeds", nargs="+", type=number(int, at_least=0), default=[0],
+                        metavar="N", help="(0)")
     parser.add_argument("--recipes", nargs="+", default=list(RUNS), metavar="NAME",
                         choices=RUNS, help=f"(all: {'; '.join(RUNS)})")
-    parser.add_argument("--results", type=Path, default=ASSETS / "fine_tuning.json",
+    parser.add_argument("--results", type=cli.file, default=ASSETS / "fine_tuning.json",
                         metavar="FILE", help="(mae_lib/assets/fine_tuning.json)")
-    parser.add_argument("--work", type=Path, default=Path("runs/fine_tuning"), metavar="FOLDER",
-                        help="where unfinished runs are kept (runs/fine_tuning)")
+    parser.add_argument("--work", type=cli.folder, default=Path("runs/fine_tuning"),
+                        metavar="FOLDER", help="where unfinished runs are kept (runs/fine_tuning)")
     arguments = parser.parse_args()
     data, device = data_from(arguments), hardware.pick_device(arguments.device)
     trial, results = Trial(data, device), Results(arguments.results)

@@ -303,9 +303,11 @@ def summary(found: dict) -> str:
 def main() -> None:
     parser = timing.parser("gpu", __doc__)
     parser.set_defaults(rounds=3, seconds=0.5)
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="folder of gpu.json")
+    parser.add_argument("--out", type=cli.folder, default=Path("runs/gpu"),
+                        help="folder of gpu.json")
     parser.add_argument("--official", type=Path, help="a checkout of facebookresearch/mae")
-    parser.add_argument("--minutes", type=float, default=7.5, help="begin nothing after so long")
+    parser.add_argument("--minutes", type=timing.number(float, above=0), default=7.5,
+                        help="begin nothing after so long")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to rehearse")
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     arguments = timing.settle(parser)

@@ -42,7 +42,7 @@ PROTOCOLS: dict[str, tuple[int | None, Callable[[Tensor], Tensor]]] = {
     "before the final norm": (-1, mean),
     "two blocks earlier": (-3, mean),
     "four blocks earlier": (-5, mean),
-    "mean and deviation": (None, mean_and_deviation),
+    "mean and standard deviation": (None, mean_and_deviation),
     "mean of each quarter": (None, quarters),
 }
 

@@ -108,7 +108,8 @@ def measure(page: Page, moves: int) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = cli.parser("python -m benchmarks.site_latency", __doc__)
-    parser.add_argument("--moves", type=int, default=100, help="of each control (default: 100)")
+    parser.add_argument("--moves", type=timing.number(int, at_least=1), default=100,
+                        help="of each control (default: 100)")
     parser.add_argument("--specified", action="store_true", help="the specified shape, untrained")
     given = parser.parse_args()
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)

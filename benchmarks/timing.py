@@ -27,6 +27,7 @@ from mae_lib.config import PretrainConfig
 from mae_lib.model import PRESETS, MaskedAutoencoder
 from mae_lib.results import student
 from mae_lib.runtime import cli, hardware
+from mae_lib.runtime.checks import check_value
 from mae_lib.training.batches import batches
 from mae_lib.training.checkpoints import ASSETS
 from mae_lib.training.step import TrainStep, fastest_step
@@ -37,14 +38,30 @@ Step = Callable[[], None]
 Contender = Callable[[int], float]  # the seconds of a step, over so many repeats
 
 
+def number(kind: type, **bounds: float) -> Callable[[str], float]:
+    """A `type` for argparse: a number within the bounds of `checks.check_value`."""
+
+    def read(text: str) -> float:
+        value = kind(text)  # argparse names what is not a number
+        try:
+            check_value("the value", value, kind, **bounds)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    read.__name__ = kind.__name__
+    return read
+
+
 def parser(command: str, description: str) -> argparse.ArgumentParser:
     found = cli.parser(f"python -m benchmarks.{command}", description)
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     found.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     found.add_argument("--preset", default="specified", choices=PRESETS)
-    found.add_argument("--batch-size", type=int, default=64)
-    found.add_argument("--rounds", type=int, default=7)
-    found.add_argument("--seconds", type=float, default=3.0, help="time of one measurement")
+    found.add_argument("--batch-size", type=number(int, at_least=1), default=64)
+    found.add_argument("--rounds", type=number(int, at_least=1), default=7)
+    found.add_argument("--seconds", type=number(float, above=0), default=3.0,
+                       help="time of one measurement")
     found.add_argument("--contender", help=argparse.SUPPRESS)
     return found
 

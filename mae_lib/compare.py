@@ -70,9 +70,20 @@ def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
     return {"lp_cv": evaluate.choose_decay(features, data.train_labels, mirrored)[1].entry()}
 
 
-def _mean_entries(values: dict[str, Tensor]) -> dict:
-    return {name: dict(zip(("value", "low", "high"), mean_interval(value), strict=True),
-                       images=len(value)) for name, value in values.items()}
+def reconstruction_measures(model: MaskedAutoencoder, images: Tensor, norm_pix: bool) -> dict:
+    """What `evaluate.reconstruction_quality` finds of some images, as means with intervals."""
+    images = evenly_spaced(images, RECONSTRUCTION_IMAGES)
+    return {method: {name: dict(zip(("value", "low", "high"), mean_interval(value), strict=True),
+                                images=len(value)) for name, value in values.items()}
+            for method, values in
+            evaluate.reconstruction_quality(model, images, norm_pix).items()}
+
+
+def about_data(data: ImageSet) -> dict:
+    """What a record says of its data."""
+    counts = {k: len(getattr(data, k)) for k in ("unlabeled", "train", "test", "classes")}
+    return {"name": data.name, **counts, "pixels": data.train.shape[-1],
+            "fingerprint": data.fingerprint}
 
 
 @dataclasses.dataclass
@@ -105,12 +116,6 @@ class Comparison:
         return (f"{self.data.name}, {len(self.data.unlabeled):,} unlabeled images, "
                 f"{hardware.describe(self.device)['device']}")
 
-    def about_data(self) -> dict:
-        data = self.data
-        counts = {k: len(getattr(data, k)) for k in ("unlabeled", "train", "test", "classes")}
-        return {"name": data.name, **counts, "pixels": data.train.shape[-1],
-                "fingerprint": data.fingerprint}
-
     def settings(self, name: str, seed: int | None) -> dict:
         """What the result of a run depends on, besides seed and data."""
         cfg, recipe = self.config(name, seed), self._recipe(name)
@@ -133,7 +138,7 @@ class Comparison:
         """The identifier of the record of a run."""
         # Like the device, the precision is the machine's choice: it is recorded, not asked for.
         asked = {k: v for k, v in self.settings(name, seed).items() if k != "precision"}
-        identity = json.dumps([name, seed, self.about_data(), asked], sort_keys=True)
+        identity = json.dumps([name, seed, about_data(self.data), asked], sort_keys=True)
         return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
     def folder(self, name: str, seed: int | None) -> Path:
@@ -147,7 +152,7 @@ class Comparison:
             self.tell(f"Now: {name}")
             record = {
                 "id": key, "name": name, "recipe": self.recipe, "seed": seed,
-                "data": self.about_data(), "settings": self.settings(name, seed),
+                "data": about_data(self.data), "settings": self.settings(name, seed),
                 **hardware.describe(self.device), "date": time.strftime("%Y-%m-%d"),
                 "command": cli.command(), "measures": self.measures(name, seed, folder),
             }
@@ -178,9 +183,7 @@ class Comparison:
                        "epochs": run.history.epochs()}
         if self.choosing:
             return {**cross_validated_measure(run.model, data), **pretraining}
-        images = evenly_spaced(data.test, RECONSTRUCTION_IMAGES)
-        quality = evaluate.reconstruction_quality(run.model, images, cfg.norm_pix)
-        quality = {method: _mean_entries(values) for method, values in quality.items()}
+        quality = reconstruction_measures(run.model, data.test, cfg.norm_pix)
         return {**encoder_measures(run.model, data),
                 **self._fine_tune(cfg, run.model, name, folder),
                 **quality.pop("model"), "references": quality, **pretraining}
@@ -308,9 +311,9 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=["original", "improved"], metavar="NAME",
                         help="original, improved, or add-ons joined by + (original improved)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/RECIPE-DATA)")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="(OUT/results.json)")
-    parser.add_argument("--figures", type=Path, metavar="FOLDER",
+    parser.add_argument("--out", type=cli.folder, metavar="FOLDER", help="(runs/RECIPE-DATA)")
+    parser.add_argument("--results", type=cli.file, metavar="FILE", help="(OUT/results.json)")
+    parser.add_argument("--figures", type=cli.folder, metavar="FOLDER",
                         help="(figures for the quick recipe on scenes, else OUT/figures)")
     parser.add_argument("--fresh", action="store_true", help="do finished runs again")
     workers.add_options(parser, "2 on a CPU with two cores or more, else 1")

@@ -9,6 +9,7 @@ import torch
 from mae_lib.masking import num_visible_patches, schedule_mask_ratio
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.runtime import cli
+from mae_lib.runtime.checks import check_choice, check_value
 from mae_lib.runtime.cli import option
 from mae_lib.runtime.hardware import PRECISIONS, RNG, generator
 
@@ -90,9 +91,7 @@ class PretrainConfig(Checked):
         """Raise ValueError, naming the setting, if a value is out of range or fits no other."""
         super().check()
         for name, known in (("freq_form", FREQUENCY_FORMS), ("precision", ("auto", *PRECISIONS))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got "
-                                 f"{getattr(self, name)!r}.")
+            check_choice(name, getattr(self, name), known)
         if self.batch_size % self.accumulate:
             raise ValueError(f"A batch of {self.batch_size} cannot be cut into {self.accumulate} "
                              "equal parts: choose another accumulate.")
@@ -101,9 +100,9 @@ class PretrainConfig(Checked):
                              "batch_size must be at least 2, and accumulate 1.")
         with torch.device("meta"):  # sizes that do not fit together raise here, without memory
             model = self.build_model()
-        if self.lambda_freq and self.freq_form == "energy" and model.patch_size < 3:
-            raise ValueError("The energy form of the Laplacian loss filters each patch by itself: "
-                             f"patch_size must be at least 3, got {model.patch_size}.")
+        if self.lambda_freq and self.freq_form == "energy":
+            # This form of the Laplacian loss filters each patch by itself.
+            check_value("With freq_form energy, patch_size", model.patch_size, int, at_least=3)
         schedule_mask_ratio(0, 0, 1, self)
         ramps = self.mask_ratio_sched != "const"
         largest = max(self.mask_ratio, self.mask_ratio_start * ramps)
@@ -175,9 +174,10 @@ class Recipe:
 RECIPES = {
     "quick": Recipe(
         "tiny models, minutes on two cores",
-        dict(preset="tiny", patch_size=8, decoder_depth=1, epochs=7, batch_size=32, lr=2e-3,
+        dict(preset="tiny", patch_size=8, decoder_depth=1, epochs=11, batch_size=32, lr=2e-3,
              warmup_epochs=1, crop_scale=0.5),
-        dict(epochs=10, batch_size=32, lr=5e-3, warmup_epochs=2, label_smoothing=0, crop_scale=0.8),
+        dict(epochs=10, batch_size=32, lr=5e-3, layer_decay=0.6, warmup_epochs=2,
+             label_smoothing=0, crop_scale=0.8),
         dict(lr=1e-3),
         counts=(8000, 1500, 2000), label_counts=(100, 250, 500, 1000),
     ),

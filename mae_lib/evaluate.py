@@ -25,9 +25,10 @@ from mae_lib.data.fingerprint import fingerprint, fingerprint_of_weights
 from mae_lib.data.sources import ImageSet
 from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.patches import patch_mask_to_pixels
+from mae_lib.patches import check_shape, patch_mask_to_pixels
 from mae_lib.results import Accuracy
 from mae_lib.runtime import hardware
+from mae_lib.runtime.checks import check_value
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training.batches import batch_indices
 from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint
@@ -56,11 +57,10 @@ def folds(labels: Tensor, draw: int = 0) -> Tensor:
 
 def check_labels(x: Tensor, labels: Tensor, what: str = "training") -> None:
     """Raise ValueError unless `labels` (N,) are whole numbers from 0, one for each of x (N, …)."""
-    if labels.shape != x.shape[:1] or not len(x):
-        raise ValueError(f"There must be one label for each {what} image, and at least one image; "
-                         f"got {len(x)} images and labels of shape {tuple(labels.shape)}.")
-    if labels.is_floating_point() or int(labels.min()) < 0:
-        raise ValueError(f"The {what} labels must be whole numbers from 0 on.")
+    check_value(f"The features of the {what} images", x, Tensor)
+    check_shape(labels, f"The {what} labels", len(x))  # one for each image
+    if labels.is_floating_point() or not len(x) or int(labels.min()) < 0:
+        raise ValueError(f"The {what} labels must be whole numbers from 0 on, one at least.")
     if x.is_floating_point() and not bool(x.isfinite().all()):
         raise ValueError(f"The features of the {what} images hold values that are not finite.")
 
@@ -83,8 +83,9 @@ def cross_validate(
 
 @torch.no_grad()
 def extract_features(model: MaskedAutoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Features of uint8 images (N, 3, H, W): float32 (N, D) on the CPU."""
+    """Features of uint8 images (N, 3, S, S): float32 (N, D) on the CPU."""
     check_images(images)
+    check_value("batch_size", batch_size, int, at_least=1)
     device = next(model.parameters()).device
     model.eval()
     parts = images.split(batch_size)
@@ -93,6 +94,8 @@ def extract_features(model: MaskedAutoencoder, images: Tensor, batch_size: int =
 
 def pixel_features(images: Tensor, size: int = 16, batch_size: int = 1024) -> Tensor:
     """The baseline that learns nothing: images shrunk to size × size pixels, (N, 3·size²)."""
+    check_images(images)
+    check_value("size", size, int, at_least=1)
     return torch.cat([resize(x, size).flatten(1) for x in images.split(batch_size)])
 
 
@@ -101,8 +104,7 @@ def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: in
 
     Votes weigh exp(similarity / 0.07) (Wu et al. 2018, section 3.4).
     """
-    if not 1 <= k <= len(train):
-        raise ValueError(f"k must be between 1 and the {len(train)} training images, got {k}.")
+    check_value("k", k, int, at_least=1, at_most=len(train))
     similarity, neighbours = (F.normalize(test, dim=1) @ F.normalize(train, dim=1).T).topk(k)
     votes = similarity.new_zeros(len(test), classes)
     return votes.scatter_add(1, labels[neighbours], (similarity / 0.07).exp()).argmax(dim=1)
@@ -244,6 +246,7 @@ def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
     check_labels(test, test_labels, "test")
     if decay is None:
         decay, _ = choose_decay(train, train_labels, mirrored)
+    check_value("decay", decay, float, above=0)
     probe = Probe(train, train_labels, int(train_labels.max()) + 1, decay, mirrored)
     return Accuracy(probe.predict(test) == test_labels, f"weight decay {decay:g}")
 
@@ -282,14 +285,17 @@ def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, see
     Raises ValueError if `checkpoint` is of a run with other settings, images, labels or weights,
     and NonFiniteLoss.
     """
+    check_value("cfg", cfg, FineTuneConfig)
+    check_value("seed", seed, int, at_least=0)
     cfg.check()
     check_images(data.train, "data.train")
     check_images(data.test, "data.test")
     check_labels(data.train, data.train_labels)
     check_labels(data.test, data.test_labels, "test")
+    for labels in (data.test_labels, data.train_labels):
+        check_value("every label", int(labels.max()), int, below=len(data.classes))
     device = next(model.parameters()).device
-    if precision == "auto":
-        precision = hardware.pick_precision(device)
+    precision = hardware.pick_precision(device, precision)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classifier = Classifier(model, len(data.classes)).to(device)
@@ -385,8 +391,7 @@ def with_labels(data: ImageSet, count: int) -> ImageSet:
     A smaller choice is part of every larger one. Raises ValueError if there are not so many.
     """
     labels = data.train_labels
-    if not 1 <= count <= len(labels):
-        raise ValueError(f"There are {len(labels)} labelled images; {count} were asked for.")
+    check_value("count", count, int, at_least=1, at_most=len(labels))
     order = torch.randperm(len(labels), generator=hardware.generator(RNG.LABELS))
     turn = F.one_hot(labels[order]).cumsum(0).gather(1, labels[order, None])[:, 0]
     chosen = order[turn.argsort(stable=True)[:count]]  # one of each class, then the next of each

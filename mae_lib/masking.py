@@ -6,16 +6,10 @@ import torch
 from torch import Tensor
 
 from mae_lib.patches import check_shape
+from mae_lib.runtime.checks import check_choice, check_value
 from mae_lib.runtime.hardware import RNG, generator
 
 SCHEDULES = ("const", "linear", "cosine", "shuffled")
-
-
-def check_mask_ratio(mask_ratio: float) -> None:
-    """Raise ValueError unless `mask_ratio` is a number in [0, 1)."""
-    if not 0 <= mask_ratio < 1:
-        raise ValueError("mask_ratio must be at least 0 and below 1 (the share of patches hidden), "
-                         f"got {mask_ratio}.")
 
 
 def num_visible_patches(num_patches: int, mask_ratio: float) -> int:
@@ -25,7 +19,7 @@ def num_visible_patches(num_patches: int, mask_ratio: float) -> int:
     rounding of floats included. Raises ValueError if the ratio is outside [0, 1) or leaves nothing
     visible.
     """
-    check_mask_ratio(mask_ratio)
+    check_value("mask_ratio", mask_ratio, float, at_least=0, below=1)
     visible = int(num_patches * (1 - mask_ratio))
     if visible < 1:
         largest = int(1e4 * (1 - 1 / num_patches)) / 1e4  # rounded down, so that it is possible
@@ -41,8 +35,7 @@ def random_mask_ids(noise: Tensor, num_visible: int) -> tuple[Tensor, Tensor, Te
     (B, L), 0 = visible and 1 = masked; and `ids_restore` (B, L), which undoes the shuffle.
     """
     length = noise.shape[1]
-    if not 1 <= num_visible <= length:
-        raise ValueError(f"num_visible must be between 1 and {length} patches, got {num_visible}.")
+    check_value("num_visible", num_visible, int, at_least=1, at_most=length)
     ids_shuffle = noise.argsort(dim=1, stable=True)  # (B, L): shuffled place → original place
     ids_restore = ids_shuffle.argsort(dim=1)  # (B, L): original place → shuffled place
     mask = (ids_restore >= num_visible).float()  # (B, L)
@@ -85,13 +78,11 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
     "cosine" (slow at both ends of the ramp) or "const" (`cfg.mask_ratio` throughout). "shuffled" is
     the control of "linear": here the same; `training_mask_ratio` gives its values another order.
     """
-    check_mask_ratio(cfg.mask_ratio)
-    if cfg.mask_ratio_sched not in SCHEDULES:
-        raise ValueError(f"mask_ratio_sched must be one of {', '.join(SCHEDULES)}, got "
-                         f"{cfg.mask_ratio_sched!r}.")
+    check_value("mask_ratio", cfg.mask_ratio, float, at_least=0, below=1)
+    check_choice("mask_ratio_sched", cfg.mask_ratio_sched, SCHEDULES)
     if cfg.mask_ratio_sched == "const" or cfg.mask_ratio_warmup_epochs <= 0:
         return cfg.mask_ratio
-    check_mask_ratio(cfg.mask_ratio_start)
+    check_value("mask_ratio_start", cfg.mask_ratio_start, float, at_least=0, below=1)
     progress = min((epoch + step / iters) / cfg.mask_ratio_warmup_epochs, 1.0)
     if cfg.mask_ratio_sched == "cosine":
         progress = (1 - math.cos(math.pi * progress)) / 2

@@ -11,6 +11,7 @@ from torchvision.transforms import functional as filters
 
 from mae_lib import losses
 from mae_lib.patches import check_shape
+from mae_lib.runtime.checks import check_value
 
 
 def composite(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
@@ -53,8 +54,7 @@ def masked_ssim(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
     Raises ValueError for images under 11 pixels, or if the shapes do not fit.
     """
     losses.check_image_pair(pred_img, tgt_img, mask_img)
-    if min(tgt_img.shape[-2:]) < 11:
-        raise ValueError(f"SSIM needs images of at least 11×11 pixels, got {tuple(tgt_img.shape)}.")
+    check_value("the smaller side of images for SSIM", min(tgt_img.shape[-2:]), int, at_least=11)
     x, y = composite(pred_img.clamp(0, 1), tgt_img, mask_img), tgt_img
 
     def blur(z: Tensor) -> Tensor:
@@ -80,9 +80,7 @@ def effective_rank(features: Tensor) -> float:
     Raises ValueError for another shape or fewer than two rows.
     """
     check_shape(features, "features", *"ND")
-    if len(features) < 2:
-        raise ValueError("effective_rank needs features (N, D), N ≥ 2, got "
-                         f"{tuple(features.shape)}.")
+    check_value("N of the features (N, D)", len(features), int, at_least=2)
     x = features.double()
     singular = torch.linalg.svdvals(x - x.mean(dim=0))
     if singular[0] <= 1e-12 * max(1.0, float(x.norm())):

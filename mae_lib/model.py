@@ -5,7 +5,6 @@ load: `patch_embed.proj`, `blocks.0.attn.qkv`, `decoder_blocks.0.mlp.fc1`, `deco
 """
 
 import copy
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from mae_lib.masking import num_visible_patches, random_mask_ids, take_patches
 from mae_lib.patches import check_shape, patchify, resample_positions, sincos_position_embedding
+from mae_lib.runtime.checks import check_choice, check_value
 
 # torch 2.11 prefers cuDNN's attention on Hopper GPUs, whose gradients can be nan (pytorch/pytorch
 # issue 196678, kyutai-labs/pocket-tts pull 264). On an H100 one of two fine-tunings with it became
@@ -150,6 +150,9 @@ class MaskedAutoencoder(nn.Module):
             num_heads=num_heads, decoder_embed_dim=decoder_embed_dim, decoder_depth=decoder_depth,
             decoder_num_heads=decoder_num_heads, mlp_ratio=mlp_ratio, class_token=class_token,
         )
+        for name, value in self.config.items():
+            kind = {"mlp_ratio": float, "class_token": bool}.get(name, int)
+            check_value(name, value, kind, at_least=int(kind is int and "depth" not in name))
         self.patch_size, self.embed_dim = patch_size, embed_dim
         self._set_size(img_size)
         self.num_extra = int(class_token)  # tokens in front of the patch tokens
@@ -179,15 +182,13 @@ class MaskedAutoencoder(nn.Module):
     @classmethod
     def from_preset(cls, name: str, **changes) -> "MaskedAutoencoder":
         """Build a preset by name, e.g. `from_preset("specified", img_size=64, patch_size=8)`."""
-        if name not in PRESETS:
-            raise ValueError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.")
+        check_choice("preset", name, PRESETS)
         return cls(**{**PRESETS[name], **changes})
 
     def _set_size(self, img_size: int) -> None:
-        sizes = img_size, self.patch_size
-        if not all(isinstance(n, Integral) and n > 0 for n in sizes) or img_size % self.patch_size:
-            raise ValueError(f"img_size {img_size} is not a multiple of patch_size "
-                             f"{self.patch_size}; both are whole numbers, as images are square.")
+        check_value("img_size", img_size, int, at_least=1)
+        if img_size % self.patch_size:
+            raise ValueError(f"img_size {img_size} is no multiple of patch_size {self.patch_size}.")
         self.img_size = self.config["img_size"] = img_size
         self.grid = (img_size // self.patch_size,) * 2
         self.num_patches = self.grid[0] * self.grid[1]
@@ -223,6 +224,12 @@ class MaskedAutoencoder(nn.Module):
         self._check_images(images, self.img_size)
         if ids_keep is not None:
             check_shape(ids_keep, "ids_keep", len(images), "K")
+            ordered = ids_keep.long().sort(dim=1).values
+            ordered = F.pad(F.pad(ordered, (1, 0), value=-1), (0, 1), value=self.num_patches)
+            wrong = (ordered.diff() < 1).any()
+            if ids_keep.is_floating_point() or (not wrong.is_meta and bool(wrong)):
+                raise ValueError("ids_keep must be different whole numbers from 0 to "
+                                 f"{self.num_patches - 1} for each image.")
         return self._encode(patchify(images, self.patch_size), ids_keep, self.pos_embed)
 
     def _encode(self, patches: Tensor, ids_keep: Tensor | None, pos_embed: Tensor) -> Tensor:
@@ -297,6 +304,8 @@ class MaskedAutoencoder(nn.Module):
 
     def _check_images(self, images: Tensor, side: int | str) -> None:
         check_shape(images, "images", "B", 3, side, side)
-        if not images.is_floating_point():
-            raise ValueError(f"This model takes normalised float images, got {images.dtype}; "
-                             "pass uint8 images through mae_lib.data.augment.normalise first.")
+        double = torch.float64 in (images.dtype, self.pos_embed.dtype)
+        if not images.is_floating_point() or (double and images.dtype != self.pos_embed.dtype):
+            raise ValueError(f"This model takes normalised images of {self.pos_embed.dtype}, got "
+                             f"{images.dtype}; convert floats by .to(), and pass uint8 images "
+                             "through mae_lib.data.augment.normalise first.")

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_lib.runtime.checks import check_value
+
 
 def check_shape(x: Tensor, name: str, *shape: int | str) -> None:
     """Raise ValueError unless `x` is a tensor of this shape.
@@ -33,8 +35,9 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     `patch_size`.
     """
     check_shape(images, "images", *"BCHW")
+    check_value("patch_size", patch_size, int, at_least=1)
     b, c, h, w = images.shape
-    if patch_size < 1 or h % patch_size or w % patch_size:
+    if h % patch_size or w % patch_size:
         raise ValueError(f"Images of {h}×{w} pixels cannot be cut into whole patches of "
                          f"{patch_size}×{patch_size}; choose a patch size that divides both "
                          "sides, or resize the images.")
@@ -52,12 +55,13 @@ def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int] | None = 
     Raises ValueError if L does not fit the grid or a patch does not hold whole pixels.
     """
     check_shape(patches, "patches", "B", "L", "p²·C")
+    check_value("patch_size", patch_size, int, at_least=1)
     b, length, values = patches.shape
     rows, cols = grid or (round(length**0.5),) * 2
     if rows * cols != length:
         raise ValueError(f"{length} patches do not fill a grid of {rows}×{cols}; pass "
                          "grid=(rows, columns).")
-    if patch_size < 1 or values % patch_size**2:
+    if values % patch_size**2:
         raise ValueError(f"A patch of {values} values is not a whole number of channels of "
                          f"{patch_size}×{patch_size} pixels.")
     c = values // patch_size**2

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mae_lib.data.augment import denormalise, resize
+from mae_lib.data.augment import check_images, denormalise, resize
 from mae_lib.losses import predicted_images
 from mae_lib.metrics import composite, masked_psnr
 from mae_lib.model import MaskedAutoencoder
@@ -97,6 +97,7 @@ def reconstructions(
 
     `models` are (model, norm_pix) by label. All see the same masks.
     """
+    check_images(images)
     first = next(iter(models.values()))[0]
     x = resize(images, first.img_size)
     noise = torch.rand(len(x), first.num_patches, generator=torch.Generator().manual_seed(1))

@@ -27,6 +27,7 @@ from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import PRESETS, MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.runtime import cli, distributed, hardware
+from mae_lib.runtime.checks import check_value
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training import checkpoints
 from mae_lib.training.batches import batches, on_device
@@ -109,11 +110,13 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
     """
+    check_value("cfg", cfg, PretrainConfig)
+    check_value("compile_from", compile_from, float, at_least=0, at_most=math.inf)
     cfg.check()
     check_images(images)
     check_images(validation_images, "validation_images")
-    if len(validation_images) < 2:
-        raise ValueError("validation_images must be at least 2, as validation compares them.")
+    # Validation compares images with each other.
+    check_value("the number of validation_images", len(validation_images), int, at_least=2)
     if len(images) < cfg.batch_size:
         raise ValueError(f"{len(images)} images do not fill one batch of {cfg.batch_size}; lower "
                          "batch_size.")
@@ -279,7 +282,7 @@ def main() -> None:
     add_data_arguments(parser)
     parser.add_argument("--variant", default="original", metavar="NAME", help="original, improved, "
                         "or of curriculum, laplacian, uniformity some joined by + (original)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/DATA-VARIANT)")
+    parser.add_argument("--out", type=cli.folder, metavar="FOLDER", help="(runs/DATA-VARIANT)")
     parser.add_argument("--start", type=Path, metavar="FILE",
                         help="weights to start from, instead of random ones")
     parser.add_argument("--compile-from", type=float, metavar="SECONDS",

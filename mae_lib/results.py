@@ -77,13 +77,18 @@ class Results:
         self.path = Path(path)
 
     def read(self) -> list[dict]:
-        """All records. Raises ValueError if the file is damaged."""
+        """All records. Raises ValueError if the file is damaged or holds something else."""
         if not self.path.exists():
             return []
         try:
-            return json.loads(self.path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            records = json.loads(self.path.read_text(encoding="utf-8"))
+        except ValueError as error:  # also of bytes that are no text
             raise ValueError(f"{self.path} is not valid JSON ({error}); mend or move it.") from None
+        if not isinstance(records, list) or not all(
+                isinstance(r, dict) and r.keys() >= {"id", "measures"} for r in records):
+            raise ValueError(f"{self.path} does not hold records of runs: name another file, or "
+                             "move that one.")
+        return records
 
     def find(self, key: str) -> dict | None:
         return next((record for record in self.read() if record["id"] == key), None)

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import explorer_latency, gpu, predict, report, timing
+from benchmarks import (
+    add_on_prices,
+    estimate,
+    explorer_latency,
+    fine_tuning,
+    gpu,
+    predict,
+    report,
+    scenes_search,
+    timing,
+)
 from benchmarks.compiled import gathered_crop
 from mae_lib.data.augment import crop, random_crops
 from mae_lib.training import compute
@@ -28,6 +38,23 @@ def test_the_estimate_is_what_its_command_prints():
     command = [sys.executable, "-m", "benchmarks.estimate", "--images-per-second", "20000"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert found.split("\n\n")[1].strip() in report.README.read_text("utf-8")
+
+
+@pytest.mark.parametrize("command, words", [
+    (estimate, "--images-per-second"), (estimate, "--images-per-second 1 --batch-per-gpu"),
+    (add_on_prices, "--batch-size"), (add_on_prices, "--rounds"), (add_on_prices, "--seconds"),
+    (gpu, "--minutes"), (explorer_latency, "--moves"), (scenes_search, "--counts 5 5"),
+    (fine_tuning, "--seeds 0"),
+])
+def test_numbers_that_make_no_sense_are_refused_at_once(command, words, monkeypatch, capsys):
+    for number in ("nan", "-1", "0", "inf", "many")[:2 if command is fine_tuning else 5]:
+        monkeypatch.setattr(sys, "argv", ["x", *words.split(), number])
+        with pytest.raises(SystemExit) as stopped:
+            command.main()
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert stopped.value.code == 2
+        assert re.search(r"must be (above 0|at least [01]|a finite number), got|invalid .* value:",
+                         said), said
 
 
 def test_other_cards_times_are_what_their_command_prints(capsys):

@@ -2,9 +2,9 @@
 
 import itertools
 import json
+import multiprocessing
 import re
 import shutil
-import subprocess
 import sys
 import time
 from contextlib import nullcontext
@@ -47,6 +47,23 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def brief(monkeypatch):
+    """For tests of something else: probes try one decay, and only the first look is drawn."""
+    choose, save = C.evaluate.choose_decay, C.plots.save
+
+    def touch(figure, path, **_):
+        if path.name == "first_look.png":
+            return save(figure, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    monkeypatch.setattr(C.plots, "save", touch)
+    monkeypatch.setattr(C.evaluate, "choose_decay", lambda train, labels, mirrored=None: choose(
+        train, labels, mirrored, decays=(0.1,)))
+
+
 def run(folder, out, *words, monkeypatch, capsys, workers="--workers=1"):
     """Call the command; what it printed."""
     where = ["--data", f"imagefolder:{folder}", "--out", str(out)]
@@ -81,6 +98,18 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
         pixels = imread(out / "figures" / f"{figure}.png")
         assert min(pixels.shape[:2]) > 200 and pixels[..., :3].std() > 0.05
 
+    # The table of the results file can be printed again.
+    with monkeypatch.context() as m:
+        m.setattr(sys, "argv", ["report", str(out / "results.json")])
+        report.main()
+        printed = capsys.readouterr().out
+        start, end = text.index("imagefolder:tones"), text.index("\nRecords:")
+        strip = lambda t: [x for x in t.split("images", 1)[1].splitlines()[1:] if x]  # noqa: E731
+        assert strip(printed) == strip(text[start:end])
+        m.setattr(sys, "argv", ["report", "nowhere.json"])
+        with pytest.raises(FileNotFoundError, match="no results file nowhere"):
+            report.main()
+
     # A second call finds everything done.
     with monkeypatch.context() as m:
         m.setattr(C, "pretrain", None)
@@ -90,6 +119,7 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
     assert not list(out.glob("*/*.pt"))  # nothing large is left behind
 
     # Another seed adds its own runs and keeps the others; intervals are then over seeds.
+    monkeypatch.setattr(C, "draw", lambda *_: [])
     text = run(folder, out, "--seeds", "0", "1", monkeypatch=monkeypatch, capsys=capsys)
     records = R.Results(out / "results.json").read()
     assert len(records) == 10 and "over 2 seeds" in text
@@ -108,7 +138,7 @@ def test_a_recorded_command_tells_no_folders(given, recorded, monkeypatch):
 
 
 def test_pictures_show_no_weights_of_a_run_with_other_settings(
-    folder, tmp_path, monkeypatch, capsys
+    folder, tmp_path, monkeypatch, capsys, brief
 ):
     """Its weights replaced the first run's in the folder; the first record is still found."""
     shown = []
@@ -121,7 +151,7 @@ def test_pictures_show_no_weights_of_a_run_with_other_settings(
 
 
 def test_from_scratch_has_one_rate_for_all_layers_and_its_own_peak(
-    folder, tmp_path, monkeypatch, capsys
+    folder, tmp_path, monkeypatch, capsys, brief
 ):
     runs = []
     monkeypatch.setattr(C.evaluate, "fine_tune", lambda model, data, cfg, *_: (
@@ -158,7 +188,7 @@ def test_few_labels_are_spread_over_the_classes_and_part_of_more():
 
 
 def test_few_labels_are_fine_tuned_for_longer_recorded_and_drawn(
-    folder, tmp_path, monkeypatch, capsys
+    folder, tmp_path, monkeypatch, capsys, brief
 ):
     runs = []
     monkeypatch.setattr(C.evaluate, "fine_tune", lambda model, data, cfg, *_: (
@@ -179,7 +209,7 @@ def test_few_labels_are_fine_tuned_for_longer_recorded_and_drawn(
     assert (tmp_path / "figures" / "compare_labels.png").exists()
 
 
-def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch, capsys):
+def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch, capsys, brief):
     monkeypatch.setattr(C, "FIRST_PICTURE_SECONDS", 0)
     told = []
     monkeypatch.setattr(C.tqdm, "write", lambda text, **_: told.append(text))
@@ -205,17 +235,18 @@ def test_drawing_leaves_a_model_as_it_was():
         assert {p.device.type for p in model.parameters()} == {"cuda"}
 
 
-def test_psnr_is_of_test_images_of_all_classes(folder, tmp_path, monkeypatch, capsys):
+def test_psnr_is_of_test_images_of_all_classes(monkeypatch):
     monkeypatch.setattr(C, "RECONSTRUCTION_IMAGES", 2)
-    seen, quality = [], C.evaluate.reconstruction_quality
+    seen, images = [], torch.arange(12).view(12, 1, 1, 1)  # sorted by class
     monkeypatch.setattr(C.evaluate, "reconstruction_quality", lambda model, images, norm_pix: (
-        seen.append(images), quality(model, images, norm_pix))[1])
-    run(folder, tmp_path, "--variants", "original", monkeypatch=monkeypatch, capsys=capsys)
-    dark, light = seen[0].float().mean(dim=(1, 2, 3))
-    assert len(seen[0]) == 2 and dark < 128 < light
+        seen.append((model, images, norm_pix)), {"model": {"psnr": torch.ones(2)}})[1])
+    found = C.reconstruction_measures("model", images, True)
+    assert found == {"model": {"psnr": {"value": 1.0, "low": 1.0, "high": 1.0, "images": 2}}}
+    ((model, chosen, norm_pix),) = seen
+    assert (model, norm_pix) == ("model", True) and chosen.flatten().tolist() == [0, 6]
 
 
-def test_an_interrupted_comparison_goes_on(folder, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_comparison_goes_on(folder, tmp_path, monkeypatch, capsys, brief):
     out, measure, calls = tmp_path / "run", C.encoder_measures, []
 
     def stop_at_random_init(*args):
@@ -296,7 +327,7 @@ def test_two_processes_give_the_table_of_one_and_can_be_interrupted(
 
 
 def test_without_the_second_process_the_first_does_everything(
-    folder, tmp_path, monkeypatch, capsys
+    folder, tmp_path, monkeypatch, capsys, brief
 ):
     told, popen = [], workers.subprocess.Popen
     monkeypatch.setattr(C.tqdm, "write", lambda text, **_: told.append(text))
@@ -342,7 +373,9 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
     assert not (tmp_path / "results.json").exists()
 
 
-def test_results_of_other_data_are_never_taken_for_new(folder, tmp_path, monkeypatch, capsys):
+def test_results_of_other_data_are_never_taken_for_new(
+    folder, tmp_path, monkeypatch, capsys, brief
+):
     """Another folder of the same name, shape and counts; the same one with a corrected label."""
     first = run(folder, tmp_path / "run", "--variants", "original", monkeypatch=monkeypatch,
                 capsys=capsys)
@@ -381,7 +414,7 @@ def test_a_record_found_again_is_that_of_its_settings_seed_and_data(folder, tmp_
     assert replace(comparison, base={"precision": "bf16"}).key("original", 0) == key
 
 
-def test_pictures_show_no_weights_of_other_data(folder, tmp_path, monkeypatch, capsys):
+def test_pictures_show_no_weights_of_other_data(folder, tmp_path, monkeypatch, capsys, brief):
     shown = []
     monkeypatch.setattr(C.plots, "reconstructions", lambda models, *_: (
         shown.append(sorted(models)), C.plots.new_figure(1, 1, 4, 3)[0])[1])
@@ -417,13 +450,18 @@ def test_results_replace_by_id_and_survive_damage_with_a_sentence(tmp_path):
 
 
 def test_two_processes_add_without_losing_records(tmp_path):
-    code = (
-        "import sys; from mae_lib.results import Results\n"
-        "for i in range(20): Results(sys.argv[1]).add({'id': sys.argv[2] + str(i)})"
-    )
-    path = tmp_path / "results.json"
-    both = [subprocess.Popen([sys.executable, "-c", code, path, name]) for name in "ab"]
-    assert [p.wait() for p in both] == [0, 0]
+    path, fork = tmp_path / "results.json", multiprocessing.get_context("fork")
+
+    def add(name):
+        for i in range(20):
+            R.Results(path).add({"id": f"{name}{i}", "measures": {}})
+
+    both = [fork.Process(target=add, args=(name,)) for name in "ab"]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
     assert {r["id"] for r in R.Results(path).read()} == {f"{n}{i}" for n in "ab" for i in range(20)}
 
 
@@ -465,19 +503,6 @@ def test_times_of_several_devices_are_not_averaged():
     assert "interval over the test images." in R.table([run("CPU", 100, 1)])
     other = [run("CPU", 1, seed) | {"name": "improved"} for seed in (1, 2)]
     assert "over 2 or 3 seeds" in R.table([run("CPU", 1, seed) for seed in (1, 2, 3)] + other)
-
-
-def test_the_table_of_a_results_file_can_be_printed_again(folder, tmp_path, monkeypatch, capsys):
-    text = run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)
-    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "results.json")])
-    report.main()
-    printed = capsys.readouterr().out
-    start, end = text.index("imagefolder:tones"), text.index("\nRecords:")
-    strip = lambda t: [line for line in t.split("images", 1)[1].splitlines()[1:] if line]  # noqa: E731
-    assert strip(printed) == strip(text[start:end])
-    monkeypatch.setattr(sys, "argv", ["report", "nowhere.json"])
-    with pytest.raises(FileNotFoundError, match="no results file nowhere"):
-        report.main()
 
 
 # ---------------------------------------------------------------- what is measured

@@ -365,6 +365,7 @@ def test_interrupted_fine_tuning_goes_on_where_it_was(tmp_path, monkeypatch):
     """With the same weights, moments of the optimizer, and scale of the loss."""
     m, data, cfg = model(), coloured(20), replace(FAST, epochs=3)
     inputs = (m, data, cfg, 0, "fp16", "")
+    monkeypatch.setattr(hardware, "pick_precision", lambda _, name: name)  # fp16 asks for a GPU
     whole = E.fine_tune(*inputs, tmp_path / "whole.pt", progress=False)
     saved, calls = E.save_checkpoint, []
 
@@ -506,8 +507,9 @@ def test_few_labels_are_probed_with_their_mirror_images_and_picked_at_random(mon
 
 
 @pytest.mark.parametrize(("labels", "words"), [
-    (torch.zeros(3, dtype=torch.long), "one label for each"),
-    (torch.zeros(4, 1, dtype=torch.long), "one label for each"),
+    (torch.zeros(3, dtype=torch.long), r"labels must have shape \(4\), got \(3,\)"),
+    (torch.zeros(4, 1, dtype=torch.long), r"labels must have shape \(4\), got \(4, 1\)"),
+    ([0, 1, 0, 1], "labels must be a torch tensor .*, got list"),
     (torch.zeros(4), "whole numbers"),
     (torch.tensor([0, 1, -1, 0]), "whole numbers"),
 ])
@@ -522,13 +524,42 @@ def test_labels_that_do_not_fit_are_refused_everywhere(labels, words):
 
 def test_features_and_numbers_that_make_no_sense_are_refused():
     x, labels = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
-    for bad, words in ((x[:0], "at least one image"), (x / 0, "not finite")):
+    for bad, words in ((x[:0], "one at least"), (x / 0, "not finite")):
         with pytest.raises(ValueError, match=words):
             E.linear_probe(bad, labels[:len(bad)], x, labels)
-    for k in (0, 5):
-        with pytest.raises(ValueError, match="k must be between 1 and the 4"):
+    for k, words in ((0, "at least 1 and at most 4"), (5, "at most 4"), ("3", "a whole number"),
+                     (2.0, "a whole number"), (None, "a whole number")):
+        with pytest.raises(ValueError, match=f"^k must be .*{words}"):
             E.knn_predict(x, labels, x, k, 2)
     data = ImageSet("x", ("a", "b"), x, x, labels, x, labels)
-    for count in (-3, 0, 5):
-        with pytest.raises(ValueError, match="4 labelled images"):
+    for count, words in ((-3, "at least 1"), (0, "at least 1"), (5, "at most 4"),
+                         ("3", "a whole number"), (2.5, "a whole number")):
+        with pytest.raises(ValueError, match=f"^count must be .*{words}"):
             E.with_labels(data, count)
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda m, d: E.linear_probe(d.train[:, 0, 0].float(), d.train_labels, d.test[:, 0, 0].float(),
+                                 d.test_labels, decay=-1.0), "decay must be above 0, got -1.0"),
+    (lambda m, d: E.knn(np.zeros((4, 2)), d.train_labels, d.test, d.test_labels), "of type Tensor"),
+    (lambda m, d: E.extract_features(m, d.test, 0), "batch_size must be at least 1"),
+    (lambda m, d: E.extract_features(m, d.test, "8"), "batch_size must be a whole number"),
+    (lambda m, d: E.extract_features(m, d.test[..., :8]), "must be square uint8 images"),
+    (lambda m, d: E.pixel_features(d.test, 0), "size must be at least 1"),
+    (lambda m, d: E.pixel_features(d.test[..., :8]), "must be square uint8 images"),
+    (lambda m, d: E.reconstruction_quality(m, d.test[..., :8], True), "must be square uint8"),
+    (lambda m, d: E.reconstruction_quality(m, d.test, True, "0.5"), "mask_ratio must be a finite"),
+    (lambda m, d: E.fine_tune(m, replace(d, train=d.train[..., :8]), FAST), "data.train must be"),
+    (lambda m, d: E.fine_tune(m, replace(d, test=d.test[..., :8]), FAST), "data.test must be"),
+    (lambda m, d: E.fine_tune(m, replace(d, classes=("a", "b")), FAST), "every label must be"),
+    (lambda m, d: E.fine_tune(m, d, FAST, seed="0"), "seed must be a whole number, got '0'"),
+    (lambda m, d: E.fine_tune(m, d, FAST, seed=None), "seed must be a whole number, got None"),
+    (lambda m, d: E.fine_tune(m, d, FAST, seed=-1), "seed must be at least 0"),
+    (lambda m, d: E.fine_tune(m, d, FAST, precision="int8"), "precision must be one of auto"),
+    (lambda m, d: E.fine_tune(m, d, FAST, precision=None), "precision must be one of auto"),
+    (lambda m, d: E.fine_tune(m, d, {}), "cfg must be of type FineTuneConfig, got {}"),
+    (lambda m, d: E.fine_tune(m, d, None), "cfg must be of type FineTuneConfig, got None"),
+])
+def test_settings_of_the_wrong_kind_or_size_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(model(), coloured(6))

@@ -11,7 +11,7 @@ import torch
 from nbclient import NotebookClient
 from pretended_gpu import GPU, Recorder, pretended_gpu
 from test_compare import SMALL as SMALL_RUN
-from test_compare import folder  # noqa: F401
+from test_compare import brief, folder  # noqa: F401
 from test_step import trained
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
@@ -246,7 +246,9 @@ def test_memory_that_is_full_while_recording_is_explained(gpu, monkeypatch):
         pretrain(images, images, PretrainConfig(**SMALL), progress=False)
 
 
-def test_the_main_job_runs_there(folder, tmp_path, monkeypatch, capsys, gpu):  # noqa: F811
+def test_the_main_job_runs_there(
+    folder, tmp_path, monkeypatch, capsys, gpu, brief  # noqa: F811
+):
     words = f"--data imagefolder:{folder} --out {tmp_path} {SMALL_RUN} --precision auto".split()
     monkeypatch.setattr(sys, "argv", ["compare", *words])
     compare.main()

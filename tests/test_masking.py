@@ -128,9 +128,12 @@ def test_gradient_reaches_visible_patches_only():
     assert torch.equal(x.grad, (1 - mask)[:, :, None].expand(-1, -1, 3))
 
 
-@pytest.mark.parametrize("ratio", [-0.1, -1e-9, 1, 1.0, 1.5, math.nan, math.inf, -math.inf])
-def test_ratio_outside_0_to_1_is_explained(ratio):
-    with pytest.raises(ValueError, match=r"at least 0 and below 1 .* got"):
+@pytest.mark.parametrize("ratio, words", [
+    *((ratio, "at least 0 and below 1, got") for ratio in (-0.1, -1e-9, 1, 1.0, 1.5)),
+    *((ratio, "a finite number, got") for ratio in (math.nan, math.inf, "0.5", None, True, [0.5])),
+])
+def test_ratio_outside_0_to_1_is_explained(ratio, words):
+    with pytest.raises(ValueError, match=f"mask_ratio must be {words}"):
         random_masking(torch.zeros(1, 16, 2), ratio)
 
 
@@ -146,9 +149,12 @@ def test_noise_of_another_shape_is_explained(shape):
         random_masking(torch.zeros(2, 16, 3), 0.5, noise=torch.zeros(shape))
 
 
-@pytest.mark.parametrize("num_visible", [0, -1, 17])
-def test_impossible_number_of_visible_patches_is_explained(num_visible):
-    with pytest.raises(ValueError, match=f"between 1 and 16 patches, got {num_visible}"):
+@pytest.mark.parametrize("num_visible, words", [
+    *((number, f"at least 1 and at most 16, got {number}") for number in (0, -1, 17)),
+    *((number, "a whole number, got") for number in (2.0, "2", None, True)),
+])
+def test_impossible_number_of_visible_patches_is_explained(num_visible, words):
+    with pytest.raises(ValueError, match=f"num_visible must be {words}"):
         random_mask_ids(torch.rand(1, 16), num_visible)
 
 

@@ -141,7 +141,7 @@ def test_without_masked_pixels():
 
 @pytest.mark.parametrize("shape", [(10, 32), (32, 10)])
 def test_ssim_explains_images_under_11_pixels(shape):
-    with pytest.raises(ValueError, match="at least 11×11 pixels, got"):
+    with pytest.raises(ValueError, match="at least 11, got"):
         masked_ssim(torch.zeros(1, 3, *shape), torch.zeros(1, 3, *shape), torch.ones(1, 1, *shape))
 
 

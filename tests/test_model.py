@@ -487,9 +487,12 @@ def test_another_size_has_interpolated_positions_and_the_same_weights(size, clas
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("size", [30, 0, -8, (64, 48), 64.0])
-def test_a_size_that_does_not_fit_is_explained(size):
-    with pytest.raises(ValueError, match="is not a multiple of patch_size 8"):
+@pytest.mark.parametrize("size, words", [
+    (30, "30 is no multiple of patch_size 8"), (0, "must be at least 1"), (-8, "must be at least"),
+    ((64, 48), "must be a whole number"), (64.0, "must be a whole"), ("64", "must be a whole"),
+])
+def test_a_size_that_does_not_fit_is_explained(size, words):
+    with pytest.raises(ValueError, match=f"^img_size {words}"):
         small().at_size(size)
 
 
@@ -537,7 +540,8 @@ def test_an_encoder_alone_has_features_and_explains_that_it_cannot_reconstruct()
         (torch.zeros(3, 32, 32), r"shape \(B, 3, 32, 32\), got \(3, 32, 32\)"),
         (torch.zeros(2, 3, 32, 32).numpy(), "images must be a torch tensor .*, got ndarray"),
         ([torch.zeros(3, 32, 32)], "got list: use .* torch.stack for a list of tensors"),
-        (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "got torch.uint8; pass uint8 images"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "got torch.uint8; .* pass uint8 images"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.float64), "of torch.float32, got torch.float64"),
     ],
 )
 def test_bad_images_are_explained(images, message):
@@ -551,8 +555,19 @@ def test_bad_images_are_explained(images, message):
             call(images)
     with pytest.raises(ValueError, match="cannot be cut into whole patches of 8×8"):
         model.features(torch.zeros(2, 3, 36, 36))
-    with pytest.raises(ValueError, match=r"ids_keep must be a torch tensor .*, got list"):
-        model.encode(torch.zeros(1, 3, 32, 32), [[0, 1]])
+
+
+@pytest.mark.parametrize("ids, message", [
+    ([[0, 1], [2, 3]], "a torch tensor .*, got list"),
+    (torch.tensor([[0, 1]]), r"shape \(2, K\), got \(1, 2\)"),  # of another batch
+    (torch.tensor([0, 1]), r"shape \(2, K\), got \(2,\)"),
+    *((torch.tensor(ids), "different whole numbers from 0 to 15 for each image")
+      for ids in ([[0, -1], [2, 3]], [[0, 1], [16, 3]], [[0, 1], [3, 3]], [[0.0, 1.0], [2.0, 3.0]],
+                  [[True, True], [True, False]])),
+])
+def test_places_that_no_patch_has_are_explained(ids, message):
+    with pytest.raises(ValueError, match=f"ids_keep must (be|have) {message}"):
+        small().encode(torch.zeros(2, 3, 32, 32), ids)
 
 
 @pytest.mark.parametrize(
@@ -564,8 +579,8 @@ def test_bad_images_are_explained(images, message):
         (dict(mask_ratio=1.0), "below 1"),
         (dict(mask_ratio=float("nan")), "got nan"),
         (dict(mask_ratio=0.99), "leaves none of 16 patches visible"),
-        (dict(num_visible=0), "between 1 and 16 patches, got 0"),
-        (dict(num_visible=17), "between 1 and 16 patches, got 17"),
+        (dict(num_visible=0), "at most 16, got 0"),
+        (dict(num_visible=17), "at most 16, got 17"),
     ],
 )
 def test_bad_masking_is_explained(arguments, message):
@@ -576,12 +591,16 @@ def test_bad_masking_is_explained(arguments, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(img_size=30), "img_size 30 is not a multiple of patch_size 8"),
-        (dict(img_size=(32, 24)), r"img_size \(32, 24\) is not .* as images are square"),
-        (dict(img_size=32.0), "img_size 32.0 is not"),
-        (dict(img_size=0), "img_size 0 is not a multiple"),
-        (dict(patch_size=0), "not a multiple of patch_size 0"),
-        (dict(num_heads=0), "^0 heads cannot share a width of 32"),
+        (dict(img_size=30), "img_size 30 is no multiple of patch_size 8"),
+        (dict(img_size=(32, 24)), r"^img_size must be a whole number, got \(32, 24\)"),
+        *((dict([(name, value)]), f"^{name} must be {words}, got") for name in SMALL
+          for value, words in ((-1, "at least [01]"), ("8", "a whole number"),
+                               (8.0, "a whole number"), (None, "a whole number"))),
+        (dict(patch_size=0), "^patch_size must be at least 1, got 0"),
+        (dict(num_heads=0), "^num_heads must be at least 1, got 0"),
+        (dict(mlp_ratio=-1), "^mlp_ratio must be at least 0"),
+        (dict(mlp_ratio="4"), "^mlp_ratio must be a finite number"),
+        (dict(class_token=1), "^class_token must be True or False"),
         (dict(num_heads=5), "^5 heads cannot share a width of 32 equally"),
         (dict(decoder_num_heads=3), "^3 heads cannot share a width of 16 equally"),
         (dict(embed_dim=30, num_heads=5), "divisible by 4, got 30"),
@@ -593,8 +612,9 @@ def test_sizes_that_do_not_fit_together_are_explained(changes, message):
 
 
 def test_unknown_preset_is_explained():
-    with pytest.raises(ValueError, match=r"'vit_bse'; choose one of specified, .* vit_huge\.$"):
-        MaskedAutoencoder.from_preset("vit_bse")
+    for name in ("vit_bse", None, ["tiny"]):
+        with pytest.raises(ValueError, match=r"preset must be one of specified, .* vit_huge, got"):
+            MaskedAutoencoder.from_preset(name)
 
 
 def test_preset_takes_changes_without_being_changed():

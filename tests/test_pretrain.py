@@ -417,13 +417,13 @@ def test_weights_after_a_non_finite_loss_are_never_saved(tmp_path, monkeypatch):
         (dict(seed=-1), "seed must be at least 0"),
         (dict(norm_pix="yes"), "norm_pix must be True or False, got 'yes'"),
         (dict(patch_size=2, freq_form="energy"), "patch_size must be at least 3, got 2"),
-        (dict(patch_size=3), "img_size 16 is not a multiple of patch_size 3"),
+        (dict(patch_size=3), "img_size 16 is no multiple of patch_size 3"),
         (dict(accumulate=3, lambda_unif=0.0), "cannot be cut into 3 equal parts"),
         (dict(accumulate=2), "batch_size must be at least 2, and accumulate 1"),
         (dict(mask_ratio_sched="linaer"), "mask_ratio_sched must be one of const, linear, cosine"),
         (dict(batch_size=1), "batch_size must be at least 2"),
         (dict(batch_size=64), "20 images do not fill one batch of 64"),
-        (dict(preset="tinny"), "Unknown preset 'tinny'; choose one of"),
+        (dict(preset="tinny"), "preset must be one of .*, got 'tinny'"),
         (dict(precision="fp8"), "precision must be one of auto, fp32, bf16, fp16, got 'fp8'"),
         (dict(freq_form="l2"), "freq_form must be one of composite, raw, energy, got 'l2'"),
     ],
@@ -449,16 +449,30 @@ def test_bad_settings_of_fine_tuning_get_one_sentence(change, message):
 @pytest.mark.parametrize("images, message", [
     (np.zeros((20, 3, 20, 20), np.uint8), "images must be a torch tensor, got ndarray"),
     ([torch.zeros(3, 20, 20)], "images must be a torch tensor, got list"),
-    (torch.rand(20, 3, 20, 20), "images must be uint8 images of shape .*, got torch.float32"),
+    (torch.rand(20, 3, 20, 20), "images must be square uint8 images .*, got torch.float32"),
     (pictures().permute(0, 2, 3, 1), r"got torch.uint8 of shape \(20, 20, 20, 3\)"),
     (pictures()[:, :1], r"of shape \(20, 1, 20, 20\)"),
     (pictures()[:0], r"of shape \(0, 3, 20, 20\)"),
+    (pictures()[..., :16], r"of shape \(20, 3, 20, 16\); .*center_crop"),
 ])
 def test_what_are_no_images_is_named(images, message):
     with pytest.raises(ValueError, match=message):
         train(images=images)
     with pytest.raises(ValueError, match="validation_images must be"):
         P.pretrain(pictures(), images, TINY, None, CPU, progress=False)
+
+
+@pytest.mark.parametrize("settings, words", [
+    (dict(cfg=None), "cfg must be of type PretrainConfig, got None"),
+    (dict(cfg={"epochs": 1}), "cfg must be of type PretrainConfig, got {'epochs': 1}"),
+    (dict(compile_from=-1.0), "compile_from must be at least 0 and at most inf, got -1"),
+    (dict(compile_from=float("nan")), "compile_from must be a finite number, got nan"),
+    (dict(compile_from="soon"), "compile_from must be a finite number, got 'soon'"),
+])
+def test_other_arguments_of_the_wrong_kind_are_named(settings, words):
+    arguments = {"cfg": TINY, "device": CPU, "progress": False, **settings}
+    with pytest.raises(ValueError, match=words):
+        P.pretrain(pictures(), pictures(8), **arguments)
 
 
 def test_a_batch_in_parts_trains_what_a_whole_one_does():

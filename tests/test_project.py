@@ -237,6 +237,30 @@ def test_no_imports_run_in_a_circle():
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+# --- the notebooks' pairs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words, broken, said", [
+    (["99"], None, "There is no notebook 99: the numbers are 00, 01."),
+    (["1", "00", "07"], None, "There is no notebook 07, 1: the numbers are 00, 01."),
+    (["01"], "py/01_b.py", "notebooks/py/01_b.py has an unsettled merge in line 2: choose one "),
+    (["--sync"], "01_b.ipynb", "notebooks/01_b.ipynb has an unsettled merge in line 2: choose "),
+])
+def test_a_notebook_that_cannot_be_built_is_named(words, broken, said, tmp_path, monkeypatch):
+    """Before any other is run, which takes minutes."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import build
+
+    (tmp_path / "py").mkdir()
+    for name in ("py/00_a.py", "py/01_b.py", "00_a.ipynb", "01_b.ipynb"):
+        (tmp_path / name).write_text("1\n<<<<<<< HEAD\n2\n" if name == broken else "# %%\n1\n")
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["build.py", *words])
+    with pytest.raises(SystemExit) as stopped:
+        build.main()
+    assert stopped.value.code.startswith(said)
+
+
 # --- size and tidiness --------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mae_lib.results import Accuracy, difference, paired_difference, table
+from mae_lib.results import Accuracy, Results, difference, paired_difference, table
 
 
 def record(name, accuracy, **settings):
@@ -22,3 +22,17 @@ def test_single_runs_are_compared_by_test_image():
     text = table(runs)
     assert "paired" in text and "2.0 ± 0.9" in text and "optimistic" in text
     assert "optimistic" not in table(runs[:1])
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"\xff\xfe\x00", b"3", b"null", b'"x"', b"[1]", b"[[1]]", b'{"rows": []}',
+    b'[{"id": "x"}]', b'[{"name": "x", "measures": {}}]',
+])
+def test_a_file_of_something_else_is_named(content, tmp_path):
+    """Neither read as records nor overwritten by them."""
+    (path := tmp_path / "results.json").write_bytes(content)
+    results = Results(path)
+    for call in (results.read, lambda: results.find("x"), lambda: results.add({"id": "y"})):
+        with pytest.raises(ValueError, match=r"results\.json (is not valid JSON|does not hold)"):
+            call()
+    assert path.read_bytes() == content

@@ -28,6 +28,7 @@ from nbclient import NotebookClient  # noqa: E402
 from nbclient.exceptions import CellExecutionError  # noqa: E402
 
 CONFIG = load_jupytext_configuration_file(str(ROOT / "pyproject.toml"))
+MARKS = ("<<<<<<< ", ">>>>>>> ")  # what git leaves where two versions do not fit together
 VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}
@@ -121,8 +122,16 @@ def main() -> None:
     parser.add_argument("--sync", action="store_true", help="from .ipynb to .py instead")
     parser.add_argument("--force", action="store_true", help="overwrite edits of the other file")
     arguments = parser.parse_args()
-    sources = [p for p in sorted((HERE / "py").glob("[0-9]*.py"))
-               if not arguments.numbers or p.name[:2] in arguments.numbers]
+    found = {path.name[:2]: path for path in sorted((HERE / "py").glob("[0-9]*.py"))}
+    if unknown := ", ".join(sorted({*arguments.numbers} - found.keys())):
+        sys.exit(f"There is no notebook {unknown}: the numbers are {', '.join(found)}.")
+    sources = [path for number, path in found.items() if number in (arguments.numbers or found)]
+    targets = [] if arguments.force else [HERE / f"{path.stem}.ipynb" for path in sources]
+    for path in filter(Path.exists, [*sources, *targets]):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if line.startswith(MARKS):
+                sys.exit(f"notebooks/{path.relative_to(HERE)} has an unsettled merge in line "
+                         f"{number}: choose one side and delete the other with its marks.")
     for source in sources if not arguments.force else []:
         check(source, arguments.sync)
     for source in sources:

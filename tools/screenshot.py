@@ -1,4 +1,4 @@
-"""Take the README's picture: the first explorer of notebook 00, alive in JupyterLab.
+"""Make the README's pictures: the first one of notebook 00, and its explorer, alive in JupyterLab.
 
   python tools/screenshot.py
 """
@@ -13,8 +13,12 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/course")]
 import test_browser as t  # noqa: E402  JupyterLab and a browser, as the tests use them
 from chromium import CHROMIUM, FLAGS  # noqa: E402
 
+from mae_lib import plots  # noqa: E402
+from mae_lib.course.widgets import start_here  # noqa: E402
+
 
 def main() -> None:
+    plots.save(start_here.title()[0], ROOT / "figures/reconstructions.png")
     if not CHROMIUM:
         sys.exit("There is no Chromium on this machine; install it from the system's packages.")
     with tempfile.TemporaryDirectory() as folder, t.sync_api.sync_playwright() as playwright:
@@ -25,11 +29,8 @@ def main() -> None:
             notebook.page.set_viewport_size({"width": 1280, "height": 800})
             notebook.run()
             explorer = notebook.explorers()[0]
-            explorer.watch()
-            explorer.focus()
             explorer.root.evaluate("root => root.closest('.jp-Cell').scrollIntoView()")
-            notebook.page.keyboard.press("ArrowRight")
-            explorer.settle()
+            notebook.page.wait_for_timeout(2000)  # for JupyterLab to settle
             notebook.page.screenshot(path=ROOT / "figures/course.png")
             notebook.close()
         finally:

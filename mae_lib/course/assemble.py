@@ -62,8 +62,7 @@ def assemble(path: str | Path = "my_mae.py") -> Path:
         before = path.replace(path.with_name(f"{path.stem}-before.py"))
         print(f"What {path} held is now in {before}.")
     seam.write(path.absolute(), text.encode())
-    print(f"{path.name}: {len(text.splitlines())} lines, {len(theirs)} of {len(PARTS)} parts "
-          "your own.")
+    print(f"{path.name}: {len(theirs)} of {len(PARTS)} parts your own.")
     return path
 
 

@@ -24,13 +24,18 @@ def _statistics(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_images(images: Tensor, name: str = "images") -> None:
-    """Raise ValueError unless `images` is a uint8 tensor (N, 3, H, W), N at least 1."""
+    """Raise ValueError unless `images` is a uint8 tensor (N, 3, S, S), N at least 1.
+
+    Files are cut to their centre where they are read; a tensor is refused rather than squashed.
+    """
     if not isinstance(images, Tensor):
         raise ValueError(f"{name} must be a torch tensor, got {type(images).__name__}: use "
                          "torch.as_tensor, or torch.stack for a list of tensors.")
-    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or images.dtype != torch.uint8:
-        raise ValueError(f"{name} must be uint8 images of shape (N, 3, H, W), got {images.dtype} "
-                         f"of shape {tuple(images.shape)}.")
+    n, c, h, w = images.shape if images.ndim == 4 else (0,) * 4
+    if not n or c != 3 or h != w or images.dtype != torch.uint8:
+        raise ValueError(f"{name} must be square uint8 images (N, 3, S, S), got {images.dtype} of "
+                         f"shape {tuple(images.shape)}; torchvision.transforms.functional.center_"
+                         "crop cuts others.")
 
 
 def normalise(images: Tensor) -> Tensor:

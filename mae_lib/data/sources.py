@@ -8,11 +8,10 @@ from files: a set may exceed the memory, and only the images looked at are read.
 import functools
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from glob import glob
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from mae_lib.data import scenes as generator
 from mae_lib.data.cache import cache_key, default_cache, fetch, map_file, open_or_build
 from mae_lib.data.fingerprint import fingerprint
 from mae_lib.data.pictures import decode, extensions, list_files
+from mae_lib.runtime.checks import check_value
 
 NAMES = ("stl10", "cifar10", "imagefolder:PATH", "scenes")
 STL_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
@@ -96,8 +96,8 @@ def load_data(
     if kind not in [n.partition(":")[0] for n in NAMES] or bool(path) != (kind == "imagefolder"):
         raise ValueError(f"There is no data set {name!r}; the names are {', '.join(NAMES)}.")
     for what, number in (("size", size), ("limit", limit)):
-        if number is not None and not _is_count(number):
-            raise ValueError(f"{what} must be a whole number, at least 1, got {number!r}.")
+        if number is not None:
+            check_value(what, number, int, at_least=1)
     if size not in (None, {"stl10": 96, "cifar10": 32}.get(kind, size)):
         raise ValueError(f"{kind} has no images of size {size}; leave size out.")
     if counts is not None and kind != "scenes":
@@ -113,10 +113,6 @@ def load_data(
         held, total = len(data.held_out), len(data.held_out) + len(data.unlabeled)
         print(f"{data.name}: {held:,} of {total:,} images are held out to validate pretraining.")
     return replace(data, unlabeled=data.unlabeled[:limit])
-
-
-def _is_count(number) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool) and number >= 1
 
 
 def _path(path: str | Path, what: str) -> Path:
@@ -135,8 +131,10 @@ def _held_out_count(images: int) -> int:
 def scenes(cache: Path, size: int, counts: tuple[int, int, int], progress: bool) -> ImageSet:
     """Synthetic images (see scenes.py), drawn the first time: about 1,000 a second."""
     counts = tuple(counts) if isinstance(counts, (tuple, list)) else (counts,)
-    if len(counts) != 3 or not all(map(_is_count, counts)):
-        raise ValueError(f"counts must be three positive numbers of images, got {counts}.")
+    if len(counts) != 3:
+        raise ValueError(f"counts must be three numbers of images, got {counts}.")
+    for number in counts:
+        check_value("each of counts", number, int, at_least=1)
 
     def build(append):
         for split, count in zip(generator.SPLITS, counts, strict=True):
@@ -156,8 +154,10 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
 
     Without train and test, which `labels` asks for, the images in PATH/unlabeled, or else all in
     PATH, are unlabeled ones. Without PATH/unlabeled, the training images serve as unlabeled ones.
-    Where no training images are left to validate on, evenly spaced images are held out. A change of
-    any file's name, size or time decodes the folder again. Raises FileNotFoundError or ValueError
+    Where no training images are left to validate on, evenly spaced images are held out. Copies of
+    test images in the other folders are counted and reported; copies of training images in
+    PATH/unlabeled are not, as only the validation loss of pretraining profits. A change of any
+    file's name, size or time decodes the folder again. Raises FileNotFoundError or ValueError
     for missing folders or images, and ValueError if most of a folder, or with `strict` any, is
     unreadable.
     """
@@ -176,7 +176,7 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
         print(f"{title} has no folder unlabeled: its training images serve as unlabeled ones too.")
 
     def build(append):
-        unreadable, place = {}, 0
+        unreadable, place, seen = {}, 0, defaultdict(set)
         bar = tqdm(desc=f"Decoding {path.name}", total=total, unit="image", disable=not progress)
         with bar, ThreadPoolExecutor() as pool:  # Pillow lets other threads run while it decodes
             for folder, entries in files.items():
@@ -187,6 +187,7 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
                     found = dict(zip(window, decoded, strict=True))
                     failed |= {file: why for file, why in found.items() if isinstance(why, str)}
                     images = [found[file] for file in window if file not in failed]
+                    seen[split].update(hash(image.tobytes()) for image in images)
                     parts = {split: np.array(images, np.uint8).reshape(-1, 3, size, size)}
                     if split == source:
                         held = np.arange(place, place + len(images)) % every == every - 1
@@ -205,7 +206,8 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
         if source and place < 2 * every:  # fewer than 2 were held out
             raise ValueError(f"{path} has too few images that can be read ({_first(unreadable)}): "
                              "pretraining needs at least 4.")
-        return {"classes": classes, "skipped": unreadable}
+        copies = len(seen["test"] & (seen["train"] | seen["unlabeled"]))
+        return {"classes": classes, "skipped": unreadable, "copies": copies}
 
     folder = cache / cache_key(title, size, files, every)
     needed = total + (labelled if source == "train" else 0)
@@ -275,6 +277,9 @@ def _counted(types: Counter) -> str:
 def _open(name: str, folder: Path, build, images: int, size: int) -> ImageSet:
     tensors, info = open_or_build(folder, build, images * (3 * size**2 + 8))
     tensors.pop("unlabeled_labels", None)
+    if copies := info.get("copies"):
+        print(f"{name}: train or unlabeled hold copies of test images ({copies} of them), which "
+              "makes results look better than they are: remove them there.")
     if "unlabeled" not in tensors:  # CIFAR-10, whose images lie in random order
         held = _held_out_count(len(tensors["train"]))
         tensors["unlabeled"], tensors["held_out"] = tensors["train"].tensor_split([-held])

@@ -159,11 +159,10 @@ class Experimenter:
 
     def jobs(self, study: Study) -> list[Job]:
         """The runs of a study, seed by seed."""
-        whole = self.comparison(study.place)
-        comparison = replace(whole, label_counts=LABEL_COUNTS) if study.fine_tune else replace(
-            whole, fine_tune=None)
+        changes = {"label_counts": LABEL_COUNTS} if study.fine_tune else {"fine_tune": None}
+        comparison = self.comparison(study.place, **changes)
         jobs = jobs_of(comparison, study.variants, study.seeds)
-        return jobs + jobs_of(whole, BASELINES, study.seeds[:1]) * study.baselines
+        return jobs + jobs_of(comparison, BASELINES, study.seeds[:1]) * study.baselines
 
 
 def main() -> None:
@@ -177,14 +176,15 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="(the study's)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     workers.add_options(parser, "1")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="(runs/evidence)")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="(OUT/results.json)")
+    parser.add_argument("--out", type=cli.folder, metavar="FOLDER", help="(runs/evidence)")
+    parser.add_argument("--results", type=cli.file, metavar="FILE", help="(OUT/results.json)")
     arguments = parser.parse_args()
     distributed.require_one_process("mae_lib.evidence.experiments")
     out = arguments.out or Path("runs/evidence")
     results = Results(arguments.results or out / "results.json")
-    for name in arguments.variants or ():
-        PretrainConfig(**variant_settings(name)).check()
+    for name in arguments.variants or ["original"]:
+        for seed in arguments.seeds or [0]:
+            PretrainConfig(**{**variant_settings(name), "seed": seed}).check()
     device = hardware.pick_device(arguments.device)
     precision = hardware.pick_precision(device, arguments.helper or arguments.precision)
     data = data_from(arguments)

@@ -83,21 +83,20 @@ def headline(evidence: Evidence) -> str:
             found.over) else f"We have **{NOT_MEASURED}** it yet."
 
     provisional = "" if evidence.count(SMALL) and evidence.count(LETTER) else (
-        "These results are **provisional**. The rule was fixed after these runs, and our own loss "
-        "(the last line) was chosen on the photographs that it is tested on, so it may look better "
-        "than it is.\n\n")
+        "These results are **provisional**. We fixed the rule after these runs, and chose the last "
+        "loss by the photographs on which it is judged, so its gain may be overstated.\n\n")
     return (
         f"{provisional}"
-        "- **All three together** were reported to raise the accuracy by 4.2 percentage points. "
+        "- **All three together** raise the accuracy by 4.2 percentage points, says the report. "
         f"{of('all three', LETTER)}\n"
-        "- They were also reported to lower the **error in hidden fine detail** by 8.6 %. "
+        "- They also lower the **error in hidden fine detail** by 8.6 %, it says. "
         f"{of('all three', LETTER, 'hf_error')}\n"
-        "- **Hiding less at the start** (the curriculum) was claimed to add 1 to 3 points. "
+        "- **Hiding less at the start** (the curriculum) adds 1 to 3 points, it says. "
         f"{of('curriculum')}\n"
-        "- **Spreading the descriptions out** (the uniformity loss) was claimed to add 2 to 5 "
-        f"points. {of('uniformity')}\n"
-        "- **A loss of our own** rewards the right amount of fine detail in each patch, wherever "
-        f"it lies. We claim that it adds 2 points. {of('energy form')}")
+        "- **Making outputs differ more** (the uniformity loss) adds 2 to 5 points, it says. "
+        f"{of('uniformity')}\n"
+        "- **Our own loss** compares how much fine detail each patch has, and ignores where in the "
+        f"patch it lies. It adds 2 points, we claim. {of('energy form')}")
 
 
 def ledger_table(found: list[Judgement]) -> str:

@@ -1,47 +1,66 @@
-"""Put the weights of finished runs into the package, in half precision, each with a model card.
+"""Put the weights of a finished pretraining into the package: half precision, measured, described.
 
-  python -m mae_lib.evidence.ship RUNS    # the folder of a comparison, with original-seed1 in it
-  python -m mae_lib.evidence.ship         # only the log of the specified runs, from results.json
+  python -m mae_lib.evidence.ship RUN NAME --trained-on "one H100, torch 2.11" --data imagefolder:PATH
+  python -m mae_lib.evidence.ship    # only the pages that are written from records
 
-Of several seeds the first is taken. A run belongs to the record that has the same curves. Other
-files in the folder, their checksums and their sections of the README stay as they are.
-"""
+RUN is the folder of the pretraining. What is measured are the weights as they are shipped. Their
+records are in `assets/weights.json`, from which the README with their cards is written.
+"""  # noqa: E501
 
 import json
-import re
+import time
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.compare import about_data, encoder_measures, reconstruction_measures
+from mae_lib.config import PretrainConfig
+from mae_lib.data.sources import ImageSet
 from mae_lib.masking import num_visible_patches, training_mask_ratio
+from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import MEASURES, Results
-from mae_lib.runtime import cli
+from mae_lib.runtime import cli, hardware
 from mae_lib.training.checkpoints import ASSETS, checksum, load_weights, save_weights
 from mae_lib.training.compute import multiply_adds
+from mae_lib.training.history import read_log
 
-NAMES = ("original", "improved")
+METHODS = ("original", "improved")  # whose runs are in the log
 # The last columns of the log of the specified runs, and how their values are written.
 LOGGED = {"lr": ".2e", "mask_ratio": ".4f", "loss": ".4f", "val_loss": ".4f", "val_psnr": ".2f",
           "effective_rank": ".1f", "seconds": ".1f"}
 ABOUT = """# Weights that come with the package
 
 `mae_lib.training.checkpoints.load_shipped("original")` reads and verifies them. Encoder and
-decoder, half precision, safetensors. `original` and `improved` are written by
-`python -m mae_lib.evidence.ship`; their numbers are from `results.json`.
+decoder, half precision, safetensors. `python -m mae_lib.evidence.ship` writes them and this page.
 
-The images that these two were trained on are not part of this project. They came from Tiny
-ImageNet, a subset of ImageNet, whose terms allow non-commercial research and teaching but not
-passing images on: use the weights for that alone. The MIT licence is for the code.
+The photographs that they were trained on are not part of this project. They come from Tiny ImageNet
+(`tin10`), and from MIT MiniPlaces and Imagenette (`photos96`), whose terms allow non-commercial
+research and teaching but not passing images on: use the weights for that alone. The images of
+`scenes` are drawn by this project, so the MIT licence of the code holds for its weights as well.
+"""
+LOG = """
+## specified_runs.csv
+
+The log of six runs at the specified sizes (224 pixels, ten epochs of 1,563 steps, batch 64), with a
+line for each epoch: original and improved, three seeds each, on an H100 and an H200, on the
+photographs of Tiny ImageNet, enlarged. It is written from `results.json`, and notebook 07 shows it.
+`multiply_adds` is the sum so far, in 10¹⁵. `seconds` is training time; some of the runs shared
+their GPU with others.
 """
 
 
-def card(name: str, record: dict, size: int) -> str:
-    """The model card of a record, as Markdown."""
-    settings, data, measures = record["settings"], record["data"], record["measures"]
-    add_ons = variant_settings(name)
+def config_of(settings: dict) -> PretrainConfig:
+    """The settings of a run, of which a record may hold more, and an old one fewer."""
+    known = {field.name for field in fields(PretrainConfig)}
+    return PretrainConfig(**{name: settings[name] for name in known & settings.keys()})
+
+
+def card(name: str, record: dict) -> str:
+    """The model card of a record of weights.json, as Markdown."""
+    cfg, data, measures = config_of(record["settings"]), record["data"], record["measures"]
+    model = cfg.build_model()
     scores = ", ".join(
         f"{title} {m['value']:.{digits}f} [{m['low']:.{digits}f}, {m['high']:.{digits}f}]"
         for key, (title, digits) in MEASURES.items() if (m := measures.get(key))
@@ -51,35 +70,31 @@ def card(name: str, record: dict, size: int) -> str:
 
 | | |
 |---|---|
-| sizes | `{settings['preset']}` at {settings['img_size'] or 'its own'} px, patch {settings['patch_size'] or 'as in the preset'}, {size / 1e6:.1f} MB |
-| data | {data['name']}: {data['unlabeled']:,} photographs without labels, {data['pixels']} px |
-| schedule | {settings['epochs']} epochs, batch {settings['batch_size']}, peak learning rate {settings['lr']:g}, seed {settings['seed']} |
-| add-ons | {', '.join(f'{k} = {v}' for k, v in add_ons.items()) or 'none'}; norm_pix = {settings['norm_pix']} |
-| device | {record['device']}, {settings['precision']}, torch {record['torch']}; {measures['seconds']:.0f} s |
-| measured | {scores} (95 % intervals over {measures['lp']['images']:,} test images for accuracies, {measures['psnr']['images']:,} for reconstructions; weights in full precision) |
-| command | `{record['command']}` |
+| sizes | `{cfg.preset}`, {model.img_size} px, patches of {model.patch_size} px, decoder {model.config['decoder_depth']} × {model.config['decoder_embed_dim']}, {record['megabytes']} MB |
+| data | {data['name']}: {data['unlabeled']:,} images without labels, {data['pixels']} px |
+| schedule | {cfg.epochs} epochs of {cfg.images_per_epoch or data['unlabeled']:,} images, batch {cfg.batch_size}, peak learning rate {cfg.lr:g}, seed {cfg.seed} |
+| target | {'patches with mean 0 and variance 1' if cfg.norm_pix else 'plain pixels'} (`norm_pix`) |
+| device | {record['trained_on']}; {record['seconds']:.0f} s |
+| measured | {scores} (95 % intervals over {measures['lp']['images']:,} test images for accuracies, {measures['psnr']['images']:,} for reconstructions) |
+| command | `{cli.command_of('python -m mae_lib.pretrain', cfg, **record['options'])}` |
 """  # noqa: E501
 
 
-def sections_of_others(readme: Path) -> str:
-    """The sections of a README that are about other files than the weights written here."""
-    text = readme.read_text("utf-8") if readme.exists() else ""
-    sections = re.split(r"\n(?=## )", text)[1:]
-    return "".join(f"\n{s.rstrip()}\n" for s in sections if s.split()[1] not in NAMES)
+def readme(records: dict[str, dict]) -> str:
+    """The page on the weights of these records."""
+    return ABOUT + "".join(card(name, record) for name, record in records.items()) + LOG
 
 
 def specified_log(records: list[dict]) -> str:
-    """The log of all runs of NAMES at the specified sizes, as CSV with a line for each epoch.
+    """The log of all runs of METHODS at the specified sizes, as CSV with a line for each epoch.
 
     `multiply_adds` is the sum since the start of the run, in 10¹⁵.
     """
     lines = [",".join(("method", "seed", "device", "epoch", "step", "multiply_adds", *LOGGED))]
-    found = [r for r in records if r["name"] in NAMES and r.get("recipe") == "specified"
+    found = [r for r in records if r["name"] in METHODS and r.get("recipe") == "specified"
              and r["settings"].get("img_size", 0) is None]
-    for record in sorted(found, key=lambda r: (NAMES.index(r["name"]), r["seed"])):
-        settings, spent, done = record["settings"], 0, 0
-        known = {field.name for field in fields(PretrainConfig)} - {"seed"}  # no seed costs more
-        cfg = PretrainConfig(**{name: settings[name] for name in known & settings.keys()})
+    for record in sorted(found, key=lambda r: (METHODS.index(r["name"]), r["seed"])):
+        cfg, spent, done = config_of({**record["settings"], "seed": 0}), 0, 0
         length = cfg.build_model().num_patches
         for epoch in record["measures"]["epochs"]:
             iters = epoch["step"] - done
@@ -94,34 +109,49 @@ def specified_log(records: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def ship(run: Path, name: str, trained_on: str, data: ImageSet, device: torch.device) -> dict:
+    """Write the weights of a run as NAME.safetensors; returns their record for weights.json."""
+    model, settings = load_weights(run / "model.safetensors")
+    (*_, last) = (e for e in read_log(run / "history.jsonl") if e["kind"] == "epoch")
+    path = ASSETS / f"{name}.safetensors"
+    save_weights(path, model.to(torch.float16), **settings)
+    model = load_weights(path)[0].to(device)
+    measures = encoder_measures(model, data) | reconstruction_measures(
+        model, data.test, settings["norm_pix"])["model"]
+    for entry in measures.values():
+        entry.pop("correct", None)  # a card needs no image by image
+    return {
+        "checksum": checksum(path), "megabytes": round(path.stat().st_size / 1e6, 1),
+        "settings": settings, "data": about_data(data), "trained_on": trained_on,
+        "seconds": last["seconds"], "date": time.strftime("%Y-%m-%d"),
+        "command": cli.command(), "measured_on": hardware.describe(device),
+        "measures": measures,
+    }
+
+
 def main() -> None:
     parser = cli.parser("python -m mae_lib.evidence.ship", __doc__)
-    parser.add_argument("runs", type=Path, metavar="RUNS", nargs="?")
-    runs = parser.parse_args().runs
-    records, text = Results(ASSETS / "results.json").read(), ABOUT
-    (ASSETS / "specified_runs.csv").write_text(specified_log(records), "utf-8")
-    if not runs:
-        return
-    listed, readme = ASSETS / "weights.json", ASSETS / "README.md"
-    checksums = json.loads(listed.read_text("utf-8")) if listed.exists() else {}
-    for name in NAMES:
-        folder = min(runs.glob(f"{name}-seed*"), default=None,  # the first seed
-                     key=lambda path: int(path.name.rpartition("seed")[2]))
-        if folder is None:
-            raise ValueError(f"{runs} has no folder {name}-seed…: name the folder of a comparison.")
-        model, facts = load_weights(folder / "model.safetensors")
-        log = folder / "history.jsonl"
-        logged = map(json.loads, log.read_text("utf-8").splitlines() if log.exists() else ())
-        curves = [entry for entry in logged if entry["kind"] == "epoch"]
-        record = next((r for r in records if r["measures"].get("epochs") == curves), None)
-        if record is None:
-            raise ValueError(f"assets/results.json has no record of the run in {folder}.")
-        path = ASSETS / f"{name}.safetensors"
-        save_weights(path, model.to(torch.float16), **facts)
-        checksums[name] = checksum(path)
-        text += card(name, record, path.stat().st_size)
-    listed.write_text(json.dumps(checksums, indent=1) + "\n", "utf-8")
-    readme.write_text(text + sections_of_others(readme), "utf-8")
+    parser.add_argument("run", type=Path, metavar="RUN", nargs="?")
+    parser.add_argument("name", metavar="NAME", nargs="?")
+    parser.add_argument("--trained-on", metavar="DEVICE", help="what the run was trained on")
+    add_data_arguments(parser)
+    arguments = parser.parse_args()
+    (ASSETS / "specified_runs.csv").write_text(
+        specified_log(Results(ASSETS / "results.json").read()), "utf-8")
+    listed = ASSETS / "weights.json"
+    records = json.loads(listed.read_text("utf-8"))
+    if arguments.run:
+        if not (arguments.name and arguments.trained_on):
+            raise ValueError("Weights need a NAME and --trained-on, for their card.")
+        load_weights(arguments.run / "model.safetensors")  # a wrong folder is told at once
+        data = data_from(arguments)
+        chosen = {name: getattr(arguments, name) for name in ("size", "limit")}
+        records[arguments.name] = {
+            **ship(arguments.run, arguments.name, arguments.trained_on, data,
+                   hardware.pick_device(arguments.device)),
+            "options": {"data": data.name, **{k: v for k, v in chosen.items() if v}}}
+        listed.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
+    (ASSETS / "README.md").write_text(readme(records), "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,29 +3,22 @@
 import argparse
 import dataclasses
 import functools
-import math
-import numbers
-import operator
 import os
 import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mae_lib.runtime.checks import check_value
+
 
 def option(default, help: str, group: str, **bounds):
     """A dataclass field that is also a command-line option.
 
-    `bounds` are any of `above`, `at_least`, `below` and `at_most`; see `check_values`.
+    `bounds` are those of `checks.check_value`; see `check_values`.
     """
     return dataclasses.field(default=default,
                              metadata={"help": help, "group": group, "bounds": bounds})
-
-
-BOUNDS = {"above": operator.gt, "at_least": operator.ge,
-          "below": operator.lt, "at_most": operator.le}
-KINDS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a finite number"),
-         bool: (bool, "True or False"), str: (str, "text")}
 
 
 def check_values(settings) -> None:
@@ -34,17 +27,25 @@ def check_values(settings) -> None:
     A number must be finite, whole where its default is, and within the option's bounds.
     """
     for field in _options(type(settings)):
-        value, kind = getattr(settings, field.name), _kind(field)
-        if value is None and field.default is None:
-            continue
-        wanted, words = KINDS[kind]
-        if (not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool)
-                or (kind is float and not math.isfinite(value))):
-            raise ValueError(f"{field.name} must be {words}, got {value!r}.")
-        bounds = field.metadata["bounds"]
-        if not all(BOUNDS[name](value, bound) for name, bound in bounds.items()):
-            asked = [f"{name.replace('_', ' ')} {bound:g}" for name, bound in bounds.items()]
-            raise ValueError(f"{field.name} must be {' and '.join(asked)}, got {value}.")
+        value = getattr(settings, field.name)
+        if value is not None or field.default is not None:
+            check_value(field.name, value, _kind(field), **field.metadata["bounds"])
+
+
+def folder(text: str) -> Path:
+    """A `type` for argparse: a folder to write to, which may not exist yet."""
+    path = Path(text)
+    place = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{place} is not a folder that you may write to")
+    return path
+
+
+def file(text: str) -> Path:
+    """A `type` for argparse: a file to write, which may not exist yet."""
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder, name a file")
+    return folder(str(Path(text).parent)) / Path(text).name
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -88,6 +89,17 @@ def given(arguments: argparse.Namespace, cls: type, prefix: str = "") -> dict:
     """The options of dataclass `cls` that stood on the command line."""
     found = vars(arguments)
     return {f.name: found[prefix + f.name] for f in _options(cls) if prefix + f.name in found}
+
+
+def command_of(program: str, settings, **others) -> str:
+    """The command line of `program` with `others` and what differs from the settings' defaults."""
+    words = [word for name, value in others.items() for word in ("--" + name, str(value))]
+    for field in _options(type(settings)):
+        flag, value = field.name.replace("_", "-"), getattr(settings, field.name)
+        if value != field.default:
+            words += [f"--{flag}", str(value)] if not isinstance(value, bool) else [
+                f"--{'' if value else 'no-'}{flag}"]
+    return f"{program} {shlex.join(words)}"
 
 
 def _options(cls: type) -> list[dataclasses.Field]:

@@ -10,6 +10,8 @@ from enum import IntEnum
 import numpy as np
 import torch
 
+from mae_lib.runtime.checks import check_choice
+
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,8 +60,7 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
     having the instructions does not yet mean that they are.
     """
     if name != "auto":
-        if name not in PRECISIONS:
-            raise ValueError(f"Unknown precision {name!r}; use auto, {', '.join(PRECISIONS)}.")
+        check_choice("precision", name, ["auto", *PRECISIONS])
         if name == "fp16" and device.type != "cuda":
             raise ValueError("Precision fp16 needs a CUDA GPU; use bf16 or fp32 on a CPU.")
         return name

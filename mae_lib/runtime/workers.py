@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from mae_lib.runtime.checks import check_value
+
 Job = tuple[Path, Callable[[], dict | None]]  # a folder, and what to do there: see `finish`
 
 
@@ -52,8 +54,7 @@ def helped(module: str, arguments: argparse.Namespace, default: int, precision: 
     Raises ValueError if --workers is below 1.
     """
     count = default if arguments.workers is None else arguments.workers
-    if count < 1:
-        raise ValueError(f"--workers must be at least 1, got {count}.")
+    check_value("--workers", count, int, at_least=1)
     if arguments.helper:
         _end_with_parent()
     threads = max(1, torch.get_num_threads() // count)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mae_lib.model import MaskedAutoencoder
+from mae_lib.runtime.checks import check_choice
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -129,10 +130,9 @@ def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
     shipped.
     """
     shipped = json.loads((ASSETS / "weights.json").read_text("utf-8"))
-    if name not in shipped:
-        raise ValueError(f"No weights {name!r} come with mae_lib; there are {', '.join(shipped)}.")
+    check_choice("name", name, shipped)
     path = ASSETS / f"{name}.safetensors"
-    if not path.exists() or checksum(path) != shipped[name]:
+    if not path.exists() or checksum(path) != shipped[name]["checksum"]:
         raise ValueError(f"{path} is missing or damaged: install mae_lib again, or run git "
                          "checkout on it.")
     return load_weights(path)

@@ -15,8 +15,7 @@ class History:
     def __init__(self, path: Path | None, steps_done: int):
         self.path, self.records = path, []
         if path and path.exists():
-            lines = path.read_text().splitlines()
-            self.records = [r for r in map(_parse, lines) if r and r["step"] <= steps_done]
+            self.records = [r for r in read_log(path) if r["step"] <= steps_done]
         if path:
             text = "".join(json.dumps(r) + "\n" for r in self.records)
             write_atomically(path, lambda temporary: temporary.write_text(text))
@@ -36,8 +35,18 @@ class History:
         return [r for r in self.records if r["kind"] == "epoch"]
 
 
-def _parse(line: str) -> dict | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # a line cut by a kill
-        return None
+def read_log(path: Path) -> list[dict]:
+    """The records in a log, without one that was cut by a kill.
+
+    Raises ValueError for a file of something else, which a run would otherwise overwrite.
+    """
+    records, cut = [], 0
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            cut += 1
+    if cut > 1 or not all(isinstance(r, dict) and {"kind", "step"} <= r.keys() for r in records):
+        raise ValueError(f"{path} is not the log of a training run: choose another folder, or "
+                         "move that file.")
+    return records

@@ -61,8 +61,7 @@ show(*widgets.title())
 # %% [markdown]
 # The top row shows photographs, and the middle row shows the part that the model was given. The bottom row shows its
 # reconstruction: the true patches where they were visible, and the model's prediction everywhere else. It is a small
-# model, and it was not trained on these photographs. It also had some help with brightness and contrast, which we
-# measure below.
+# model, and it was not trained on these photographs.
 #
 # ## The whole idea in one drawing
 #
@@ -91,7 +90,8 @@ show(*widgets.diagram())
 #
 # ## Hide three quarters yourself
 #
-# We load a trained model that comes with the course, and a photograph of the size that the model expects.
+# We load a trained model that comes with the course, and a photograph of the size that the model expects. This model
+# is for images of 64 pixels, so that everything here is fast. The first picture came from a model for 224 pixels.
 
 # %%
 model, facts = load_shipped("original")
@@ -207,11 +207,9 @@ hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
 composite = torch.where(hidden > 0, raw, picture)
 figure = row(masked=masked[0], raw_prediction=raw[0], composite=composite[0],
              photograph=picture[0])
-show(figure, "The visible patches; the raw prediction, with wrong colours at the visible patches; "
-             "the composite, an orange suit without a face; and the photograph.")
-
-# %%
-subject_guess.reveal(name)
+subject_guess.reveal(f"an {name}", figure,
+                     "The visible patches; the raw prediction, with wrong colours at the visible "
+                     "patches; the composite, an orange suit without a face; and the photograph.")
 
 # %% [markdown]
 # The composite suggests a person in an orange suit, but the face is missing. The colours of the raw prediction are
@@ -223,23 +221,12 @@ subject_guess.reveal(name)
 # To compare two images we use [**PSNR**](GLOSSARY.md#psnr), the *peak signal-to-noise ratio*, measured in decibels (dB). A higher PSNR is
 # better, and 10 dB more means a tenth of the mean squared error. We measure it on the hidden pixels only.
 #
-# The explorer below compares the model with a simple baseline that fills every hidden pixel with the mean colour of the
-# visible ones. What happens at 95 %, when almost everything is hidden? Guess the mean drop over the five photographs of
-# the course.
+# What happens at 95 %, when almost everything is hidden? One photograph is not enough for a number, so we take the mean
+# over the five photographs of the course.
 
 # %%
-drop_guess = course.predict("By how many dB does the model get worse from 75 % to 95 % hidden?")
-
-# %%
-explorer = widgets.explorer()
-explorer
-
-# %% [markdown]
-# Try several photographs and seeds. Also try the weights `improved`. They were trained with three additions, which you
-# meet in notebooks 02, 05 and 06. Can you see a difference? Our eyes are easily fooled here, so notebook 10 measures
-# it.
-#
-# One photograph is not enough for a number, so we take the mean over all five.
+drop_guess = course.predict("On average over five photographs, how many dB does the model lose "
+                            "from 75 % to 95 % hidden?")
 
 # %%
 photos = course.photographs(model.img_size) / 255  # (5, 3, H, W)
@@ -263,16 +250,28 @@ quality = {}
 for mask_ratio in (0.25, 0.5, 0.75, 0.95):
     pictures, where = reconstruct(mask_ratio)
     quality[mask_ratio] = round(metrics.masked_psnr(pictures, photos, where).mean().item(), 1)
-    print(f"{mask_ratio:.0%} hidden: {quality[mask_ratio]} dB")
+
+lines = [f"{100 * ratio:.0f} % hidden: {psnr} dB" for ratio, psnr in quality.items()]
+drop_guess.reveal("\n".join([f"{quality[0.75] - quality[0.95]:.1f} dB", *lines]))
+
+# %% [markdown]
+# The model loses only 1.5 dB, from 18.1 to 16.6 dB. Do the pictures suffer as little as the number? The explorer shows
+# one photograph at a time. It compares the model with a simple baseline, which fills every hidden pixel with the mean
+# colour of the visible ones.
+#
+# Try several photographs and seeds, and move the mask ratio to 0.95. Also try the weights `improved`. They were trained
+# with three additions, which you meet in notebooks 02, 05 and 06. Can you see a difference? Our eyes are easily fooled
+# here, so notebook 10 measures it.
 
 # %%
-drop_guess.reveal(f"{quality[0.75] - quality[0.95]:.1f} dB")
+explorer = widgets.explorer()
+explorer
 
 
 # %% [markdown]
-# The model loses only 1.5 dB, from 18.1 to 16.6 dB, although at 95 % the explorer's pictures show hardly anything
-# right. So the number suffers much less than the picture. Either a handful of patches tells the model a great deal, or
-# the number is not what it seems. We find out below. First, build the two tools yourself: the baseline and the PSNR.
+# At 95 % hidden, the pictures show hardly anything right, so they suffer much more than the number does. Either a
+# handful of patches tells the model a great deal, or the number is not what it seems. We find out below. First, build
+# the two tools yourself: the baseline and the PSNR.
 #
 # ### ✏️ Exercise 2 · The baseline  (★★☆ · 6 minutes)
 #
@@ -347,7 +346,8 @@ check.psnr(psnr)
 # These weights were trained with an option called `norm_pix`. The model then predicts every patch *relative to the mean
 # and the standard deviation of that patch*, which are its brightness and its contrast. To turn a prediction into a
 # picture, we have to supply these two numbers for every hidden patch. We took them from the true photograph. In real
-# use they are unknown, so all the pictures and decibels above are **optimistic**.
+# use they are unknown, so the pictures and decibels of this model are **optimistic**. (The model behind the first
+# picture was trained without `norm_pix`. It had no help.)
 #
 # How much is this help worth? We replace the model with two fakes that know nothing and give them the same help. The
 # first predicts zero for every pixel. The second predicts random noise.
@@ -358,17 +358,15 @@ random = torch.randn(zeros.shape, generator=torch.Generator().manual_seed(0))
 print("trained with norm_pix:", facts["norm_pix"])
 
 # %%
-fake_guess = course.predict("What will the fakes' pictures look like, with the help?")
+fake_guess = course.predict("With the help, what will the picture made from zeros show?")
 
 # %%
 figure = row(zeros_with_help=to_images(zeros)[2], noise_with_help=to_images(random)[2],
              photograph=photos[2])
-show(figure, "Left, a mosaic of flat squares, light and dark where the photograph is; middle, the "
-             "same mosaic covered with coloured noise, strong at edges and weak in smooth places; "
-             "right, the photograph.")
-
-# %%
-fake_guess.reveal("a mosaic of its light and dark areas, and this mosaic with noise on it")
+fake_guess.reveal("a mosaic of the photograph's light and dark areas", figure,
+                  "Left, a mosaic of flat squares, light and dark where the photograph is; middle, "
+                  "the same mosaic covered with coloured noise, strong at edges and weak in smooth "
+                  "places; right, the photograph.")
 
 # %% [markdown]
 # Both fakes show the light and dark areas of the photograph as a coarse mosaic, although they know nothing about it.
@@ -389,7 +387,7 @@ for mask_ratio in (0.25, 0.75, 0.95):
     mean_colour = metrics.trivial_reconstructions(photos, where)["masked mean"]
     fillings = mean_colour, to_images(zeros), to_images(random), pictures
     a, b, c, d = (metrics.masked_psnr(f, photos, where).mean() for f in fillings)
-    print(f"{mask_ratio:5.0%} {a:10.1f} dB {b:12.1f} dB {c:12.1f} dB {d:12.1f} dB")
+    print(f"{100 * mask_ratio:4.0f} % {a:9.1f} dB {b:12.1f} dB {c:12.1f} dB {d:12.1f} dB")
 
 # %% [markdown]
 # The zeros reach about 15 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden.

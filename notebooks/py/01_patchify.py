@@ -74,16 +74,14 @@ print(tuple(images.shape), f"{images.numel():,} values")
 # vector stands for a patch of 16×16 pixels?
 
 # %%
-pairs_guess = course.predict("How many times fewer pairs do 16×16 patches give than pixels?")
+pairs_guess = course.predict("By what factor do 16×16 patches reduce the number of pairs?")
 
 # %%
 pixels = 224 * 224
 patches_16 = (224 // 16) ** 2
-print(f"{pixels:,} pixels: {pixels**2:,} pairs")
-print(f"{patches_16} patches: {patches_16**2:,} pairs")
-
-# %%
-pairs_guess.reveal(f"{(pixels // patches_16) ** 2:,} times fewer")
+pairs_guess.reveal(f"by a factor of {(pixels // patches_16) ** 2:,}\n"
+                   f"{pixels:,} pixels: {pixels**2:,} pairs\n"
+                   f"{patches_16} patches: {patches_16**2:,} pairs")
 
 
 # %% [markdown]
@@ -129,18 +127,14 @@ show(figure, "Patches 0 to 3 from the upper left corner; patches 73 to 76 from t
 # ## How large should a patch be?
 #
 # Suppose you halve the side of a patch, from 16 to 8 pixels. You get more patches, each of them holds fewer values, and
-# attention compares more pairs. Predict how many more before you move the slider.
+# attention compares more pairs.
 
 # %%
-half_guess = course.predict("How many times more pairs do 8×8 patches give than 16×16 patches?")
+half_guess = course.predict("By what factor do 8×8 patches increase the number of pairs?")
 
 # %%
-explorer = widgets.explorer()
-explorer
-
-# %%
-half_guess.reveal(f"{(224 // 8) ** 4 // (224 // 16) ** 4} times more pairs")
-
+pairs_16, pairs_8 = (224 // 16) ** 4, (224 // 8) ** 4
+half_guess.reveal(f"by a factor of {pairs_8 // pairs_16}, from {pairs_16:,} to {pairs_8:,} pairs")
 
 # %% [markdown]
 # Halving the side gives **16 times** as many pairs, 614,656 instead of 38,416.
@@ -151,6 +145,15 @@ half_guess.reveal(f"{(224 // 8) ** 4 // (224 // 16) ** 4} times more pairs")
 # holds a quarter of the values. The number of pairs is the square of the number of patches, and 4² = 16.
 # </details>
 #
+# The explorer cuts a photograph into patches of any size that fits. Move the slider and see how much of the photograph
+# one patch holds, and how many pairs there are.
+
+# %%
+explorer = widgets.explorer()
+explorer
+
+
+# %% [markdown]
 # A patch of 4×4 pixels holds an edge at most, and so many patches are expensive. A patch of 56×56 pixels is a small
 # picture of its own, and it is very hard to predict from its neighbours. MAE uses 16×16 patches on images of 224×224
 # pixels, or 14×14 in its largest model ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
@@ -307,7 +310,7 @@ print("unpatchify undoes patchify: every pixel is back in its place")
 # column, channel). The shapes agree, so no error is raised. A model can even learn from such patches.
 
 # %%
-bug_guess = course.predict("What will the picture look like if it is read in the wrong order?")
+bug_guess = course.predict("Will you recognise a photograph that is read in the wrong order?")
 
 # %%
 cat = course.photograph("cat", 224)[None] / 255  # (1, 3, 224, 224)
@@ -319,11 +322,9 @@ for axis, image in zip(axes[0], (cat, scrambled), strict=True):
     axis.imshow(image[0].permute(1, 2, 0))
     axis.set_title("photograph" if image is cat else "wrong order", fontsize=12)
     axis.axis("off")
-show(figure, "Left, a cat. Right, the same values read in another order: the cat can be made out, "
-             "but it is grey, and every patch is full of stripes.")
-
-# %%
-bug_guess.reveal("a grey cat, with stripes in every patch")
+bug_guess.reveal("yes, but it is grey and every patch is full of stripes", figure,
+                 "Left, a cat. Right, the same values read in another order: the cat can be made "
+                 "out, but it is grey, and every patch is full of stripes.")
 
 
 # %% [markdown]
@@ -430,7 +431,8 @@ show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 a
              "sine 18 rises slowly, and sine 30 stays close to zero.")
 
 # %%
-slow_guess = course.predict("How many of the 48 frequencies turn by less than 0.3 rad in 13 steps?")
+slow_guess = course.predict("For how many of the 48 frequencies does the angle grow by less than "
+                            "0.3 rad?")
 
 # %%
 frequencies = 10000 ** (-torch.arange(48) / 48)

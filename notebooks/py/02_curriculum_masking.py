@@ -87,8 +87,8 @@ def random_masks(ratio, seed=0):
 def smooth_fill(mask):
     """The photographs with their holes filled, and the share of the baseline's error removed."""
     holes = patch_mask_to_pixels(mask, 16)  # (5, 1, 224, 224)
-    fillings = trivial_reconstructions(photographs, holes)
-    smooth, one_colour = fillings["bilinear fill"], fillings["masked mean"]
+    fills = trivial_reconstructions(photographs, holes)
+    smooth, one_colour = fills["bilinear fill"], fills["masked mean"]  # the package's names
     error, baseline = (((x - photographs) ** 2 * holes).sum() for x in (smooth, one_colour))
     return torch.where(holes > 0, smooth, photographs), 1 - (error / baseline).item()
 
@@ -109,20 +109,20 @@ def isolated(mask):
 
 # %% [markdown]
 # **Predict first.** When 75 % of the patches are hidden, how much of the baseline's squared error does the smooth fill
-# remove? Type a percentage. The cell after the box shows the answer.
+# remove?
 
 # %%
-guess = course.predict("How much of the error does the smooth fill remove at 75 %?")
+guess = course.predict("What percentage of the error does the smooth fill remove at 75 % hidden?")
 
 # %%
-ratios, lines = (0.15, 0.5, 0.75, 0.9), []
+ratios, removed, lines = (0.15, 0.5, 0.75, 0.9), {}, []
 for ratio in ratios:
     masks = [random_masks(ratio, seed) for seed in range(8)]
-    removed = 100 * sum(smooth_fill(mask)[1] for mask in masks) / 8
+    removed[ratio] = 100 * sum(smooth_fill(mask)[1] for mask in masks) / 8
     alone = 100 * sum(isolated(mask) for mask in masks) / 8
-    lines.append(f"{100 * ratio:.0f} % hidden: {removed:.0f} % of the error removed, "
-                 f"{alone:.0f} % of hidden patches isolated")
-guess.reveal("\n".join(lines))
+    lines.append(f"{100 * ratio:.0f} % hidden: {removed[ratio]:.0f} % of the error removed, "
+                 f"{alone:.1f} % of hidden patches isolated")
+guess.reveal("\n".join([f"{removed[0.75]:.0f} %", *lines]))
 
 # %%
 figure, axes = new_figure(1, 4, 10, 2.8)
@@ -227,7 +227,7 @@ print(x.gather(1, ids[:, :, None].expand(-1, -1, 3)))
 # ### ✏️ Exercise 1 · Random masking  (★★☆ · 12 minutes)
 #
 # Write `random_masking(x, mask_ratio, noise=None)` for `x` of shape (B, L, D). Return `x_vis`, `mask` and `ids_restore` as
-# in the table. `int(L * (1 - mask_ratio))` patches with the smallest noise stay visible. If `noise` is `None`, draw it
+# in the table. The `int(L * (1 - mask_ratio))` patches with the smallest noise stay visible. If `noise` is `None`, draw it
 # with `torch.rand`, one number for each patch of each image.
 #
 # <details><summary>Hint 1</summary>
@@ -288,8 +288,11 @@ print("x_vis", tuple(x_vis.shape), " mask", tuple(mask.shape))
 # ones.
 #
 # **Bug 1: the wrong way back.** To restore the order, we look up each patch's place in `ids_restore`. Suppose the code
-# uses `ids_shuffle` instead. Both hold the numbers 0 to 195, so both run. We hide a quarter of a photograph and restore
-# it with each. What will the wrong one look like?
+# uses `ids_shuffle` instead. Both hold the numbers 0 to 195, so both run. We hide a quarter of a photograph of a cup and
+# restore it with each.
+
+# %%
+guess = course.predict("If we restore by ids_shuffle, will you still recognise the cup?")
 
 # %%
 coffee_vis, _, restore = random_masking(patches[1:2], 0.25, noise[:1])
@@ -304,13 +307,15 @@ for axis, (name, tiles) in zip(axes[0], rows.items(), strict=True):
     axis.imshow(unpatchify(tiles[None], 16, 14, 14)[0].permute(1, 2, 0))
     axis.set_title(name)
     axis.axis("off")
-show(figure, "Left, patches of a cup of coffee in random order, the last quarter grey. Middle, "
-             "the cup with grey holes. Right, patches and holes scattered over the whole picture.")
+guess.reveal("no", figure, "Left, patches of a cup of coffee in random order, the last quarter "
+             "grey. Middle, the cup with grey holes. Right, patches and holes scattered over the "
+             "whole picture.")
 
 # %% [markdown]
-# `ids_shuffle` shuffles the patches a second time. In a model with this bug, the decoder would place every patch where
-# another one belongs, and a loss that is somewhat too high would be the only sign. Test the way back with an order that
-# is not its own inverse, such as our six patches. If you only swap two patches, the bug passes the test.
+# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model with this bug, the decoder would place every patch where
+# another one belongs. A loss that is somewhat too high would be the only sign. Test the way back with an order that
+# is not its own inverse, such as the order of our six patches. A swap of two patches is its own inverse, so it would hide
+# the bug.
 #
 # **Bug 2: one mask for the whole batch.** One row of noise, broadcast to all images, is shorter to write.
 
@@ -339,11 +344,11 @@ for name, numbers in (("one mask for all", batch[:1].expand(64, -1)), ("own mask
           f"places hidden in all 64 images: {int((mask.sum(dim=0) == 64).sum())}")
 
 # %% [markdown]
-# With one mask for all, 147 places are hidden in all 64 images. With a mask for each image, no place is.
+# With one mask for all, 147 places are hidden in all 64 images. With a separate mask for each image, no place is hidden in all of them.
 #
 # **Bug 3: the mask inverted.** Attention masks often use 1 for *keep*. Ours uses 1 for *hidden*. If you read it the
 # wrong way round, the loss counts the visible patches and rewards copying. [Notebook 04](04_reconstruction_loss.ipynb) trains with
-# this bug, and its loss curve looks better than the right one. One line tells the two apart.
+# this bug, and its loss curve looks better than the correct one. One line tells the two apart.
 
 # %%
 mask = random_masking(patches, 0.75, noise)[1]
@@ -354,11 +359,12 @@ print("with the mask inverted:", (1 - mask).sum(dim=1).int().tolist())
 # The right mask hides 147 patches per image, the inverted one 49.
 #
 # **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each epoch to make a run
-# repeatable. Each image then keeps one mask for ever. We count how many of the 196 places of an image were visible at
+# repeatable. Each image then keeps one mask for ever. We count how many of the 196 places of an image are visible at
 # least once in ten epochs.
 
 # %%
-guess = course.predict("Fresh masks at 75 %: how many of 196 places are seen at least once?")
+guess = course.predict("With fresh masks, how many of the 196 places are visible at least once "
+                       "in ten epochs?")
 
 
 # %%
@@ -381,48 +387,52 @@ guess.reveal(f"{places_seen(range(10))} of 196 places with a new seed in every e
 # the decimal point.
 
 # %%
-guess = course.predict("100 patches, mask ratio 0.9: how many stay visible?")
+guess = course.predict("Of 100 patches at mask ratio 0.9, how many stay visible?")
 
 # %%
-lines = []
+lines = [f"{int(100 * (1 - 0.9))}, because 1 - 0.9 is {1 - 0.9}"]
 for length, ratio in ((196, 0.75), (196, 0.6), (100, 0.9), (20, 0.9)):
     kept = int(length * (1 - ratio))
     hidden = 100 * (1 - kept / length)
     lines.append(f"{length:3} patches, ratio {ratio:<4}: {kept:2} stay, {hidden:.2f} % hidden")
-guess.reveal("\n".join([*lines, f"because 1 - 0.9 is {1 - 0.9}"]))
+guess.reveal("\n".join(lines))
 
 # %% [markdown]
 # Nine stay, not ten. In floating point 1 − 0.9 is slightly less than 0.1, and `int` cuts 9.99… down to 9. We keep the
 # plain expression, so that our counts agree with the official code. With few patches the true ratio can be far
-# from the requested one: of 20 patches, 90 % becomes 95 %.
+# from the requested one: with 20 patches, 90 % becomes 95 %.
 #
-# ## Scrub the ratio
+# ## Another ratio, the same noise
 #
-# On the left is what the encoder gets. On the right is each patch's place in the shuffled order. Places below the number
-# of visible patches stay visible and are coloured.
+# At a ratio of 0.5, 98 of the 196 patches are visible, and at 0.75, 49 are. We use the same noise for both.
+
+# %%
+guess = course.predict("How many of the 49 patches visible at 0.75 are also visible at 0.5?")
+
+# %%
+at_50, at_75 = (random_masking(patches[:1], ratio, noise[:1])[1] == 0 for ratio in (0.5, 0.75))
+guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
+
+# %% [markdown]
+# All 49 are visible at both ratios. The same noise gives the same order, and the ratio only says where to cut it.
 #
-# Move the controls and answer two questions. (a) At which ratio do you stop recognising the astronaut? (b) You move the
-# ratio from 0.5 to 0.75 and leave the seed alone. Are the 49 patches that you then see among the 98 from before?
+# The explorer shows this. On the left is what the encoder gets. On the right is each patch's place in the shuffled order.
+# Places below the number of visible patches stay visible and are coloured. When you move the ratio, the numbers on the
+# right stay the same. They change only when you change the seed.
+#
+# At which ratio do you stop recognising the astronaut?
 
 # %%
 explorer = widgets.explorer()
 explorer
 
 # %% [markdown]
-# <details><summary>Our answers</summary>
+# <details><summary>Our answer</summary>
 #
-# (a) There is no right answer. If you got further than you expected, you filled the gaps with what you know about people.
+# There is no right answer. If you got further than you expected, you filled the gaps with what you know about people.
 # That knowledge is what a model has to learn.
-#
-# (b) Yes. The same noise gives the same order, and the ratio only says where to cut it. The numbers on the right change
-# only when you change the seed.
 # </details>
-
-# %%
-at_50, at_75 = (random_masking(patches, ratio, noise)[1] for ratio in (0.5, 0.75))
-print("every patch visible at 0.75 is visible at 0.5:", bool((at_75 >= at_50).all()))
-
-# %% [markdown]
+#
 # ### ✏️ Open exercise · A pattern of your own  (★★☆ · 10 minutes)
 #
 # The noise need not be random: any numbers give an order. Numbers that are small in every second row and column keep a
@@ -462,7 +472,7 @@ for name, numbers in patterns.items():
 #
 # $$r(t) = r_0 + (r_1 - r_0)\, p, \qquad p = \min(t / T, 1), \qquad t = \text{epoch} + \text{step} / \text{iters}$$
 #
-# Epochs and steps count from 0, and an epoch has `iters` steps. The settings come in one object, `cfg`.
+# Epochs and steps are counted from 0, and an epoch has `iters` steps. The settings come in one object, `cfg`.
 
 # %%
 cfg = PretrainConfig(mask_ratio_sched="linear")
@@ -513,7 +523,7 @@ check.schedule_mask_ratio(schedule_mask_ratio)
 schedule_mask_ratio = course.use("schedule_mask_ratio")
 
 # %% [markdown]
-# We call it for every step of a run: 10 epochs of 1563 steps, which is 100,000 images in batches of 64.
+# We call it for every step of a run: 10 epochs of 1563 steps. Each epoch is 100,000 images in batches of 64.
 
 # %%
 epochs, iters = 10, 1563
@@ -593,10 +603,11 @@ check.mean_visible(mean_visible)
 
 # %% [markdown]
 # Now we measure with `random_masking` itself: we hide patches at every step of the linear curriculum and look at the shape of
-# `x_vis`. How many patches does the encoder see on average? Always hiding 75 % shows it 49.
+# `x_vis`. How many patches does the encoder see on average? If 75 % are always hidden, it sees 49.
 
 # %%
-guess = course.predict("Linear curriculum: how many of 196 patches are visible on average?")
+guess = course.predict("Under the linear curriculum, how many of the 196 patches are visible "
+                       "on average?")
 
 # %%
 dots = torch.zeros(1, 196, 1)  # 196 patches of a single number
@@ -611,8 +622,8 @@ guess.reveal(f"{visible.mean():.1f} patches over all ten epochs, which is "
 # The encoder sees 61.0 patches on average, 24 % more than without the curriculum. In the first epoch it sees almost
 # twice as many. So the early epochs are the ones with the *most* work, and the curriculum is not free.
 #
-# A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it already
-# does about half of the work. The next explorer counts [**multiply-adds**](GLOSSARY.md#multiply-add): how often a step multiplies two numbers and
+# A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does
+# about half of the work. The next explorer counts [**multiply-adds**](GLOSSARY.md#multiply-add): how often a step multiplies two numbers and
 # adds the result. (You do this count yourself in [notebook 03](03_asymmetric_autoencoder.ipynb).) On the left is the
 # mask ratio, on the right the multiply-adds of each step relative to a step at 0.75. Orange is extra work, green is work
 # saved.
@@ -635,8 +646,8 @@ planner
 # </details>
 #
 # So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. Multiply-adds are not seconds, and a GPU that
-# waits for other things may hide part of the difference; [notebook 10](10_claims.ipynb) has measured times. But the
-# extra work decides what a fair comparison is. At [**equal epochs**](GLOSSARY.md#equal-epochs), both methods see the same number of images. At
+# waits for other things may hide part of the difference; [notebook 10](10_claims.ipynb) reports measured times. But the
+# extra work affects what counts as a fair comparison. At [**equal epochs**](GLOSSARY.md#equal-epochs), both methods see the same number of images. At
 # [**equal compute**](GLOSSARY.md#equal-compute), the curriculum gets only 8.8 epochs when the baseline gets 10. A result that holds for one
 # comparison may not hold for the other, so a report should say which one it makes.
 #
@@ -664,7 +675,7 @@ def frozen_loss(ratio):
 
 
 # %%
-guess = course.predict("The frozen model's loss, as more is hidden: rising, falling or level?")
+guess = course.predict("As more is hidden, is the frozen model's loss rising, falling or level?")
 
 # %%
 ends = [0.5, *(round(r, 2) for r in at_the_end.tolist())]  # the ratio after 0, 1, …, 10 epochs
@@ -714,7 +725,7 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # </details>
 # <details><summary>Patch 60 was moved to place 5</summary>
 #
-# ✗ That would be `ids_shuffle[5] == 60`: which patch lies at place 5. Here it is the other way round.
+# ✗ That would be `ids_shuffle[5] == 60`, which says that patch 60 lies at place 5. Here it is the other way round.
 # </details>
 #
 # **2. After two epochs the curriculum's training loss is lower than the constant run's. What follows?**
@@ -744,14 +755,14 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # </details>
 # <details><summary>Nothing, because both saw the same number of images</summary>
 #
-# ✗ They saw the same images, but the curriculum's encoder saw more patches of them, and that costs work.
+# ✗ They saw the same images, but the curriculum's encoder saw more patches of them, and that costs compute.
 # </details>
 #
 # ## Key takeaways
 #
 # - Random noise and two argsorts give `mask`, `ids_keep` and `ids_restore`. The argsort of a permutation is its inverse.
 # - Every image gets its own mask, fresh at every step. Masking bugs raise no errors, so look at pictures and counts.
-# - `int(L * (1 - ratio))` patches stay visible, rounding of floats included.
+# - `int(L * (1 - ratio))` patches stay visible. Floating-point rounding can make that one fewer than you expect.
 # - A ramp from 0.5 to 0.75 over the first five of ten epochs costs about 12 % more multiply-adds. Say whether you
 #   compare at equal epochs or at equal compute.
 # - Losses at different mask ratios measure different tasks. Compare models on fixed masks.

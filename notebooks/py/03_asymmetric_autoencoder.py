@@ -287,20 +287,12 @@ print("same outputs, of shape", tuple(ours(batch).shape))
 # %% [markdown]
 # ## Where does a patch look?
 #
-# The attention weights of a trained model can be drawn. The explorer shows the encoder that comes with this course,
-# with no patch hidden. On the left, a square marks the patch whose query we follow. In the middle, the photograph is
-# bright where this patch looks. On the right are the same weights as a map.
+# The attention weights of a trained model tell us where each patch looks. In a convolutional network the first layers
+# see a small neighbourhood and the last layers see far. Is it the same in an MAE's encoder? We take the one that comes
+# with this course and hide no patch.
 #
-# In a convolutional network the first layers see a small neighbourhood and the last layers see far. Is it the same in
-# this encoder? Move `block` and `head`, and compare the first block with the last one.
-
-# %%
-attention_explorer = widgets.attention_explorer()
-attention_explorer
-
-# %% [markdown]
-# One patch of one photograph proves little. So we average over every patch of five photographs. For each block and head
-# we ask how much of the attention goes to the patch itself and its neighbours, a square of 3 × 3 patches.
+# For each block and head we ask how much of the attention goes to the patch itself and its neighbours, a square of
+# 3 × 3 patches. We average over every patch of five photographs.
 
 # %%
 guess_near = course.predict("Which block keeps more of its attention near: the first or the last?")
@@ -310,7 +302,7 @@ near = widgets.neighbours(widgets.shipped().grid)  # (N, N), True where two patc
 maps = torch.stack([widgets.recorded(name) for name in course.PHOTOGRAPHS])
 share = (maps * near).sum(dim=-1).mean(dim=(0, 3))  # (5, blocks, heads, N, N) → (blocks, heads)
 rows = {"mean, %": share.mean(dim=1), "most, %": share.amax(dim=1), "least, %": share.amin(dim=1)}
-lines = ["the last one", "block:    " + "".join(f"{b:>4}" for b in range(len(share)))]
+lines = ["the last", "block:    " + "".join(f"{b:>4}" for b in range(len(share)))]
 lines += [f"{name + ':':<10}" + "".join(f"{100 * s:>4.0f}" for s in row)
           for name, row in rows.items()]
 lines.append(f"looking at all patches evenly would give {100 * near.float().mean():.0f} %")
@@ -321,6 +313,15 @@ guess_near.reveal("\n".join(lines))
 # give. In the last block it is 45 %. So this encoder looks far first and near later, the opposite of a convolutional
 # network. The heads of one block differ as well: in block 5 they range from 22 % to 81 %.
 #
+# The explorer draws the weights of one patch. On the left, a square marks the patch whose query we follow. In the
+# middle, the photograph is bright where this patch looks. On the right are the same weights as a map. Move `block` and
+# `head`, and compare the first block with the last one.
+
+# %%
+attention_explorer = widgets.attention_explorer()
+attention_explorer
+
+# %% [markdown]
 # This is one small model and five photographs. In larger studies,
 # [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
 # their first layers and mostly far in their last ones. [Xie et al. (2023)](https://arxiv.org/abs/2205.13543) find that
@@ -334,7 +335,7 @@ guess_near.reveal("\n".join(lines))
 # **Predict first.** We change 1 of 49 tokens. Then we pass all 49 through attention and, separately, through an MLP.
 
 # %%
-guess_change = course.predict("How many of the 49 outputs change: of attention, and of the MLP?")
+guess_change = course.predict("How many of the 49 outputs change: in attention, and in the MLP?")
 
 # %%
 torch.manual_seed(0)
@@ -448,6 +449,9 @@ print("the convolution and the matrix agree:", tuple(tokens.shape))
 # Does it matter whether we embed and then mask, or mask and then embed? We do both and compare.
 
 # %%
+guess_first = course.predict("Will masking first give the same tokens as masking last?")
+
+# %%
 positions = sincos_positions(192, 14, 14)[None]  # (1, 196, 192)
 noise = torch.rand(2, 196, generator=torch.Generator().manual_seed(0))
 mask_last = random_masking(tokens + positions, 0.75, noise)[0]  # (2, 49, 192)
@@ -456,15 +460,12 @@ kept_patches = random_masking(patchify(images, 16), 0.75, noise)[0]  # (2, 49, 7
 kept_positions = random_masking(positions.expand(2, -1, -1), 0.75, noise)[0]
 mask_first = kept_patches @ matrix + conv.bias + kept_positions
 torch.testing.assert_close(mask_first, mask_last)
-print("each order gives tokens of shape", tuple(mask_last.shape))
+guess_first.reveal(f"yes: each order gives the same tokens, of shape {tuple(mask_last.shape)}")
 
 
 # %% [markdown]
-# <details><summary>The answer</summary>
-#
-# It does not matter: both orders give the same tokens, because embedding works on each patch alone. Masking first is
-# cheaper. Embedding first is shorter to write, so your encoder may do that.
-# </details>
+# Both orders give the same tokens, because embedding works on each patch alone. Masking first is cheaper. Embedding
+# first is shorter to write, so your encoder may do that.
 #
 # In both orders each visible patch carries *its own* position. Nothing else says where it came from. From these
 # positions the encoder could work out which places are missing. But no token stands for a missing patch, so missing
@@ -839,7 +840,7 @@ reconstruction_explorer
 # Suppose the decoder forgets `ids_restore`. The visible tokens then stay in front, and all mask tokens come after them.
 
 # %%
-guess_order = course.predict("Order not restored: will you still recognise the photographs?")
+guess_order = course.predict("If the order is not restored, will you recognise the photographs?")
 
 # %%
 in_order = torch.arange(side**2).expand(5, -1)  # "entry i belongs to place i"
@@ -847,32 +848,30 @@ with torch.no_grad():
     unrestored = mae.decoder(seen, in_order)
 figure = in_rows([("correct", composite(pred)), ("not restored", composite(unrestored))])
 guess_order.reveal(
-    f"error {hidden_error(unrestored):.2f}, with the order restored {hidden_error(pred):.2f}",
+    f"yes: the error is {hidden_error(unrestored):.2f}, "
+    f"and with the order restored {hidden_error(pred):.2f}",
     figure, "Five reconstructions, correct in the upper row. Below, with the order not restored, "
     "they are blotchy but can still be recognised.")
 
 # %% [markdown]
-# <details><summary>The answer</summary>
-#
 # The error rises from 0.45 to 0.69, and the photographs can still be recognised. This is what makes the mistake
 # dangerous: it looks like a model that was not trained for long enough. The decoder probably copes in part because each
 # visible token also carries the position that it got in the encoder. (And part of what you recognise is not predicted
 # at all: the visible patches, and the true mean of every hidden patch.)
-# </details>
 #
 # ### 2. The decoder has no positions
 #
 # Suppose that no position is added in the decoder. All mask tokens are the same vector.
 
 # %%
-guess_places = course.predict("How will the predictions for two hidden patches of an image differ?")
+guess_places = course.predict("Will the predictions for two hidden patches of an image differ?")
 
 # %%
 broken = copy.deepcopy(mae)
 broken.decoder.pos_embed.zero_()
 with torch.no_grad():
     lost = broken.decoder(seen, draw.argsort(dim=1).argsort(dim=1))
-lines = []
+lines = ["no"]
 for name, found in (("with positions", pred), ("without", lost)):
     spread = torch.stack([one[m > 0].std(dim=0).mean() for one, m in zip(found, hidden)]).mean()
     lines.append(f"{name:<15} error {hidden_error(found):.2f}, "
@@ -892,11 +891,8 @@ guess_places.reveal("\n".join(lines), figure, "The raw predictions with position
                     "areas in the right places.")
 
 # %% [markdown]
-# <details><summary>The answer</summary>
-#
 # Without positions, all hidden patches of an image get the same prediction. The standard deviation between them is 0.00,
 # and one pattern repeats like wallpaper. The error is 1.06, a little worse than predicting zero.
-# </details>
 #
 # Now look at the composites. They still show light and shade in the right places, because each patch got its *true* mean
 # and standard deviation back. A composite can hide a decoder that knows nothing.
@@ -907,7 +903,7 @@ guess_places.reveal("\n".join(lines), figure, "The raw predictions with position
 # `strict=False`, PyTorch loads what it finds and leaves the rest as it is.
 
 # %%
-guess_decoder = course.predict("No decoder in the file: what will the reconstruction look like?")
+guess_decoder = course.predict("With no decoder in the file, what will fill the hidden places?")
 
 # %%
 encoder_only = {name: w for name, w in trained.items() if name.startswith("encoder.")}
@@ -918,17 +914,14 @@ with torch.no_grad():
     noisy = halved(photos, 0.75, draw)[0]
 figure = in_rows([("complete", composite(pred)), ("no decoder", composite(noisy))])
 guess_decoder.reveal(
-    f"{len(report.missing_keys)} tensors missing, no error raised; "
-    f"error on hidden patches {hidden_error(noisy):.1f}",
+    f"coloured noise: {len(report.missing_keys)} tensors are missing, no error is raised, "
+    f"and the error on hidden patches is {hidden_error(noisy):.1f}",
     figure, "Five reconstructions by the complete model; below, with an untrained decoder, "
     "coloured noise at every hidden place.")
 
 # %% [markdown]
-# <details><summary>The answer</summary>
-#
 # We get coloured noise. The error is 1.9, almost twice that of predicting zero, although the encoder is as good as
 # before. If your reconstructions look like this, print the missing keys first.
-# </details>
 #
 # ### ✏️ Open exercise · What can your model do without?  (★★☆ · 15 minutes)
 #
@@ -1051,10 +1044,11 @@ def price(num_visible):
 
 # %%
 prices = {n: price(n) for n in (196, 98, 49, 19)}
-lines = ["patches                  encoder + decoder   compared with 49 visible"]
+lines = [f"{sum(prices[98]) / sum(prices[49]):.2f} times as much",
+         "patches                   encoder + decoder   compared with 49 visible"]
 for n, (first, second) in prices.items():
     both = first + second
-    lines.append(f"{n:>3} visible, {1 - n / 196:>3.0%} hidden: {first:>3.0f} + {second:.0f} = "
+    lines.append(f"{n:>3} visible, {100 - n / 1.96:>2.0f} % hidden: {first:>3.0f} + {second:.0f} = "
                  f"{both:>5,.0f} million   {both / sum(prices[49]):.2f} times")
 guess_ratio.reveal("\n".join(lines))
 
@@ -1081,15 +1075,11 @@ show(figure, "The cost against the visible patches. The decoder's part is a leve
 # ### Symmetric designs
 #
 # "Symmetric" can mean two things: mask tokens already in the encoder, as in BERT, or a decoder as large as the encoder.
-# The explorer shows both. It draws the tokens of each stage, and the cost below them.
+# What if a model has both?
 
 # %%
 guess_design = course.predict("With mask tokens in the encoder and a large decoder, "
                               "the cost is … times ours.")
-
-# %%
-flow_explorer = widgets.flow_explorer()
-flow_explorer
 
 # %%
 designs = {"our design": (0, 0), "mask tokens in the encoder": (1, 0),
@@ -1097,8 +1087,9 @@ designs = {"our design": (0, 0), "mask tokens in the encoder": (1, 0),
 totals = {name: sum(widgets.multiply_adds(49, widgets.ENCODERS[e], widgets.DECODERS[d])) / 1e6
           for name, (e, d) in designs.items()}
 torch.testing.assert_close(totals["our design"], sum(price(49)))  # drawn and counted agree
-lines = [f"{name:<27} {total:>5,.0f} million, {total / totals['our design']:.2f} times"
-         for name, total in totals.items()]
+lines = [f"{totals['both'] / totals['our design']:.2f} times ours"]
+lines += [f"{name:<27} {total:>5,.0f} million, {total / totals['our design']:.2f} times"
+          for name, total in totals.items()]
 guess_design.reveal("\n".join(lines))
 
 # %% [markdown]
@@ -1107,6 +1098,13 @@ guess_design.reveal("\n".join(lines))
 # changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the same
 # here.
 #
+# The explorer draws the tokens of each stage and their cost. Its controls choose the design.
+
+# %%
+flow_explorer = widgets.flow_explorer()
+flow_explorer
+
+# %% [markdown]
 # ### Three times faster?
 #
 # The report claims that an asymmetric model is three times faster than a symmetric one. The MAE paper says "3× or more"
@@ -1120,7 +1118,7 @@ with torch.device("meta"):
     decoding = multiply_adds(large.decode, tokens_50, places)
     short = multiply_adds(large.encode, blank, ids) + decoding
     full = multiply_adds(large.encode, blank) + decoding
-print(f"decoder's share: {decoding / short:.0%}")
+print(f"decoder's share: {100 * decoding / short:.0f} %")
 print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 
 # %% [markdown]

@@ -122,16 +122,16 @@ large = patchify(normalise(course.photographs(224)), 16)  # (5, 196, 768)
 error = large.var(dim=-1).flatten().sort(descending=True).values  # of predicting the mean
 
 # %%
-guess = course.predict("The tenth of the patches with the largest errors: what share of the loss?")
+guess = course.predict("What share of the loss comes from the tenth of the patches "
+                       "with the largest errors?")
 
 # %%
 top, low = (100 * part.sum() / error.sum() for part in (error[:98], error[490:]))
-guess.reveal(f"the top tenth of the patches has {top:.0f} % of the loss, "
-             f"the lower half {low:.0f} %")
+guess.reveal(f"{top:.0f} % of the loss; the half with the smallest errors has {low:.0f} %")
 
 
 # %% [markdown]
-# A tenth of the patches accounts for 30 % of the loss, and half of the patches together for 15 %. The model would mostly
+# A tenth of the patches accounts for 30 % of the loss, and the half with the smallest errors for only 15 %. The model would mostly
 # be trained on strong edges.
 #
 # `norm_pix` gives all patches the same weight. It subtracts the patch's own mean and divides by its own
@@ -258,7 +258,7 @@ print(f"on pixels {mae_loss(only_means, images, mask, 8):.2f}, "
 # noise, a thousand times as strong as the picture. What happens to the loss? And what if we write infinity there?
 
 # %%
-guess = course.predict("Infinity on visible patches: what is the loss?")
+guess = course.predict("What is the loss with infinity on the visible patches?")
 
 # %%
 visible = mask == 0  # (B, L)
@@ -347,7 +347,7 @@ def draw_rows(rows, width=10):
 raw = denormalise(unpatchify(pred, 8, 8, 8))  # (5, 3, H, W)
 show(draw_rows({"raw prediction": raw}),
      "The raw prediction for five photographs. Visible patches have false colours, often violet. "
-     "The hidden ones lack light and shade, so that the motifs are hard to recognise.")
+     "The hidden ones lack light and shade, so that the subjects are hard to recognise.")
 
 
 # %% [markdown]
@@ -431,7 +431,7 @@ visible_mean, visible_std = ((x * shown).sum(1, keepdim=True) / shown.sum(1, kee
 # has learned nothing.
 
 # %%
-smooth = metrics.trivial_reconstructions(truth, holes)["bilinear fill"]
+smooth = metrics.trivial_reconstructions(truth, holes)["bilinear fill"]  # the smooth fill
 candidates = {
     "prediction, borrowed mean and std": pred * std + mean,
     "prediction, borrowed mean only": pred * visible_std + mean,
@@ -443,8 +443,8 @@ pictures = {name: denormalise(unpatchify(patches, 8, 8, 8)) for name, patches in
 psnr = {name: metrics.masked_psnr(x, truth, holes) for name, x in pictures.items()}  # (5,) each
 
 # %%
-guess = course.predict("Nothing borrowed: which is closer to the photographs, the prediction or "
-                       "the smooth fill?")
+guess = course.predict("With nothing borrowed, which is closer to the photographs, the prediction "
+                       "or the smooth fill?")
 
 # %%
 lines = ["the smooth fill"]

@@ -157,8 +157,10 @@ for degrees in (350, 90, 20, 2):
     arcs[degrees] = on_circle(place), on_circle(place + wobble)  # (36, 2), (200, 36, 2)
     points, views = arcs[degrees]
     share = torch.stack([found_again(points, view) for view in views]).double().mean().item()
-    lines.append(f"over {degrees:3} degrees: {share:4.0%} found again, "
+    lines.append(f"over {degrees:3} degrees: {100 * share:3.0f} % found again, "
                  f"about {36 * share:2.0f} of 36")
+    if degrees == 90:
+        lines.insert(0, f"about {36 * share:.0f} of 36 images")
 arc_guess.reveal("\n".join(lines))
 
 # %%
@@ -274,7 +276,7 @@ def with_itself(points):
 for b in (2, 4, 64):
     right, wrong = uniformity_slowly(simplex(b)), with_itself(simplex(b))
     left = (1 - 1 / b) * (right - wrong).exp()  # ∂ wrong / ∂ right
-    print(f"B = {b:2}   right {right:.2f}   wrong {wrong:.2f}   gradient left {left:.0%}")
+    print(f"B = {b:2}   right {right:.2f}   wrong {wrong:.2f}   gradient left {100 * left:.0f} %")
 
 
 # %% [markdown]
@@ -363,8 +365,9 @@ generator = torch.Generator().manual_seed(0)
 random_points = F.normalize(torch.randn(64, 192, generator=generator, dtype=torch.float64), dim=1)
 cosine = (random_points @ random_points.T)[~torch.eye(64, dtype=torch.bool)]
 degrees = torch.rad2deg(cosine.acos())
-print(f"angles between {degrees.min():.0f} and {degrees.max():.0f} degrees")
-random_guess.reveal(f"{uniformity_loss(random_points[:, None]):.2f}")
+loss = uniformity_loss(random_points[:, None]).item()
+random_guess.reveal(f"nearer to {'0' if loss > -2 else '−4.06'}: the loss is {loss:.2f}\n"
+                    f"angles between {degrees.min():.0f} and {degrees.max():.0f} degrees")
 
 # %% [markdown]
 # The loss of random points is −3.96, close to the best possible −4.06. In 192 dimensions there is so much room that random
@@ -373,26 +376,34 @@ random_guess.reveal(f"{uniformity_loss(random_points[:, None]):.2f}")
 #
 # ## Watch them repel
 #
-# The explorer starts with a small clump of points and follows the gradient of the loss downhill. The dashed line is the
-# value of the simplex. With too few dimensions, the points cannot reach it.
-#
-# On a circle, where do 3, 4 and 5 points end up? Which of them reach the dashed line?
+# We place a small clump of points on a circle and follow the gradient of the loss downhill. A circle lies in a plane, which
+# has only two dimensions. Are they enough for the points to form a simplex, and so to reach the limit of $-4B/(B-1)$?
 
 # %%
-explorer = widgets.explorer()
-explorer
+reach_guess = course.predict("3, 4 or 5 points on a circle: "
+                             "which of these numbers reach the limit?")
 
 # %%
+reached, lines = [], []
 for space, points in (("circle", 3), ("circle", 4), ("circle", 5), ("sphere", 4)):
-    path = widgets.descend(space, points, 2)
-    print(f"{points} points on a {space}: loss {path.loss[-1]:.2f}, "
-          f"limit {-4 * points / (points - 1):.2f}")
+    loss, limit = widgets.descend(space, points, 2).loss[-1], -4 * points / (points - 1)
+    lines.append(f"{points} points on a {space}:  loss {loss:.2f}, limit {limit:.2f}")
+    if space == "circle" and loss < limit + 0.01:
+        reached.append(points)
+reach_guess.reveal("\n".join([f"only {', '.join(map(str, reached))}", *lines]))
 
 # %% [markdown]
 # On the circle, three points form a triangle and reach the limit of −6.00. Four points form a square and stop at −4.40, above their limit of −5.33, because
 # four points need three dimensions to be equally far apart. On the sphere they reach it, as a tetrahedron. In general, $B$
 # points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
 #
+# The explorer shows the points on their way. The dashed line marks the limit.
+
+# %%
+explorer = widgets.explorer()
+explorer
+
+# %% [markdown]
 # The 2 in the exponent is a choice, often called $t$. With a large $t$, only the nearest neighbours matter. With a
 # small $t$, every point feels all others about equally, so close neighbours hardly matter. We compare the smallest
 # distance among twelve points on a circle after 120 steps; even spacing would give 0.52.
@@ -410,8 +421,8 @@ for t in (0.5, 2, 8):
 #
 # ## Where it pushes, and how hard
 #
-# The force on a point is minus the gradient of the loss. The next explorer shows twelve points on an arc that you can
-# squeeze, with the force on each. First we check that the explorer's formula agrees with the gradient that autograd
+# The force on a point is minus the gradient of the loss. We place twelve points on an arc, squeeze the arc, and watch
+# the force on each point. First we check that our explorer, which follows below, computes the same force as autograd
 # finds for our loss.
 
 # %%
@@ -424,15 +435,15 @@ torch.testing.assert_close(-leaf.grad, torch.from_numpy(force))
 squeeze = course.predict("Squeezed from 60 degrees to 3: does the force grow or fall?")
 
 # %%
-force_explorer = widgets.force_explorer()
-force_explorer
-
-# %%
-lines = ["it falls, and at 0 degrees it is gone"]
+lines = ["it falls"]
 for spread in (60, 12, 3, 0):
     force = widgets.strongest(2)[spread // 3]
     lines.append(f"over {spread:2} degrees: strongest force {force:.3f}")
 squeeze.reveal("\n".join(lines))
+
+# %%
+force_explorer = widgets.force_explorer()
+force_explorer
 
 # %% [markdown]
 # The force falls from 0.201 at 60 degrees to 0.019 at 3 degrees, and at 0 degrees it is 0. The slope of $e^{-2d^2}$ is
@@ -624,7 +635,7 @@ generator = torch.Generator().manual_seed(0)
 points = torch.randn(2, count, 192, generator=generator, dtype=torch.float64)
 features["random points"] = list(F.normalize(points, dim=2))
 features["mixed up"] = [features["improved"][0], features["improved"][1].roll(1, dims=0)]
-best_guess = course.predict("Which has the lowest loss, and which finds most scenes again?")
+best_guess = course.predict("Which of the five sets of features finds the most scenes again?")
 
 # %% [markdown]
 # For each we compute six numbers. [**Alignment**](GLOSSARY.md#alignment) is the mean squared distance between the two views of a scene. *Others* is the
@@ -642,10 +653,8 @@ for name, (z, view) in features.items():
     half = 1.96 * math.sqrt(share * (1 - share) / count)
     table[name] = loss, rank, 100 * share
     lines.append(f"{name:14} {loss:6.2f} {rank:6.0f} {alignment:11.2f} {others:8.2f} "
-                 f"{alignment / others:7.2f}   {share:5.0%} ± {100 * half:.0f}")
-lines.append(f"lowest loss: {min(table, key=lambda name: table[name][0])}; "
-             f"most found: {max(table, key=lambda name: table[name][2])}")
-best_guess.reveal("\n".join(lines))
+                 f"{alignment / others:7.2f}   {100 * share:4.0f} % ± {100 * half:.0f}")
+best_guess.reveal("\n".join([max(table, key=lambda name: table[name][2]), *lines]))
 
 # %%
 titles = ("uniformity loss", "effective rank", "scenes found again, %")
@@ -717,7 +726,7 @@ for name in all_weights:
     before, after = (uniformity_loss(x[:, None]) for x in (z, moved[0]))
     found = [found_again(*views).double().mean() for views in ((z, view), moved)]
     print(f"{name:10} common part {common.norm():.2f} long   loss {before:.2f} → {after:.2f}   "
-          f"found again {found[0]:.0%} → {found[1]:.0%}")
+          f"found again {100 * found[0]:.0f} % → {100 * found[1]:.0f} %")
 
 # %% [markdown]
 # Subtracting one constant vector takes the loss of `original` from −0.24 to −2.67, which covers much of the distance to

@@ -146,8 +146,9 @@ print(f"{sum(a == b for a, b in zip(slow, fast, strict=True))} of 20 batches are
 #
 # Each image is then cropped at random, flipped half of the time and scaled to the model's size
 # ([He et al. 2022](https://arxiv.org/abs/2111.06377), appendix A.1). The package does this for a whole batch at once,
-# on the device where the images are. The first line of `batch_at` also seeds the generator from which
-# your `random_masking` will draw the masks of this step.
+# on the device where the images are. Random changes of this kind, which leave the content as it is, are called
+# [**augmentation**](GLOSSARY.md#augmentation). The first line of `batch_at` also seeds the generator from which your
+# `random_masking` will draw the masks of this step.
 
 # %%
 def batches_of(images, cfg, size, device):
@@ -251,11 +252,13 @@ print(f"{same} of 10 rates agree with the log in every digit")
 guess_rate = course.predict("If updated once an epoch, what is the rate in the first epoch?")
 
 # %%
+guess_rate.reveal(f"{schedule_learning_rate(0, 0, 1563, specified):g}")
+
+# %%
 schedule_explorer = widgets.schedule_explorer()
 schedule_explorer
 
 # %%
-guess_rate.reveal(f"{schedule_learning_rate(0, 0, 1563, specified):.2e}")
 for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
     schedule_explorer.set(**change)
     print(schedule_explorer.frame.text)
@@ -287,7 +290,7 @@ _ = schedule_explorer.set(batch=64)
 # step multiplies it by $1 - \eta\lambda$.
 
 # %%
-guess_decay = course.predict("What is left of a scale of 1 after 10 epochs, and after 800?")
+guess_decay = course.predict("What is left of a scale of 1 after 800 epochs?")
 
 
 # %%
@@ -298,7 +301,7 @@ def left_over(epochs):
     return math.exp(-longer.weight_decay * 1563 * sum(rates))  # the middle rate of each epoch
 
 
-guess_decay.reveal(f"{left_over(10):.3f} after 10 epochs, {left_over(800):.3f} after 800")
+guess_decay.reveal(f"{left_over(800):.3f}; after 10 epochs, {left_over(10):.3f} is left")
 
 
 # %% [markdown]
@@ -473,13 +476,13 @@ guess_half = course.predict("What share of these gradients is off by more than 1
 # %%
 error = torch.randn(64, 147, 768, generator=torch.Generator().manual_seed(0))
 gradient = 2 * error / error.numel()  # of the mean of the squares
-found = []
+off, lines = {}, []
 for scale in (1, 2**16):
     half = (gradient * scale).half().float() / scale
-    off = ((half - gradient).abs() > 0.01 * gradient.abs()).float().mean()
-    found.append(f"multiplied by {scale}: {(half == 0).float().mean():.0%} become 0, "
-                 f"{off:.0%} are off by more than 1 %")
-guess_half.reveal("\n".join(found))
+    off[scale] = 100 * ((half - gradient).abs() > 0.01 * gradient.abs()).double().mean()
+    zero = 100 * (half == 0).double().mean()
+    lines.append(f"loss × {scale:<6,}  {zero:5.2f} % become 0, {off[scale]:5.2f} % off by over 1 %")
+guess_half.reveal("\n".join([f"{off[1]:.0f} %", *lines]))
 
 
 # %% [markdown]
@@ -665,7 +668,7 @@ except KeyboardInterrupt:
 # but a fresh optimizer. The third uses both, but counts from step 0 again. Twelve steps are left.
 
 # %%
-guess_equal = course.predict("How many of the 12 losses equal the unbroken run's, in each way?")
+guess_equal = course.predict("Fresh optimizer: how many of the 12 losses equal the unbroken run's?")
 
 
 # %%
@@ -681,7 +684,8 @@ def resumed(optimizer_too=True, step_too=True):
 ways = {"everything": resumed(), "weights only": resumed(optimizer_too=False),
         "step forgotten": resumed(step_too=False)}
 equal = {name: int((rest == whole[8:]).sum()) for name, rest in ways.items()}
-guess_equal.reveal(", ".join(f"{name}: {count}" for name, count in equal.items()))
+guess_equal.reveal(f"{equal['weights only']} of 12; with everything, {equal['everything']}; "
+                   f"with the step forgotten, {equal['step forgotten']}")
 
 # %%
 figure, axes = new_figure(1, 1, 8, 3)
@@ -738,13 +742,13 @@ print(f"untrained: {validate(build(cfg, sizes, session.device)[0]):.2f}")
 # validation loss and, in the long run below, writes a checkpoint.
 
 # %%
-def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoint=None):
+def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoint=None, **run):
     def batch_and_notes(step):
         progress.at(step)
         if step % iters == 0:
             log[step // iters] = validate(model)
             if checkpoint:
-                save_checkpoint(checkpoint, {**snapshot(model, optimizer, step), "log": log})
+                save_checkpoint(checkpoint, {**snapshot(model, optimizer, step), "log": log, **run})
         return batch_at(step)
 
     return batch_and_notes
@@ -755,7 +759,7 @@ def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoi
 # between them will the validation loss be after training?
 
 # %%
-guess_loss = course.predict("The validation loss after training will be …")
+guess_loss = course.predict("What will the validation loss be after training?")
 
 # %%
 progress = widgets.Progress(cfg.epochs * iters, cfg.batch_size)
@@ -837,7 +841,7 @@ show(figure, "Six scenes in four rows: the visible patches, the reconstruction b
 # 10 % of the pictures.
 
 # %%
-guess_probe = course.predict("Accuracy from raw pixels, before training and after it, in %?")
+guess_probe = course.predict("What accuracy does the probe reach after training, in %?")
 
 
 # %% tags=["nbval-ignore-output"]
@@ -854,12 +858,15 @@ accuracy = {}
 for name, of in kinds.items():
     accuracy[name] = evaluate.linear_probe(
         of(scenes.train), scenes.train_labels, of(scenes.test), scenes.test_labels).percent
-guess_probe.reveal(", ".join(f"{name} {percent:.0f} %" for name, percent in accuracy.items()))
+guess_probe.reveal(f"{accuracy['after']:.0f} %; with the encoder before training, "
+                   f"{accuracy['before']:.0f} %; with raw pixels, {accuracy['raw pixels']:.0f} %")
 
 # %% [markdown]
 # The probe is right for 62 % of the pictures with the trained encoder, for 37 % with the same encoder before training,
-# and for 18 % with raw pixels. The model's only task was to fill in hidden patches. To continue a stripe, it has to
-# represent the pattern and its direction. This probably explains the gain, because each class is a pattern on a shape.
+# and for 18 % with raw pixels. The model's only task was to fill in hidden patches. Such a task is called a
+# [**pretext task**](GLOSSARY.md#pretext-task), because it is solved only to learn features. To continue a stripe, the
+# model has to represent the pattern and its direction. This probably explains the gain, because each class is a pattern
+# on a shape.
 #
 # We keep the model. Notebooks 08, 09 and 11 find it under the name "scenes". If you train again with other settings, the
 # new model replaces it.
@@ -931,19 +938,24 @@ def run_specified(cfg, sizes, device):
     """Train with the learner's parts; goes on from the checkpoint if there is one."""
     model, optimizer = build(cfg, sizes, device)
     start, log = 0, {}
+    run = {"run": {**vars(cfg), **sizes, "photographs": photos.fingerprint}}
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         state = load_checkpoint(checkpoint)
+        if state.get("run") != run["run"]:
+            raise ValueError(f"{checkpoint} is of another run: move it, then run this cell again.")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start, log = state["step"], state["log"]
     batch_at = batches_of(photos.unlabeled, cfg, sizes["img_size"], device)
     validate = validation_on(photos.train[:256], sizes, device)
-    batch_at = watched(batch_at, model, optimizer, 1563, validate, log, long_progress, checkpoint)
+    batch_at = watched(batch_at, model, optimizer, 1563, validate, log, long_progress, checkpoint,
+                       **run)
     if start < 1563 * cfg.epochs:
         train(model, optimizer, batch_at, 1563, cfg, start)
     log[cfg.epochs] = validate(model)
-    save_checkpoint(checkpoint, {**snapshot(model, optimizer, 1563 * cfg.epochs), "log": log})
+    end = snapshot(model, optimizer, 1563 * cfg.epochs)
+    save_checkpoint(checkpoint, {**end, "log": log, **run})
     return model
 
 
@@ -997,15 +1009,16 @@ show(figure, "The validation loss of three runs on a GPU that differ in their se
 # Laplacian loss and the uniformity loss. We take the mean of three seeds for each.
 
 # %%
-guess_gap = course.predict("The improved method's validation loss at the end, "
-                           "compared with the original's: … %")
+guess_gap = course.predict("By how many per cent is the improved method's validation loss "
+                           "higher (+) or lower (−) at the end?")
 
 # %%
-found = ["The improved method compared with the original, in per cent, after each epoch:"]
+lines = ["in per cent, after each epoch:"]
 for measured in ("training loss", "validation loss"):
     a, b = (widgets.curve(name, measured)[1] for name in ("original", "improved"))
-    found.append(f"{measured}: " + ", ".join(f"{100 * more:+.1f}" for more in b / a - 1))
-guess_gap.reveal("\n".join(found))
+    more = 100 * (b / a - 1)  # (epochs,)
+    lines.append(f"{measured:15}  " + ", ".join(f"{percent:+5.1f}" for percent in more))
+guess_gap.reveal("\n".join([f"{more[-1]:+.1f} %", *lines]))
 
 # %% [markdown]
 # The improved method's training loss is 8.9 % lower at the end, and up to 11.4 % lower on the way. Its validation loss
@@ -1047,7 +1060,7 @@ for against in widgets.AGAINST:
     print(curve_explorer.frame.text)
 paid = [widgets.curve(name, "validation loss", "multiply-adds")[0][-1]
         for name in ("original", "improved")]
-print(f"the improved method has paid {paid[1] / paid[0] - 1:+.1%}")
+print(f"the improved method has paid {100 * (paid[1] / paid[0] - 1):+.1f} %")
 _ = curve_explorer.set(against="epochs")
 
 

@@ -2,7 +2,7 @@
 # # 8 · Linear probe and fine-tuning: what are the features worth?
 #
 # After pretraining, the decoder is thrown away and the encoder is kept. How well do the encoder's features tell us what an image
-# shows? This is easy to measure, and just as easy to get wrong: you can leave out a baseline, peek at the test set or take noise
+# shows? This is easy to measure, and just as easy to get wrong: you can leave out a baseline, peek at the test set or mistake noise
 # for a difference. In this notebook you write the whole evaluation yourself and apply it to your own encoder.
 #
 # **You will be able to**
@@ -101,7 +101,7 @@ print(f"{len(images)} training and {len(test_images)} test scenes, {classes} cla
 
 # %% [markdown]
 # We begin with two encoders. `original` comes with the package: a plain MAE that was trained on 60,000 photographs of 64×64 pixels. `untrained` has
-# the same architecture and random weights (the records call such an encoder `random init`). `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
+# the same architecture and random weights. `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
 
 # %%
 sizes, _ = course.shipped_weights("original")
@@ -292,12 +292,13 @@ assert data.classes[predicted[0]] == max(votes, key=votes.get)
 
 # %%
 knn_guess = course.predict(
-    "Chance is 10 %. What accuracy does kNN reach with the original encoder?")
+    "Chance is 10 %. What accuracy does kNN reach with the original encoder and 10 neighbours?")
 
 # %%
-lines = ["k =           10     20     50"]
-for name, (train, test) in features.items():
-    row = [percent(knn_predict(train, labels, test, k, classes)) for k in (10, 20, 50)]
+rows = {name: [percent(knn_predict(train, labels, test, k, classes)) for k in (10, 20, 50)]
+        for name, (train, test) in features.items()}
+lines = [f"{rows['original'][0]:.0f} %", "k =           10     20     50"]
+for name, row in rows.items():
     lines.append(f"{name:10}" + "".join(f"{value:5.0f} %" for value in row))
 knn_guess.reveal("\n".join(lines))
 
@@ -376,26 +377,30 @@ for name, parts in features.items():
 #
 # ## Look at the neighbours
 #
-# An accuracy does not show what the neighbours look like. In the explorer below, neighbours of the right class have a blue frame and the others an orange one. What do the nearest scenes
-# have in common with the scene itself: its colours, its shape or its pattern? Look at raw pixels, the untrained encoder and the trained one in turn.
+# An accuracy does not show what the neighbours look like. Finding the most similar images is called
+# [**retrieval**](GLOSSARY.md#retrieval). In the explorer below, neighbours of the right class have a blue frame and the others an orange one. What do the nearest scenes
+# have in common with the scene itself: its colours, its shape or its pattern? Look at raw pixels, the untrained encoder, the original and your own in turn.
 
 # %%
-explorer = widgets.neighbours_explorer()
+scene_images = resize(scene_neighbours.bank()[0], own_sizes["img_size"]).to(session.device)
+own_features = extract_features(encoders[own], scene_images).cpu()
+explorer = widgets.neighbours_explorer({own: own_features})
 explorer
 
 # %%
 print("10 nearest by       difference of colours   same shape   same pattern   same class")
-for kind in (*scene_neighbours.FEATURES, "any scene"):
+for kind in (*scene_neighbours.FEATURES, own, "any scene"):
     colour, *shares = scene_neighbours.agreement(kind, 10)
-    print(f"{kind:18} {colour:22.2f}" + "".join(f"{share:12.0%}" for share in shares))
+    print(f"{kind:18} {colour:22.2f}" + "".join(f"{100 * share:11.0f} %" for share in shares))
 
 
 # %% [markdown]
 # The untrained encoder finds scenes of nearly the same colours: the mean colours of its neighbours differ by 0.09, compared with
 # 0.39 for any two scenes. Its neighbours have the right pattern in 23 % of the cases and the right shape in 24 %, hardly more than
 # the 20 % that a random choice would have. The original encoder depends less on colours (0.28). Its neighbours have the right
-# pattern in 48 % of the cases, but the right shape in only 26 %. They have the right class in 22 %, compared with 12 % for the
-# other two. (The table uses only twenty scenes, so small differences mean nothing.)
+# pattern in 48 % of the cases, but the right shape in only 26 %. They have the right class in 22 %, compared with 12 % for raw
+# pixels and for the untrained encoder. The neighbours by `small` have the right shape more often, in 36 %. (The table uses only
+# twenty scenes, so small differences mean nothing.)
 #
 # ## A linear probe
 #
@@ -645,7 +650,7 @@ for name in ("untrained", "original"):
 # of ten classes, keep the best one, and test it on 500 new images.
 
 # %%
-peek_guess = course.predict("1,000 classifiers guess. What accuracy does the best of them reach?")
+peek_guess = course.predict("1,000 classifiers guess at random. What accuracy does the best reach?")
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -684,27 +689,23 @@ for settings, count in ((11, 500), (11, 8000), (5, 8000), (1000, 8000)):
 
 # %%
 untrained_guess = course.predict(
-    "Photographs of ten classes: what accuracy does a probe on random weights reach?")
-
-
-# %%
-def judge(train, test):
-    decay, _ = evaluate.choose_decay(train, labels, decays=decays)
-    return evaluate.linear_probe(train, labels, test, test_labels, decay=decay)
-
-
-here, lines = {name: judge(*parts) for name, parts in features.items()}, []
-for name, found in here.items():
-    low, high = found.interval()
-    lines.append(f"scenes       {name:12} {found.percent:5.0f} %   [{low:.0f}, {high:.0f}]   "
-                 f"{found.chosen}")
+    "Photographs of ten classes: what accuracy does a probe on an untrained encoder reach?")
 
 # %%
-stored = {name: widgets.recorded(name, "lp") for name in ("raw pixels", "random init", "original")}
+here, chosen, lines = {}, {}, []
+for name, (train, test) in features.items():
+    chosen[name], _ = evaluate.choose_decay(train, labels, decays=decays)
+    here[name] = evaluate.linear_probe(train, labels, test, test_labels, decay=chosen[name])
+    low, high = here[name].interval()
+    lines.append(f"scenes       {name:12} {here[name].percent:5.0f} %   "
+                 f"[{low:.0f}, {high:.0f}]   weight decay {chosen[name]}")
+
+# %%
+stored = {name: widgets.recorded(name, "lp") for name in ("raw pixels", "untrained", "original")}
 for name, found in stored.items():
     low, high = found.interval()
     lines.append(f"photographs  {name:12} {found.percent:5.1f} %   [{low:.1f}, {high:.1f}]")
-untrained_guess.reveal("\n".join([f"{stored['random init'].percent:.1f} %", *lines]))
+untrained_guess.reveal("\n".join([f"{stored['untrained'].percent:.1f} %", *lines]))
 
 # %%
 figure, axes = new_figure(1, 2, 10, 3)
@@ -719,11 +720,11 @@ for axis, (title, found) in zip(axes[0], sources.items(), strict=True):
     axis.set_xticks(range(len(found)), list(found))
     axis.set(title=title, ylabel="linear probe, %")
 show(figure, "Bars with intervals for scenes and for photographs; a dotted line marks chance, "
-             "10 %. Random weights are far above chance on both, and trained encoders above them.")
+             "10 %. The untrained encoder is far above it on both; trained ones are higher still.")
 
 # %% [markdown]
-# On the photographs, an encoder with random weights (`random init`) reaches 40.5 %. Raw pixels reach 36.0 % and the trained encoder
-# 53.2 %. So random weights cover 71 % of the distance from chance to the trained encoder, although that network has never seen a
+# On the photographs, the untrained encoder reaches 40.5 %. Raw pixels reach 36.0 % and the trained encoder
+# 53.2 %. So random weights cover 71 % of the distance from chance to the trained encoder, although the untrained network has never seen a
 # photograph. Its features are fixed random mixtures of pixels. They preserve colours, as you saw in the neighbours, and photographs
 # of one class often share colours. On the scenes, where colours do not give the class away, random weights still reach 32 %,
 # compared with 13 % for raw pixels and 76 % for the original encoder. Saxe et al. (2011) found the same for convolutional networks:
@@ -767,7 +768,7 @@ for row in rows[1:]:
 
 # %%
 train, test = features["original"]
-predicted = evaluate.Probe(train, labels, classes, 0.01).predict(test)  # the decay chosen above
+predicted = evaluate.Probe(train, labels, classes, chosen["original"]).predict(test)
 confusion = torch.zeros(classes, classes, dtype=torch.long)
 for truth, guess in zip(test_labels, predicted, strict=True):
     confusion[truth, guess] += 1
@@ -781,7 +782,7 @@ words = [name.split() for name in data.classes]  # (pattern, shape) of each clas
 wrong = [(words[t], words[p]) for t, p in zip(test_labels, predicted, strict=True) if t != p]
 for i, part in enumerate(("pattern", "shape")):
     agree = sum(truth[i] == guess[i] for truth, guess in wrong)
-    print(f"{part} right in {agree} of {len(wrong)} mistakes ({agree / len(wrong):.0%})")
+    print(f"{part} right in {agree} of {len(wrong)} mistakes ({100 * agree / len(wrong):.0f} %)")
 
 # %% [markdown]
 # Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape and a wrong pattern. A random choice
@@ -812,7 +813,7 @@ show(plots.label_efficiency(lines, "scenes"),
      "with any number of labels.")
 
 # %% [markdown]
-# With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with about 45 % and 63 %. So a pretrained encoder with an eighth of
+# With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with 44 % and 63 %. So a pretrained encoder with an eighth of
 # the labels beats an untrained one with all of them.
 #
 # ## How certain is a difference?
@@ -1028,7 +1029,7 @@ def start(name, decay):
 
 
 # %% [markdown]
-# We fine-tune your encoder (here `small`). Before the first step, encoder and head should have the accuracy that its probe had
+# We fine-tune your encoder (here `small`). Before the first step, encoder and head should have the same accuracy as the probe
 # under *Baselines first*.
 
 # %%
@@ -1041,7 +1042,7 @@ def accuracy(encoder, head, images, labels):
     return Accuracy(predicted.cpu() == labels)
 
 
-at_first = accuracy(*start(own, 0.01), own_test_images, test_labels)
+at_first = accuracy(*start(own, chosen[own]), own_test_images, test_labels)
 print(f"before the first step: {at_first.percent:.0f} % of the test scenes")
 
 
@@ -1070,8 +1071,8 @@ def tune(encoder, head, cfg, layer_decay, iters):
 
 # %% tags=["nbval-ignore-output"]
 careless = FineTuneConfig(epochs=1, lr=4e-3, warmup_epochs=0, label_smoothing=0.0)
-before = accuracy(*start(own, 0.01), own_images, labels)
-after = accuracy(*tune(*start(own, 0.01), careless, 1.0, iters=6), own_images, labels)
+before = accuracy(*start(own, chosen[own]), own_images, labels)
+after = accuracy(*tune(*start(own, chosen[own]), careless, 1.0, iters=6), own_images, labels)
 print(f"training scenes: {before.percent:.0f} % before, {after.percent:.0f} % after six steps")
 
 # %% [markdown]
@@ -1082,15 +1083,19 @@ print(f"training scenes: {before.percent:.0f} % before, {after.percent:.0f} % af
 # Each of the two takes about half a minute on a CPU. (We chose the peak rate on other scenes, which this notebook does not use.)
 
 # %%
-tuning_guess = course.predict("Fine-tuned carefully: how many points above the probe?")
+tuning_guess = course.predict(
+    f"The probe gets {at_first.percent:.0f} % of the test scenes right. "
+    "What will the fine-tuned encoder reach, in %?")
 
 # %% tags=["nbval-ignore-output"]
 careful = FineTuneConfig(epochs=session.choose(smoke=20, quick=20, full=40), lr=4e-3,
                          warmup_epochs=2)
 iters = len(data.train) // 32
-fine_tuned = accuracy(*tune(*start(own, 0.01), careful, 0.75, iters), own_test_images, test_labels)
+tuned = tune(*start(own, chosen[own]), careful, 0.75, iters)
+fine_tuned = accuracy(*tuned, own_test_images, test_labels)
 mean, low, high = results.paired_difference(here[own], fine_tuned)
-tuning_guess.reveal(f"{mean:+.0f} ± {(high - low) / 2:.0f} points, at {fine_tuned.percent:.0f} %")
+tuning_guess.reveal(f"{fine_tuned.percent:.0f} %, which is {mean:+.0f} ± {(high - low) / 2:.0f} "
+                    "points compared with the probe")
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
@@ -1138,8 +1143,8 @@ for i, (mean, low, high) in enumerate(gains.values()):
 axis.axvline(0, color="black")
 axis.set_yticks(range(len(gains)), list(gains))
 axis.set(xlabel="fine-tuned − linear probe, points")
-show(figure, "Each recipe's difference to the probe, with its interval, from careless at the high "
-             "rate for 3 epochs, −22 points, to careful at the high rate for 15, +10 points.")
+show(figure, "Each recipe's difference from the probe, with its interval: from −22 points for "
+             "careless at the high rate, 3 epochs, to +10 for careful at the high rate, 15 epochs.")
 
 # %% [markdown]
 # Five of the nine recipes end below the probe, by up to 22.0 points. Two are not distinguishable from it, and two end above it, by up to 9.7 points. All of them start from the same encoder and use the same photographs.
@@ -1187,6 +1192,7 @@ def cell(value):
 print("               linear probe   fine-tuned    kNN")
 for name, group in groups.items():
     cells = [cell(results.summarise(group, measure)) for measure in ("lp", "ft", "knn")]
+    name = name.replace("random init", "untrained")  # as the records call it
     print(f"{name:14} {cells[0]:14} {cells[1]:13} {cells[2]}".rstrip())
 
 # %%
@@ -1200,7 +1206,7 @@ print(f"what pretraining is worth to fine-tuning: {mean:+.1f} ± {(high - low) /
 #
 # ### ✏️ Open exercise · Judge your encoder  (★★☆ · 20 minutes)
 #
-# Write the row of your own encoder for such a table. Measure whitened kNN and a linear probe, with intervals, next to raw pixels and an *untrained encoder of the same sizes as yours* (`MAE(**own_sizes)`). Say in two
+# Write a row for your own encoder in such a table. Measure whitened kNN and a linear probe, with intervals, next to raw pixels and an *untrained encoder of the same sizes as yours* (`MAE(**own_sizes)`). Say in two
 # sentences what your pretraining was worth, and what your measurement cannot show. If you have not trained an encoder yet, use `small`.
 #
 # <details><summary>What a good answer shows</summary>

@@ -3,7 +3,7 @@
 #
 # In eleven notebooks you wrote the parts of a masked autoencoder. Now you put them together. You turn your parts into
 # one file that needs nothing but PyTorch, train it on images that you choose, and find out what it learned. Then you
-# write down what you did, so that somebody else could use your model and trust your numbers. The notebook runs even if you answer nothing, but the decisions in it are yours.
+# write down what you did, so that somebody else can use your model and trust your numbers. The notebook runs even if you answer nothing, but the decisions in it are yours.
 #
 # **You will be able to**
 #
@@ -154,7 +154,7 @@ patches_per_image = (sizes["img_size"] // sizes["patch_size"]) ** 2
 noise = torch.rand(5, patches_per_image, generator=torch.Generator().manual_seed(4))
 
 # %%
-guess_loss = course.predict("In how many decimal places will the two losses agree?")
+guess_loss = course.predict("We print four decimal places. In how many will the losses agree?")
 
 # %%
 with torch.no_grad():
@@ -163,7 +163,7 @@ with torch.no_grad():
 theirs = losses.mae_loss(output.pred, photos, output.mask, sizes["patch_size"], norm_pix=True)
 ours = mine.mae_loss(pred, photos, mask, sizes["patch_size"], norm_pix=True)
 torch.testing.assert_close(ours, theirs)
-guess_loss.reveal(f"all four that we print: {ours:.4f} and {theirs:.4f}")
+guess_loss.reveal(f"in all 4: {ours:.4f} and {theirs:.4f}")
 
 # %% [markdown]
 # Both losses are 0.45, and they agree to the precision of 32-bit numbers. Our file has its own names for the weights.
@@ -381,7 +381,7 @@ print(f"{1000 * seconds:.0f} ms per step")
 #
 # ### ✏️ Exercise 2 · What fits into your time?  (★☆☆ · 5 minutes)
 #
-# Write `epochs_that_fit(minutes, seconds_per_step, images, batch_size)`: how many whole epochs end within the budget? An
+# Write `epochs_that_fit(minutes, seconds_per_step, images, batch_size)`: how many whole epochs fit into the budget? An
 # epoch has as many steps as there are *full* batches in the images.
 #
 # <details><summary>Hint 1</summary>
@@ -503,9 +503,32 @@ explorer = widgets.explorer(model, held, recipe.norm_pix)
 explorer
 
 # %% [markdown]
-# After this short run, the filled patches in the stored pictures have about the right colour, but hardly any outlines.
-# The model predicts the colour. It does not predict the brightness and the contrast of each patch: with `norm_pix` they
-# are borrowed from the true image ([notebook 04](04_reconstruction_loss.ipynb)).
+# After this short run, the filled-in patches in the stored pictures have about the right colour, but hardly any outlines.
+# The hue is the model's own prediction. The brightness and the contrast of each patch are not: with `norm_pix` they are
+# borrowed from the true image ([notebook 04](04_reconstruction_loss.ipynb)).
+#
+# Has the model memorised its training images, and does it fill in parts of them? The next picture shows eight held-out
+# images, what the model makes of them, and the training image whose thumbnail is closest to each.
+
+# %%
+done = widgets.work(model, held[:8], recipe.norm_pix)
+closest = torch.cdist(thumbnails(held[:8]), thumbnails(images)).argmin(dim=1)
+rows = {"held out": done.target, "filled in": done.filled, "closest": images[closest] / 255}
+figure, axes = plots.new_figure(3, 8, 10, 4.2)
+for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+    line[0].set_ylabel(name)
+    for axis, picture in zip(line, pictures, strict=False):
+        axis.imshow(picture.permute(1, 2, 0))
+for axis in axes.flat:
+    axis.set(xticks=[], yticks=[])
+    axis.grid(visible=False)
+show(figure, "Three rows: eight held-out images, what the model fills in, and the training image "
+             "that is closest to each held-out image.")
+
+# %% [markdown]
+# In the stored picture, no filled-in image looks like the closest training image. The closest images share some colours or
+# the shape with the held-out ones, whereas the filled-in patches continue the visible ones. So we see no sign of
+# memorisation. With a few dozen photographs and many epochs, look again.
 #
 # ## What are its features worth?
 #
@@ -561,19 +584,21 @@ def cross_validated(train, labels, decay):
 
 
 # %%
-guess_probe = course.predict("How many points is your encoder above random weights?")
+guess_probe = course.predict("By how many percentage points will the probe of your encoder beat that "
+                             "of random weights?")
 
 # %% tags=["nbval-ignore-output"]
-judged = {}
+judged, lines = {}, []
 for name, (train, test) in asked.items():
     decay = max((0.1, 0.01, 0.001, 0.0001), key=lambda d: cross_validated(train, y_train, d))
     judged[name] = Accuracy(probe(train, y_train, test, decay) == y_test)
     low, high = judged[name].interval()
-    print(f"{name:14} {judged[name].percent:5.1f} % [{low:.1f}, {high:.1f}], decay {decay}")
+    lines.append(f"{name:14} {judged[name].percent:5.1f} % [{low:.1f}, {high:.1f}], decay {decay}")
 chance = 100 * y_test.bincount().max().item() / len(y_test)
-print(f"{'largest class':14} {chance:5.1f} %")
+lines.append(f"{'largest class':14} {chance:5.1f} %")
 gain, low, high = paired_difference(judged["random weights"], judged["your encoder"])
-guess_probe.reveal(f"{gain:+.1f} points [{low:+.1f}, {high:+.1f}], same test images")
+lines.insert(0, f"{gain:+.1f} percentage points [{low:+.1f}, {high:+.1f}], on the same test images")
+guess_probe.reveal("\n".join(lines))
 
 # %% [markdown]
 # In the stored run, training raised the accuracy from 28.9 % to 44.8 %, by 15.9 points. The interval from 12.0 to 19.8
@@ -605,7 +630,7 @@ show(figure, "A dot with its interval for your encoder, for the same network wit
 #
 # ### The weights
 #
-# We store them under the names of the official code, as a safetensors file, which cannot contain executable code.
+# We store the weights under the names of the official code, as a safetensors file, which cannot contain executable code.
 # `save_weights` also writes the sizes of the model into the file, so the explorer in [notebook
 # 09](09_reconstructions.ipynb) can open it if you type its path there.
 

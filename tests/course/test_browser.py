@@ -49,9 +49,12 @@ MOVES, BURST = 20, 30
 
 
 class Lab:
-    """A JupyterLab of its own, without a password, over copies of the notebooks."""
+    """A JupyterLab of its own, without a password, over copies of the notebooks.
 
-    def __init__(self, folder: Path):
+    It is what `make lab` starts, or with other `config` a plain one.
+    """
+
+    def __init__(self, folder: Path, config: str = str(ROOT / "tools/jupyter")):
         self.folder = folder
         (folder / "notebooks").mkdir(parents=True)
         for path in PATHS:  # without outputs, so that whatever is seen was made just now
@@ -77,7 +80,7 @@ class Lab:
         self.log = open(folder / "log.txt", "w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=self.log, stderr=self.log, start_new_session=True,
-            env={**os.environ, **places, "JUPYTER_CONFIG_PATH": str(ROOT / "tools/jupyter"),
+            env={**os.environ, **places, "JUPYTER_CONFIG_PATH": config,
                  "JUPYTER_PREFER_ENV_PATH": "1", "MAE_LIB_LEVEL": "smoke",
                  "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
         self._wait_for_answer(60)
@@ -426,30 +429,39 @@ def test_photographs_arrive_through_the_button(lab, open_notebook, tmp_path):
     assert not notebook.errors
 
 
+LIVE = ("from mae_lib.course.widgets import start_here\nstart_here.explorer()",
+        "from mae_lib import course\nguess = course.predict('How many?')",
+        "from mae_lib.course.widgets import your_own_mae\nyour_own_mae.Uploader(32)")
+
+
 @pytest.mark.slow
 def test_controls_without_a_kernel_say_so_and_a_second_visit_shows_stills(lab, open_notebook):
-    path = write(lab, "second_visit", "from mae_lib.course.widgets import start_here\n"
-                                      "start_here.explorer()",
-                 "from mae_lib import course\nguess = course.predict('How many?')",
-                 "guess.reveal(49)")
+    path = write(lab, "second_visit", *LIVE, "guess.reveal(49)")
     notebook = open_notebook(path)
     page, kernel = notebook.page, f"{PANEL}.sessionContext.session.kernel"
     notebook.run()
-    page.get_by_placeholder("your guess").fill("50")
+    box, handle = page.get_by_placeholder("your guess"), page.locator(".noUi-handle").first
+    box.fill("50")
     explorer = notebook.explorers()[0]
     explorer.watch()
     explorer.focus()
     explorer.move(explorer.inward()[0])
     page.evaluate(f"() => {PANEL}.context.save()")
 
+    before = handle.get_attribute("aria-valuenow")
     page.evaluate(f"() => {kernel}.restart()")
     gone = page.locator(".mae-live.jupyter-widgets-disconnected")
-    gone.nth(1).wait_for()
-    for i in range(2):  # the explorer and the box
+    gone.nth(2).wait_for()
+    for i in range(3):  # the explorer, the box and the button
         said = gone.nth(i).evaluate("box => getComputedStyle(box, '::before').content")
         assert "lost their kernel" in said
-        inside = gone.nth(i).locator("input, .noUi-handle").first
+        inside = gone.nth(i).locator("button, input, .noUi-handle").first
         assert inside.evaluate("part => getComputedStyle(part).pointerEvents") == "none"
+    for control in (handle, box):  # nor by keyboard
+        control.evaluate("control => control.focus()")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.type("7")
+    assert handle.get_attribute("aria-valuenow") == before and box.input_value() == "50"
 
     page.evaluate(f"() => {PANEL}.sessionContext.shutdown()")
     page.goto(f"{lab.address}/lab/tree/notebooks/{path.name}?reset")
@@ -461,6 +473,33 @@ def test_controls_without_a_kernel_say_so_and_a_second_visit_shows_stills(lab, o
     assert page.locator("summary", has_text="The result").is_visible() and "49" not in (
         shown.split("guess.reveal(49)")[1])
     assert not page.locator(".mae-live").count()
+
+
+@pytest.mark.slow
+def test_a_second_visit_in_plain_jupyterlab_says_how_to_wake_what_it_has_lost(tmp_path, browser):
+    lab = Lab(tmp_path / "root", config="")
+    try:
+        path = write(lab, "second_visit", *LIVE, "import ipywidgets\nipywidgets.IntSlider()")
+        notebook = Notebook(lab, browser, path.stem)
+        page = notebook.page
+        notebook.run()
+        page.locator(".mae-live").nth(2).wait_for()
+        assert not page.locator(".jp-OutputArea-output.jupyter-widgets").count()
+        assert not page.locator(".jp-OutputArea-child", has=page.locator("style.mae-lost")
+                                ).first.is_visible()
+        page.evaluate(f"() => {PANEL}.context.save()")
+        page.evaluate(f"() => {PANEL}.sessionContext.shutdown()")
+        page.goto(f"{lab.address}/lab/tree/notebooks/{path.name}?reset")
+        page.wait_for_function(READY, timeout=60_000)
+        lost = page.locator(".jp-OutputArea-output.jupyter-widgets")
+        lost.nth(3).wait_for()
+        for i in range(3):
+            assert "Run the notebook up to this cell" in lost.nth(i).evaluate(
+                "output => getComputedStyle(output, '::after').content")
+        shown = page.locator(".jp-Notebook").inner_text()
+        assert shown.count("model not found") == 1  # of a widget that is not the course's
+    finally:
+        lab.stop()
 
 
 @pytest.mark.slow

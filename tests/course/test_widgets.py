@@ -86,6 +86,16 @@ def test_without_a_kernel_stills_and_words_remain(explorer):
         assert values.keys() <= explorer.controls.keys() | {"title"}
 
 
+def test_what_is_shown_is_itself_and_then_the_same_style_for_all(monkeypatch):
+    shown = []
+    monkeypatch.setattr(widgets, "display", lambda data, **words: shown.append((data, words)))
+    explorer = make()
+    explorer._ipython_display_()
+    data, metadata = explorer._repr_mimebundle_()
+    assert shown[0] == (data, {"metadata": metadata, "raw": True})
+    assert shown[1] == ({"text/plain": "", "text/html": widgets.LOST}, {"raw": True})
+
+
 def test_every_title_picture_is_told_in_words():
     for module in MODULES:
         figure, alt = module.title()

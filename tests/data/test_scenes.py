@@ -100,7 +100,7 @@ def test_raw_pixels_hardly_tell_the_class():
 
 
 def test_small_cnn_learns_the_class():
-    assert cnn_accuracy(2500, 500, size=40, epochs=9) > 0.80  # measured: 0.99
+    assert cnn_accuracy(1500, 400, size=32, epochs=8) > 0.80  # measured: 0.94
 
 
 def test_any_cut_gives_the_same_images():

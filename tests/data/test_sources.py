@@ -78,19 +78,19 @@ def one_sentence(caught, *parts):
         ("scenes:x", {}, ["no data set 'scenes:x'"]),
         ("stl10", {"size": 64}, ["stl10 has no images of size 64"]),
         ("cifar10", {"size": 96}, ["cifar10 has no images of size 96"]),
-        ("scenes", {"size": 0}, ["size must be a whole number, at least 1, got 0"]),
+        ("scenes", {"size": 0}, ["size must be at least 1, got 0"]),
         ("scenes", {"size": 31}, ["at least 32"]),
-        ("scenes", {"counts": (1, 0, 1)}, ["positive"]),
+        ("scenes", {"counts": (1, 0, 1)}, ["each of counts must be at least 1, got 0"]),
         ("cifar10", {"counts": (1, 1, 1)}, ["scenes only"]),
-        ("scenes", {"limit": 0}, ["limit must be a whole number, at least 1, got 0"]),
-        ("scenes", {"limit": 2.5}, ["limit must be a whole number, at least 1, got 2.5"]),
+        ("scenes", {"limit": 0}, ["limit must be at least 1, got 0"]),
+        ("scenes", {"limit": 2.5}, ["limit must be a whole number, got 2.5"]),
         ("scenes", {"limit": True}, ["got True"]),
-        ("scenes", {"size": "96"}, ["size must be a whole number, at least 1, got '96'"]),
+        ("scenes", {"size": "96"}, ["size must be a whole number, got '96'"]),
         ("imagefolder:x", {"size": (96, 96)}, ["size must be a whole number"]),
-        ("scenes", {"counts": 5}, ["three positive numbers"]),
-        ("scenes", {"counts": (5, 5)}, ["three positive numbers"]),
-        ("scenes", {"counts": (5, 5, 0.5)}, ["three positive numbers"]),
-        ("scenes", {"counts": "555"}, ["three positive numbers"]),
+        ("scenes", {"counts": 5}, ["three numbers of images"]),
+        ("scenes", {"counts": (5, 5)}, ["three numbers of images"]),
+        ("scenes", {"counts": (5, 5, 0.5)}, ["each of counts must be a whole number"]),
+        ("scenes", {"counts": "555"}, ["three numbers of images"]),
         ("", {}, ["no data set ''"]),
         (None, {}, ["no data set None"]),
         (Path("photos"), {}, ["no data set PosixPath('photos')"]),
@@ -190,13 +190,31 @@ def test_unlabeled_photographs_alone(load, tmp_path, layout, capsys):
     assert torch.equal(data.validation, every[held]) and torch.equal(data.unlabeled, every[~held])
     assert data.classes == (("x",) if fake else ()) and len(data.train) == len(data.test) == fake
     assert data.train.shape[1:] == (3, 16, 16) and len(data.fingerprint) == 8
-    printed = capsys.readouterr().out
-    assert printed == "imagefolder:photos: 4 of 40 images are held out to validate pretraining.\n"
+    *copies, printed = capsys.readouterr().out.splitlines()
+    assert printed == "imagefolder:photos: 4 of 40 images are held out to validate pretraining."
+    assert len(copies) == fake  # the test image is a training image too
     if not fake:
         with pytest.raises(FileNotFoundError) as caught:
             load(f"imagefolder:{root}", size=16, labels=True, cache=tmp_path / "other")
         one_sentence(caught, "photos/train", "only pretraining can do without")
         assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("source, place, copies", [
+    ("test/cat/0.png", "unlabeled", 1), ("test/cat/0.png", "train/cat", 1),
+    ("test/cat", "train/dog", 3), ("train/cat/0.png", "unlabeled", 0),
+])
+def test_test_images_that_training_sees_are_reported(
+    load, folder, source, place, copies, capsys
+):
+    """Each time the set is opened, under whatever name the copy lies. Others are harmless."""
+    source, place = folder / source, folder / place
+    for file in source.iterdir() if source.is_dir() else [source]:
+        shutil.copy(file, next(place.rglob("*.png")).parent / f"copy-of-{file.name}")
+    for _ in range(2):
+        load(f"imagefolder:{folder}")
+        printed = capsys.readouterr().out
+        assert (f"copies of test images ({copies} of them)" in printed) == (copies > 0)
 
 
 @pytest.mark.parametrize("damaged, part", [(0, "has 3 images to pretrain on"),

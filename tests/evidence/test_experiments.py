@@ -128,6 +128,7 @@ def test_it_runs_every_study_and_goes_on_after_an_interruption(
     assert "ft" in runs["improved", 2]["measures"] and "ft" not in runs["shuffled", 1]["measures"]
     (scratch,) = (r for r in small if r["name"] == "from scratch")
     assert scratch["seed"] == 1 and scratch["settings"]["fine_tune"]["lr"] == 0.002
+    assert scratch["settings"]["label_counts"] == [50, 500]  # what few labels are compared with
     assert runs["original", 1]["settings"]["fine_tune"]["lr"] == 0.001
     few = {names for names, r in runs.items() if r["settings"].get("label_counts") == [50, 500]}
     assert few == {(name, seed) for name in ("original", "improved") for seed in (1, 2)}

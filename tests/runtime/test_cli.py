@@ -1,5 +1,6 @@
 """Options made from dataclasses: their ranges, their flags, and how a command ends."""
 
+import argparse
 import math
 from dataclasses import dataclass
 
@@ -51,6 +52,25 @@ def test_kinds_are_checked_by_name(name, values, kind):
         with pytest.raises(ValueError) as error:
             cli.check_values(Settings(**{name: value}))
         assert str(error.value) == f"{name} must be {kind}, got {value!r}."
+
+
+@pytest.mark.parametrize("text, words", [
+    ("file", "file is not a folder that you may"), ("file/inside", "file is not a folder that you"),
+    ("locked/inside", "locked is not a folder that you"), ("new/inside", ""), ("locked/..", ""),
+])
+def test_folders_and_files_to_write_are_checked_at_once(text, words, tmp_path, monkeypatch):
+    """A file below a file, and a folder in the place of a file, are refused too."""
+    monkeypatch.setattr(cli.os, "access", lambda path, _: path.name != "locked")  # for root as well
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "locked").mkdir()
+    for kind, path in ((cli.folder, tmp_path / text), (cli.file, tmp_path / text / "a.json")):
+        if words:
+            with pytest.raises(argparse.ArgumentTypeError, match=words):
+                kind(str(path))
+        else:
+            assert kind(str(path)) == path and not path.with_name("new").exists()
+    with pytest.raises(argparse.ArgumentTypeError, match="is a folder, name a file"):
+        cli.file(str(tmp_path))
 
 
 def parsed(words, prefix=""):

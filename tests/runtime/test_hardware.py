@@ -101,7 +101,7 @@ def test_precision_by_name(name):
 
 
 def test_bad_precisions_are_explained():
-    with pytest.raises(ValueError, match="Unknown precision 'fp8'; use auto, fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match="must be one of auto, fp32, bf16, fp16, got 'fp8'"):
         hardware.pick_precision(CPU, "fp8")
     with pytest.raises(ValueError, match="fp16 needs a CUDA GPU; use bf16 or fp32"):
         hardware.pick_precision(CPU, "fp16")

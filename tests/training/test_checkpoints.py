@@ -179,10 +179,11 @@ def test_full_memory_is_not_called_damage(tmp_path, monkeypatch):
 def test_shipped_weights_are_checked(tmp_path, monkeypatch):
     path = tmp_path / "original.safetensors"
     save_weights(path, MaskedAutoencoder(**SMALL), epochs=3)
-    (tmp_path / "weights.json").write_text(json.dumps({"original": checkpoints.checksum(path)}))
+    (tmp_path / "weights.json").write_text(
+        json.dumps({"original": {"checksum": checkpoints.checksum(path)}}))
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
     assert checkpoints.load_shipped()[1] == {"epochs": 3}
-    with pytest.raises(ValueError, match="No weights 'x' come with mae_lib; there are original"):
+    with pytest.raises(ValueError, match="name must be one of original, got 'x'"):
         checkpoints.load_shipped("x")
     save_weights(path, MaskedAutoencoder(**SMALL), epochs=4)  # whole, but not what was shipped
     with pytest.raises(ValueError, match="is missing or damaged: install mae_lib again"):

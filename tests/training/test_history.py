@@ -41,6 +41,19 @@ def test_a_resumed_run_keeps_the_steps_of_its_checkpoint_and_no_later_ones(path,
     assert [json.loads(line) for line in lines[:-1]] == wanted and len(lines) == len(wanted) + 1
 
 
+@pytest.mark.parametrize("content", [
+    b"[1, 2]", b"3", b"null", b'"x"', b'[{"kind": "step", "step": 1}]', b'{"a": 1}', b"a\nb\nc",
+    b'{"step": 1}', b"\xff\xfe\x00\n\x80\x81\n",
+])
+def test_a_file_of_something_else_is_refused_and_kept(content, tmp_path):
+    (path := tmp_path / "history.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=r"history\.jsonl is not the log of a training run"):
+        History(path, 5)
+    assert path.read_bytes() == content
+    path.write_bytes(b"")
+    assert History(path, 5).records == []
+
+
 def test_a_new_run_starts_a_new_log(path):
     assert History(path, 0).records == [] and path.read_text() == ""
 

@@ -2,6 +2,7 @@
 
 Each notebook has its own in a module of its own. An explorer shows three things in one output: the
 live widget; a PNG with a few stills, for pages without a kernel; and a sentence, which tests read.
+A second output, which nobody sees, is for JupyterLab where it has lost the widget.
 """
 
 import io
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import ipywidgets
 import numpy as np
 import torch
+from IPython.display import display
 from torch import Tensor
 
 from mae_lib import plots
@@ -27,7 +29,18 @@ GONE = """<style>
   font: italic var(--jp-ui-font-size1) var(--jp-ui-font-family);
   color: var(--jp-error-color1); width: auto; height: auto; }
 .mae-live.jupyter-widgets-disconnected .jupyter-widgets-disconnected::before { display: none; }
-.mae-live.jupyter-widgets-disconnected > * { opacity: 0.5; pointer-events: none; }
+.mae-live.jupyter-widgets-disconnected > * {
+  opacity: 0.5; pointer-events: none; interactivity: inert; }
+</style>"""
+# Of a saved widget a file holds only a name. Opened again, JupyterLab shows an error in its place:
+# an output with this class and no element in it. A page that is not JupyterLab has no such thing.
+LOST = """<style class="mae-lost">
+.jp-OutputArea-child:has(+ * .mae-lost) > .jupyter-widgets:not(:has(*)) {
+  font-size: 0; visibility: hidden; }
+.jp-OutputArea-child:has(+ * .mae-lost) > .jupyter-widgets:not(:has(*))::after {
+  content: "Run the notebook up to this cell to bring this back.";
+  font: italic var(--jp-ui-font-size1) var(--jp-ui-font-family); visibility: visible; }
+.jp-OutputArea-child:has(.mae-lost) { display: none; }
 </style>"""
 
 
@@ -88,6 +101,11 @@ class Live:
         data, metadata = self.asleep()
         view = {"version_major": 2, "version_minor": 0, "model_id": self.view.model_id}
         return {"text/plain": repr(self), **data, VIEW: view}, metadata
+
+    def _ipython_display_(self) -> None:
+        data, metadata = self._repr_mimebundle_()
+        display(data, metadata=metadata, raw=True)
+        display({"text/plain": "", "text/html": LOST}, raw=True)
 
 
 def asleep_line(sentence: str) -> tuple[dict, dict]:

@@ -144,10 +144,10 @@ def render_flow(mask_ratio: float = 0.75, encoder_sees: str = ENCODERS[0],
     times = sum(other) / sum(cost)
     compared = (f"{times:.2f} times the cost" if times >= 1 else
                 f"only {times:.2f} of the cost, since its decoder is narrow")
-    text = (f"{mask_ratio:.0%} hidden: {tokens} tokens in the encoder, {PATCHES} in the decoder. "
-            f"{sum(cost) / 1e6:,.0f} million multiply-adds, {share:.0%} of them in the decoder. "
-            f"A narrow decoder with mask tokens in the encoder too: {sum(other) / 1e6:,.0f} "
-            f"million, {compared}.")
+    text = (f"{100 * mask_ratio:.0f} % hidden: {tokens} tokens in the encoder, {PATCHES} in the "
+            f"decoder. {sum(cost) / 1e6:,.0f} million multiply-adds, {100 * share:.0f} % of them "
+            "in the decoder. A narrow decoder with mask tokens in the encoder too: "
+            f"{sum(other) / 1e6:,.0f} million, {compared}.")
     return Frame(picture, text)
 
 
@@ -232,10 +232,10 @@ def render_attention(photograph: str = FIRST, block: int = 0, head: int = 0, row
     three = [frame_patch(p, row, column, side) for p in (picture, lit, heat)]
     spread = torch.special.entr(look).sum().exp()
     text = (f"Block {block}, head {head}: the patch in row {row}, column {column} gives "
-            f"{look[near].sum():.0%} of its attention to the {near.sum()} patches at and around "
-            f"its place (spread evenly, it would be {near.float().mean():.0%}) and "
-            f"{look[query]:.0%} to itself. Its attention is spread as widely as if {spread:.0f} of "
-            f"the {len(look)} patches got equal shares.")
+            f"{100 * look[near].sum():.0f} % of its attention to the {near.sum()} patches at and "
+            f"around its place (spread evenly, it would be {100 * near.float().mean():.0f} %) and "
+            f"{100 * look[query]:.0f} % to itself. Its attention is spread as widely as if "
+            f"{spread:.0f} of the {len(look)} patches got equal shares.")
     return Frame(side_by_side(*three), text)
 
 

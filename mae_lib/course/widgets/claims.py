@@ -42,9 +42,10 @@ def colour_of(verdict: str) -> str:
 def sentence(judgement: Judgement) -> str:
     """A claim, its measurement and its verdict in words."""
     claim = judgement.claim
+    kind = {Gain: "a gain of ", Price: "a cost of "}.get(type(claim), "")
     if judgement.verdict == NOT_MEASURED:
         return f"“{claim.topic} {claim.text}”: not measured."
-    return (f"“{claim.topic} {claim.text}”: measured {judgement.measured()} "
+    return (f"“{claim.topic} {claim.text}”: measured {kind}{judgement.measured()} "
             f"({judgement.over}). Verdict: {judgement.verdict}.")
 
 
@@ -78,7 +79,7 @@ def render_claim(claim: int = 1, show: str = SHOW[0]) -> Frame:
     marks = [0.0, found.claim.claimed, found.claim.worth, -found.claim.worth,
              *(v for v in found.interval or () if v == v)]
     margin = 0.12 * (max(marks) - min(marks))
-    unit = "price, %" if isinstance(found.claim, Price) else f"gain, {found.claim.unit}"
+    unit = "cost, %" if isinstance(found.claim, Price) else f"gain, {found.claim.unit}"
     sheet = Sheet(760, 220)
     sheet.text(30, 12, f"{found.claim.topic} {found.claim.text}", "lt", size=14)
     draw_gain(sheet, 60, found.claim.claimed, found.claim.worth,
@@ -95,7 +96,9 @@ def claim_explorer() -> Explorer:
              for i, j in enumerate(judgements(), 1)]
     claim = ipywidgets.Dropdown(options=names, value=1, description="claim")
     show = ipywidgets.ToggleButtons(options=SHOW, description="show")
-    stills = [{"claim": 1, "show": SHOW[0]}] + [{"claim": i, "show": SHOW[1]} for i in (1, 7, 10)]
+    stills = [{"claim": 1, "show": SHOW[0], "title": "claim 1 alone"}]
+    stills += [{"claim": i, "show": SHOW[1], "title": f"claim {i} with its measurement"}
+               for i in (1, 7, 10)]
     return Explorer(render_claim, stills, claim=claim, show=show)
 
 
@@ -119,8 +122,8 @@ def verdict_explorer() -> Explorer:
                                     readout_format=".1f")
     half = ipywidgets.FloatSlider(1.5, min=0, max=3, step=0.1, description="± half the interval",
                                   readout_format=".1f")
-    stills = [{"effect": 2.0, "half": h} for h in (1.5, 0.8)]
-    stills += [{"effect": 4.0, "half": 0.8}, {"effect": 0.0, "half": 0.8}]
+    stills = [{"effect": e, "half": h, "title": f"a gain of {e:g} ± {h}"}
+              for e, h in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8))]
     return Explorer(render_verdict, stills, effect=effect, half=half)
 
 
@@ -154,8 +157,9 @@ def add_on_explorer() -> Explorer:
     add_on = ipywidgets.ToggleButtons(options=list(ADD_ONS), description="add-on")
     measure = ipywidgets.Dropdown(options=[(title, k) for k, (title, _) in EFFECTS.items()],
                                   description="measure")
-    stills = [{"add_on": name, "measure": "lp"} for name in ADD_ONS]
-    stills.append({"add_on": "uniformity", "measure": "knn"})
+    stills = [{"add_on": name, "measure": "lp", "title": f"linear probe: {name}"}
+              for name in ADD_ONS]
+    stills.append({"add_on": "uniformity", "measure": "knn", "title": "kNN: uniformity"})
     return Explorer(render_add_on, stills, add_on=add_on, measure=measure)
 
 
@@ -216,9 +220,19 @@ def seeds_curve(half: dict[str, list[float]], worth: float) -> tuple[Figure, str
                     "a line marks the smallest gain worth having.")
 
 
-def title() -> tuple[Figure, str]:
-    """The notebook's first picture, and what it shows."""
+def full_ledger() -> tuple[Figure, str]:
+    """The ledger with its verdicts, and what it shows."""
     found = claims.ledger(evidence())
     return report.ledger_figure(found), (
-        "The ledger: each claimed gain on an axis in units of the claim, and each price in per "
+        "The ledger: each claimed gain on an axis in units of the claim, and each cost in per "
         "cent, with the measured value, its 95 % interval and the verdict.")
+
+
+def title() -> tuple[Figure, str]:
+    """The notebook's first picture, and what it shows: the ledger before anything is measured."""
+    figure = report.ledger_figure([Judgement(j.claim) for j in judgements()])
+    for axis in figure.axes:
+        for words in list(axis.texts):  # which say that nothing was measured
+            words.remove()
+    return figure, ("An empty ledger: seven claimed gains on an axis in units of the claim, and "
+                    "five claimed costs in per cent. A diamond marks each claim.")

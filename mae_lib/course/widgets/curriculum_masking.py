@@ -159,7 +159,7 @@ def render_schedule(start: float = 0.5, end: float = 0.75, ramp_epochs: int = 5,
         artist.remove()
     extra = price.mean() - 1
     ramp = f"from {start:.2f} to {end:.2f} over {ramp_epochs} epochs"
-    than = f"{abs(extra):.1%} {'more' if extra > 0 else 'fewer'} multiply-adds than"
+    than = f"{100 * abs(extra):.1f} % {'more' if extra > 0 else 'fewer'} multiply-adds than"
     text = (f"{kind} {ramp if kind != 'const' else f'{end:.2f}'}: mean ratio {ratios.mean():.3f}, "
             f"{than if abs(extra) >= 5e-4 else 'as many multiply-adds as'} 0.75 throughout.")
     return Frame(np.asarray(canvas.buffer_rgba())[..., :3].copy(), text)
@@ -173,7 +173,7 @@ def schedule_explorer() -> Explorer:
                                description="kind")
     stills = [{"start": 0.5, "title": "from 0.5 to 0.75 in 5 epochs"},
               {"start": 0.25, "title": "from 0.25 to 0.75 in 5 epochs"},
-              {"start": 0.9, "title": "from 0.9 to 0.75 in 5 epochs"},
+              {"ramp_epochs": 2, "title": "from 0.5 to 0.75 in 2 epochs"},
               {"ramp_epochs": 10, "title": "from 0.5 to 0.75 in 10 epochs"}]
     return Explorer(render_schedule, stills, start=start, end=end, ramp_epochs=ramp, kind=kind)
 
@@ -225,7 +225,7 @@ def title() -> tuple[Figure, str]:
         ratio = schedule_mask_ratio(epoch, 0, ITERS, cfg)
         _, mask, _ = random_mask_ids(noise, num_visible_patches(196, ratio))
         axis.imshow(to_picture(covered(coffee, mask, 16)[0]))
-        axis.set_title(f"epoch {epoch + 1}: {ratio:.0%} hidden")
+        axis.set_title(f"epoch {epoch + 1}: {100 * ratio:.0f} % hidden")
         axis.axis("off")
     axis = below.subplots()
     epochs = np.linspace(0, EPOCHS, 201)

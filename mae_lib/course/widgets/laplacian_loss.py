@@ -76,8 +76,8 @@ def render(photograph: str = "astronaut", cutoff: int = 16) -> Frame:
         named("its waves", np.where(inside, *_spectrum_pictures(photograph)), size=22),
         named("low-pass", to_picture(kept), size=22),
         named("high-pass", to_picture(0.5 + removed), size=22))
-    text = (f"The low-pass keeps waves up to {cutoff} cycles per image: {count:.1%} of the waves, "
-            f"with {variance:.1%} of the variance.")
+    text = (f"The low-pass keeps waves up to {cutoff} cycles per image: {100 * count:.1f} % of the "
+            f"waves, with {100 * variance:.1f} % of the variance.")
     return Frame(picture, text)
 
 
@@ -123,8 +123,8 @@ def title() -> tuple[Figure, str]:
         ("a photograph", image), ("the strength of its waves", spectrum("astronaut")),
         ("the slowest 1.6 % of them", kept), ("all the others", 0.5 + removed)], cmap="magma")
     return figure, ("A photograph of an astronaut; its spectrum, bright in the middle; the "
-                    "astronaut blurred, which holds most of the variance; and what the blur has "
-                    "lost: fine lines of hair, eyes and suit on grey.")
+                    "astronaut blurred; and what the blur has lost: fine lines of hair, "
+                    "eyes and suit on grey.")
 
 
 # ---------------------------------------------------------------- what the weight does
@@ -213,7 +213,7 @@ def render_weight(possible: str = "two edges, 70:30", weight: float = 0.05) -> F
         draw.line(points, colour, width)
 
     for i, (row, p) in enumerate(zip(rows, chance, strict=True)):
-        strip(row, top + i * (height + 6), height, f"possible, {p:.0%}")
+        strip(row, top + i * (height + 6), height, f"possible, {100 * p:.0f} %")
     strip(best, top + 188, 36, "best prediction")
     bottom = canvas.height - 48
     for x in (FIRST, LAST):

@@ -19,6 +19,7 @@ from mae_lib.course.widgets import Explorer, Frame, recorded_runs
 from mae_lib.course.widgets.scene_neighbours import (
     BANK,
     FEATURES,
+    OTHERS,
     QUERIES,
     bank,
     framed,
@@ -62,7 +63,7 @@ def render_neighbours(scene: int = 0, features: str = FEATURES[0], k: int = 10) 
         sheet.text(802, y, name, "rm", size=14)
         sheet.box(810, y - 8, 810 + 160 * float(votes[i]), y + 8, BLUE if i == truth else GREY)
         if votes[i]:
-            sheet.text(815 + 160 * float(votes[i]), y, f"{votes[i]:.0%}", "lm", size=13)
+            sheet.text(815 + 160 * float(votes[i]), y, f"{100 * votes[i]:.0f} %", "lm", size=13)
     sheet.line([(810, 32), (810, 264)])
     verdict = "right" if winner == truth else "wrong"
     text = (f"Scene {scene} is a {scenes.CLASSES[truth]}; by {features}, {agree} of its {k} "
@@ -71,14 +72,17 @@ def render_neighbours(scene: int = 0, features: str = FEATURES[0], k: int = 10) 
     return sheet.frame(text)
 
 
-def neighbours_explorer() -> Explorer:
+def neighbours_explorer(others: dict[str, Tensor] | None = None) -> Explorer:
+    """`others`: more features (N, D) of the scenes in `bank()`, by the name of their encoder."""
+    OTHERS.update(others or {})
     scene = ipywidgets.IntSlider(0, min=0, max=QUERIES - 1, description="scene")
-    features = ipywidgets.ToggleButtons(options=FEATURES, description="features")
+    options = (*FEATURES, *(others or ()))
+    features = ipywidgets.ToggleButtons(options=options, description="features")
     k = ipywidgets.IntSlider(10, min=1, max=10, description="k")
-    titles = "by raw pixels", "by the untrained encoder", "by the original encoder"
-    stills = [{"features": features, "title": f"neighbours {title}"}
-              for features, title in zip(FEATURES, titles, strict=True)]
-    return Explorer(render_neighbours, stills, scene=scene, features=features, k=k)
+    titles = "raw pixels", "the untrained encoder", "the original encoder", *(others or ())
+    stills = [{"features": features, "title": f"neighbours by {title}"}
+              for features, title in zip(options, titles, strict=True)]
+    return Explorer(render_neighbours, stills[-3:], scene=scene, features=features, k=k)
 
 
 # ---------------------------------------------------------------- the best of many settings
@@ -268,7 +272,8 @@ def records() -> list[dict]:
 
 
 def recorded(name: str, measure: str) -> Accuracy:
-    """Which test images a method had right, with its first seed."""
+    """Which test images a method, or an "untrained" encoder, had right, with its first seed."""
+    name = {"untrained": "random init"}.get(name, name)  # as the records call it
     found = (r["measures"][measure] for r in records()
              if r["name"] == name and measure in r["measures"])
     return Accuracy.from_entry(next(found))
@@ -293,8 +298,8 @@ def title() -> tuple[Figure, str]:
         axis.imshow(images[scene].permute(1, 2, 0))
         axis.set_title(scenes.CLASSES[label], fontsize=12)
         axis.axis("off")
-    return figure, ("Ten generated scenes, one of each class. In front of a cluttered ground lies "
-                    "one large object: each pattern and each shape appears in two of the classes.")
+    return figure, ("Ten generated scenes, one of each class: a large patterned object in front "
+                    "of a cluttered background. Each pattern and each shape is in two classes.")
 
 
 def disagreement() -> tuple[Figure, str]:
@@ -304,7 +309,8 @@ def disagreement() -> tuple[Figure, str]:
     mosaic(axes[0, 0], 1 + b - a, [ORANGE, "#EEEEEE", GREEN],
            "right: only the original (orange), only the improved (green)")
     return figure, (f"A field of {len(a):,} dots, one for each test photograph. Most are pale: "
-                    "the two probes agree. Orange and green dots are mixed, and about as many.")
+                    "the two probes agree. Orange and green dots are scattered among them, and "
+                    "there are a few more orange ones.")
 
 
 def confusion(counts: Tensor, classes: tuple[str, ...]) -> tuple[Figure, str]:
@@ -320,5 +326,5 @@ def confusion(counts: Tensor, classes: tuple[str, ...]) -> tuple[Figure, str]:
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted class", ylabel="true class")
     axis.grid(visible=False)
-    return figure, ("A table of true against predicted classes. Most test scenes are on its "
-                    "diagonal, which is dark; the others are spread over a few pairs of classes.")
+    return figure, ("A table of true against predicted classes. Most test scenes are on its dark "
+                    "diagonal; the others are in a few of the other cells.")

@@ -136,7 +136,7 @@ def render_prediction(photograph: str = "coffee", mask_ratio: float = 0.75, unit
     if show == "composite":
         found = composite(found, target, mask_img)
     seen = target * (1 - mask_img) + 0.5 * mask_img
-    text = (f"{photograph}, {mask_ratio:.0%} hidden, units {units}: "
+    text = (f"{photograph}, {100 * mask_ratio:.0f} % hidden, units {units}: "
             f"{psnr:.1f} dB on hidden pixels.")
     zoom = max(1, 320 // size)
     return Frame(side_by_side(*(to_picture(x[0], zoom) for x in (seen, found, target))), text)

@@ -15,6 +15,7 @@ from mae_lib.training.checkpoints import load_shipped
 
 SIZE, BANK, QUERIES = 64, 150, 20  # pixels of a scene, scenes with labels, scenes that ask
 FEATURES = ("raw pixels", "untrained encoder", "original")
+OTHERS: dict[str, Tensor] = {}  # more features of the bank's scenes, (BANK + QUERIES, D), by name
 
 
 @functools.cache
@@ -26,19 +27,22 @@ def bank() -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
+def _features(kind: str) -> Tensor:
+    """One of FEATURES of the bank's scenes, (BANK + QUERIES, D)."""
+    images, _ = bank()
+    if kind == FEATURES[0]:
+        return evaluate.pixel_features(images)
+    model, _ = load_shipped("original")
+    if kind == FEATURES[1]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = MaskedAutoencoder(**model.config)
+    return evaluate.extract_features(model, images, 64)
+
+
 def similarities(features: str) -> Tensor:
     """Cosine of every scene that asks and every scene with a label, (QUERIES, BANK)."""
-    images, _ = bank()
-    if features == FEATURES[0]:
-        x = evaluate.pixel_features(images)
-    else:
-        model, _ = load_shipped("original")
-        if features == FEATURES[1]:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                model = MaskedAutoencoder(**model.config)
-        x = evaluate.extract_features(model, images, 64)
-    x = F.normalize(x, dim=1)
+    x = F.normalize(OTHERS[features] if features in OTHERS else _features(features), dim=1)
     return x[BANK:] @ x[:BANK].T
 
 
@@ -55,8 +59,8 @@ def agreement(features: str, k: int) -> tuple[float, float, float, float]:
     """What scenes have in common with their k nearest: the difference of their mean colours (0 to
     1), and the shares of the same shape, pattern and class. "any scene": with all of the bank."""
     images, labels = bank()
-    ids = (similarities(features).topk(k).indices if features in FEATURES
-           else torch.arange(BANK).expand(QUERIES, -1))  # (QUERIES, k)
+    ids = (torch.arange(BANK).expand(QUERIES, -1) if features == "any scene"
+           else similarities(features).topk(k).indices)  # (QUERIES, k)
     colours = images.float().mean(dim=(2, 3)) / 255
     distance = (colours[BANK:, None] - colours[ids]).norm(dim=2).mean()
     mine, theirs = labels[BANK:, None], labels[ids]

@@ -68,7 +68,7 @@ def weights(name: str) -> Weights:
 
 
 def all_weights() -> tuple[str, ...]:
-    return "original", "improved", "scenes", *_weights
+    return "original", "improved", "pixels", "scenes", *_weights
 
 
 def add_weights(source: str | Path, progress: bool = True, **how) -> str:

@@ -23,7 +23,7 @@ from mae_lib.training.checkpoints import load_shipped
 WEIGHTS = ("original", "improved")
 HIDDEN = 0.5  # the grey that stands for a hidden patch
 GALLERY = ("coffee", "Grace Hopper", "rocket", "cat")
-FIRST = 0.75, 6, "original"  # ratio, mask and weights of the title and the drawing
+FIRST = 0.75, 6, "original"  # ratio, mask and weights of the drawing
 BLUE, ORANGE, PALE = COLOURS[0], COLOURS[1], "#D9D9D9"
 
 shipped = functools.cache(load_shipped)
@@ -81,12 +81,12 @@ def render(
 
 
 def title() -> tuple[Figure, str]:
-    """The notebook's first picture, and what it shows."""
+    """The notebook's first picture, and what it shows; the README has it as well."""
     rows = ("photographs", "three quarters hidden", "reconstructions")
     figure = Figure(figsize=(8, 6.2), layout="constrained")
     axes = figure.subplots(len(rows), len(GALLERY))
     for column, name in enumerate(GALLERY):
-        target, pred, mask, _ = reconstruct(name, *FIRST)
+        target, pred, mask, _ = reconstruct(name, *FIRST[:2], "pixels")
         pictures = (target, cover(target, mask), composite(pred, target, mask))
         for axis, image in zip(axes[:, column], pictures, strict=True):
             axis.imshow(to_picture(image[0]))

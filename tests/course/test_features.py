@@ -1,0 +1,67 @@
+"""The features that come with the package are what the encoders give, rounded."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mae_lib import evaluate
+from mae_lib.course import features as F
+from mae_lib.data.sources import load_data
+from mae_lib.model import MaskedAutoencoder
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "features.py")
+tool = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tool)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    data = load_data("scenes", counts=(10, 100, 60), cache=folder)
+    torch.manual_seed(0)
+    sizes = dict(img_size=32, patch_size=8, embed_dim=24, depth=1, decoder_depth=0)
+    models = {name: MaskedAutoencoder(**sizes).eval() for name in ("one", "two")}
+    with pytest.MonkeyPatch.context() as patch:  # one decay, for speed
+        patch.setattr(evaluate, "choose_decay", lambda *_: (0.1, None))
+        facts = tool.write(models, data, folder / "features.safetensors")
+    return folder, data, models, facts
+
+
+def test_they_are_those_of_the_encoder_within_half_a_step(written, monkeypatch):
+    folder, data, models, facts = written
+    monkeypatch.setattr(F, "ASSETS", folder)
+    assert F.encoders() == ["one", "two"]
+    for name, model in models.items():
+        found = F.features(name)
+        for images, ours in ((data.train, found.train), (data.test, found.test)):
+            exact = evaluate.extract_features(model, images)
+            step = torch.cat([evaluate.extract_features(model, x)
+                              for x in (data.train, data.test)]).abs().amax(0) / 127
+            assert ((ours - exact).abs() <= step / 2 + 1e-6).all()
+        assert torch.equal(found.train_labels, data.train_labels)
+        assert torch.equal(found.test_labels, data.test_labels)
+        assert tuple(found.classes) == tuple(data.classes)
+        probe = evaluate.linear_probe(
+            found.train, found.train_labels, found.test, found.test_labels, decay=0.1)
+        assert facts["measured"][name]["rounded"]["lp"] == probe.percent
+    with pytest.raises(ValueError, match="name must be one of one, two, got 'three'"):
+        F.features("three")
+
+
+def test_features_that_are_always_zero_stay_so():
+    x = torch.zeros(3, 2)
+    assert torch.equal(F.rounded(x, x.abs().amax(0) / 127), x.char())
+
+
+@pytest.mark.skipif(not (F.ASSETS / "features.safetensors").exists(), reason="not there yet")
+def test_rounding_costs_next_to_nothing_and_the_file_is_small():
+    path = F.ASSETS / "features.safetensors"
+    assert path.stat().st_size < 12e6
+    header, tensors = F.read_safetensors(path)
+    for name, found in json.loads(header["mae_lib"])["measured"].items():
+        assert abs(found["full"]["lp"] - found["rounded"]["lp"]) <= 0.2, name
+        assert len(F.features(name).train) == len(tensors["train labels"])

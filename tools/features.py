@@ -1,0 +1,71 @@
+"""Frozen features of labelled photographs, which travel with the package for notebook 08.
+
+  python tools/features.py --data imagefolder:PATH original improved
+
+Writes mae_lib/assets/features.safetensors: of each shipped encoder, and of random weights, the
+features of all training and test images. Each feature is rounded to 8 bits, in steps that fit its
+largest value. The header says how much a linear probe loses by that.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mae_lib import evaluate
+from mae_lib.course.features import rounded
+from mae_lib.data.sources import ImageSet
+from mae_lib.model import MaskedAutoencoder
+from mae_lib.pretrain import add_data_arguments, data_from
+from mae_lib.runtime import cli, hardware
+from mae_lib.training.checkpoints import ASSETS, load_shipped, write_atomically
+
+RANDOM = "random weights"
+
+
+def probe(train: Tensor, test: Tensor, data: ImageSet) -> dict:
+    """Accuracy of a linear probe with cross-validated decay, and of kNN, in per cent."""
+    decay, _ = evaluate.choose_decay(train, data.train_labels)
+    lp = evaluate.linear_probe(train, data.train_labels, test, data.test_labels, decay=decay)
+    knn = evaluate.knn(train, data.train_labels, test, data.test_labels)
+    return {"lp": lp.percent, "knn": knn.percent}
+
+
+def write(models: dict[str, MaskedAutoencoder], data: ImageSet, path: Path) -> dict:
+    """Write the features of these models; returns what the header says."""
+    tensors = {"train labels": data.train_labels.to(torch.uint8),
+               "test labels": data.test_labels.to(torch.uint8)}
+    measured = {}
+    for name, model in models.items():
+        train, test = (evaluate.extract_features(model, x) for x in (data.train, data.test))
+        step = torch.cat([train, test]).abs().amax(0) / 127
+        small = [rounded(x, step) for x in (train, test)]
+        tensors |= {f"{name} train": small[0], f"{name} test": small[1], f"{name} step": step}
+        measured[name] = {"full": probe(train, test, data),
+                          "rounded": probe(*(x * step for x in small), data)}
+        print(name, json.dumps(measured[name]), flush=True)
+    facts = {"data": data.name, "classes": data.classes, "measured": measured,
+             "date": time.strftime("%Y-%m-%d"), "command": cli.command()}
+    header = {"mae_lib": json.dumps(facts)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
+    return facts
+
+
+def main() -> None:
+    parser = cli.parser("python tools/features.py", __doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="shipped weights of one size")
+    add_data_arguments(parser)
+    arguments = parser.parse_args()
+    device = hardware.pick_device(arguments.device)
+    models = {name: load_shipped(name)[0].to(device) for name in arguments.names}
+    torch.manual_seed(0)
+    sizes = next(iter(models.values())).config
+    models[RANDOM] = MaskedAutoencoder(**sizes).eval().to(device)
+    write(models, data_from(arguments, img_size=sizes["img_size"]), ASSETS / "features.safetensors")
+
+
+if __name__ == "__main__":
+    cli.run(main)
