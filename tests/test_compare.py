@@ -161,7 +161,7 @@ def test_from_scratch_has_one_rate_for_all_layers_and_its_own_peak(
         run(folder, tmp_path / str(len(runs)), *words, recipe, *rest, monkeypatch=monkeypatch,
             capsys=capsys)
     assert [cfg.lr for cfg in runs] == [5e-3, 1e-3, 0.012, 1e-3, 0.002, 0.002]
-    assert [cfg.layer_decay for cfg in runs] == [0.75, 1.0] * 3
+    assert [cfg.layer_decay for cfg in runs] == [0.6, 1.0] + [0.75, 1.0] * 2
 
 
 def labelled(labels):

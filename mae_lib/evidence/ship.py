@@ -1,7 +1,7 @@
 """Put the weights of a finished pretraining into the package: half precision, measured, described.
 
   python -m mae_lib.evidence.ship RUN NAME --trained-on "one H100, torch 2.11" --data imagefolder:PATH
-  python -m mae_lib.evidence.ship    # only the pages that are written from records
+  python -m mae_lib.evidence.ship    # only the page with the cards, from their records
 
 RUN is the folder of the pretraining. What is measured are the weights as they are shipped. Their
 records are in `assets/weights.json`, from which the README with their cards is written.
@@ -9,7 +9,6 @@ records are in `assets/weights.json`, from which the README with their cards is 
 
 import json
 import time
-from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,18 +17,12 @@ import torch
 from mae_lib.compare import about_data, encoder_measures, reconstruction_measures
 from mae_lib.config import PretrainConfig
 from mae_lib.data.sources import ImageSet
-from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.pretrain import add_data_arguments, data_from
-from mae_lib.results import MEASURES, Results
+from mae_lib.results import MEASURES
 from mae_lib.runtime import cli, hardware
 from mae_lib.training.checkpoints import ASSETS, checksum, load_weights, save_weights
-from mae_lib.training.compute import multiply_adds
 from mae_lib.training.history import read_log
 
-METHODS = ("original", "improved")  # whose runs are in the log
-# The last columns of the log of the specified runs, and how their values are written.
-LOGGED = {"lr": ".2e", "mask_ratio": ".4f", "loss": ".4f", "val_loss": ".4f", "val_psnr": ".2f",
-          "effective_rank": ".1f", "seconds": ".1f"}
 ABOUT = """# Weights that come with the package
 
 `mae_lib.training.checkpoints.load_shipped("original")` reads and verifies them. Encoder and
@@ -45,9 +38,9 @@ LOG = """
 
 The log of six runs at the specified sizes (224 pixels, ten epochs of 1,563 steps, batch 64), with a
 line for each epoch: original and improved, three seeds each, on an H100 and an H200, on the
-photographs of Tiny ImageNet, enlarged. It is written from `results.json`, and notebook 07 shows it.
-`multiply_adds` is the sum so far, in 10¹⁵. `seconds` is training time; some of the runs shared
-their GPU with others.
+photographs of Tiny ImageNet, enlarged. `python tools/specified_runs.py` writes it from
+`results.json`, and notebook 07 shows it. `multiply_adds` is the sum so far, in 10¹⁵. `seconds` is
+training time; some of the runs shared their GPU with others.
 """
 
 
@@ -85,30 +78,6 @@ def readme(records: dict[str, dict]) -> str:
     return ABOUT + "".join(card(name, record) for name, record in records.items()) + LOG
 
 
-def specified_log(records: list[dict]) -> str:
-    """The log of all runs of METHODS at the specified sizes, as CSV with a line for each epoch.
-
-    `multiply_adds` is the sum since the start of the run, in 10¹⁵.
-    """
-    lines = [",".join(("method", "seed", "device", "epoch", "step", "multiply_adds", *LOGGED))]
-    found = [r for r in records if r["name"] in METHODS and r.get("recipe") == "specified"
-             and r["settings"].get("img_size", 0) is None]
-    for record in sorted(found, key=lambda r: (METHODS.index(r["name"]), r["seed"])):
-        cfg, spent, done = config_of({**record["settings"], "seed": 0}), 0, 0
-        length = cfg.build_model().num_patches
-        for epoch in record["measures"]["epochs"]:
-            iters = epoch["step"] - done
-            visible = Counter(num_visible_patches(length, training_mask_ratio(step, iters, cfg))
-                              for step in range(done, epoch["step"]))
-            spent += sum(times * multiply_adds(cfg, n) for n, times in visible.items())
-            done = epoch["step"]
-            lines.append(",".join((
-                record["name"], str(record["seed"]), record["device"], str(epoch["epoch"]),
-                str(done), f"{cfg.batch_size * spent / 1e15:.4f}",
-                *(f"{epoch[name]:{digits}}" for name, digits in LOGGED.items()))))
-    return "\n".join(lines) + "\n"
-
-
 def ship(run: Path, name: str, trained_on: str, data: ImageSet, device: torch.device) -> dict:
     """Write the weights of a run as NAME.safetensors; returns their record for weights.json."""
     model, settings = load_weights(run / "model.safetensors")
@@ -136,8 +105,6 @@ def main() -> None:
     parser.add_argument("--trained-on", metavar="DEVICE", help="what the run was trained on")
     add_data_arguments(parser)
     arguments = parser.parse_args()
-    (ASSETS / "specified_runs.csv").write_text(
-        specified_log(Results(ASSETS / "results.json").read()), "utf-8")
     listed = ASSETS / "weights.json"
     records = json.loads(listed.read_text("utf-8"))
     if arguments.run:

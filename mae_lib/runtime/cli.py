@@ -131,6 +131,7 @@ def command() -> str:
     for before, word in zip(sys.argv, sys.argv[1:], strict=False):
         if {before, word.partition("=")[0]}.isdisjoint(silent):
             head, kind, folder = word.partition("imagefolder:")
+            head = Path(head).name if Path(head).is_absolute() else head
             words.append(head + kind + Path(folder).name)
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # None: a notebook, a script
     return shlex.join(["python", "-m", spec.name if spec else "mae_lib.compare", *words])

@@ -916,7 +916,7 @@ guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {spe
 #
 # ## The specified run
 #
-# With a GPU, for example on Colab (Runtime → Change runtime type → T4), the next two cells run the specified training
+# With a GPU, for example on Colab (Runtime → Change runtime type → T4), the next three cells run the specified training
 # with your parts. The photographs are STL-10, which is downloaded first (2.6 GB). At the start of every epoch, a
 # checkpoint is written to the folder that holds your parts. If Colab takes the machine away, run the notebook again,
 # and the training resumes from there. For this, the folder has to be on Google Drive, so mount it first:
@@ -959,6 +959,7 @@ def run_specified(cfg, sizes, device):
     return model
 
 
+# %%
 if run_it:
     trained = run_specified(specified, PRESETS["specified"], session.device)
     course.keep_model("specified", trained, PRESETS["specified"], data="stl10", epochs=10,

@@ -584,8 +584,8 @@ def cross_validated(train, labels, decay):
 
 
 # %%
-guess_probe = course.predict("By how many percentage points will the probe of your encoder beat that "
-                             "of random weights?")
+guess_probe = course.predict("By how many percentage points will the probe of your encoder "
+                             "beat that of random weights?")
 
 # %% tags=["nbval-ignore-output"]
 judged, lines = {}, []
