@@ -74,7 +74,7 @@ def assets(tmp_path, monkeypatch):
 
 
 def test_damaged_missing_and_unknown_weights_are_explained(assets):
-    with pytest.raises(ValueError, match="one of original, .*, got 'best'"):
+    with pytest.raises(ValueError, match=r"one of original, .*, got 'best'"):
         checkpoints.load_shipped("best")
     with pytest.raises(ValueError, match=r"improved\.safetensors is missing or damaged: install"):
         checkpoints.load_shipped("improved")
