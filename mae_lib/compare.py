@@ -29,7 +29,6 @@ from mae_lib.pretrain import (
     Run,
     add_data_arguments,
     data_from,
-    describe_images,
     input_size,
     pretrain,
 )
@@ -136,13 +135,18 @@ class Comparison:
 
     def key(self, name: str, seed: int | None) -> str:
         """The identifier of the record of a run."""
-        # Like the device, the precision is the machine's choice: it is recorded, not asked for.
-        asked = {k: v for k, v in self.settings(name, seed).items() if k != "precision"}
-        identity = json.dumps([name, seed, about_data(self.data), asked], sort_keys=True)
-        return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+        return f"{name}-{self._digest(name, seed, self.settings(name, seed))}"
 
     def folder(self, name: str, seed: int | None) -> Path:
-        return self.out / (name.replace(" ", "-") + ("" if seed is None else f"-seed{seed}"))
+        """Where a run works. Another pretraining, or one on other data, has another folder."""
+        digest = self._digest(name, seed, vars(self.config(name, seed)))[:6]
+        return self.out / f"{name.replace(' ', '-')}-seed{seed or 0}-{digest}"
+
+    def _digest(self, name: str, seed: int | None, settings: dict) -> str:
+        # Like the device, the precision is the machine's choice: it is recorded, not asked for.
+        asked = {k: v for k, v in settings.items() if k != "precision"}
+        identity = json.dumps([name, seed, about_data(self.data), asked], sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def run(self, name: str, seed: int | None) -> dict:
         """The stored record of a variant or baseline, or a new one."""
@@ -212,7 +216,8 @@ class Comparison:
         def tune(data: ImageSet) -> dict:
             result = evaluate.fine_tune(
                 model, data, self._for_labels(recipe, len(data.train)), cfg.seed, cfg.precision,
-                f"{name}, {len(data.train)} labels,", folder / f"fine-tune-{len(data.train)}.pt")
+                f"{name}, {len(data.train)} labels,",
+                folder / f"fine-tune-{self.key(name, cfg.seed)}-{len(data.train)}.pt")
             return {"ft": result.entry()}
 
         measures, few = tune(self.data), self._few(name)
@@ -280,16 +285,12 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
                     if (found := summarise(group, m))}) for name, group in groups.items()]
     paths = [plots.save(plots.curves(histories, title), folder / "compare_curves.png"),
              plots.save(plots.accuracy_bars(rows, title), folder / "compare_accuracy.png")]
-    models, data = {}, comparison.data
-    images = describe_images(data.unlabeled, data.validation)
+    models = {}
     for name, record in pretrained.items():
         path = comparison.folder(name, record["seed"]) / "model.safetensors"
         if path.exists():
             model, facts = load_weights(path)
-            expected = record["settings"] | {
-                "label": facts["label"], "images": images}
-            if facts.items() <= expected.items():  # not of a later run with other settings or data
-                models[name] = model, facts["norm_pix"]
+            models[name] = model, facts["norm_pix"]
     if models:
         paths.append(plots.save(comparison.reconstructions(models),
                                 folder / "compare_reconstructions.png"))

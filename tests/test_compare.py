@@ -20,6 +20,7 @@ from PIL import Image
 
 from mae_lib import compare as C
 from mae_lib import results as R
+from mae_lib.data.fingerprint import fingerprint_of_weights
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import report
 from mae_lib.model import MaskedAutoencoder
@@ -137,18 +138,20 @@ def test_a_recorded_command_tells_no_folders(given, recorded, monkeypatch):
     assert "--out" not in C.cli.command() and "--workers" not in C.cli.command()
 
 
-def test_pictures_show_no_weights_of_a_run_with_other_settings(
-    folder, tmp_path, monkeypatch, capsys, brief
-):
-    """Its weights replaced the first run's in the folder; the first record is still found."""
+def test_pictures_show_the_weights_of_their_own_run(folder, tmp_path, monkeypatch, capsys, brief):
+    """Runs with other settings, or on other data of the same name, keep weights of their own."""
     shown = []
     monkeypatch.setattr(C.plots, "reconstructions", lambda models, *_: (
-        shown.append(sorted(models)), C.plots.new_figure(1, 1, 4, 3)[0])[1])
-    for lr in ("0.001", "0.002", "0.001"):
-        run(folder, tmp_path, "--lr", lr, "--variants", "original", monkeypatch=monkeypatch,
+        shown.append(fingerprint_of_weights(models["original"][0].state_dict())),
+        C.plots.new_figure(1, 1, 4, 3)[0])[1])
+    other = tmp_path / "b" / folder.name
+    shutil.copytree(folder, other)
+    picture = next((other / "unlabeled").rglob("*.png"))
+    Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
+    for data, lr in ((folder, "0.001"), (folder, "0.002"), (other, "0.001"), (folder, "0.001")):
+        run(data, tmp_path / "run", "--lr", lr, "--variants", "original", monkeypatch=monkeypatch,
             capsys=capsys)
-    assert shown == [["original"], ["original"]]
-
+    assert len(set(shown)) == 3 and shown[3] == shown[0]
 
 def test_from_scratch_has_one_rate_for_all_layers_and_its_own_peak(
     folder, tmp_path, monkeypatch, capsys, brief
@@ -297,6 +300,25 @@ def before_the_first_run(monkeypatch, do):
     monkeypatch.setattr(C.Comparison, "measures", patient)
 
 
+@pytest.mark.parametrize("changed", [("--lr", "0.002"), ("--ft-lr", "0.002"), ()])
+def test_an_interrupted_comparison_can_be_run_with_other_settings(
+    folder, tmp_path, monkeypatch, capsys, brief, changed
+):
+    save = C.evaluate.save_checkpoint
+
+    def interrupt(*args):
+        save(*args)
+        raise KeyboardInterrupt
+
+    only = ("--variants", "original")
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(C.evaluate, "save_checkpoint", interrupt)
+        run(folder, tmp_path, *only, monkeypatch=monkeypatch, capsys=capsys)
+    run(folder, tmp_path, *only, *changed, monkeypatch=monkeypatch, capsys=capsys)
+    names = [r["name"] for r in R.Results(tmp_path / "results.json").read()]
+    assert "original" in names and len(names) == 5
+
+
 def without_times(text):
     return [re.sub(r" +\d+ +\d+$", "", line) for line in text.splitlines()
             if "png" not in line and "json" not in line]
@@ -412,20 +434,6 @@ def test_a_record_found_again_is_that_of_its_settings_seed_and_data(folder, tmp_
     assert key not in keys and len(keys) == len(changes) + 2
     # The machine's choices are recorded and change no identity.
     assert replace(comparison, base={"precision": "bf16"}).key("original", 0) == key
-
-
-def test_pictures_show_no_weights_of_other_data(folder, tmp_path, monkeypatch, capsys, brief):
-    shown = []
-    monkeypatch.setattr(C.plots, "reconstructions", lambda models, *_: (
-        shown.append(sorted(models)), C.plots.new_figure(1, 1, 4, 3)[0])[1])
-    other = tmp_path / "b" / folder.name
-    shutil.copytree(folder, other)
-    picture = next((other / "unlabeled").rglob("*.png"))
-    Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
-    for data in (folder, other, folder):
-        run(data, tmp_path / "run", "--variants", "original", monkeypatch=monkeypatch,
-            capsys=capsys)
-    assert shown == [["original"], ["original"]]  # the third time they are the other data's
 
 
 # ---------------------------------------------------------------- records

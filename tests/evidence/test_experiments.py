@@ -165,7 +165,7 @@ def test_it_runs_every_study_and_goes_on_after_an_interruption(
     shutil.copytree(folder, other)
     shutil.copy(other / "unlabeled/all/1.png", other / "unlabeled/all/0.png")
     needs_new_weights(other)
-    history = tmp_path / "tuned-20/original-seed1/history.jsonl"
+    (history,) = tmp_path.glob("tuned-20/original-seed1-*/history.jsonl")
     history.write_text(history.read_text().rsplit("\n", 2)[0] + "\n")  # without the last epoch
     needs_new_weights(folder, fine_tune={**BRIEF, "epochs": 3})
 
@@ -179,6 +179,7 @@ def test_a_search_keeps_the_best_of_each_axis(tmp_path, monkeypatch):
         return {"measures": {"lp_cv": {"value": scores[name]}}}
 
     monkeypatch.setattr(X.Runs, "run", made)
+    monkeypatch.setattr(X.Runs, "folder", lambda self, name, seed: tmp_path / name)
     runs = X.Runs(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
     assert X.search(runs, (("a=1", "a=2"), ("b=1", "b=2"))) == "a=2+b=2"
     assert list(dict.fromkeys(tried)) == [
@@ -192,6 +193,7 @@ def test_a_run_of_a_study_that_diverges_is_left_out(tmp_path, monkeypatch, capsy
         return {"name": name}
 
     monkeypatch.setattr(X.Runs, "run", made)
+    monkeypatch.setattr(X.Runs, "folder", lambda self, name, seed: tmp_path / name)
     runs = X.Runs(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
     jobs = X.jobs_of(runs, ("original", "improved"), (1,))
     assert [do() for _, do in jobs] == [None, {"name": "improved"}]
