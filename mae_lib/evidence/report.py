@@ -83,20 +83,21 @@ def headline(evidence: Evidence) -> str:
             found.over) else f"We have **{NOT_MEASURED}** it yet."
 
     provisional = "" if evidence.count(SMALL) and evidence.count(LETTER) else (
-        "These results are **provisional**. We fixed the rule after these runs, and chose the last "
-        "loss by the photographs on which it is judged, so its gain may be overstated.\n\n")
+        "These results are **provisional**. We fixed the rule after these runs. We also chose our "
+        "own loss, in the last line, on the photographs that we judge it by, so its gain may be "
+        "overstated.\n\n")
     return (
         f"{provisional}"
-        "- **All three together** raise the accuracy by 4.2 percentage points, says the report. "
-        f"{of('all three', LETTER)}\n"
-        "- They also lower the **error in hidden fine detail** by 8.6 %, it says. "
+        "- The report says that **all three together** raise the accuracy by 4.2 percentage "
+        f"points. {of('all three', LETTER)}\n"
+        "- It says that they also lower the **error in hidden fine detail** by 8.6 %. "
         f"{of('all three', LETTER, 'hf_error')}\n"
-        "- **Hiding less at the start** (the curriculum) adds 1 to 3 points, it says. "
+        "- It says that **hiding less at the start** (the curriculum) adds 1 to 3 points. "
         f"{of('curriculum')}\n"
-        "- **Making outputs differ more** (the uniformity loss) adds 2 to 5 points, it says. "
+        "- It says that **making outputs differ more** (the uniformity loss) adds 2 to 5 points. "
         f"{of('uniformity')}\n"
-        "- **Our own loss** compares how much fine detail each patch has, and ignores where in the "
-        f"patch it lies. It adds 2 points, we claim. {of('energy form')}")
+        "- **Our own loss** compares how much fine detail each patch has, not where in the patch "
+        f"the detail lies. We claim that it adds 2 points. {of('energy form')}")
 
 
 def ledger_table(found: list[Judgement]) -> str:
@@ -224,7 +225,7 @@ def ledger_figure(found: list[Judgement]) -> Figure:
         axis.grid(axis="y", visible=False)
     figure.axes[0].set(xlim=(-1.6, 1.8), xlabel="gain, in units of the claimed gain (diamond: the "
                        "claim; grey: too small to be worth having)")
-    figure.axes[1].set(xlabel="price, % (diamond: the claim)")
+    figure.axes[1].set(xlabel="cost, % (diamond: the claim)")
     return figure
 
 

@@ -8,7 +8,7 @@
 #
 # **You will be able to**
 #
-# - hide a random selection of the patches of every image in a batch, and undo the shuffle;
+# - hide a random selection of the patches of every image in a batch, and put all patches back in order;
 # - recognise four masking bugs that raise no error;
 # - write a schedule for the mask ratio and read its curve;
 # - say what a curriculum costs;
@@ -70,7 +70,7 @@ patchify, unpatchify = course.use("patchify", "unpatchify")
 # ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)). MAE hides 75 % of the patches. The difference comes from the
 # data: neighbouring pixels look alike, so small gaps in an image are easy to fill.
 #
-# We can measure how easy. The [**smooth fill**](GLOSSARY.md#smooth-fill) is a rule that has learned nothing. It spreads the visible pixels into the
+# We can measure how easy. The [**bilinear fill**](GLOSSARY.md#bilinear-fill) is a rule that has learned nothing. It spreads the visible pixels into the
 # holes so that colours change gradually. As a baseline we fill all holes with one colour, the mean of the visible pixels.
 
 # %%
@@ -84,18 +84,18 @@ def random_masks(ratio, seed=0):
 
 
 # %%
-def smooth_fill(mask):
+def bilinear_fill(mask):
     """The photographs with their holes filled, and the share of the baseline's error removed."""
     holes = patch_mask_to_pixels(mask, 16)  # (5, 1, 224, 224)
     fills = trivial_reconstructions(photographs, holes)
-    smooth, one_colour = fills["bilinear fill"], fills["masked mean"]  # the package's names
+    smooth, one_colour = fills["bilinear fill"], fills["masked mean"]
     error, baseline = (((x - photographs) ** 2 * holes).sum() for x in (smooth, one_colour))
     return torch.where(holes > 0, smooth, photographs), 1 - (error / baseline).item()
 
 
 # %% [markdown]
-# We also count **isolated** patches: hidden patches whose neighbours above, below, left and right are all hidden. Such a
-# patch has no visible edge to continue.
+# We also count **isolated** patches: hidden patches whose neighbours above, below, left and right are all hidden. Such
+# a patch has no visible pixels along its sides to continue from.
 
 # %%
 def isolated(mask):
@@ -108,17 +108,17 @@ def isolated(mask):
 
 
 # %% [markdown]
-# **Predict first.** When 75 % of the patches are hidden, how much of the baseline's squared error does the smooth fill
+# **Predict first.** When 75 % of the patches are hidden, how much of the baseline's squared error does the bilinear fill
 # remove?
 
 # %%
-guess = course.predict("What percentage of the error does the smooth fill remove at 75 % hidden?")
+guess = course.predict("What percentage of the error does the bilinear fill remove at 75 % hidden?")
 
 # %%
 ratios, removed, lines = (0.15, 0.5, 0.75, 0.9), {}, []
 for ratio in ratios:
     masks = [random_masks(ratio, seed) for seed in range(8)]
-    removed[ratio] = 100 * sum(smooth_fill(mask)[1] for mask in masks) / 8
+    removed[ratio] = 100 * sum(bilinear_fill(mask)[1] for mask in masks) / 8
     alone = 100 * sum(isolated(mask) for mask in masks) / 8
     lines.append(f"{100 * ratio:.0f} % hidden: {removed[ratio]:.0f} % of the error removed, "
                  f"{alone:.1f} % of hidden patches isolated")
@@ -127,18 +127,19 @@ guess.reveal("\n".join([f"{removed[0.75]:.0f} %", *lines]))
 # %%
 figure, axes = new_figure(1, 4, 10, 2.8)
 for axis, ratio in zip(axes[0], ratios, strict=True):
-    axis.imshow(smooth_fill(random_masks(ratio))[0][4].permute(1, 2, 0))
+    axis.imshow(bilinear_fill(random_masks(ratio))[0][4].permute(1, 2, 0))
     axis.set_title(f"{100 * ratio:.0f} % hidden")
     axis.axis("off")
-show(figure, "A portrait of Grace Hopper after the smooth fill. With 15 % hidden it is nearly "
+show(figure, "A portrait of Grace Hopper after the bilinear fill. With 15 % hidden it is nearly "
              "whole, with 50 % it is blurred in places, with 75 % the face is lost, with 90 % only "
              "coloured fog remains.")
 
 # %% [markdown]
-# At 15 % the smooth fill removes 53 % of the error, and hardly any hidden patch is isolated. A model trained on this
-# task could do well by copying. At 75 % the rule still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels
-# say much the same. But now 34 % of the hidden patches are isolated, and at 90 % it is 69 %. To fill those well, a
-# model has to know what faces and cups look like. That is the task we want.
+# At 15 % the bilinear fill removes 53 % of the error, and hardly any hidden patch is isolated. A model trained on this
+# task could get a long way by copying the surroundings. At 75 % the rule still removes 36 %, because images are
+# [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. But now 34 % of the hidden patches are
+# isolated, and at 90 % it is 69 %. To fill those well, a model has to know what faces and cups look like. That is the
+# task we want.
 #
 # ## Hide at random, the slow way
 #
@@ -174,16 +175,16 @@ torch.testing.assert_close(ids_shuffle[:, :49], slow)
 #
 # ## The way back
 #
-# `ids_shuffle` says, for each place in the shuffled order, which patch lies there. The decoder will need the opposite: for
-# each patch, the place where it went. We work this out on six patches, A to F, of which two stay visible.
+# `ids_shuffle` says, for each place in the shuffled order, which patch lies there. The decoder will need the opposite:
+# for each patch, the place it went to. We work this out on six patches, A to F, of which two stay visible.
 
 # %%
 tickets = torch.tensor([[0.61, 0.13, 0.87, 0.30, 0.45, 0.72]])  # (1, 6): A draws 0.61, …
 show(*widgets.shuffle_picture(tickets, num_visible=2))
 
 # %% [markdown]
-# Follow the arrows. B drew the smallest number and goes to place 0, so `ids_shuffle` starts with 1, which is B. Patch A
-# goes to place 3, so the way back must start with 3. A loop finds all six places.
+# Follow the arrows. B drew the smallest number and goes to place 0, so `ids_shuffle` starts with 1, the index of B.
+# Patch A goes to place 3, so the way back must start with 3. A loop finds all six places.
 
 # %%
 six_shuffle = tickets.argsort(dim=1)  # (1, 6)
@@ -204,7 +205,8 @@ ids_restore = six_shuffle.argsort(dim=1)  # (1, 6)
 torch.testing.assert_close(ids_restore, way_back)
 
 # %% [markdown]
-# We now have the names that you will meet in most implementations of MAE.
+# You will meet the first four names of this table in most implementations of MAE. B is the number of images in the
+# batch, L the number of patches in each image, L_vis the number of visible ones, and D the length of a patch's vector.
 #
 # | name | shape | meaning |
 # |---|---|---|
@@ -215,7 +217,8 @@ torch.testing.assert_close(ids_restore, way_back)
 # | `x_vis` | (B, L_vis, D) | the vectors of the visible patches, in shuffled order |
 #
 # How do we pick the visible vectors without a loop? `x.gather(1, ids)` reads, along dimension 1, the entries that `ids`
-# names. It needs `ids` in the shape of the result. Here is one vector of three numbers for each of the six patches.
+# names. Here each of the six patches has a vector of three numbers. `gather` needs `ids` in the shape of the result, so
+# `expand` repeats each index three times.
 
 # %%
 x = torch.arange(18.0).view(1, 6, 3)  # (1, 6, 3): patch A is (0, 1, 2), B is (3, 4, 5), …
@@ -280,12 +283,12 @@ torch.testing.assert_close(x_vis, masking.random_masking(patches, 0.75, noise)[0
 print("x_vis", tuple(x_vis.shape), " mask", tuple(mask.shape))
 
 # %% [markdown]
-# All three agree. `x_vis` is everything that the encoder will see: 49 of the 196 patches of each image.
+# All three agree. `x_vis` is all that the encoder will see of each image: 49 of its 196 patches.
 #
 # ## Four silent bugs
 #
-# Masking bugs rarely raise an error, because every wrong index is still a valid index. Here are four common
-# ones.
+# Masking bugs rarely raise an error, because a wrong mask or a wrong order still has the right shape. Here are four
+# common ones.
 #
 # **Bug 1: the wrong way back.** To restore the order, we look up each patch's place in `ids_restore`. Suppose the code
 # uses `ids_shuffle` instead. Both hold the numbers 0 to 195, so both run. We hide a quarter of a photograph of a cup and
@@ -312,10 +315,10 @@ guess.reveal("no", figure, "Left, patches of a cup of coffee in random order, th
              "whole picture.")
 
 # %% [markdown]
-# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model with this bug, the decoder would place every patch where
-# another one belongs. A loss that is somewhat too high would be the only sign. Test the way back with an order that
-# is not its own inverse, such as the order of our six patches. A swap of two patches is its own inverse, so it would hide
-# the bug.
+# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model with this bug, the
+# decoder would get nearly every patch at a place where another one belongs. The only sign would be a loss that is too
+# high. Test the way back with an order that is not its own inverse, such as the order of our six patches. A swap of two
+# patches is its own inverse, so it would hide the bug.
 #
 # **Bug 2: one mask for the whole batch.** One row of noise, broadcast to all images, is shorter to write.
 
@@ -333,7 +336,7 @@ show(figure, "Five photographs twice, three quarters hidden. Above, the holes ar
              "places in all five. Below, each photograph has holes of its own.")
 
 # %% [markdown]
-# A training step then predicts the same 147 places in every image and never the other 49. A count over a batch of 64
+# A training step then predicts the same 147 places in every image and none of the other 49. A count over a batch of 64
 # finds the bug.
 
 # %%
@@ -344,11 +347,13 @@ for name, numbers in (("one mask for all", batch[:1].expand(64, -1)), ("own mask
           f"places hidden in all 64 images: {int((mask.sum(dim=0) == 64).sum())}")
 
 # %% [markdown]
-# With one mask for all, 147 places are hidden in all 64 images. With a separate mask for each image, no place is hidden in all of them.
+# With one mask for all, 147 places are hidden in all 64 images. With a separate mask for each image, no place is
+# hidden in all of them.
 #
-# **Bug 3: the mask inverted.** Attention masks often use 1 for *keep*. Ours uses 1 for *hidden*. If you read it the
-# wrong way round, the loss counts the visible patches and rewards copying. [Notebook 04](04_reconstruction_loss.ipynb) trains with
-# this bug, and its loss curve looks better than the correct one. One line tells the two apart.
+# **Bug 3: the mask inverted.** Elsewhere in deep learning, masks often use 1 for *keep*. Ours uses 1 for *hidden*. If
+# you read it the wrong way round, the loss counts the visible patches and rewards copying. In
+# [notebook 04](04_reconstruction_loss.ipynb) we train with this bug, and the loss curve looks better than the correct
+# one. One line of code shows which way round a mask is.
 
 # %%
 mask = random_masking(patches, 0.75, noise)[1]
@@ -356,7 +361,7 @@ print("hidden per image:", mask.sum(dim=1).int().tolist())
 print("with the mask inverted:", (1 - mask).sum(dim=1).int().tolist())
 
 # %% [markdown]
-# The right mask hides 147 patches per image, the inverted one 49.
+# The correct mask hides 147 patches per image, and the inverted one hides 49.
 #
 # **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each epoch to make a run
 # repeatable. Each image then keeps one mask for ever. We count how many of the 196 places of an image are visible at
@@ -378,13 +383,14 @@ guess.reveal(f"{places_seen(range(10))} of 196 places with a new seed in every e
 
 # %% [markdown]
 # With a reused seed, only 49 places are ever seen, because every epoch repeats the same task. With fresh masks it is
-# 181, close to the expected $196\,(1 - 0.75^{10}) \approx 185$. If you want masks that are fresh *and* repeatable,
-# derive the seed from the run's seed and the step number, as the package does.
+# 181. A place is hidden in all ten epochs with probability $0.75^{10}$, so we expect about
+# $196\,(1-0.75^{10})\approx185$. If you want masks that are fresh *and* repeatable, derive the seed of each step from
+# the run's seed and the step number, as the package does.
 #
 # ## How many patches stay?
 #
-# The official code keeps `int(L * (1 - mask_ratio))` patches. At 0.75 that is 49 of 196. `int` cuts off everything after
-# the decimal point.
+# The official MAE code keeps `int(L * (1 - mask_ratio))` patches. At 0.75 that is 49 of 196. `int` cuts off everything
+# after the decimal point.
 
 # %%
 guess = course.predict("Of 100 patches at mask ratio 0.9, how many stay visible?")
@@ -416,9 +422,9 @@ guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
 # %% [markdown]
 # All 49 are visible at both ratios. The same noise gives the same order, and the ratio only says where to cut it.
 #
-# The explorer shows this. On the left is what the encoder gets. On the right is each patch's place in the shuffled order.
-# Places below the number of visible patches stay visible and are coloured. When you move the ratio, the numbers on the
-# right stay the same. They change only when you change the seed.
+# The explorer shows this. On the left are the patches that the encoder gets, with grey for the hidden ones. On the
+# right is each patch's place in the shuffled order. The coloured places belong to visible patches. When you move the
+# ratio, the numbers on the right stay the same. They change only when you change the seed.
 #
 # At which ratio do you stop recognising the astronaut?
 
@@ -435,10 +441,11 @@ explorer
 #
 # ### ✏️ Open exercise · A pattern of your own  (★★☆ · 10 minutes)
 #
-# The noise need not be random: any numbers give an order. Numbers that are small in every second row and column keep a
-# regular **grid**. Numbers that rise towards the centre hide a central **square**. Design at least one pattern of your
-# own, with 147 hidden patches. Before you run it, write down whether the smooth fill will find it easier or harder than
-# random masks. Then measure. What would a model have to learn in order to fill your pattern?
+# The noise need not be random: any numbers give an order. Numbers that are small where every second row crosses every
+# second column keep a regular **grid** visible. Numbers that rise towards the centre hide a central **square**. Design
+# at least one pattern of your own, with 147 hidden patches. Before you run it, write down whether the bilinear fill will
+# find it easier or harder than random masks. Then measure. What would a model have to learn in order to fill your
+# pattern?
 
 # %%
 row, column = torch.meshgrid(torch.arange(14), torch.arange(14), indexing="ij")
@@ -447,8 +454,8 @@ patterns = {"random": noise}
 
 for name, numbers in patterns.items():
     mask = random_masking(patches, 0.75, numbers)[1]
-    print(f"{name}: {int(mask[0].sum())} hidden, the smooth fill removes "
-          f"{100 * smooth_fill(mask)[1]:.0f} % of the error")
+    print(f"{name}: {int(mask[0].sum())} hidden, the bilinear fill removes "
+          f"{100 * bilinear_fill(mask)[1]:.0f} % of the error")
 
 # %% [markdown]
 # <details><summary>What a good answer shows</summary>
@@ -457,11 +464,11 @@ for name, numbers in patterns.items():
 # - A pattern that hides 147 patches, checked by counting.
 # - A comparison with random masks on the same photographs. In our runs the grid is easier than random masks (42 % against
 #   35 % of the error removed) and a central square is harder (24 %).
-# - A sentence on what the number does not say. A task that is easier to fill does not have to teach better or worse
+# - A sentence on what the number does not say. A pattern that is easier to fill need not teach better or worse
 #   features.
-# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare random masks with a
-#   grid and with BEiT's blocks, which are several rectangles instead of one square. Random masks at 75 % gave the best
-#   features of the four settings.
+# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare four settings:
+#   random masks and a grid at 75 % hidden, and blocks at 50 % and 75 %. The blocks are several rectangles instead of
+#   one square. Random masks gave the best features.
 # </details>
 #
 # ## The curriculum
@@ -472,7 +479,8 @@ for name, numbers in patterns.items():
 #
 # $$r(t) = r_0 + (r_1 - r_0)\, p, \qquad p = \min(t / T, 1), \qquad t = \text{epoch} + \text{step} / \text{iters}$$
 #
-# Epochs and steps are counted from 0, and an epoch has `iters` steps. The settings come in one object, `cfg`.
+# Epochs and steps are counted from 0, and an epoch has `iters` steps. So $t$ is the time in epochs, and $p$ goes from 0
+# to 1 during the first $T$ epochs, which we call the ramp. The settings come in one object, `cfg`.
 
 # %%
 cfg = PretrainConfig(mask_ratio_sched="linear")
@@ -482,13 +490,14 @@ print("T  = cfg.mask_ratio_warmup_epochs =", cfg.mask_ratio_warmup_epochs)
 
 
 # %% [markdown]
-# There are two more shapes. With `cfg.mask_ratio_sched == "const"` the ratio is `cfg.mask_ratio` at every step. With
-# `"cosine"` the progress $p$ is replaced by $(1 - \cos \pi p) / 2$, which starts and ends slowly.
+# The schedule can have two other shapes. With `cfg.mask_ratio_sched == "const"` the ratio is `cfg.mask_ratio` at every
+# step. With `"cosine"` the progress $p$ is replaced by $(1 - \cos \pi p) / 2$, which starts and ends slowly.
 #
 # ### ✏️ Exercise 2 · The schedule  (★★☆ · 8 minutes)
 #
-# Write `schedule_mask_ratio(epoch, step, iters, cfg)`, which returns the mask ratio at this step as a number. It handles
-# `"const"`, `"linear"` and `"cosine"`. If the warm-up has 0 epochs, the ratio is `cfg.mask_ratio` from the first step on.
+# Write `schedule_mask_ratio(epoch, step, iters, cfg)`, which returns the mask ratio at this step as a number. It
+# handles `"const"`, `"linear"` and `"cosine"`. If `cfg.mask_ratio_warmup_epochs` is 0, the ratio is `cfg.mask_ratio`
+# from the first step on.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -551,8 +560,9 @@ show(figure, "The linear schedule rises straight from 0.50 to 0.75 over five epo
              "starts and ends gently and crosses it halfway. The constant one stays at 0.75.")
 
 # %% [markdown]
-# The schedule agrees with the package's at every step. Does it also agree with the report? The report includes the log of
-# one run. Its mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then 0.75 to the end.
+# All three schedules agree with the package's at every step. Does the linear one also agree with the report? The report
+# includes the log of one run. Its mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then
+# 0.75 to the end.
 
 # %%
 at_the_end = schedule("linear")[iters - 1 :: iters]  # the last step of each epoch
@@ -563,11 +573,12 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 # All ten ratios agree, so our schedule fits the report's log. The log does not show how the ratio changes within an
 # epoch.
 #
-# Other curricula for masks exist, and most change *which* patches are hidden.
+# There are other curricula for masks. These three change *which* patches are hidden.
 # [CL-MAE](https://arxiv.org/abs/2308.16572) trains a second network that chooses the masks; it first helps the
 # autoencoder and later works against it. [Hard Patches Mining](https://arxiv.org/abs/2304.05919) predicts which patches
-# have a high loss and hides more of those over time. [SemMAE](https://arxiv.org/abs/2206.10207) first hides patches within
-# each part of an object, and later whole parts. All three report better features than random masks at a fixed ratio.
+# have a high loss and hides more of those over time. [SemMAE](https://arxiv.org/abs/2206.10207) first hides patches
+# within each part of an object, and later whole parts. All three report better features than random masks at a fixed
+# ratio.
 #
 # ## What does the curriculum cost?
 #
@@ -639,22 +650,25 @@ planner
 # <details><summary>Our answers</summary>
 #
 # (a) The same, to the digit shown: both cost 12.2 % more than always hiding 75 %. The cosine lies as far above the
-# straight line in the second half of the ramp as below it in the first half, so the mean ratio is the same.
+# straight line in the second half of the ramp as below it in the first half, so the mean ratio is the same. The cost
+# depends almost linearly on the ratio.
 #
-# (b) Yes: start with *more* hidden and go down. From 0.9 to 0.75 the ramp saves 7.4 %. A curriculum is only expensive if
-# it starts with little hidden.
+# (b) Yes: start with *more* hidden and go down. A ramp from 0.9 to 0.75 over 5 epochs saves 7.4 %. A step costs more
+# than at 0.75 only while less than 75 % is hidden.
 # </details>
 #
-# So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. Multiply-adds are not seconds, and a GPU that
-# waits for other things may hide part of the difference; [notebook 10](10_claims.ipynb) reports measured times. But the
-# extra work affects what counts as a fair comparison. At [**equal epochs**](GLOSSARY.md#equal-epochs), both methods see the same number of images. At
-# [**equal compute**](GLOSSARY.md#equal-compute), the curriculum gets only 8.8 epochs when the baseline gets 10. A result that holds for one
-# comparison may not hold for the other, so a report should say which one it makes.
+# So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. Multiply-adds are not seconds, and a GPU
+# that spends time waiting for data may hide part of the difference; [notebook 10](10_claims.ipynb) reports measured
+# times. But the extra work affects what counts as a fair comparison. At [**equal epochs**](GLOSSARY.md#equal-epochs),
+# both methods see the same number of images. At [**equal compute**](GLOSSARY.md#equal-compute), the curriculum gets
+# only 8.8 epochs when the baseline gets 10, because its ramp costs as much as 1.2 extra epochs. A result that holds for
+# one comparison may not hold for the other, so a report should say which one it makes.
 #
 # ## The trap in the training curve
 #
-# The loss changes with the ratio too. We take a trained model from the package, [**frozen**](GLOSSARY.md#frozen), and hide more and more of the
-# five photographs. You build the model in notebook 03 and the loss in notebook 04. Here it is enough to know that the loss
+# The loss changes with the ratio too. We take a trained model from the package and keep it
+# [**frozen**](GLOSSARY.md#frozen), which means that its weights do not change. Then we hide more and more of the five
+# photographs. You build the model in notebook 03 and the loss in notebook 04. Here it is enough to know that the loss
 # is an average error on hidden patches.
 
 # %%
@@ -683,8 +697,9 @@ by_ratio = {ratio: frozen_loss(ratio) for ratio in sorted(set(ends))}
 guess.reveal("rising: " + ", ".join(f"{loss:.2f} at {ratio}" for ratio, loss in by_ratio.items()))
 
 # %% [markdown]
-# The loss rises from 0.39 to 0.48, because more hidden patches make the task harder. Now pretend that this model, which
-# learns nothing, is being trained. We log its loss twice: once under the curriculum and once at 0.75 throughout.
+# The loss rises from 0.39 to 0.48, because more hidden patches make the task harder. Now pretend that we train this
+# model, although its weights never change. We log its loss twice: once under the curriculum and once at 0.75
+# throughout.
 
 # %%
 figure, axes = new_figure(1, 1, 7, 3)
@@ -697,8 +712,10 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
              "lower and rises for five epochs until it meets the other curve, which is level.")
 
 # %% [markdown]
-# The report logs a training loss of 0.6655 for the improved method in epoch 1, which ends at ratio 0.55. The original
-# method, at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
+# Under the curriculum, the loss starts lower and rises for five epochs until it meets the other curve. It looks like
+# two different models, but there is only one. Now the report: in epoch 1, which ends at ratio 0.55, it logs a training
+# loss of 0.6655 for its improved method, the one with all three additions. The original method, at 0.75, has 0.7210.
+# How large is that gap compared with the effect of the ratio alone?
 
 # %%
 print(f"reported in epoch 1: {100 * (1 - 0.6655 / 0.7210):.0f} % lower")
@@ -713,7 +730,7 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 #
 # ## Quiz
 #
-# **1. An image has 196 patches, 49 stay visible, and `ids_restore[5]` is 60. What do you know about patch 5?**
+# **1. An image has 196 patches, 49 stay visible, and its row of `ids_restore` has 60 at index 5. What do you know about patch 5?**
 #
 # <details><summary>It is visible, at place 60 of the image</summary>
 #
@@ -725,14 +742,15 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # </details>
 # <details><summary>Patch 60 was moved to place 5</summary>
 #
-# ✗ That would be `ids_shuffle[5] == 60`, which says that patch 60 lies at place 5. Here it is the other way round.
+# ✗ Then `ids_shuffle` would have 60 at index 5, which says that patch 60 lies at place 5. Here it is the other way
+# round.
 # </details>
 #
 # **2. After two epochs the curriculum's training loss is lower than the constant run's. What follows?**
 #
 # <details><summary>The curriculum converges faster</summary>
 #
-# ✗ Its task is easier at that moment, because less is hidden. A frozen model shows the same difference.
+# ✗ Its task is easier at that moment, because less is hidden. Even a frozen model shows such a difference.
 # </details>
 # <details><summary>The constant run has a bug</summary>
 #
@@ -747,7 +765,7 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 #
 # <details><summary>That its training loss is lower, too</summary>
 #
-# ✗ Early in training it is lower in any case, because less is hidden. It says nothing about features.
+# ✗ Early in training it is lower in any case, because less is hidden. And a training loss does not measure features.
 # </details>
 # <details><summary>That the gain remains at equal compute</summary>
 #
@@ -761,7 +779,8 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # ## Key takeaways
 #
 # - Random noise and two argsorts give `mask`, `ids_keep` and `ids_restore`. The argsort of a permutation is its inverse.
-# - Every image gets its own mask, fresh at every step. Masking bugs raise no errors, so look at pictures and counts.
+# - Every image gets its own mask, fresh at every step. Masking bugs rarely raise an error, so look at pictures and
+#   counts.
 # - `int(L * (1 - ratio))` patches stay visible. Floating-point rounding can make that one fewer than you expect.
 # - A ramp from 0.5 to 0.75 over the first five of ten epochs costs about 12 % more multiply-adds. Say whether you
 #   compare at equal epochs or at equal compute.
@@ -776,4 +795,4 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # - Bengio, Louradour, Collobert & Weston (2009). [*Curriculum learning.*](https://dl.acm.org/doi/10.1145/1553374.1553380) ICML.
 # - Madan, Ristea, Nasrollahi, Moeslund & Ionescu (2024). [*CL-MAE: Curriculum-learned masked autoencoders.*](https://arxiv.org/abs/2308.16572) WACV.
 # - Bao, Dong, Piao & Wei (2022). [*BEiT: BERT pre-training of image transformers.*](https://arxiv.org/abs/2106.08254) ICLR. Hides blocks of patches.
-# - Wettig, Gao, Zhong & Chen (2023). [*Should you mask 15 % in masked language modeling?*](https://arxiv.org/abs/2202.08005) EACL. Even for text, 15 % is not the last word.
+# - Wettig, Gao, Zhong & Chen (2023). [*Should you mask 15 % in masked language modeling?*](https://arxiv.org/abs/2202.08005) EACL. For large BERT models, hiding 40 % of the words works better than 15 %.

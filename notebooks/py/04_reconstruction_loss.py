@@ -427,27 +427,27 @@ visible_mean, visible_std = ((x * shown).sum(1, keepdim=True) / shown.sum(1, kee
                              for x in (mean, std))  # (B, 1, 1) each
 
 # %% [markdown]
-# Then we compare five pictures on their hidden pixels. The **smooth fill** spreads the visible pixels into the holes and
+# Then we compare five pictures on their hidden pixels. The **bilinear fill** spreads the visible pixels into the holes and
 # has learned nothing.
 
 # %%
-smooth = metrics.trivial_reconstructions(truth, holes)["bilinear fill"]  # the smooth fill
+smooth = metrics.trivial_reconstructions(truth, holes)["bilinear fill"]
 candidates = {
     "prediction, borrowed mean and std": pred * std + mean,
     "prediction, borrowed mean only": pred * visible_std + mean,
     "zeros, borrowed mean": mean.expand_as(pred),
     "prediction, nothing borrowed": pred * visible_std + visible_mean,
-    "smooth fill, nothing borrowed": patchify(normalise(smooth), 8),
+    "bilinear fill, nothing borrowed": patchify(normalise(smooth), 8),
 }
 pictures = {name: denormalise(unpatchify(patches, 8, 8, 8)) for name, patches in candidates.items()}
 psnr = {name: metrics.masked_psnr(x, truth, holes) for name, x in pictures.items()}  # (5,) each
 
 # %%
 guess = course.predict("With nothing borrowed, which is closer to the photographs, the prediction "
-                       "or the smooth fill?")
+                       "or the bilinear fill?")
 
 # %%
-lines = ["the smooth fill"]
+lines = ["the bilinear fill"]
 for name, values in psnr.items():
     lines.append(f"{name:34} {values.mean():.1f} dB on average, coffee {values[1]:.1f} dB")
 guess.reveal("\n".join(lines))
@@ -455,19 +455,19 @@ guess.reveal("\n".join(lines))
 # %%
 figure, axes = new_figure(1, 5, 10, 2.7)
 titles = ("mean and std borrowed", "mean borrowed", "zeros, mean borrowed", "nothing borrowed",
-          "smooth fill")
+          "bilinear fill")
 for axis, title, picture in zip(axes[0], titles, pictures.values(), strict=True):
     filled = metrics.composite(picture.clamp(0, 1), truth, holes)
     axis.imshow(filled[1].permute(1, 2, 0))
     axis.set_title(title, fontsize=9)
     axis.axis("off")
 show(figure, "The coffee five times. With borrowed means a pale cup is visible, also where the "
-             "prediction is all zeros. With nothing borrowed and with the smooth fill there is no "
+             "prediction is all zeros. With nothing borrowed and with the bilinear fill there is no "
              "cup except for its visible pieces.")
 
 # %% [markdown]
-# With both statistics borrowed, the prediction reaches 17.9 dB on average, 2.4 dB more than the smooth fill. With nothing
-# borrowed it reaches 14.5 dB, which is 1.0 dB *less* than the smooth fill. The borrowed numbers alone decide which of the
+# With both statistics borrowed, the prediction reaches 17.9 dB on average, 2.4 dB more than the bilinear fill. With nothing
+# borrowed it reaches 14.5 dB, which is 1.0 dB *less* than the bilinear fill. The borrowed numbers alone decide which of the
 # two looks better.
 #
 # Which borrowed number matters? Borrowing the mean alone also gives 17.9 dB, so the standard deviation adds nothing here. The
@@ -477,7 +477,7 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 #
 # A PSNR of a `norm_pix` model is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Others have noticed the same
 # [leak of target statistics](https://github.com/pengzhiliang/MAE-pytorch/issues/40). Compare two models by PSNR only if
-# both borrow the same statistics, and always print a reference such as the smooth fill. For pictures that owe nothing to the target,
+# both borrow the same statistics, and always print a reference such as the bilinear fill. For pictures that owe nothing to the target,
 # train on pixels: the official demo uses a checkpoint trained without `norm_pix` for exactly this purpose. (Five
 # photographs with one mask each illustrate the point. They are not a measurement of the model.)
 #

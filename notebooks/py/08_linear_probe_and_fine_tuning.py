@@ -872,7 +872,7 @@ check.paired_interval(paired_interval)
 
 # %%
 print("improved − original, points   unpaired                     paired")
-for measure, title in (("lp", "linear probe"), ("knn", "neighbours"), ("ft", "fine-tuned")):
+for measure, title in (("lp", "linear probe"), ("knn", "kNN"), ("ft", "fine-tuned")):
     a, b = (widgets.recorded(name, measure) for name in ("original", "improved"))
     mean, low, high = results.paired_difference(a, b)
     p, q, n = a.percent / 100, b.percent / 100, len(a.correct)
@@ -926,7 +926,7 @@ records = widgets.records()
 groups = results.grouped(records)
 seeds = sorted({r["seed"] for r in groups["original"]} & {r["seed"] for r in groups["improved"]})
 print("seeds:", *seeds)
-for measure, title in (("lp", "linear probe"), ("knn", "neighbours"), ("ft", "fine-tuned")):
+for measure, title in (("lp", "linear probe"), ("knn", "kNN"), ("ft", "fine-tuned")):
     mean, low, high = results.difference(groups["original"], groups["improved"], measure)
     words = widgets.verdict(mean, (high - low) / 2, "original", "improved")
     mean = round(mean, 1) + 0.0  # −0.0 becomes 0.0

@@ -109,9 +109,9 @@ def test_the_tuned_recipe_is_the_winner_of_the_recorded_search():
 def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     text = report.headline(evidence)
     assert "We measured +1.8 [+0.5, +3.1] points, over 2 pairs: **inconclusive, claimed" in text
-    assert ("1 to 3 points, it says. We measured +1.1 [+0.7, +1.5] points, over 3 pairs: "
+    assert ("adds 1 to 3 points. We measured +1.1 [+0.7, +1.5] points, over 3 pairs: "
             "**inconclusive**") in text
-    assert text.endswith("It adds 2 points, we claim. We have **not measured** it yet.")
+    assert text.endswith("We claim that it adds 2 points. We have **not measured** it yet.")
     for place in (SMALL, LETTER):
         data = evidence.records[place][0]["data"]
         mark = data.pop("fingerprint")

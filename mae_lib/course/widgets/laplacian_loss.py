@@ -208,7 +208,7 @@ def render_weight(possible: str = "two edges, 70:30", weight: float = 0.05) -> F
                        width=2)
 
     def profile(row: np.ndarray, colour: str, width: int) -> None:
-        points = [(left + (i + side) * cell, bottom - 110 * value)
+        points = [(left + (i + side) * cell, round(bottom - 110 * value))
                   for i, value in enumerate(row) for side in (0, 1)]
         draw.line(points, colour, width)
 
