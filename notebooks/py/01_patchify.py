@@ -70,8 +70,8 @@ print(tuple(images.shape), f"{images.numel():,} values")
 
 # %% [markdown]
 # The simplest sequence would be one vector per pixel. The trouble is the cost. In [**self-attention**](GLOSSARY.md#self-attention), every vector is
-# compared with every other one, so the number of pairs grows with the square of the length of the sequence. What if each
-# vector stands for a patch of 16×16 pixels?
+# compared with all vectors, itself included, so the number of pairs is the square of the length of the sequence. What if
+# each vector stands for a patch of 16×16 pixels?
 
 # %%
 pairs_guess = course.predict("By what factor do 16×16 patches reduce the number of pairs?")
@@ -86,7 +86,7 @@ pairs_guess.reveal(f"by a factor of {(pixels // patches_16) ** 2:,}\n"
 
 # %% [markdown]
 # Pixels would give 2.5 billion pairs for one photograph, in every layer. Patches of 16×16 give 38,416 pairs, which is
-# 65,536 times fewer. This is the idea of the Vision Transformer, whose paper is called
+# 65,536 times fewer. This is the idea of the Vision Transformer (ViT), whose paper is called
 # [*An image is worth 16×16 words*](https://arxiv.org/abs/2010.11929) (Dosovitskiy et al. 2021).
 #
 # ## Cut it up, the slow way
@@ -154,7 +154,7 @@ explorer
 
 
 # %% [markdown]
-# A patch of 4×4 pixels holds an edge at most, and so many patches are expensive. A patch of 56×56 pixels is a small
+# A patch of 4×4 pixels holds an edge at most, and 3,136 of them are expensive. A patch of 56×56 pixels is a small
 # picture of its own, and it is very hard to predict from its neighbours. MAE uses 16×16 patches on images of 224×224
 # pixels, or 14×14 in its largest model ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
 #
@@ -226,8 +226,8 @@ print(split.permute(0, 2, 1, 3).reshape(4, 4))
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Before the last `reshape`, the axes must be `(B, rows, cols, p, p, C)`. Number the six axes from 0 to 5 and write down
-# where each of them has to go.
+# Before the last `reshape`, the axes must be `(B, rows, cols, p, p, C)`. Number the six axes from 0 to 5, and give
+# `permute` these numbers in their new order.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -351,8 +351,9 @@ for name, image in {"flat grey": flat, "different everywhere": different}.items(
 # ## From patch to token
 #
 # A linear layer turns the 768 values of a patch into a vector of the model's width, here 192. We call this vector a
-# [**token**](GLOSSARY.md#token). The layer is the same for all patches. Many published models use a convolution instead, whose kernel and
-# stride are both as large as a patch. The two compute the same numbers if their weights are arranged in the same order.
+# [**token**](GLOSSARY.md#token). The layer is the same for all patches. Many published models use a convolution instead, which
+# slides a window over the image. Here the window (the *kernel*) and the step (the *stride*) are both as large as a patch.
+# The two layers compute the same numbers if their weights are arranged in the same order.
 
 # %%
 torch.manual_seed(0)
@@ -441,9 +442,9 @@ slow_guess.reveal(f"{int((turned < 0.3).sum())} of 48")
 
 
 # %% [markdown]
-# More than half of the frequencies, 28 of 48, hardly move across the image. The base of 10000 comes from language models,
-# whose sequences are much longer than a row of 14 patches, and MAE kept it. You will soon see the effect: most of the
-# picture of the embedding is flat.
+# For more than half of the frequencies, 28 of 48, the sine and the cosine hardly change across the image. The base of
+# 10000 comes from language models, whose sequences are much longer than a row of 14 patches, and MAE kept it. You will
+# soon see the effect: most of the picture of the embedding is flat.
 #
 # ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 12 minutes)
 #
@@ -528,7 +529,7 @@ show(figure, "Left, stripes: one half of the values repeats with the column, the
 # to the low frequencies of each half: their sines stay close to 0 (grey) and their cosines close to 1 (yellow).
 #
 # The embedding can be computed for any grid. That does not mean that a trained model works on any grid. For another
-# image size, the usual way is to interpolate the embedding and fine-tune the model for a while
+# image size, the usual way is to interpolate the embedding and train the model for a while longer
 # ([Dosovitskiy et al. 2021](https://arxiv.org/abs/2010.11929), section 3.2).
 #
 # Adding the positions to the tokens gives the sequence that a Transformer can read.

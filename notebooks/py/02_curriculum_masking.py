@@ -713,9 +713,9 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
 
 # %% [markdown]
 # Under the curriculum, the loss starts lower and rises for five epochs until it meets the other curve. It looks like
-# two different models, but there is only one. Now the report: in epoch 1, which ends at ratio 0.55, it logs a training
-# loss of 0.6655 for its improved method, the one with all three additions. The original method, at 0.75, has 0.7210.
-# How large is that gap compared with the effect of the ratio alone?
+# two different models, but there is only one. Now the report, which counts epochs from 1. In epoch 1, which ends at
+# ratio 0.55, it logs a training loss of 0.6655 for its improved method, the one with all three additions. The original
+# method, at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
 
 # %%
 print(f"reported in epoch 1: {100 * (1 - 0.6655 / 0.7210):.0f} % lower")

@@ -230,7 +230,8 @@ for name, part in zip(("queries", "keys", "values"), numbers):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Your three lines of exercise 1 work for any number of leading axes. Each head has vectors of length `size`.
+# The scores and weighted sums of exercise 1 work for any number of leading axes. Each head has vectors of length
+# `size`.
 # </details>
 # <details><summary>Hint 3</summary>
 #
@@ -325,7 +326,7 @@ attention_explorer
 # This is one small model and five photographs. In larger studies,
 # [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
 # their first layers and mostly far in their last ones. [Xie et al. (2023)](https://arxiv.org/abs/2205.13543) find that
-# *masked* pretraining keeps local heads, and very different heads, in all layers.
+# after *masked* pretraining, every layer has heads that look near, and the heads of a layer differ strongly.
 #
 # ## The block
 #
@@ -585,8 +586,9 @@ print(tuple(latent.shape), "becomes", tuple(filled.shape))
 #
 # ### ✏️ Exercise 5 · `Decoder`  (★★★ · 12 minutes)
 #
-# Write the module with the attributes `embed`, `mask_token` (1, 1, D'), `pos_embed`, `blocks`, `norm` and `pred`.
-# `forward(latent, ids_restore)` returns (B, L, p·p·3). Fill the holes without a loop.
+# Write the module with the attributes `embed`, `mask_token` (1, 1, D'), `pos_embed`, `blocks`, `norm` and `pred`. D' is
+# the decoder's width, `decoder_dim`. `forward(latent, ids_restore)` returns (B, L, p·p·3). Fill the holes without a
+# loop.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -649,9 +651,9 @@ print("prediction", tuple(decoder(latent, ids_restore).shape))
 # ### ✏️ Exercise 6 · `MAE`  (★★☆ · 8 minutes)
 #
 # Write the module with the attributes `patch_size`, `encoder` and `decoder`. `forward` returns the prediction, the mask
-# and the latent tokens. Also set the initial weights as the official code does: `nn.init.xavier_uniform_` for the
-# weight of every linear layer (and of the convolution, seen as a matrix), zeros for its bias, and `nn.init.normal_`
-# with `std=0.02` for the mask token.
+# and the latent tokens. Also set the initial weights much as the official code does: `nn.init.xavier_uniform_` for
+# the weight of every linear layer (and of the convolution, seen as a matrix), zeros for its bias, and
+# `nn.init.normal_` with `std=0.02` for the mask token.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -899,8 +901,8 @@ guess_places.reveal("\n".join(lines), figure, "The raw predictions with position
 #
 # ### 3. The checkpoint has no decoder
 #
-# Many published MAE checkpoints hold only the encoder, since the decoder is not needed for classification. With
-# `strict=False`, PyTorch loads what it finds and leaves the rest as it is.
+# Many published MAE checkpoints (files of weights) hold only the encoder, since the decoder is not needed for
+# classification. With `strict=False`, PyTorch loads what it finds and leaves the rest as it is.
 
 # %%
 guess_decoder = course.predict("With no decoder in the file, what will fill the hidden places?")
@@ -1094,9 +1096,9 @@ guess_design.reveal("\n".join(lines))
 
 # %% [markdown]
 # With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. That is less than four times, because
-# the decoder costs the same in both. With a decoder as large as the encoder it costs 2.56 times as much, and with both
-# changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the same
-# here.
+# the decoder costs almost the same in both. With a decoder as large as the encoder it costs 2.56 times as much, and with
+# both changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the
+# same here.
 #
 # The explorer draws the tokens of each stage and their cost. Its controls choose the design.
 
@@ -1127,9 +1129,9 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # count 2.58. So "three times" is right for the paper's models and too high for this one. Such a ratio belongs to one
 # model, one mask ratio and one machine.
 #
-# Cost is not the only reason to keep mask tokens out of the encoder. With them, the paper's linear probing accuracy
-# falls from 73.5 % to 59.6 % (table 1c). Their explanation is that such an encoder is pretrained on inputs full of mask
-# tokens, which whole images do not contain.
+# Cost is not the only reason to keep mask tokens out of the encoder. With them, the accuracy of the paper's linear
+# probe, a linear classifier on the frozen features, falls from 73.5 % to 59.6 % (table 1c). Their explanation is that
+# such an encoder is pretrained on inputs full of mask tokens, which whole images do not contain.
 #
 # ## Quiz
 #

@@ -131,8 +131,8 @@ guess.reveal(f"{top:.0f} % of the loss; the half with the smallest errors has {l
 
 
 # %% [markdown]
-# A tenth of the patches accounts for 30 % of the loss, and the half with the smallest errors for only 15 %. The model would mostly
-# be trained on strong edges.
+# A tenth of the patches accounts for 30 % of the loss, and the half with the smallest errors for only 15 %. The model
+# would mostly be trained on the patches with strong contrast.
 #
 # `norm_pix` gives all patches the same weight. It subtracts the patch's own mean and divides by its own
 # [**standard deviation**](GLOSSARY.md#standard-deviation), so that every target patch has mean 0 and standard deviation 1:
@@ -173,11 +173,13 @@ explorer
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# The smooth wall turns into violet clouds. Its standard deviation is only 0.07, so its grain is stretched 14 times and ends
-# up with as much contrast as an eye. Large differences of light and shade disappear, because every patch has mean 0.
+# The smooth wall turns into violet clouds. Its standard deviation is only 0.07, so its grain is stretched 14 times and
+# ends up with as much contrast as an eye. Differences in brightness between patches disappear, because every patch has
+# mean 0.
 #
-# The rocket's sky has hardly any grain, yet its standard deviation is 0.49. What varies within a patch of sky is the
-# *channel*: there is more blue than red. So its target is a strong even blue, whether the sky is dark or bright there.
+# The rocket's sky has hardly any grain, yet in row 2, column 3 its standard deviation is 0.49. What varies within a
+# patch of sky is the *channel*: there is more blue than red. So its target is a strong even blue, whether the sky is
+# dark or bright there.
 # </details>
 
 # %% [markdown]
@@ -195,7 +197,7 @@ explorer
 # <details><summary>Hint 2</summary>
 #
 # First compute one error for each patch, (B, L). Multiplying by the mask sets visible errors to 0. A mean needs a sum
-# and a number: how many patches are left in the sum?
+# and a count: how many patches are left in the sum?
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -270,8 +272,9 @@ spoilt[visible] = torch.inf
 guess.reveal(mae_loss(spoilt, images, mask, 8).item())
 
 # %% [markdown]
-# Noise changes nothing. Infinity does, because 0 · ∞ is not a number. Multiplying by a mask removes every finite value and
-# no infinite one. A half-precision run that overflows on a *visible* patch therefore still ends in `nan`.
+# The noise changes nothing. Infinity turns the loss into `nan`, because 0 · ∞ is not a number. Multiplying by a mask
+# removes every finite value and no infinite one. This can happen in practice: in half precision (`float16`), numbers
+# above about 65,500 become infinity. One of them on a *visible* patch is enough.
 #
 # The second test uses the gradient, which says in which direction training would change each predicted value. On visible
 # patches it should be exactly zero.
@@ -298,6 +301,9 @@ show(figure, "Above, five photographs with three quarters of their patches grey.
              "gradient of each patch: black where a patch is visible, coloured where it is hidden.")
 
 # %% [markdown]
+# All visible patches are black. Some hidden patches of the rocket's sky look black too. They are predicted well, so
+# their gradient is small, but it is not zero.
+#
 # The gradient is zero on visible patches, so nothing ever teaches the model what to output there. That is why the raw
 # prediction of a trained model has strange colours on exactly those patches. It is not a fault. When we show a
 # reconstruction, we use a **composite**: the prediction where patches were hidden, the true pixels everywhere else.
@@ -462,8 +468,8 @@ for axis, title, picture in zip(axes[0], titles, pictures.values(), strict=True)
     axis.set_title(title, fontsize=9)
     axis.axis("off")
 show(figure, "The coffee five times. With borrowed means a pale cup is visible, also where the "
-             "prediction is all zeros. With nothing borrowed and with the bilinear fill there is no "
-             "cup except for its visible pieces.")
+             "prediction is all zeros. With nothing borrowed and with the bilinear fill there is "
+             "no cup except for its visible pieces.")
 
 # %% [markdown]
 # With both statistics borrowed, the prediction reaches 17.9 dB on average, 2.4 dB more than the bilinear fill. With nothing
@@ -545,9 +551,9 @@ after = mae_loss(pred_small, small, mask_small, 6)
 print("the loss is lower after one step:", bool(after < loss))
 
 # %% [markdown]
-# The loss is lower after one step. MAE is trained with [**AdamW**](GLOSSARY.md#adamw), which adapts the step for each weight and is much
-# faster here. Only the class changes; the step stays the same. You meet its settings in
-# [notebook 07](07_pretraining.ipynb).
+# The loss is lower after one step. MAE is trained with [**AdamW**](GLOSSARY.md#adamw), which adapts the step for each
+# weight and is much faster here. Only the class changes; the lines that take a step stay the same. You meet its
+# settings in [notebook 07](07_pretraining.ipynb).
 #
 # ## Overfit one batch
 #
@@ -704,7 +710,7 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
 # </details>
 # <details><summary>We cannot say without more facts</summary>
 #
-# ✓ Do both use pixels, or both `norm_pix`? The same images and the same masks? Only then do the numbers compare.
+# ✓ Do both use pixels, or both `norm_pix`? The same images and the same masks? Only then can you compare the numbers.
 # </details>
 #
 # **3. Overfitting one batch brings the loss to nearly zero. What have you shown?**

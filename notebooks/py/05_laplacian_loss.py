@@ -191,8 +191,8 @@ share_guess.reveal("\n".join([f"{shares['astronaut']:.0f} %", *lines]))
 # suit.
 #
 # The explorer shows a photograph, the strength of its waves with the slow ones in the middle, the image made of the waves
-# below a cut-off (a [**low-pass**](GLOSSARY.md#high-pass) filter), and everything else (a **high-pass** filter, drawn
-# around grey). From which cut-off on can you see that the astronaut is smiling?
+# below a cut-off (a [**low-pass**](GLOSSARY.md#high-pass) filter), and everything else (a **high-pass** filter, with 0
+# shown as grey). What is the lowest cut-off at which you can see in the low-pass image that the astronaut is smiling?
 
 # %%
 explorer = widgets.frequency_explorer()
@@ -818,7 +818,7 @@ for name, (rows, chances) in list(possible.items())[:3]:
 # grass is nearly always uncertain.
 #
 # (You could instead ask for *as much* detail as the target has, wherever it is. The package contains such a loss,
-# `freq_form="energy"`, and [notebook 10](10_claims.ipynb) tests it.)
+# `freq_form="energy"`, and [notebook 10](10_claims.ipynb) shows its first results.)
 #
 # ## How strong is the term in a real total?
 #

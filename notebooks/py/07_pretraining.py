@@ -265,8 +265,8 @@ for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
 _ = schedule_explorer.set(batch=64)
 
 # %% [markdown]
-# The rate is zero for the whole first epoch, so the run would spend a tenth of its steps without learning anything. No
-# error is raised, and in a run of 800 epochs, as in the MAE paper, nobody would notice.
+# If the rate is set once an epoch, it is zero for the whole first epoch, so the run would spend a tenth of its steps
+# without learning anything. No error is raised, and in a run of 800 epochs, as in the MAE paper, nobody would notice.
 #
 # The two printed lines show two more things, and you can see them in the explorer too. The cosine ends where the *run*
 # ends: in a run of 100 epochs the rate is still at its peak after the third epoch. A run of 10 epochs is therefore not
@@ -282,9 +282,9 @@ _ = schedule_explorer.set(batch=64)
 #
 # $$w \leftarrow w - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda w \right)$$
 #
-# Here $\hat m$ and $\hat v$ are running means of the gradient and of its square. They are the optimizer's memory.
-# Decay keeps matrices from growing. It makes little sense for a norm's scale, which starts at 1, for a bias, or for
-# the mask token, so these are left alone.
+# Here $\lambda$ is the weight decay, and $\hat m$ and $\hat v$ are running means of the gradient and of its square. These
+# means are the optimizer's memory. Decay keeps matrices from growing. It makes little sense for a norm's scale, which
+# starts at 1, for a bias, or for the mask token, so these are left alone.
 #
 # **Predict first.** Suppose that we let everything decay, and that no gradient pulls a norm's scale back to 1. Each
 # step multiplies it by $1 - \eta\lambda$.
@@ -908,11 +908,11 @@ each = seconds_per_step(specified, PRESETS["specified"], session.choose(smoke=2,
 guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {specified.precision}")
 
 # %% [markdown]
-# The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes a day or
-# more. On an H100 or H200, each of our recorded runs took 5 to 9 minutes. For Colab's T4 we only have an estimate. The
-# run needs 1.16·10¹⁵ multiply-adds, and in `float32` a T4 can do 4·10¹² of them in a second. So it needs at least five
-# minutes, and probably several times that, because many operations of such a small model wait for memory. If you are on
-# a T4, trust the time that the cell above measured there.
+# The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes half a
+# day or more. On an H100 or H200, each of our recorded runs took 5 to 9 minutes. For Colab's T4 we only have an
+# estimate. The run needs 1.16·10¹⁵ multiply-adds, and in `float32` a T4 can do 4·10¹² of them in a second. So it needs
+# at least five minutes, and probably several times that, because many operations of such a small model wait for memory.
+# If you are on a T4, trust the time that the cell above measured there.
 #
 # ## The specified run
 #
@@ -1045,8 +1045,8 @@ print(f"mean {gaps.mean():+.4f}, standard deviation {gaps.std(ddof=1):.4f}")
 #
 # ## At equal epochs, or at equal effort?
 #
-# Showing more patches in the first epochs costs computation. At equal [**epochs**](GLOSSARY.md#epoch), both methods have seen as many
-# images. At equal **effort**, both have done as many multiply-adds.
+# Showing more patches in the first epochs costs computation. At equal [**epochs**](GLOSSARY.md#epoch), both methods have seen the same number of
+# images. At equal **effort**, both have done the same number of multiply-adds.
 #
 # In the explorer, switch the axis from epochs to multiply-adds, and watch which curve moves in which
 # direction. The dotted line marks how far both have come.
@@ -1168,7 +1168,7 @@ for changes in ({}, {"warmup_epochs": 0}):
 # </details>
 # <details><summary>Train both for the same number of epochs and cut the more expensive curve off early</summary>
 #
-# ✗ At the cut its learning rate is still high, while the other run has finished its schedule. It looks worse than it is.
+# ✗ At the cut its learning rate is not yet zero, while the other run has finished its schedule. It looks worse than it is.
 # </details>
 # <details><summary>Plan both runs so that each finishes its schedule within the same effort</summary>
 #

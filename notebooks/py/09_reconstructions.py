@@ -730,9 +730,9 @@ for measure, label in measures.items():
 # this number is no evidence of better pictures either.
 #
 # In notebook [05](05_laplacian_loss.ipynb), the two models had an HF error of 0.117, about half as much as here. The
-# models are not the same, but the images explain the difference: there we used the course's five photographs, and here
-# 1,000 test photographs of the same size, 64 pixels. The error of the bilinear fill, which has no weights, doubles as
-# well, from 0.105 to 0.217. So compare HF errors only on the same images.
+# weights there come from other training runs, but it is the images that explain the difference: there we used the
+# course's five photographs, and here 1,000 test photographs of the same size, 64 pixels. The error of the bilinear fill,
+# which has no weights, doubles as well, from 0.105 to 0.217. So compare HF errors only on the same images.
 #
 # [Notebook 10](10_claims.ipynb) tests all claims of
 # the report on the records of many runs.
@@ -750,9 +750,10 @@ for measure, label in measures.items():
 #   lost, so type their path.
 #
 # The field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base` (0.45
-# GB) and `vit_large` (1.3 GB), which work on 224×224 pixels and are downloaded once. The official ones were trained
-# without `norm_pix`, so they get no help, and you cannot compare their decibels with ours. The next cell does the same
-# from code, and it adds your model of notebook 07.
+# GB) and `vit_large` (1.3 GB), which work on 224×224 pixels and are downloaded once. The explorer also offers two more
+# models of ours: `scenes` is the one called `small` above, and `pixels` works on 224×224 pixels. `pixels` and the official
+# models were trained without `norm_pix`, so they get no help, and you cannot compare their decibels with the others'. The
+# next cell does the same from code, and it adds your model of notebook 07.
 
 # %%
 sources = []  # for example ["holiday.jpg", "MyDrive/pets/dog.jpg", "vit_base"]
