@@ -177,7 +177,8 @@ show(figure, "Four circles with 36 blue points, spread over 350, 90, 20 and 2 de
 # %% [markdown]
 # Over 350 degrees, 91 % of the images are found again. Over 90 degrees it is only 35 %, because neighbours
 # are less than 3 degrees apart and most views land nearer to another image. Over 2 degrees it is 4 %, hardly more than
-# picking at random (1 in 36, or 3 %). In the figure, images are blue and one view of each is orange.
+# picking at random (1 in 36, or 3 %). In the figure, images are blue and one view of each is orange, drawn a little inside
+# the circle so that you can see both.
 #
 # What matters is the spread **compared with the noise**. Features in a narrow cone do no harm if the views of an image stay even closer
 # together. We will come back to this with real encoders.
@@ -281,9 +282,8 @@ for b in (2, 4, 64):
 
 # %% [markdown]
 # For 64 perfectly spread points, the wrong loss is −3.43 instead of −4.06. The wrong loss can never fall below
-# $-\log B$. Both losses have their minimum at the simplex, but the gradient of the wrong one fades as the points come
-# near it. Near the simplex, 52 % of the right gradient is left in a batch of 64, and almost nothing in a batch of 2 or
-# 4.
+# $-\log B$. Both losses have their minimum at the simplex, but near it the gradient of the wrong one is too weak: 52 % of
+# the right gradient in a batch of 64, and almost nothing in a batch of 2 or 4.
 #
 # ### ✏️ Exercise 3 · The uniformity loss  (★★★ · 10 minutes)
 #
@@ -405,8 +405,8 @@ explorer
 
 # %% [markdown]
 # The 2 in the exponent is a choice, often called $t$. With a large $t$, only the nearest neighbours matter. With a
-# small $t$, every point feels all others about equally, so close neighbours hardly matter. We compare the smallest
-# distance among twelve points on a circle after 120 steps; even spacing would give 0.52.
+# small $t$, close neighbours push less than points farther away. We compare the smallest distance among twelve points on
+# a circle after 120 steps; even spacing would give 0.52.
 
 # %%
 for t in (0.5, 2, 8):
@@ -591,10 +591,10 @@ for name, scattered in shapes.items():
 
 
 # %% [markdown]
-# They disagree on the circle and on the cone. On the circle, the loss is −1.58 although only 2.0 directions are in use.
-# In the cone, the loss of −0.29 looks like a near collapse, although the effective rank is 177.7. Neither is wrong: the
-# loss measures distances, and the rank counts directions. Whether the cone is harmful depends on the noise, as on our
-# first circle.
+# They disagree on the circle and the cone. The cone's loss of −0.29 looks like a near collapse, and the circle's loss of
+# −1.58 is much lower. Yet the cone has an effective rank of 177.7, and the circle uses only 2.0 directions. Neither is
+# wrong: the loss measures distances, and the rank counts directions. Whether the cone is harmful depends on the noise, as
+# on our first circle.
 #
 # ## Three encoders and two impostors
 #
