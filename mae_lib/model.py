@@ -207,7 +207,10 @@ class MaskedAutoencoder(nn.Module):
         return model
 
     def _initialise(self) -> None:
-        """Xavier-uniform matrices, zero biases, small normal tokens, as in the official code."""
+        """Xavier-uniform matrices, zero biases, small normal tokens, as in the official code.
+
+        There, the bias of the patch embedding alone keeps PyTorch's small random values.
+        """
         layers = [module for module in self.modules() if isinstance(module, nn.Linear)]
         for layer in (*layers, self.patch_embed.proj):
             nn.init.xavier_uniform_(layer.weight.flatten(1))

@@ -24,6 +24,16 @@ def test_single_runs_are_compared_by_test_image():
     assert "optimistic" not in table(runs[:1])
 
 
+def test_the_table_ends_with_the_references_of_the_first_run():
+    right = Accuracy(torch.tensor([True, False]))
+    runs = [record(name, right) for name in ("improved", "original")]
+    for run, value in zip(runs, (0.9, 0.12341), strict=True):  # the original comes first
+        run["measures"]["references"] = {"masked mean": {"hf_error": {
+            "value": value, "low": value - 0.00123, "high": value + 0.00123}}}
+    (row,) = (line for line in table(runs).splitlines() if "masked mean" in line)
+    assert row.split(maxsplit=2)[2] == "0.1234 ± 0.0012"
+
+
 @pytest.mark.parametrize("content", [
     b"", b"{", b"\xff\xfe\x00", b"3", b"null", b'"x"', b"[1]", b"[[1]]", b'{"rows": []}',
     b'[{"id": "x"}]', b'[{"name": "x", "measures": {}}]',

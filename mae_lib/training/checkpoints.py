@@ -124,7 +124,7 @@ def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
-    """The weights that come with the package: "original", "improved" or "scenes".
+    """The weights that come with the package: "original", "improved", "pixels", "scenes".
 
     See assets/README.md for each. Raises ValueError for another name or a file that is not what was
     shipped.

@@ -365,15 +365,16 @@ figure = row(zeros_with_help=to_images(zeros)[2], noise_with_help=to_images(rand
              photograph=photos[2])
 fake_guess.reveal("a mosaic of the photograph's light and dark areas", figure,
                   "Left, a mosaic of flat squares, light and dark where the photograph is; middle, "
-                  "the same mosaic covered with coloured noise, strong at edges and weak in smooth "
-                  "places; right, the photograph.")
+                  "the same mosaic covered with coloured noise, strong at edges and colours, weak "
+                  "in smooth grey places; right, the photograph.")
 
 # %% [markdown]
 # Both fakes show the light and dark areas of the photograph as a coarse mosaic, although they know nothing about it.
-# The left picture contains only the borrowed brightness. The middle one also contains the borrowed contrast: the noise
-# is strong where the photograph has edges or texture, and weak where it is smooth. The help gives no shapes within a
-# patch, and it does not say which colour a patch has. So shapes and colours are the model's own work, but the
-# brightness and the contrast of each patch are not.
+# The left picture contains only the borrowed brightness. The middle one also contains the borrowed contrast. The
+# standard deviation is taken over all three colour channels together, so the noise is strong where a patch has edges,
+# texture or a strong colour, such as the orange of the suit, and weak where it is smooth and nearly grey. The help gives
+# no shapes within a patch, and it does not say which colour a patch has. So shapes and colours are the model's own work,
+# but the brightness and the contrast of each patch are not.
 #
 # The squares on the left are slightly brown, not grey. A prediction of zero gives all three *normalised* channels the
 # same value. Once the normalisation is undone, the result is not exactly grey.
@@ -409,7 +410,7 @@ for mask_ratio in (0.25, 0.75, 0.95):
 # - The explanation is about what the visible patches reveal. For example: "the model continues smooth areas and long
 #   edges, but it loses objects that fall entirely between the visible patches."
 # - It separates the picture from the number. A smooth background gives many decibels without any understanding, so the
-#   comparison is with the mean colour on the same pixels.
+#   answer compares the model with the mean colour on the same pixels, and it mentions that the model had help.
 # - The third case was chosen so that the explanation could have failed. It is fine if it did.
 # </details>
 #
@@ -461,7 +462,7 @@ course.status()
 # - **If a cell fails,** read the last line of the error. Most trouble comes from cells that were run in the wrong
 #   order, so restart and run everything: *Kernel → Restart Kernel and Run All Cells* in JupyterLab, *Runtime → Restart
 #   session and run all* in Colab, *Restart* and *Run All* in VS Code.
-# - **You do not need a GPU.** In Colab you get one with *Runtime → Change runtime type → T4 GPU*, before you begin.
+# - **You do not need a GPU.** If you want one in Colab, choose *Runtime → Change runtime type → T4 GPU* before you begin.
 # - **Run levels** decide how much is computed. The course picks one for your machine; `course.start("quick")` in the
 #   first cell picks another.
 
@@ -519,7 +520,7 @@ for level, meaning in course.LEVELS.items():
 # </details>
 # <details><summary>We cannot say without a baseline</summary>
 #
-# ✓ Ask what the mean colour reaches on the same hidden pixels, and whether the model had help from the target.
+# ✓ Ask what the mean colour reaches on the same hidden pixels, and whether the model had help from the true pixels.
 # </details>
 #
 # **3. Why are the colours wrong at the visible patches of the raw prediction?**
@@ -543,7 +544,8 @@ for level, meaning in course.LEVELS.items():
 # - A masked autoencoder hides most patches of an image and learns to predict them. It needs no labels.
 # - A large encoder reads the visible patches. A small decoder predicts the rest and is thrown away after training.
 # - Look at composites, because the raw prediction means nothing where patches were visible.
-# - Compare every decibel with a baseline. With `norm_pix`, pictures also contain the target's brightness and contrast.
+# - Compare every decibel with a baseline. With `norm_pix`, pictures also contain the true brightness and contrast
+#   of each patch.
 #
 # **Next:** [01 · Patchify](01_patchify.ipynb), where you build the first three parts of your MAE.
 #

@@ -69,9 +69,9 @@ images = coffee[None] / 255  # (1, 3, 224, 224)
 print(tuple(images.shape), f"{images.numel():,} values")
 
 # %% [markdown]
-# The simplest sequence would be one vector per pixel. The trouble is the cost. In [**self-attention**](GLOSSARY.md#self-attention), every vector is
-# compared with all vectors, itself included, so the number of pairs is the square of the length of the sequence. What if
-# each vector stands for a patch of 16×16 pixels?
+# The simplest sequence would be one vector per pixel. The trouble is the cost. In [**self-attention**](GLOSSARY.md#self-attention), the
+# core operation of a Transformer, every vector is compared with all vectors, itself included, so the number of pairs is
+# the square of the length of the sequence. What if each vector stands for a patch of 16×16 pixels?
 
 # %%
 pairs_guess = course.predict("By what factor do 16×16 patches reduce the number of pairs?")
@@ -503,7 +503,8 @@ print(tuple(positions.shape), "equal to the loop and to the package's embedding"
 
 # %% [markdown]
 # The left picture shows the whole embedding, one line for each of the 196 patches. The right picture shows how similar
-# the vector of one patch is to the vectors of all others.
+# the vector of one patch is to the vectors of all others. We measure this by the cosine of the angle between two vectors,
+# which is 1 if they point the same way.
 
 # %%
 place = positions[14 * 4 + 9]  # row 4, column 9: (192,)
@@ -518,7 +519,7 @@ axes[0, 1].set(xlabel="column", ylabel="row", xticks=range(0, 14, 2), yticks=ran
 axes[0, 1].set_title("similarity to row 4, column 9", fontsize=12)
 for axis in axes[0]:
     axis.grid(visible=False)
-figure.colorbar(picture)
+figure.colorbar(picture, label="cosine similarity")
 show(figure, "Left, stripes: one half of the values repeats with the column, the other half "
              "changes with the row, and much of both is flat. Right, a bright cross at row 4, "
              "column 9.")
@@ -549,7 +550,8 @@ print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_inp
 #
 # - A picture next to the one above, for the same patch and with the same range of colours.
 # - The observation that the patch directly below is less similar (0.65) than any patch of the same row (at least 0.69),
-#   because its number is 14 away. The last patch of a row, however, looks almost like the first one of the next row.
+#   because its number is 14 away. The last patch of a row, however, gets almost the same vector as the first one of the
+#   next row.
 # - A reasoned guess about learning. All 196 vectors are still different, so a model *can* learn which of them belong to
 #   neighbours, but it has to learn this from data. The original ViT learned its embedding from scratch and found the
 #   two-dimensional layout by itself (its figure 7), and a 2-D embedding gave it no clear gain (its appendix D.4).

@@ -94,7 +94,7 @@ print("hidden per image:", mask.sum(dim=1).int().tolist())
 # $$\mathcal{L} = \frac{1}{|M|} \sum_{(b, i) \in M} \frac{1}{V} \sum_{v=1}^{V}
 # \left(\hat{y}_{biv} - y_{biv}\right)^2 .$$
 #
-# As a loop, we visit every patch of every image. If the patch was hidden, we add its error.
+# In a loop, we visit every patch of every image. If the patch was hidden, we add its error.
 
 # %%
 def loss_slowly(pred, target, mask):
@@ -154,16 +154,16 @@ def normalise_slowly(patch, eps=1e-6):
     return torch.tensor([(v - mean) / (variance + eps) ** 0.5 for v in values])
 
 
-eye = large[0, 76]  # (768,)
+eye = large[0, 76]  # the cat's, (768,)
 normal = normalise_slowly(eye)
 print(f"before: mean {eye.mean():.2f}, standard deviation {eye.std():.2f}")
 print(f"after:  mean {normal.mean().abs():.2f}, standard deviation {normal.std():.2f}")
 
 # %% [markdown]
-# What does such a target look like? To the left of the astronaut's head, in row 2, column 3, the wall is smooth and
-# pale. Choose this patch and see what becomes of it. Then try the rocket's sky. On the right you
-# see the chosen patch, above as it is and below normalised. In the view of standard deviations, blue is small and yellow
-# is large.
+# What does such a target look like? To the left of the astronaut's head, in row 2, column 3 (both counted from 0), the
+# wall is smooth and pale. The explorer starts with this patch. See what becomes of it, then try the rocket's sky. On the
+# right you see the chosen patch, above as it is and below normalised. In the view of standard deviations, blue is small
+# and yellow is large.
 
 # %%
 explorer = widgets.norm_pix_explorer()
@@ -239,8 +239,8 @@ print(f"on pixels {in_pixels:.2f}, with norm_pix {in_own_units:.2f}")
 # The same prediction scores 1.08 on pixels and 0.49 with `norm_pix`. Only the second number says anything about this model,
 # because only then are the prediction and the target in the same units.
 #
-# A simple reference helps to read such numbers. What does a model score that predicts nothing but each patch's mean? On
-# pixels it predicts the means themselves. With `norm_pix` it predicts zeros, which stand for the same picture.
+# A simple reference helps to read such numbers. What is the loss of a model that predicts nothing but each patch's
+# mean? On pixels it predicts the means themselves. With `norm_pix` it predicts zeros, which stand for the same picture.
 
 # %%
 only_means = target.mean(dim=-1, keepdim=True).expand_as(target)  # (B, L, V)
@@ -294,15 +294,18 @@ for i, name in enumerate(course.PHOTOGRAPHS):
     axes[0, i].set_title(name)
     heat = axes[1, i].imshow(strength[i].view(8, 8), cmap="magma", vmin=0,
                              vmax=strength.max())
+    rows, columns = visible[i].view(8, 8).nonzero().T
+    axes[1, i].plot(columns, rows, "w.")
 for axis in axes.flat:
     axis.set(xticks=[], yticks=[])
 figure.colorbar(heat, ax=axes[1].tolist(), label="length of the gradient")
 show(figure, "Above, five photographs with three quarters of their patches grey. Below, the "
-             "gradient of each patch: black where a patch is visible, coloured where it is hidden.")
+             "gradient of each patch: black where a patch is visible, marked by a dot; coloured "
+             "where it is hidden, but almost black in the rocket's sky.")
 
 # %% [markdown]
-# All visible patches are black. Some hidden patches of the rocket's sky look black too. They are predicted well, so
-# their gradient is small, but it is not zero.
+# All visible patches, marked by a dot, are black. Some hidden patches of the rocket's sky look black too. They are
+# predicted well, so their gradient is small, but it is not zero.
 #
 # The gradient is zero on visible patches, so nothing ever teaches the model what to output there. That is why the raw
 # prediction of a trained model has strange colours on exactly those patches. It is not a fault. When we show a
@@ -433,8 +436,8 @@ visible_mean, visible_std = ((x * shown).sum(1, keepdim=True) / shown.sum(1, kee
                              for x in (mean, std))  # (B, 1, 1) each
 
 # %% [markdown]
-# Then we compare five pictures on their hidden pixels. The **bilinear fill** spreads the visible pixels into the holes and
-# has learned nothing.
+# Then we compare five versions of each photograph on the hidden pixels. The **bilinear fill** spreads the visible pixels
+# into the holes and has learned nothing.
 
 # %%
 smooth = metrics.trivial_reconstructions(truth, holes)["bilinear fill"]
@@ -540,7 +543,8 @@ def descend(parameters, lr):
 check.descend(descend)
 
 # %% [markdown]
-# `torch.optim.SGD` does the same. One step on our batch should lower the loss.
+# `torch.optim.SGD` does the same. One step on our batch should lower the loss. (To take the step with your own function,
+# put `descend(model.parameters(), lr=0.1)` in the place of the three lines with `optimizer`.)
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

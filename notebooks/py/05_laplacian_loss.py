@@ -144,7 +144,7 @@ figure = widgets.gallery([("gives the magnitudes", coffee), ("gives the phases",
                           ("the two combined", mixed)], width=8)
 recognised.reveal("the astronaut", figure,
                   "A cup of coffee, an astronaut, and the combination of the cup's magnitudes with "
-                  "the astronaut's phases, in which the astronaut's outlines can be seen and no "
+                  "the astronaut's phases, which shows the astronaut's outlines but not the "
                   "cup.")
 
 # %% [markdown]
@@ -530,7 +530,7 @@ composite = torch.where(mask > 0, raw, target)
 figure = widgets.gallery([("target", target[rocket]),
                           ("what the model sees", (target * (1 - mask) + 0.5 * mask)[rocket]),
                           ("raw prediction", raw[rocket]), ("composite", composite[rocket])])
-show(figure, "A rocket before an evening sky; the visible quarter of its patches on grey; the raw "
+show(figure, "A rocket at dusk; the visible quarter of its patches on grey; the raw "
              "prediction, in which visible patches are unlike the target; the composite, in which "
              "they are true.")
 
@@ -660,7 +660,7 @@ offset = unpatchify((0.2 * sign - 0.1).expand(-1, -1, 3 * p * p), p, 8, 8)  # (5
 tiles = torch.where(mask > 0, target + offset, target)
 seams = (losses.laplacian(tiles) - losses.laplacian(target)).abs().mean(dim=1) * inner[:, 0]
 figure = widgets.gallery([("target", target[portrait]), ("hidden patches ±0.1", tiles[portrait]),
-                          ("its error", seams[portrait])],
+                          ("error", seams[portrait])],
                          label="|difference of Laplacians|", cmap="magma")
 show(figure, "Grace Hopper; the same with hidden patches a little brighter or darker, like tiles; "
              "and the error, a grid of bright lines along patch borders and black elsewhere.")

@@ -1108,7 +1108,7 @@ def final_loss(**changes):
 
 for changes in ({}, {"warmup_epochs": 0}):
     found = [final_loss(seed=seed, **changes) for seed in (0, 1)]
-    print(changes or "unchanged", "→", *[f"{loss:.1f}" for loss in found])
+    print(changes or "unchanged", "→", *[f"{loss:.2f}" for loss in found])
 
 # %% [markdown]
 # On this page each epoch of the comparison had only 20 steps, so these numbers only show how the cell works. For your

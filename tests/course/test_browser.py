@@ -1,6 +1,6 @@
 """The notebooks in JupyterLab in a real browser: run, moved, clicked and answered as by a learner.
 
-By default three of them, which takes under a minute; all with `pytest -m browser`. Skipped where
+By default two of them, which takes two minutes; all with `pytest -m browser`. Skipped where
 there is no Chromium, of which the system's own is used.
 """
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.browser,
               pytest.mark.skipif(not CHROMIUM, reason="There is no Chromium on this machine.")]
 
-BY_DEFAULT = ("00", "02", "09")
+BY_DEFAULT = ("00", "09")
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", [
     pytest.param(path, id=path.stem, marks=[] if path.name[:2] in BY_DEFAULT else pytest.mark.slow)

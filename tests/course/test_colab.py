@@ -94,6 +94,7 @@ def older():
     return FOLDER
 
 
+@pytest.mark.slow
 def test_every_explorer_is_shown_and_moves_under_colabs_packages(older):
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(CODE.format(tests=str(TESTS)))])
@@ -517,6 +518,7 @@ print(importlib.metadata.distribution("mae_lib").read_text("direct_url.json"))
 """
 
 
+@pytest.mark.slow  # pip works on it for a minute
 def test_every_setup_cell_installs_the_course_once_from_where_it_was_opened(fork, machine, service):
     colab_module = "import google.colab"
     git(fork, "branch", "--force", "spring/2026")

@@ -39,6 +39,9 @@ def tiny(monkeypatch):
         RECIPES["tuned"], pretrain=TINY, fine_tune=BRIEF, scratch=dict(lr=0.002)))
     letter = {k: v for k, v in TINY.items() if k != "batch_size"}
     places = {SMALL: plan.Place("tuned", 20), LETTER: plan.Place("specified", settings=letter)}
+    monkeypatch.setitem(RECIPES, "specified", replace(
+        RECIPES["specified"], pretrain=dict(lambda_freq=3.0)))  # which a place may change
+    letter["lambda_freq"] = 0.0
     monkeypatch.setattr(X, "PLACES", places)
     monkeypatch.setattr(X, "SEARCHES", SEARCHES)
     monkeypatch.setattr(X, "STUDIES", STUDIES)
@@ -134,6 +137,7 @@ def test_it_runs_every_study_and_goes_on_after_an_interruption(
     assert few == {(name, seed) for name in ("original", "improved") for seed in (1, 2)}
     letter = runs["original+batch_size=8", 1]
     assert letter["recipe"] == "specified" and letter["data"]["unlabeled"] == 24
+    assert "lambda_freq" not in letter["settings"] or letter["settings"]["lambda_freq"] == 0
 
     with monkeypatch.context() as m:  # nothing is done twice
         m.setattr(X.Comparison, "_fine_tune", None)

@@ -115,7 +115,8 @@ def cost_bars(costs: dict[str, tuple[int, int]]) -> Image.Image:
     picture = Image.new("RGB", (WIDTH, 30 + 30 * len(costs)), "white")
     draw = ImageDraw.Draw(picture)
     most = sum(multiply_adds(PATCHES, ENCODERS[1], DECODERS[1]))
-    left, scale = 180, (WIDTH - 180 - 170) / most
+    left = 210
+    scale = (WIDTH - left - 170) / most
     draw.text((20, 20), "multiply-adds, millions", "black", font(15), anchor="lb")
     for i, word in enumerate(("■ encoder", "■ decoder")):
         draw.text((left + 28 + 106 * i, 20), word, COLOURS[i], font(15), anchor="lb")
@@ -137,7 +138,7 @@ def render_flow(mask_ratio: float = 0.75, encoder_sees: str = ENCODERS[0],
     visible = num_visible_patches(PATCHES, mask_ratio)
     cost = multiply_adds(visible, encoder_sees, decoder)
     other = multiply_adds(visible, ENCODERS[1], DECODERS[0])
-    bars = cost_bars({"this design": cost, "mask tokens in both": other})
+    bars = cost_bars({"this design": cost, "mask tokens in encoder": other})
     picture = np.concatenate([token_flow(visible, encoder_sees, decoder), bars])
     tokens = visible if encoder_sees == ENCODERS[0] else PATCHES
     share = cost[1] / sum(cost)
