@@ -132,10 +132,8 @@ def test_the_summary_says_from_where_compiling_pays():
         "should be 80 seconds; 20.0% of the product rate; 50.0% of the memory rate")
 
 
-@pytest.mark.parametrize("command", [
-    "add_on_prices",
-    *(pytest.param(command, marks=pytest.mark.slow) for command in ("pretrain_speed", "gains")),
-])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["pretrain_speed", "add_on_prices", "gains"])
 def test_every_command_measures_and_is_reported(command, tmp_path, monkeypatch):
     """On a copy of the code's results, which a run would otherwise change."""
     code = ("import sys, pathlib; from benchmarks import timing; "

@@ -324,6 +324,7 @@ def without_times(text):
             if "png" not in line and "json" not in line]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_table_of_one_and_can_be_interrupted(
     folder, tmp_path, monkeypatch, capsys, second
 ):

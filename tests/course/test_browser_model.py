@@ -364,7 +364,9 @@ def test_a_slow_model_computes_a_slider_s_other_positions_while_the_hand_rests(p
     page.locator("[name=seed]").focus()
     page.locator("[name=ratio]").focus()
     explorer = "document.querySelector('.live').explorer"
-    page.wait_for_function(f"() => {explorer}.kept.size >= 19 && !{explorer}.looking")
+    page.wait_for_function(
+        f"() => {explorer}.masksAhead().every(mask => {explorer}.kept.has({explorer}.keyOf(mask)))"
+        f" && !{explorer}.looking")
     page.evaluate(f"{explorer}.model.run = null")  # not needed again
     before = page.locator(".found").evaluate("c => c.toDataURL()")
     settle(page, moved)

@@ -124,6 +124,7 @@ print("IPython", IPython.__version__)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packages", ["ours", "Colab's"])
 def test_a_cell_that_needs_those_above_says_so(packages, older):
     """Setup alone was run again, then some cell further down."""
