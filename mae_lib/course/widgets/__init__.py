@@ -77,8 +77,12 @@ def to_picture(image: Tensor, zoom: int = 1) -> np.ndarray:
     """A tensor (3, H, W) or (H, W) in [0, 1] as (zoom·H, zoom·W, 3) uint8, pixels kept sharp."""
     x = image.detach().float().cpu().clamp(0, 1)
     x = x.expand(3, -1, -1) if x.ndim == 2 else x
-    x = (255 * x).round().byte().permute(1, 2, 0).numpy()
-    return x.repeat(zoom, axis=1).repeat(zoom, axis=0)
+    return enlarged((255 * x).round().byte().permute(1, 2, 0).numpy(), zoom)
+
+
+def enlarged(picture: np.ndarray, zoom: int) -> np.ndarray:
+    """A picture (H, W, 3) with each pixel as zoom × zoom pixels."""
+    return picture if zoom == 1 else picture.repeat(zoom, axis=1).repeat(zoom, axis=0)
 
 
 def side_by_side(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:

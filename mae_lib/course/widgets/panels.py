@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
+from mae_lib.course.widgets import enlarged
 from mae_lib.plots import COLOURS, GREY
 
 STRIP = 26  # height of a name above a picture, in pixels
@@ -27,7 +28,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 def heat(values: Tensor, top: float, zoom: int = 1) -> np.ndarray:
     """A map (H, W) in colours, `top` and above the brightest: (zoom·H, zoom·W, 3) uint8."""
     levels = (255 / top * values).round().clamp(0, 255).byte().numpy()
-    return MAGMA[levels].repeat(zoom, axis=1).repeat(zoom, axis=0)
+    return enlarged(MAGMA[levels], zoom)
 
 
 @functools.cache

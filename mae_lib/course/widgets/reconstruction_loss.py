@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mae_lib import course
-from mae_lib.course.widgets import Explorer, Frame, side_by_side, to_picture
+from mae_lib.course.widgets import Explorer, Frame, enlarged, side_by_side, to_picture
 from mae_lib.data.augment import denormalise, normalise
 from mae_lib.losses import patch_statistics, predicted_images
 from mae_lib.metrics import composite, masked_psnr
@@ -59,10 +59,6 @@ def views(photograph: str) -> tuple[dict[str, np.ndarray], Tensor, Tensor]:
     return pictures, mean[0, :, 0], std[0, :, 0]
 
 
-def enlarge(picture: np.ndarray, zoom: int) -> np.ndarray:
-    return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
-
-
 @functools.cache
 def labels() -> np.ndarray:
     """The strip between the two enlarged patches, with the name of each."""
@@ -79,12 +75,12 @@ def render(photograph: str = "astronaut", view: str = "normalised", row: int = 2
     pictures, means, stds = views(photograph)
     top, left = row * PATCH, column * PATCH
     square = np.s_[top : top + PATCH, left : left + PATCH]
-    whole = enlarge(pictures[view], 2)
+    whole = enlarged(pictures[view], 2)
     frame = whole[2 * top : 2 * (top + PATCH), 2 * left : 2 * (left + PATCH)]
     inside = frame[3:-3, 3:-3].copy()
     frame[:] = ORANGE
     frame[3:-3, 3:-3] = inside
-    before, after = (enlarge(pictures[name][square], 13) for name in ("pixels", "normalised"))
+    before, after = (enlarged(pictures[name][square], 13) for name in ("pixels", "normalised"))
     patch = row * (SIZE // PATCH) + column
     mean, std = means[patch], stds[patch]
     text = (f"{photograph}, {view}. Patch in row {row}, column {column}: mean {mean:.1f}, standard "

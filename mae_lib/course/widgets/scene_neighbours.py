@@ -9,6 +9,7 @@ from PIL import ImageColor
 from torch import Tensor
 
 from mae_lib import evaluate
+from mae_lib.course.widgets import enlarged
 from mae_lib.data import scenes
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.training.checkpoints import load_shipped
@@ -48,7 +49,7 @@ def similarities(features: str) -> Tensor:
 
 def framed(image: int, colour: str, zoom: int = 1) -> np.ndarray:
     """A scene of the bank in a frame of this colour."""
-    pixels = bank()[0][image].permute(1, 2, 0).numpy().repeat(zoom, 0).repeat(zoom, 1)
+    pixels = enlarged(bank()[0][image].permute(1, 2, 0).numpy(), zoom)
     frame = np.empty((len(pixels) + 8, len(pixels) + 8, 3), np.uint8)
     frame[:] = ImageColor.getrgb(colour)
     frame[4:-4, 4:-4] = pixels
