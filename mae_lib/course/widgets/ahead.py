@@ -7,14 +7,14 @@ from functools import partial
 
 import ipywidgets
 
-from mae_lib.course.widgets import Explorer, Frame, Render, png, quietly
+from mae_lib.course.widgets import Explorer, Frame, Render, packed, quietly
 
 WAIT = 0.1  # s after a move: the browser is painting, and a drag sends its next move sooner
 GAP = 0.02  # s between two pictures, in which the kernel takes in what has arrived
 SLOW = 0.05  # s: a move that comes meanwhile waits until the picture in work is done
 SLIDERS = ipywidgets.FloatSlider, ipywidgets.IntSlider
 
-Drawn = tuple[Frame, bytes]  # and the frame's picture as PNG
+Drawn = tuple[Frame, bytes]  # and the frame's picture as a file
 
 
 class SpareTime:
@@ -78,7 +78,7 @@ class AheadExplorer(Explorer):
 
     def _drawn(self, values: dict) -> Drawn:
         frame = quietly(self.render, **values)
-        return frame, png(frame.picture)
+        return frame, packed(frame)
 
 
 def reach(slider: ipywidgets.FloatSlider | ipywidgets.IntSlider) -> list[float]:

@@ -123,14 +123,15 @@ def render(
     text = f"{photograph}, {weights}, {kind}: {hidden} of {model.num_patches} patches hidden"
     if not hidden:
         empty = [bars("Nothing is hidden: click on patches.", {}, 1, 0, 2 * width)]
-        return Frame(in_rows(above, below, empty), f"{text}, so there is nothing to measure.")
+        return Frame(in_rows(above, below, empty), f"{text}, so there is nothing to measure.",
+                     zoom == 1)
     numbers = scores(found, weights)
     psnr, hf = ({name: pair[i] for name, pair in numbers.items()} for i in (0, 1))
     boards = [bars("PSNR, dB (more is better)", psnr, PSNR_TOP, 1, width),
               bars("HF error (less is better)", hf, 1.2 * max(hf.values()), 3, width)]
     others = ", ".join(f"{name} {value:.1f}" for name, value in list(psnr.items())[1:])
     text += f". PSNR {psnr[weights]:.1f} dB ({others}); HF error {hf[weights]:.3f}."
-    return Frame(in_rows(above, below, boards), text)
+    return Frame(in_rows(above, below, boards), text, photographic=zoom == 1)
 
 
 def mask_controls() -> dict[str, ipywidgets.Widget]:

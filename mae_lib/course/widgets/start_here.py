@@ -77,7 +77,7 @@ def render(
     text = (f"{length - int(output.mask.sum())} of {length} patches visible. Hidden pixels: "
             f"{ours:.1f} dB, {abs(ours - theirs):.1f} dB {'better' if ours >= theirs else 'worse'} "
             f"than the mean colour ({theirs:.1f} dB).")
-    return Frame(picture, text)
+    return Frame(picture, text, photographic=zoom == 1)
 
 
 def title() -> tuple[Figure, str]:
