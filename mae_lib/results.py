@@ -118,35 +118,28 @@ def student(values: list[float]) -> Interval:
 
 def values_of_pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[float, float]]:
     """The measure of all pairs of records of the same seed that have it."""
-    return [tuple(record["measures"][measure]["value"] for record in pair)
-            for pair in _pairs(a, b, measure)]
+    return [(x["value"], y["value"]) for x, y in _pairs(a, b, measure)]
 
 
 def difference(a: list[dict], b: list[dict], measure: str) -> Interval | None:
     """b − a, paired: by seed if several, else by test image (accuracies only)."""
-    found = [y - x for x, y in values_of_pairs(a, b, measure)]
-    if len(found) > 1:
-        return student(found)
-    for pair in _pairs(a, b, measure):
-        x, y = (record["measures"][measure] for record in pair)
-        if "correct" in x:
-            return paired_difference(Accuracy.from_entry(x), Accuracy.from_entry(y))
-        return found[0], math.nan, math.nan
-    return None
+    pairs = _pairs(a, b, measure)
+    if len(pairs) == 1 and "correct" in pairs[0][0]:
+        return paired_difference(*map(Accuracy.from_entry, pairs[0]))
+    return student([y["value"] - x["value"] for x, y in pairs]) if pairs else None
 
 
 def _pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[dict, dict]]:
-    return [(x, y) for x in a for y in b if x["seed"] == y["seed"]
-            and measure in x["measures"] and measure in y["measures"]]
+    """The entries of the measure in all pairs of records of the same seed that have it."""
+    return [(x["measures"][measure], y["measures"][measure]) for x in a for y in b
+            if x["seed"] == y["seed"] and measure in x["measures"] and measure in y["measures"]]
 
 
 def grouped(records: list[dict]) -> dict[str, list[dict]]:
     """Records by name: baselines first, then the original, then others as they come."""
-    groups: dict[str, list[dict]] = {}
-    order = lambda record: (*BASELINES, "original", record["name"]).index(record["name"])  # noqa: E731
-    for record in sorted(records, key=order):
-        groups.setdefault(record["name"], []).append(record)
-    return groups
+    found = [record["name"] for record in records]
+    names = dict.fromkeys(n for n in (*BASELINES, "original", *found) if n in found)
+    return {name: [r for r in records if r["name"] == name] for name in names}
 
 
 def table(records: list[dict]) -> str:
