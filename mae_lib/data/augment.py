@@ -69,14 +69,12 @@ def resample_matrix(start: Tensor, length: Tensor, in_size: int, out_size: int) 
 
 def resize(images: Tensor, size: int) -> Tensor:
     """Scale whole square images, uint8 (B, 3, H, W), to normalised floats (B, 3, size, size)."""
-    x = normalise(images)
-    h, w = x.shape[-2:]
+    h, w = images.shape[-2:]
     if (h, w) == (size, size):
-        return x
-    zero = torch.zeros(1, device=x.device)
-    rows = resample_matrix(zero, zero + h, h, size)  # (1, size, H)
-    cols = resample_matrix(zero, zero + w, w, size)  # (1, size, W)
-    return rows @ x @ cols.mT
+        return normalise(images)
+    whole = torch.zeros(5, 1, device=images.device)  # from top 0 and left 0 on, not flipped
+    whole[2], whole[3] = h, w
+    return crop(images, size, whole)
 
 
 def random_boxes(
