@@ -24,6 +24,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from mae_lib.runtime.checks import check_choice, check_value
+
 SHAPES = ("disc", "ring", "triangle", "star", "cross")
 PATTERNS = ("striped", "banded", "checked", "quilted", "plain")
 # (shape, pattern) of each class: neighbours in a circle, each shape and each pattern in two pairs.
@@ -52,16 +54,11 @@ def generate(
 
     Image i depends on (seed, split, i, size) only, so workers may cut a split as they like.
     """
-    if split not in SPLITS:
-        raise ValueError(f"Unknown split {split!r}: choose one of {', '.join(SPLITS)}.")
-    if start < 0:
-        raise ValueError(f"start must not be negative, got {start}.")
-    if stop < start:
-        raise ValueError(f"stop must not be below start, got start={start} and stop={stop}.")
-    if size < 32:
-        raise ValueError(f"size must be at least 32 pixels, got {size}.")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}.")
+    check_choice("split", split, SPLITS)
+    check_value("start", start, int, at_least=0)
+    check_value("stop", stop, int, at_least=start)
+    check_value("size", size, int, at_least=32)
+    check_value("seed", seed, int, at_least=0)
     images = np.empty((stop - start, 3, size, size), np.uint8)
     labels = np.empty(stop - start, np.int64)
     for n, i in enumerate(range(start, stop)):

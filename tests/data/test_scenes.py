@@ -164,11 +164,11 @@ def test_empty_range():
 @pytest.mark.parametrize(
     ("split", "start", "stop", "options", "message"),
     [
-        ("valid", 0, 1, {}, "'valid'.*unlabeled, train, test"),
-        ("train", -1, 1, {}, "start must not be negative, got -1"),
-        ("train", 4, 2, {}, "start=4 and stop=2"),
-        ("train", 0, 1, {"size": 31}, "at least 32 pixels, got 31"),
-        ("train", 0, 1, {"seed": -1}, "seed must not be negative, got -1"),
+        ("valid", 0, 1, {}, "unlabeled, train, test, got 'valid'"),
+        ("train", -1, 1, {}, "start must be at least 0, got -1"),
+        ("train", 4, 2, {}, "stop must be at least 4, got 2"),
+        ("train", 0, 1, {"size": 31}, "size must be at least 32, got 31"),
+        ("train", 0, 1, {"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(split, start, stop, options, message):
