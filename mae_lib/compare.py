@@ -25,13 +25,7 @@ from mae_lib import evaluate, plots
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet, evenly_spaced
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.pretrain import (
-    Run,
-    add_data_arguments,
-    data_from,
-    input_size,
-    pretrain,
-)
+from mae_lib.pretrain import Run, add_data_arguments, data_from, input_size, pretrain
 from mae_lib.results import BASELINES, MEASURES, Results, grouped, mean_interval, summarise, table
 from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.training.checkpoints import load_weights
@@ -283,8 +277,8 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
     histories = {n: r["measures"]["epochs"] for n, r in pretrained.items()}
     rows = [(name, {MEASURES[m][0]: found for m in ("lp", "ft", "knn")
                     if (found := summarise(group, m))}) for name, group in groups.items()]
-    paths = [plots.save(plots.curves(histories, title), folder / "compare_curves.png"),
-             plots.save(plots.accuracy_bars(rows, title), folder / "compare_accuracy.png")]
+    figures = {"curves": plots.curves(histories, title),
+               "accuracy": plots.accuracy_bars(rows, title)}
     models = {}
     for name, record in pretrained.items():
         path = comparison.folder(name, record["seed"]) / "model.safetensors"
@@ -292,12 +286,10 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
             model, facts = load_weights(path)
             models[name] = model, facts["norm_pix"]
     if models:
-        paths.append(plots.save(comparison.reconstructions(models),
-                                folder / "compare_reconstructions.png"))
+        figures["reconstructions"] = comparison.reconstructions(models)
     if lines := label_lines(groups):
-        paths.append(plots.save(plots.label_efficiency(lines, title),
-                                folder / "compare_labels.png"))
-    return paths
+        figures["labels"] = plots.label_efficiency(lines, title)
+    return [plots.save(figure, folder / f"compare_{name}.png") for name, figure in figures.items()]
 
 
 def main() -> None:
