@@ -65,9 +65,8 @@ def check_labels(x: Tensor, labels: Tensor, what: str = "training") -> None:
         raise ValueError(f"The features of the {what} images hold values that are not finite.")
 
 
-def cross_validate(
-        labels: Tensor, settings: Sequence, draw: int,
-        predict: Callable[[Tensor, Tensor], Iterable[Tensor]]) -> tuple[Any, Accuracy]:
+def cross_validate(labels: Tensor, settings: Sequence, draw: int,
+                   predict: Callable[[Tensor, Tensor], Iterable[Tensor]]) -> tuple[Any, Accuracy]:
     """The setting with the highest cross-validated accuracy, the first of equal ones.
 
     `predict(rest, held)` gets two masks of images (N,): those of four folds to learn from, and
@@ -367,8 +366,7 @@ def reconstruction_quality(model: MaskedAutoencoder, images: Tensor, norm_pix: b
     check_images(images)
     device = next(model.parameters()).device
     model.eval()
-    noise = torch.rand(len(images), model.num_patches,
-                       generator=hardware.generator(RNG.TEST_MASKS))
+    noise = torch.rand(len(images), model.num_patches, generator=hardware.generator(RNG.TEST_MASKS))
     results = collections.defaultdict(lambda: collections.defaultdict(list))
     measures = {"psnr": metrics.masked_psnr, "hf_error": metrics.masked_hf_error,
                 "ssim": metrics.masked_ssim}

@@ -139,11 +139,10 @@ class MaskedAutoencoder(nn.Module):
     Raises ValueError for sizes that do not fit together.
     """
 
-    def __init__(
-        self, img_size: int = 224, patch_size: int = 16, embed_dim: int = 192, depth: int = 8,
-        num_heads: int = 6, decoder_embed_dim: int = 128, decoder_depth: int = 4,
-        decoder_num_heads: int = 4, mlp_ratio: float = 4.0, class_token: bool = False,
-    ):
+    def __init__(self, img_size: int = 224, patch_size: int = 16, embed_dim: int = 192,
+                 depth: int = 8, num_heads: int = 6, decoder_embed_dim: int = 128,
+                 decoder_depth: int = 4, decoder_num_heads: int = 4, mlp_ratio: float = 4.0,
+                 class_token: bool = False):
         super().__init__()
         self.config = dict(
             img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=depth,

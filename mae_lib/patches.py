@@ -78,8 +78,7 @@ def patch_mask_to_pixels(mask: Tensor, patch_size: int,
     return unpatchify(patches, patch_size, grid)
 
 
-def sincos_position_embedding(dim: int, grid: tuple[int, int],
-                              class_token: bool = False) -> Tensor:
+def sincos_position_embedding(dim: int, grid: tuple[int, int], class_token: bool = False) -> Tensor:
     """Fixed 2-D sine-cosine position embedding, (L, dim), or (1 + L, dim) with a class token.
 
     Half of the values encode the column, half the row, each as sines then cosines of the position

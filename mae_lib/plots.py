@@ -90,9 +90,8 @@ def accuracy_bars(rows: list[tuple[str, dict[str, tuple]]], title: str) -> Figur
 
 @styled
 @torch.no_grad()
-def reconstructions(
-    models: dict[str, tuple[MaskedAutoencoder, bool]], images: Tensor, mask_ratio: float, title: str
-) -> Figure:
+def reconstructions(models: dict[str, tuple[MaskedAutoencoder, bool]], images: Tensor,
+                    mask_ratio: float, title: str) -> Figure:
     """Target, masked input and each model's composite, one row per uint8 image (N, 3, H, W).
 
     `models` are (model, norm_pix) by label. All see the same masks.

@@ -58,8 +58,7 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig) -> d
     only so can losses be compared between runs and epochs.
     """
     device = next(model.parameters()).device
-    noise = torch.rand(len(images), model.num_patches,
-                       generator=hardware.generator(RNG.VALIDATION))
+    noise = torch.rand(len(images), model.num_patches, generator=hardware.generator(RNG.VALIDATION))
     size = 64 if device.type == "cpu" else len(images)  # on a GPU few large kernels are faster
     losses, psnr, features = [], [], []
     for part, part_noise in zip(images.split(size), noise.split(size), strict=True):

@@ -77,9 +77,8 @@ def resize(images: Tensor, size: int) -> Tensor:
     return crop(images, size, whole)
 
 
-def random_boxes(
-    n: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def random_boxes(n: int, height: int, width: int, scale: tuple[float, float],
+                 generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Random crops (top, left, height, width), each (n,), in pixels, on the generator's device.
 
     An area of `scale` times the image's and an aspect ratio between 3/4 and 4/3, log-uniform, as in
@@ -96,9 +95,8 @@ def random_boxes(
     return top, left, h, w
 
 
-def random_crops(
-    n: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator
-) -> Tensor:
+def random_crops(n: int, height: int, width: int, scale: tuple[float, float],
+                 generator: torch.Generator) -> Tensor:
     """Random boxes and flips for `crop`: (5, n), top, left, height, width, and 1 to flip."""
     boxes = random_boxes(n, height, width, scale, generator)
     flip = torch.rand(n, generator=generator, device=generator.device) < 0.5
@@ -115,9 +113,8 @@ def crop(images: Tensor, size: int, crops: Tensor) -> Tensor:
     return rows[:, None] @ normalise(images) @ cols.mT[:, None]
 
 
-def random_resized_crop(
-    images: Tensor, size: int, generator: torch.Generator, scale: tuple[float, float] = (0.2, 1.0)
-) -> Tensor:
+def random_resized_crop(images: Tensor, size: int, generator: torch.Generator,
+                        scale: tuple[float, float] = (0.2, 1.0)) -> Tensor:
     """Crop, scale and flip each image at random: uint8 (B, 3, H, W) → floats (B, 3, size, size).
 
     The pretraining augmentation of He et al. 2022, appendix A.1. `images` lie on the generator's

@@ -47,9 +47,8 @@ COLOUR_AXES = np.array([[1, 1, 1], [0.6, 0.25, -0.85], [0.65, -0.4, 0.1]], np.fl
 COLOUR_SPREAD = np.array([[0.8], [0.5], [0.3]], np.float32)
 
 
-def generate(
-    split: str, start: int, stop: int, *, size: int = 96, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def generate(split: str, start: int, stop: int, *, size: int = 96,
+             seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Images start to stop-1 of a split, uint8 (n, 3, size, size), and labels, int64 (n,).
 
     Image i depends on (seed, split, i, size) only, so workers may cut a split as they like.

@@ -74,11 +74,9 @@ def evenly_spaced(images: Tensor, count: int) -> Tensor:
     return images[torch.arange(count) * len(images) // max(count, 1)]
 
 
-def load_data(
-    name: str, *, size: int | None = None, counts: tuple[int, int, int] | None = None,
-    limit: int | None = None, strict: bool = False, labels: bool = False,
-    cache: str | Path | None = None, progress: bool = True,
-) -> ImageSet:
+def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int] | None = None,
+              limit: int | None = None, strict: bool = False, labels: bool = False,
+              cache: str | Path | None = None, progress: bool = True) -> ImageSet:
     """The data set "stl10", "cifar10", "imagefolder:PATH" or "scenes".
 
     `size`: side in pixels of imagefolder and scenes (default 96).
@@ -221,9 +219,8 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
     return data
 
 
-def _list_folder(
-    path: Path, labels: bool
-) -> tuple[list[str], dict[str, list[tuple[str, int, int]]]]:
+def _list_folder(path: Path, labels: bool
+                 ) -> tuple[list[str], dict[str, list[tuple[str, int, int]]]]:
     """Class names and, by folder ("train/cat"), its images as [(relative path, bytes, time)]."""
     alone = path.is_dir() and not (path / "train").is_dir() and not (path / "test").is_dir()
     groups, train = [], set()

@@ -218,8 +218,7 @@ def ledger_figure(found: list[Judgement]) -> Figure:
             axis.text(1.02, y, "\n".join(words), color=colour, va="center", fontsize=8.5,
                       transform=axis.get_yaxis_transform())
         axis.axvline(0, color="black", linewidth=0.8)
-        words = [textwrap.fill(f"{j.claim.topic} {j.claim.text}", 64)
-                 for j in reversed(rows)]
+        words = [textwrap.fill(f"{j.claim.topic} {j.claim.text}", 64) for j in reversed(rows)]
         axis.set_yticks(range(len(rows)), words, fontsize=8.5)
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.grid(axis="y", visible=False)

@@ -120,10 +120,8 @@ def explain_full_memory(function: Callable) -> Callable:
                 raise
         # Not inside `except`: notebooks keep the last error, and it would keep what it came from,
         # with every tensor that was alive there.
-        raise MemoryError(
-            "There is not enough memory: lower batch_size, or take a smaller preset or img_size; "
-            "what was saved is kept."
-        )
+        raise MemoryError("There is not enough memory: lower batch_size, or take a smaller preset "
+                          "or img_size; what was saved is kept.")
 
     return explained
 
