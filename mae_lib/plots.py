@@ -102,20 +102,24 @@ def reconstructions(models: dict[str, tuple[MaskedAutoencoder, bool]], images: T
     noise = torch.rand(len(x), first.num_patches, generator=torch.Generator().manual_seed(1))
     target = denormalise(x).clamp(0, 1)
     figure, axes = new_figure(len(x), 2 + len(models), 2.1 * (2 + len(models)), 2.15 * len(x) + 0.5)
-    for k, (label, (model, norm_pix)) in enumerate(models.items()):
+
+    def show(column: int, name: str, pictures: Tensor, below: list[str]) -> None:
+        axes[0, column].set_title(name)
+        for axis, picture, words in zip(axes[:, column], pictures, below, strict=True):
+            axis.imshow(picture.permute(1, 2, 0).numpy())
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(words, fontsize=9)
+            axis.grid(visible=False)
+            axis.spines[:].set_visible(False)
+
+    for column, (label, (model, norm_pix)) in enumerate(models.items(), 2):
         output = copy.deepcopy(model).cpu().eval()(x, mask_ratio, noise=noise)
         mask = patch_mask_to_pixels(output.mask, model.patch_size)
         pred = denormalise(predicted_images(output.pred, x, model.patch_size, norm_pix)).clamp(0, 1)
-        filled, psnr = composite(pred, target, mask), masked_psnr(pred, target, mask)
-        for row in range(len(x)):
-            _show(axes[row, 2 + k], filled[row])
-            axes[row, 2 + k].set_xlabel(f"{psnr[row]:.1f} dB", fontsize=9)
-        axes[0, 2 + k].set_title(label)
-    for row in range(len(x)):
-        _show(axes[row, 0], target[row])
-        _show(axes[row, 1], target[row] * (1 - mask[row]) + 0.5 * mask[row])
-    axes[0, 0].set_title("target")
-    axes[0, 1].set_title(f"{mask_ratio:.0%} masked")
+        psnr = [f"{decibels:.1f} dB" for decibels in masked_psnr(pred, target, mask)]
+        show(column, label, composite(pred, target, mask), psnr)
+    show(0, "target", target, [""] * len(x))
+    show(1, f"{mask_ratio:.0%} masked", target * (1 - mask) + 0.5 * mask, [""] * len(x))
     figure.suptitle(title)
     return figure
 
@@ -136,10 +140,3 @@ def label_efficiency(lines: dict[str, list[tuple[int, float]]], title: str) -> F
     axis.legend()
     figure.suptitle(title)
     return figure
-
-
-def _show(axis, image: Tensor) -> None:
-    axis.imshow(image.permute(1, 2, 0).numpy())
-    axis.set(xticks=[], yticks=[])
-    axis.grid(visible=False)
-    axis.spines[:].set_visible(False)
