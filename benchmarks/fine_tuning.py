@@ -90,7 +90,8 @@ def main() -> None:
     parser.add_argument("--work", type=cli.folder, default=Path("runs/fine_tuning"),
                         metavar="FOLDER", help="where unfinished runs are kept (runs/fine_tuning)")
     arguments = parser.parse_args()
-    data, device = data_from(arguments), hardware.pick_device(arguments.device)
+    size = load_shipped("original")[0].img_size
+    data, device = data_from(arguments, img_size=size), hardware.pick_device(arguments.device)
     trial, results = Trial(data, device), Results(arguments.results)
     weights = checksum(ASSETS / "original.safetensors")
     content = fingerprint(data.train, data.train_labels, data.test, data.test_labels)

@@ -127,9 +127,12 @@ def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "o
                 5 * timing.seconds_of(partial(step, ratio), 5, arguments.device)
                 for ratio in RATES[:2]]
         if arguments.device.type == "cuda" and form == "compiled + graphs":
-            torch.cuda.set_sync_debug_mode("error")  # nothing may wait for the device
-            step()
-            torch.cuda.set_sync_debug_mode("default")
+            i, images = next(feed)  # at the end of a pass this waits: a new order is uploaded
+            torch.cuda.set_sync_debug_mode("error")  # nothing in a step may wait for the device
+            try:
+                train_step(images, i, 1e-4, timing.RATIO)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
     return found
 
 
@@ -144,7 +147,7 @@ def epoch(arguments: argparse.Namespace, batch: int, compile_from: float) -> dic
                        compile_from=compile_from)
         whole = time.perf_counter() - began
     one, two = (record["seconds"] for record in run.history.epochs())
-    return {"images_per_second": len(images) // batch * batch / (two - one),
+    return {"images_per_second": -(-len(images) // batch) * batch / (two - one),
             "first_epoch": one, "second_epoch": two - one,
             "seconds_with_validation_and_checkpoints": whole}
 

@@ -65,8 +65,9 @@ def main() -> None:
     parser = cli.parser("python -m benchmarks.probe_protocols", __doc__)
     add_data_arguments(parser)
     arguments = parser.parse_args()
-    data, device = data_from(arguments), hardware.pick_device(arguments.device)
+    device = hardware.pick_device(arguments.device)
     model = load_shipped("original")[0].to(device).eval()
+    data = data_from(arguments, img_size=model.img_size)
     rows = []
     for name, (block, pool) in PROTOCOLS.items():
         train, mirrored = (features(model, x, block, pool)

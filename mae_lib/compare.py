@@ -25,7 +25,7 @@ from mae_lib import evaluate, plots
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet, evenly_spaced
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.pretrain import Run, add_data_arguments, data_from, input_size, pretrain
+from mae_lib.pretrain import Run, add_data_arguments, data_from, finished, input_size, pretrain
 from mae_lib.results import BASELINES, MEASURES, Results, grouped, mean_interval, summarise, table
 from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.training.checkpoints import load_weights
@@ -187,6 +187,10 @@ class Comparison:
                 **quality.pop("model"), "references": quality, **pretraining}
 
     def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
+        """The run that `folder` holds if it is finished, as only other measures may be wanted."""
+        images = self.data.unlabeled, self.data.validation
+        if run := finished(folder, *images, cfg, label, self.device):
+            return run
         began, epochs = time.perf_counter(), 0
 
         def show(model: MaskedAutoencoder) -> None:
@@ -199,8 +203,7 @@ class Comparison:
                 self.tell(f"A first look at what {label} reconstructs so far: {path}")
                 self.first_picture = None
 
-        return pretrain(self.data.unlabeled, self.data.validation, cfg, folder, self.device, label,
-                        each_epoch=show)
+        return pretrain(*images, cfg, folder, self.device, label, each_epoch=show)
 
     def _fine_tune(self, cfg: PretrainConfig, model, name: str, folder: Path) -> dict:
         recipe = self._recipe(name)
@@ -325,13 +328,21 @@ def main() -> None:
         settings.check()
     if min(map(input_size, configs)) < 11:
         raise ValueError("img_size must be at least 11: the SSIM compares windows of 11 pixels.")
+    if len({(input_size(cfg), cfg.build_model().num_patches) for cfg in configs}) > 1:
+        raise ValueError("The variants of a comparison need the same img_size and patch_size.")
     device = hardware.pick_device(arguments.device)
-    base["precision"] = hardware.pick_precision(
-        device, arguments.helper or base.get("precision", "auto"))
+    asked = arguments.helper or base.get("precision", "auto")
+    hardware.pick_precision(device, asked)  # what the device cannot do is told at once
     data = data_from(arguments, recipe.counts, max(map(input_size, configs)))
 
     name = f"{arguments.recipe}-{data.name.replace(':', '-')}"
     out = arguments.out or Path("runs") / name
+    chosen = out / "precision"  # of the first start: to choose anew could choose differently
+    if asked == "auto" and chosen.exists() and not arguments.fresh:
+        asked = chosen.read_text("utf-8")
+    base["precision"] = hardware.pick_precision(device, asked)
+    out.mkdir(parents=True, exist_ok=True)
+    chosen.write_text(base["precision"], "utf-8")
     results = Results(arguments.results or out / "results.json")
     comparison = Comparison(data, base, fine_tune, out, results, device, arguments.recipe,
                             scratch=scratch, label_counts=recipe.label_counts,

@@ -106,9 +106,9 @@ def training_mask_ratio(step: int, iters: int, cfg) -> float:
     the parts of the whole run come in a random order that depends on `cfg.seed`.
     """
     epoch, i = divmod(step, iters)
+    holds = min(cfg.mask_ratio_holds, iters)
     if cfg.mask_ratio_sched == "shuffled":
-        holds = cfg.mask_ratio_holds
         order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, RNG.RATIOS))
         epoch, part = divmod(int(order[epoch * holds + i * holds // iters]), holds)
         i = -(-part * iters // holds)
-    return schedule_mask_ratio(epoch, hold(i, iters, cfg.mask_ratio_holds), iters, cfg)
+    return schedule_mask_ratio(epoch, hold(i, iters, holds), iters, cfg)

@@ -50,6 +50,21 @@ class Run:
     images_per_second: float
 
 
+def finished(folder: Path, images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
+             label: str, device: torch.device) -> Run | None:
+    """What `pretrain` with these arguments left in a folder when it had finished, or None."""
+    if not (folder / "model.safetensors").exists() or (folder / "checkpoint.pt").exists():
+        return None
+    model, facts = checkpoints.load_weights(folder / "model.safetensors")
+    steps = cfg.epochs * steps_per_epoch(cfg, len(images))
+    epochs = (history := History(folder / "history.jsonl", steps)).epochs()
+    expected = {"label": label, "images": describe_images(images, validation_images), **vars(cfg)}
+    if facts != expected or len(epochs) < cfg.epochs:
+        return None
+    seconds = epochs[-1]["seconds"]
+    return Run(model.to(device), history, seconds, steps * cfg.batch_size / seconds)
+
+
 @torch.no_grad()
 def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig) -> dict:
     """Reconstruction loss, masked PSNR (dB), effective rank and uniformity on fixed images (≥ 2).
@@ -304,10 +319,10 @@ def main() -> None:
     run = pretrain(data.unlabeled, data.validation, cfg, out, device, label,
                    start=arguments.start, compile_from=arguments.compile_from)
     if distributed.is_first():
-        last = run.history.epochs()[-1]
-        print(f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s; "
-              f"validation loss {last['val_loss']:.4f}, PSNR {last['val_psnr']:.2f} dB. "
+        print(f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s. "
               f"Weights: {out / 'model.safetensors'}")
+        for last in run.history.epochs()[-1:]:  # none where its file is gone
+            print(f"Validation loss {last['val_loss']:.4f}, PSNR {last['val_psnr']:.2f} dB.")
     distributed.leave()
 
 

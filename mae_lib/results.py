@@ -116,30 +116,30 @@ def student(values: list[float]) -> Interval:
     return _interval(values, stats.t.ppf(0.975, len(values) - 1))
 
 
-def values_of_pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[float, float]]:
-    """The measure of all pairs of records of the same seed that have it."""
-    return [(x["value"], y["value"]) for x, y in _pairs(a, b, measure)]
+def entries_of_pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[dict, dict]]:
+    """The entries of the measure in all pairs of records of the same seed that have it."""
+    return [(x["measures"][measure], y["measures"][measure]) for x in a for y in b
+            if x["seed"] == y["seed"] and measure in x["measures"] and measure in y["measures"]]
 
 
 def difference(a: list[dict], b: list[dict], measure: str) -> Interval | None:
     """b − a, paired: by seed if several, else by test image (accuracies only)."""
-    pairs = _pairs(a, b, measure)
+    pairs = entries_of_pairs(a, b, measure)
     if len(pairs) == 1 and "correct" in pairs[0][0]:
         return paired_difference(*map(Accuracy.from_entry, pairs[0]))
     return student([y["value"] - x["value"] for x, y in pairs]) if pairs else None
-
-
-def _pairs(a: list[dict], b: list[dict], measure: str) -> list[tuple[dict, dict]]:
-    """The entries of the measure in all pairs of records of the same seed that have it."""
-    return [(x["measures"][measure], y["measures"][measure]) for x in a for y in b
-            if x["seed"] == y["seed"] and measure in x["measures"] and measure in y["measures"]]
 
 
 def grouped(records: list[dict]) -> dict[str, list[dict]]:
     """Records by name: baselines first, then the original, then others as they come."""
     found = [record["name"] for record in records]
     names = dict.fromkeys(n for n in (*BASELINES, "original", *found) if n in found)
-    return {name: [r for r in records if r["name"] == name] for name in names}
+    groups = {name: [r for r in records if r["name"] == name] for name in names}
+    for name, group in groups.items():
+        if len({r["seed"] for r in group}) < len(group):
+            raise ValueError(f"There are several records of {name!r} for one seed, made with "
+                             "different settings: keep one of them, or a file for each.")
+    return groups
 
 
 def table(records: list[dict]) -> str:

@@ -319,6 +319,39 @@ def test_an_interrupted_comparison_can_be_run_with_other_settings(
     assert "original" in names and len(names) == 5
 
 
+def test_finished_weights_are_not_trained_again_for_another_fine_tuning(
+    folder, tmp_path, monkeypatch, capsys, brief
+):
+    words = ("--variants", "original")
+    run(folder, tmp_path, *words, monkeypatch=monkeypatch, capsys=capsys)
+    monkeypatch.setattr(C, "pretrain", None)
+    run(folder, tmp_path, *words, "--ft-lr", "0.002", monkeypatch=monkeypatch, capsys=capsys)
+    records = [r for r in R.Results(tmp_path / "results.json").read() if r["name"] == "original"]
+    assert len(records) == 2 and "ft" in records[1]["measures"]
+    same = [{k: r["measures"][k] for k in ("lp", "psnr", "seconds", "epochs")} for r in records]
+    assert same[0] == same[1]
+    with pytest.raises(ValueError, match="several records of 'original' for one seed"):
+        R.table(records)
+
+
+def test_the_precision_of_the_first_start_stays(folder, tmp_path, monkeypatch, capsys):
+    """A measurement may find another one faster the next time."""
+    chosen = []
+    monkeypatch.setattr(C.workers, "finish", lambda jobs: (
+        chosen.append(jobs[0][1].func.__self__.base["precision"]), [])[1])
+    monkeypatch.setattr(C, "draw", lambda *_: [])
+    monkeypatch.setattr(C, "table", lambda _: "")
+    monkeypatch.setattr(sys, "argv", ["compare", "--data", f"imagefolder:{folder}", "--workers=1",
+                                      "--out", str(tmp_path), *SMALL.split()[:-2]])
+    for faster, fresh in (("bf16", []), ("fp32", []), ("fp32", ["--fresh"])):
+        monkeypatch.setattr(C.hardware, "pick_precision", lambda _, name, faster=faster: (
+            faster if name == "auto" else name))
+        with monkeypatch.context() as m:
+            m.setattr(sys, "argv", sys.argv + fresh)
+            C.main()
+    assert chosen == ["bf16", "bf16", "fp32"]
+
+
 def without_times(text):
     return [re.sub(r" +\d+ +\d+$", "", line) for line in text.splitlines()
             if "png" not in line and "json" not in line]
@@ -388,6 +421,9 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
         run(folder, tmp_path, "--ft-label-smoothing", "2", monkeypatch=monkeypatch, capsys=capsys)
     with pytest.raises(ValueError, match="warmup_epochs must be below epochs"):
         run(folder, tmp_path, "--ft-epochs", "1", monkeypatch=monkeypatch, capsys=capsys)
+    with pytest.raises(ValueError, match="need the same img_size and patch_size"):
+        run(folder, tmp_path, "--variants", "original", "original+patch_size=4",
+            monkeypatch=monkeypatch, capsys=capsys)
     with pytest.raises(ValueError, match=r"--workers must be at least 1, got 0\."):
         run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys, workers="--workers=0")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -259,7 +259,7 @@ def test_training_uses_the_schedule_held(sched):
         assert training_mask_ratio(step, iters, cfg) == expected
 
 
-@pytest.mark.parametrize("iters", [12, 63])
+@pytest.mark.parametrize("iters", [1, 3, 12, 63])
 def test_shuffling_has_each_of_the_ramps_ratios_also_where_parts_are_unequal(iters):
     ramp, shuffled = ([training_mask_ratio(step, iters, PretrainConfig(mask_ratio_sched=sched))
                        for step in range(10 * iters)] for sched in ("linear", "shuffled"))

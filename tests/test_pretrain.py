@@ -530,6 +530,25 @@ def test_the_time_of_a_resumed_run_is_that_of_both_parts(tmp_path, monkeypatch):
         assert [r["seconds"] for r in run.history.epochs()] == [5, 10, 15]
 
 
+def test_a_finished_run_is_found_again_and_no_other(tmp_path):
+    run = train(out=tmp_path)
+    images, validation, cfg = pictures(), pictures(8, seed=1), TINY
+
+    def found(images=images, cfg=cfg, label="Original"):
+        return P.finished(tmp_path, images, validation, cfg, label, CPU)
+
+    assert found() is None  # its checkpoint is there: it can go on
+    (tmp_path / "checkpoint.pt").unlink()
+    again = found()
+    assert same(again.model, run.model) and again.history.epochs() == run.history.epochs()
+    assert again.seconds == pytest.approx(run.seconds)
+    assert again.images_per_second == pytest.approx(run.images_per_second)
+    assert found(images=pictures(seed=2)) is None and found(label="Improved") is None
+    assert found(cfg=replace(TINY, lr=TINY.lr / 2)) is None
+    (tmp_path / "history.jsonl").unlink()
+    assert found() is None
+
+
 def test_the_precision_is_the_one_asked_for(tmp_path):
     cfg = replace(TINY, epochs=1, warmup_epochs=0, precision="bf16")
     run = train(cfg, tmp_path)

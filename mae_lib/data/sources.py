@@ -81,7 +81,7 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
 
     `size`: side in pixels of imagefolder and scenes (default 96).
     `counts`: of scenes only, (unlabeled, train, test) images (default 20000, 5000, 5000).
-    `limit`: keep the first so many unlabeled images.
+    `limit`: keep so many unlabeled images: the first, or of an imagefolder some from all over.
     `strict`: an unreadable image is an error instead of being left out.
     `labels`: an imagefolder without train/ and test/ is an error; pretraining can do without.
     `cache`: where downloads and decoded images go (default: $MAE_LIB_CACHE, else
@@ -110,6 +110,11 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
     if data.held_out is not None:
         held, total = len(data.held_out), len(data.held_out) + len(data.unlabeled)
         print(f"{data.name}: {held:,} of {total:,} images are held out to validate pretraining.")
+    if labels and (len(data.train) < 5 or len(data.test) < 2):
+        raise ValueError(f"{data.name} has {len(data.train)} training and {len(data.test)} test "
+                         "images with labels; judging an encoder takes at least 5 and 2.")
+    if limit and kind == "imagefolder":  # whose files are sorted, perhaps by what they show
+        return replace(data, unlabeled=evenly_spaced(data.unlabeled, limit))
     return replace(data, unlabeled=data.unlabeled[:limit])
 
 

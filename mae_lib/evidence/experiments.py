@@ -24,39 +24,15 @@ from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_sett
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence.plan import LABEL_COUNTS, PLACES, SEARCHES, STUDIES, Study
 from mae_lib.evidence.registration import SMALL
-from mae_lib.pretrain import Run, add_data_arguments, data_from, describe_images
+from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import BASELINES, Results
 from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.runtime.workers import Job
-from mae_lib.training.checkpoints import load_weights
-from mae_lib.training.compute import steps_per_epoch
-from mae_lib.training.history import History
 from mae_lib.training.optim import NonFiniteLoss
 
 
-class Runs(Comparison):
-    """A comparison that measures the weights of a finished run again instead of training again.
-
-    So another measure or another recipe of fine-tuning costs no pretraining.
-    """
-
-    def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
-        iters = steps_per_epoch(cfg, len(self.data.unlabeled))
-        weights = folder / "model.safetensors"
-        if weights.exists() and not (folder / "checkpoint.pt").exists():
-            model, facts = load_weights(weights)
-            epochs = (history := History(folder / "history.jsonl", cfg.epochs * iters)).epochs()
-            images = describe_images(self.data.unlabeled, self.data.validation)
-            expected = {"label": label, "images": images, **vars(cfg)}
-            if facts == expected and len(epochs) == cfg.epochs:
-                seconds = epochs[-1]["seconds"]
-                speed = cfg.epochs * iters * cfg.batch_size / seconds
-                return Run(model.to(self.device), history, seconds, speed)
-        return super().pretrain(cfg, folder, label)
-
-
 @dataclass
-class FineTunings(Runs):
+class FineTunings(Comparison):
     """Recipes of fine-tuning in the place of variants, such as "lr=0.006+layer_decay=0.75"."""
 
     pretrained: bool = True  # False: random weights
@@ -136,7 +112,7 @@ class Experimenter:
     results: Results
     device: object
 
-    def comparison(self, place: str, kind: type = Runs, **changes) -> Comparison:
+    def comparison(self, place: str, kind: type = Comparison, **changes) -> Comparison:
         place = PLACES[place]
         data = replace(self.data, unlabeled=self.data.unlabeled[:place.images])
         tune, scratch = RECIPES[place.recipe].fine_tunings()

@@ -9,7 +9,7 @@ from pathlib import Path
 from mae_lib.config import ADD_ONS
 from mae_lib.evidence.plan import PLACES
 from mae_lib.evidence.registration import LETTER, SMALL
-from mae_lib.results import Interval, Results, student, values_of_pairs
+from mae_lib.results import Interval, Results, entries_of_pairs, student
 from mae_lib.training.checkpoints import ASSETS
 
 ADD_ON_SETS = [frozenset(names) for n in range(len(ADD_ONS) + 1)
@@ -33,7 +33,10 @@ class Evidence:
         self.records = {place: _on_one_data_set(records, place) for place in (SMALL, LETTER)}
         path = folder / "add_on_prices.json"
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
-        self.prices = max(prices, key=lambda p: p["rows"][0]["images_per_second"], default=None)
+        registered = [p for p in prices if p["preset"] == "specified" and p["batch_size"] == 64
+                      and p["rounds"] > 1]  # one round has no interval
+        self.prices = max(registered, key=lambda p: p["rows"][0]["images_per_second"],
+                          default=None)
 
     def runs(self, name: str, place: str = SMALL) -> list[dict]:
         """The records of a method, one for each seed. Raises ValueError if a seed has several."""
@@ -50,7 +53,8 @@ class Evidence:
     def pairs(self, measure: str, variant: str, base: str = "original",
               place: str = SMALL) -> list[tuple[float, float]]:
         """A measure with `base` and with `variant`, for each seed that has both."""
-        return values_of_pairs(self.runs(base, place), self.runs(variant, place), measure)
+        found = entries_of_pairs(self.runs(base, place), self.runs(variant, place), measure)
+        return [(old["value"], new["value"]) for old, new in found]
 
     def effect(self, measure: str, variant: str, base: str = "original",
                place: str = SMALL) -> Interval | None:

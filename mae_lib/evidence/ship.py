@@ -17,7 +17,7 @@ import torch
 from mae_lib.compare import about_data, encoder_measures, reconstruction_measures
 from mae_lib.config import PretrainConfig
 from mae_lib.data.sources import ImageSet
-from mae_lib.pretrain import add_data_arguments, data_from
+from mae_lib.pretrain import add_data_arguments, data_from, describe_images
 from mae_lib.results import MEASURES
 from mae_lib.runtime import cli, hardware
 from mae_lib.training.checkpoints import ASSETS, checksum, load_weights, save_weights
@@ -110,8 +110,12 @@ def main() -> None:
     if arguments.run:
         if not (arguments.name and arguments.trained_on):
             raise ValueError("Weights need a NAME and --trained-on, for their card.")
-        load_weights(arguments.run / "model.safetensors")  # a wrong folder is told at once
-        data = data_from(arguments)
+        model, settings = load_weights(arguments.run / "model.safetensors")
+        data = data_from(arguments, img_size=model.img_size)
+        found = describe_images(data.unlabeled, data.validation)
+        if settings.get("images", found) != found:
+            raise ValueError(f"{arguments.run} was trained on {settings['images']} images, not on "
+                             f"these {found}: give the --data, --size and --limit of the run.")
         chosen = {name: getattr(arguments, name) for name in ("size", "limit")}
         records[arguments.name] = {
             **ship(arguments.run, arguments.name, arguments.trained_on, data,

@@ -120,7 +120,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\nStopped. Run the same command again to go on from here.")
+        fresh = ", without --fresh," * ("--fresh" in sys.argv)
+        sys.exit(f"\nStopped. Run the same command again{fresh} to go on from here.")
     except (ValueError, OSError, ArithmeticError, MemoryError) as error:
         sys.exit(f"error: {error}")
 

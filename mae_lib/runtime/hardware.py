@@ -137,6 +137,8 @@ def describe(device: torch.device) -> dict[str, str | int]:
     """Device and versions, for the record of a result."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
+    elif device.type == "mps":
+        name = f"Apple {platform.machine()} GPU"
     else:
         threads = torch.get_num_threads()
         name = f"{platform.machine()} CPU, {threads} thread{'s' * (threads > 1)}"

@@ -72,5 +72,6 @@ def batches(images: Tensor, batch_size: int, seed: int, step: int,
 
     if images.device.type == device.type:
         yield from map(read, itertools.count(step))
-    for batch in read_ahead(lambda step: read(step).pin_memory(), step):
-        yield batch.to(device, non_blocking=True)
+    pinned = device.type == "cuda"
+    for batch in read_ahead(lambda step: read(step).pin_memory() if pinned else read(step), step):
+        yield batch.to(device, non_blocking=pinned)

@@ -143,13 +143,24 @@ def test_decoding_in_windows_changes_nothing(load, folder, tmp_path, monkeypatch
     assert "Decoding pets" in capsys.readouterr().err
 
 
-def test_limit_is_a_view_and_writing_leaves_the_file_alone(load, folder):
+def test_limit_takes_images_from_all_over_a_folder(load, folder):
     limited = load(f"imagefolder:{folder}", size=16, limit=2)
     assert len(limited.unlabeled) == 2 and len(limited.train) == 6
-    assert np.array_equal(limited.unlabeled.permute(0, 2, 3, 1), [picture(0), picture(1)])
-    assert limited.unlabeled.untyped_storage().nbytes() == 4 * 3 * 16 * 16
+    assert np.array_equal(limited.unlabeled.permute(0, 2, 3, 1), [picture(0), picture(2)])
+
+
+def test_limit_is_a_view_and_writing_leaves_the_file_alone(load):
+    whole, limited = (load("scenes", size=32, counts=(4, 1, 1), limit=n) for n in (99, 2))
+    assert torch.equal(limited.unlabeled, whole.unlabeled[:2])
+    assert limited.unlabeled.untyped_storage().nbytes() == 4 * 3 * 32 * 32
     limited.unlabeled.zero_()
-    assert load(f"imagefolder:{folder}", size=16, limit=99).unlabeled.sum() > 0
+    assert load("scenes", size=32, counts=(4, 1, 1)).unlabeled.sum() > 0
+
+
+def test_too_few_labels_to_judge_by_are_told_at_once(load):
+    with pytest.raises(ValueError, match=r"4 training and 4 test images .* at least 5 and 2\."):
+        load("scenes", size=32, counts=(4, 4, 4), labels=True)
+    assert len(load("scenes", size=32, counts=(4, 5, 2), labels=True).test) == 2
 
 
 def test_without_unlabeled_the_train_images_serve(load, folder, capsys):

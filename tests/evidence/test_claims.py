@@ -33,13 +33,14 @@ def evidence_of(folder, records, prices=()):
     return Evidence(folder)
 
 
-def price_list(speed, **ratios):
+def price_list(speed, preset="specified", batch_size=64, rounds=5, **ratios):
     rows = [{"name": "original", "seconds_ratio": 1.0, "images_per_second": speed}]
     rows += [{"name": name, "seconds_ratio": r, "seconds_ratio_low": r / 1.1,
               "seconds_ratio_high": r * 1.1} for name, r in ratios.items()]
     curriculum = {"seconds_ratio": 1.2, "seconds_ratio_low": 1.2 / 1.1,
                   "seconds_ratio_high": 1.2 * 1.1}
-    return {"rows": rows, "curriculum": curriculum}
+    return {"preset": preset, "batch_size": batch_size, "rounds": rounds, "rows": rows,
+            "curriculum": curriculum}
 
 
 @pytest.fixture
@@ -161,6 +162,14 @@ def test_main_effects_and_interactions_are_those_of_a_linear_model(tmp_path):
     value, low, _ = Evidence(tmp_path).factorial("lp")[frozenset({"laplacian"})]
     assert value == pytest.approx(by_seed[1][2]) and low != low
     assert Evidence(tmp_path).factorial("ft") == {}
+
+
+def test_prices_at_other_sizes_or_without_an_interval_do_not_count(tmp_path):
+    others = [price_list(9e9, **other, both=2.0) for other in (
+        {"preset": "tiny"}, {"batch_size": 512}, {"rounds": 1})]
+    assert evidence_of(tmp_path, [], others).prices is None
+    assert evidence_of(tmp_path, [], [*others, price_list(1, both=1.5)]).price("both")[0] == (
+        pytest.approx(50))
 
 
 def test_prices_are_of_the_fastest_machine_and_multiply(evidence, tmp_path):

@@ -182,9 +182,9 @@ def test_a_search_keeps_the_best_of_each_axis(tmp_path, monkeypatch):
         tried.append((name, seed))
         return {"measures": {"lp_cv": {"value": scores[name]}}}
 
-    monkeypatch.setattr(X.Runs, "run", made)
-    monkeypatch.setattr(X.Runs, "folder", lambda self, name, seed: tmp_path / name)
-    runs = X.Runs(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
+    monkeypatch.setattr(X.Comparison, "run", made)
+    monkeypatch.setattr(X.Comparison, "folder", lambda self, name, seed: tmp_path / name)
+    runs = X.Comparison(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
     assert X.search(runs, (("a=1", "a=2"), ("b=1", "b=2"))) == "a=2+b=2"
     assert list(dict.fromkeys(tried)) == [
         ("a=1+b=1", 0), ("a=2+b=1", 0), ("a=2+b=2", 0)]
@@ -196,9 +196,9 @@ def test_a_run_of_a_study_that_diverges_is_left_out(tmp_path, monkeypatch, capsy
             raise NonFiniteLoss("The total loss became nan at step 3.")
         return {"name": name}
 
-    monkeypatch.setattr(X.Runs, "run", made)
-    monkeypatch.setattr(X.Runs, "folder", lambda self, name, seed: tmp_path / name)
-    runs = X.Runs(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
+    monkeypatch.setattr(X.Comparison, "run", made)
+    monkeypatch.setattr(X.Comparison, "folder", lambda self, name, seed: tmp_path / name)
+    runs = X.Comparison(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
     jobs = X.jobs_of(runs, ("original", "improved"), (1,))
     assert [do() for _, do in jobs] == [None, {"name": "improved"}]
     assert "Left out: original, seed 1: The total loss became nan" in capsys.readouterr().out

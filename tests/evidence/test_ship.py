@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -94,12 +95,17 @@ def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
                          batch_size=32, norm_pix=False, seed=3, precision="fp32")
     data = load_data("scenes", counts=(64, 40, 20), cache=tmp_path)
     run = pretrain(data.unlabeled, data.validation, cfg, tmp_path / "run")
-    monkeypatch.setattr(ship, "data_from", lambda arguments: data)
+    monkeypatch.setattr(ship, "data_from", lambda arguments, img_size: data)
     monkeypatch.setattr("sys.argv", ["ship", str(tmp_path / "run"), "mine"])
     with pytest.raises(ValueError, match="need a NAME and --trained-on, for their card"):
         ship.main()
     monkeypatch.setattr("sys.argv", [
         *sys.argv, "--trained-on", "an abacus", "--limit", "64", "--device", "cpu"])
+    with monkeypatch.context() as m, pytest.raises(ValueError, match=r"was trained on 64 .* not"):
+        others = replace(data, unlabeled=data.unlabeled.flip(0))
+        m.setattr(ship, "data_from", lambda arguments, img_size: others)
+        ship.main()
+    assert not (tmp_path / "mine.safetensors").exists()
     ship.main()
     model, facts = checkpoints.load_shipped("mine")
     for weight, shipped in zip(run.model.parameters(), model.parameters(), strict=True):

@@ -252,6 +252,8 @@ def test_other_errors_are_not_taken_for_full_memory():
 def test_a_record_names_the_gpu_that_was_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
     assert hardware.describe(torch.device("cuda", 1))["device"] == "GPU 1"
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert hardware.describe(torch.device("mps"))["device"] == "Apple arm64 GPU"
 
 
 @pytest.mark.parametrize("threads, words", [(1, "CPU, 1 thread"), (2, "CPU, 2 threads")])
