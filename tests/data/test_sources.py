@@ -879,7 +879,7 @@ def test_a_tenth_is_held_out_but_not_too_few_nor_too_many(images, held):
 
 
 @pytest.mark.parametrize("count, places", [
-    (3, [0, 3, 6]), (10, range(10)), (99, range(10)), (0, [])])
+    (3, [0, 3, 6]), (6, [0, 1, 3, 5, 6, 8]), (10, range(10)), (99, range(10)), (0, [])])
 def test_a_part_of_a_set_is_spread_over_all_of_it(count, places):
     """Image folders are sorted by class: the first images would be all of one."""
     assert evenly_spaced(torch.arange(10), count).tolist() == list(places)
