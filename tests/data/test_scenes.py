@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_lib.data import scenes
+from mae_lib.data.sources import SCENES_VERSION
 
 FINGERPRINT = """
 import hashlib
@@ -118,6 +119,17 @@ def test_a_new_process_gives_the_same_images():
         [sys.executable, "-c", FINGERPRINT], cwd=root, capture_output=True, text=True, check=True
     )
     assert there.stdout.strip() == here
+
+
+def test_other_images_need_another_version():
+    """What is cached, recorded and shipped comes from these: mean brightness of 16 squares each."""
+    images, labels = scenes.generate("train", 0, 3, size=48)
+    found = images.reshape(3, 3, 4, 12, 4, 12).mean((1, 3, 5))
+    assert SCENES_VERSION == 2 and labels.tolist() == [7, 4, 7]
+    np.testing.assert_allclose(found.reshape(3, 16), [
+        [123, 130, 165, 155, 135, 165, 155, 153, 128, 142, 115, 96, 109, 118, 111, 107],
+        [133, 204, 179, 182, 182, 207, 197, 194, 179, 185, 170, 171, 178, 160, 149, 185],
+        [83, 73, 67, 74, 69, 47, 39, 55, 80, 88, 41, 78, 93, 120, 48, 73]], atol=1)
 
 
 def test_no_image_appears_twice():
