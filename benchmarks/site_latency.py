@@ -4,11 +4,9 @@ A headless Chromium opens the explorer as one file. A move begins with a key pre
 ends with the first frame after the reconstruction has been drawn. Moves are 200 ms apart, and each
 is computed anew; the last line is the mask ratio as a learner meets it, who rests between two
 moves, in which the explorer computes the slider's next positions if the model is slow. Moves of the
-mask ratio run along the whole slider. With --specified, weights of the specified shape (224 pixels,
-patches of 16) that were never trained take the place of the shipped ones: the time is the same.
+mask ratio run along the whole slider.
 
   python -m benchmarks.site_latency
-  python -m benchmarks.site_latency --specified
 """
 
 import argparse
@@ -24,7 +22,6 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks import timing
 from benchmarks.explorer_latency import CHROMIUM, FRAME, PAUSE, row
-from mae_lib.model import MaskedAutoencoder
 from mae_lib.runtime import cli
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "site"))
@@ -49,11 +46,6 @@ WATCH = """() => {
     painted.port2.postMessage(0);
   }));
 }"""
-
-
-def untrained(_: str) -> tuple[MaskedAutoencoder, dict]:
-    torch.manual_seed(0)
-    return MaskedAutoencoder.from_preset("specified").eval(), {"norm_pix": True}
 
 
 def measure(page: Page, moves: int) -> dict[str, list[float]]:
@@ -110,13 +102,10 @@ def main() -> None:
     parser = cli.parser("python -m benchmarks.site_latency", __doc__)
     parser.add_argument("--moves", type=timing.number(int, at_least=1), default=100,
                         help="of each control (default: 100)")
-    parser.add_argument("--specified", action="store_true", help="the specified shape, untrained")
     given = parser.parse_args()
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if not browser:
         raise FileNotFoundError(f"None of {', '.join(CHROMIUM)} is installed here.")
-    if given.specified:
-        live.load_shipped = untrained
     made = live.Live()
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "explorer.html"
@@ -129,9 +118,8 @@ def main() -> None:
         times = measure(page, given.moves)
         version = chromium.version
     rows = [row(name, found) for name, found in times.items()]
-    shape = "untrained weights" if given.specified else "shipped weights"
     about = argparse.Namespace(device=torch.device("cpu"), precision=live.PRECISION, batch_size=1,
-                               preset=f"{shape} at {made.size} px", rounds=given.moves)
+                               preset=f"shipped weights at {made.size} px", rounds=given.moves)
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     timing.save("site_latency", about, rows=rows, chromium=version, runtime=live.VERSION,
                 load_average=load)

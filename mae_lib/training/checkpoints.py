@@ -124,10 +124,9 @@ def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:
-    """The weights that come with the package: "original", "improved", "pixels", "scenes".
+    """The weights that come with the package under this name; assets/README.md describes each.
 
-    See assets/README.md for each. Raises ValueError for another name or a file that is not what was
-    shipped.
+    Raises ValueError for another name or a file that is not what was shipped.
     """
     shipped = json.loads((ASSETS / "weights.json").read_text("utf-8"))
     check_choice("name", name, shipped)

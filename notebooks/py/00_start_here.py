@@ -90,11 +90,10 @@ show(*widgets.diagram())
 #
 # ## Hide three quarters yourself
 #
-# We load a trained model that comes with the course, and a photograph of the size that the model expects. This model
-# is for images of 64 pixels, so that everything here is fast. The first picture came from a model for 224 pixels.
+# We load a trained model that comes with the course, and a photograph of the size that the model expects.
 
 # %%
-model, facts = load_shipped("original")
+model, facts = load_shipped("original_224")
 p, (rows, cols) = model.patch_size, model.grid
 name = list(course.PHOTOGRAPHS)[2]
 picture = course.photograph(name, model.img_size)[None] / 255  # (1, 3, H, W)
@@ -132,7 +131,7 @@ visible_guess.reveal(f"{visible.shape[1]} of {mask.shape[1]} patches")
 
 
 # %% [markdown]
-# The model will see only 16 of the 64 patches. Here they are, on grey.
+# The model will see only 49 of the 196 patches. Here they are, on grey.
 
 # %%
 def row(**pictures):
@@ -200,7 +199,7 @@ torch.testing.assert_close(output.mask, mask)  # the same patches are hidden
 
 # %% [markdown]
 # The **raw prediction** is the model's output for every patch. The [**composite**](GLOSSARY.md#composite) takes the prediction only where a patch
-# was hidden and the true pixels everywhere else. Look for the places where the raw prediction is wrong.
+# was hidden and the true pixels everywhere else. Compare the two where the patches were visible.
 
 # %%
 hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
@@ -208,13 +207,14 @@ composite = torch.where(hidden > 0, raw, picture)
 figure = row(masked=masked[0], raw_prediction=raw[0], composite=composite[0],
              photograph=picture[0])
 subject_guess.reveal(f"an {name}", figure,
-                     "The visible patches; the raw prediction, with wrong colours at the visible "
-                     "patches; the composite, an orange suit without a face; and the photograph.")
+                     "The visible patches; the raw prediction, blurred everywhere; the composite, "
+                     "sharp where patches were visible, an orange suit without a face; and the "
+                     "photograph.")
 
 # %% [markdown]
-# The composite suggests a person in an orange suit, but the face is missing. The colours of the raw prediction are
-# clearly wrong only where patches were visible. The training loss ignores those patches, so the model never learned to
-# predict them. That is expected, and it is why we look at composites from here on.
+# The composite suggests a person in an orange suit, but the face is missing. The raw prediction is blurred everywhere,
+# even where patches were visible. The training loss ignores those patches, so the model never learned to copy what it
+# sees. That is expected, and it is why we look at composites from here on.
 #
 # ## How much can you hide?
 #
@@ -255,13 +255,12 @@ lines = [f"{100 * ratio:.0f} % hidden: {psnr} dB" for ratio, psnr in quality.ite
 drop_guess.reveal("\n".join([f"{quality[0.75] - quality[0.95]:.1f} dB", *lines]))
 
 # %% [markdown]
-# The model loses only 1.5 dB, from 18.1 to 16.6 dB. Do the pictures suffer as little as the number? The explorer shows
+# The model loses only 1.1 dB, from 18.6 to 17.5 dB. Do the pictures suffer as little as the number? The explorer shows
 # one photograph at a time. It compares the model with a simple baseline, which fills every hidden pixel with the mean
 # colour of the visible ones.
 #
-# Try several photographs and seeds, and move the mask ratio to 0.95. Also try the weights `improved`. They were trained
-# with three additions, which you meet in notebooks 02, 05 and 06. Can you see a difference? Our eyes are easily fooled
-# here, so notebook 10 measures it.
+# Try several photographs and seeds, and move the mask ratio to 0.95. Also try the weights `pixels`, which belong to the
+# model behind the first picture. Whose reconstructions look better to you? And do the decibels agree with you?
 
 # %%
 explorer = widgets.explorer()
@@ -269,7 +268,7 @@ explorer
 
 
 # %% [markdown]
-# With 95 % hidden, hardly anything in the pictures is right, although the PSNR falls by only 1.5 dB. Either a
+# With 95 % hidden, the pictures show hardly more than a mosaic, although the PSNR falls by only 1.1 dB. Either a
 # handful of patches tells the model a great deal, or the number is not what it seems. We find out below. First, build
 # the two tools yourself: the baseline and the PSNR.
 #
@@ -391,9 +390,9 @@ for mask_ratio in (0.25, 0.75, 0.95):
     print(f"{100 * mask_ratio:4.0f} % {a:9.1f} dB {b:12.1f} dB {c:12.1f} dB {d:12.1f} dB")
 
 # %% [markdown]
-# The zeros reach about 15 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden.
+# The zeros reach 15.5 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden.
 # That explains most of the puzzle. The fair question is not whether the model beats the mean colour, but how far it is
-# above the zeros. At 25 % hidden it is 4.8 dB above them, at 75 % it is 2.9 dB, and at 95 % only 1.4 dB. Five
+# above the zeros. At 25 % hidden it is 4.2 dB above them, at 75 % it is 3.1 dB, and at 95 % only 2.0 dB. Five
 # photographs and one model are a small sample. Notebook 04 explains `norm_pix` and why people train with it anyway.
 #
 # Before you believe a number, **ask what a model that knows nothing would get**. We do this throughout the course.
