@@ -218,20 +218,23 @@ class MaskedAutoencoder(nn.Module):
             if getattr(self, name, None) is not None:
                 nn.init.normal_(getattr(self, name), std=0.02)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """The tokens of all patches after the final norm: (B, L, D), a class token in front if any.
+    def encode(self, images: Tensor, ids_keep: Tensor | None = None) -> Tensor:
+        """Encode the patches `ids_keep` (B, K) of images (B, 3, H, W), all of them by default.
 
-        Images (B, 3, S, S) of another size than the model's get interpolated positions, as those
-        of `at_size`.
+        Returns the latent tokens after the final norm, (B, K, D), a class token in front if any.
         """
-        self._check_images(images, "S")
-        patches = patchify(images, self.patch_size)
-        grid = (images.shape[-1] // self.patch_size,) * 2
-        pos_embed = resample_positions(self.pos_embed, grid, self.num_extra)
-        return self._encode(patches, None, pos_embed)
+        self._check_images(images, self.img_size)
+        if ids_keep is not None:
+            check_shape(ids_keep, "ids_keep", len(images), "K")
+            ordered = ids_keep.long().sort(dim=1).values
+            ordered = F.pad(F.pad(ordered, (1, 0), value=-1), (0, 1), value=self.num_patches)
+            wrong = (ordered.diff() < 1).any()
+            if ids_keep.is_floating_point() or (not wrong.is_meta and bool(wrong)):
+                raise ValueError("ids_keep must be different whole numbers from 0 to "
+                                 f"{self.num_patches - 1} for each image.")
+        return self._encode(patchify(images, self.patch_size), ids_keep, self.pos_embed)
 
     def _encode(self, patches: Tensor, ids_keep: Tensor | None, pos_embed: Tensor) -> Tensor:
-        """The tokens of patches (B, L, p²·3), of those at `ids_keep` (B, K) where it is given."""
         position = pos_embed[:, self.num_extra :].expand(len(patches), -1, -1)  # (B, L, D)
         if ids_keep is not None:
             patches = take_patches(patches, ids_keep)  # (B, K, p²·3)
@@ -290,8 +293,16 @@ class MaskedAutoencoder(nn.Module):
         return MAEOutput(pred, mask, ids_restore, latent, patches)
 
     def features(self, images: Tensor) -> Tensor:
-        """What a probe reads: the mean of the patch tokens that `encode` gives, (B, D)."""
-        return self.encode(images)[:, self.num_extra :].mean(dim=1)
+        """What a probe reads: the mean of all patch tokens after the final norm, (B, D).
+
+        Images (B, 3, S, S) of another size than the model's get interpolated positions, as those
+        of `at_size`.
+        """
+        self._check_images(images, "S")
+        patches = patchify(images, self.patch_size)
+        grid = (images.shape[-1] // self.patch_size,) * 2
+        pos_embed = resample_positions(self.pos_embed, grid, self.num_extra)
+        return self._encode(patches, None, pos_embed)[:, self.num_extra :].mean(dim=1)
 
     def _check_images(self, images: Tensor, side: int | str) -> None:
         check_shape(images, "images", "B", 3, side, side)

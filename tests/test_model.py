@@ -13,7 +13,6 @@ from mae_lib.evaluate import Classifier, reconstruction_quality
 from mae_lib.losses import mae_loss
 from mae_lib.masking import num_visible_patches, take_patches
 from mae_lib.model import PRESETS, Attention, Block, MaskedAutoencoder, hidden_ids
-from mae_lib.patches import patchify
 from mae_lib.training.checkpoints import load_shipped
 
 SMALL = dict(
@@ -358,11 +357,9 @@ def test_encode_keeps_the_patches_it_is_given():
         model, images = small(class_token), torch.randn(2, 3, 32, 32)
         in_order = torch.arange(16).expand(2, -1)
         whole = model.encode(images)
-        patches = patchify(images, 8)
-        kept = model._encode(patches, in_order, model.pos_embed)
-        torch.testing.assert_close(kept, whole, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(model.encode(images, in_order), whole, atol=1e-6, rtol=1e-5)
         ids = torch.stack([torch.randperm(16), torch.randperm(16)])
-        shuffled = model._encode(patches, ids, model.pos_embed)[:, model.num_extra :]
+        shuffled = model.encode(images, ids)[:, model.num_extra :]
         expected = take_patches(whole[:, model.num_extra :], ids)
         torch.testing.assert_close(shuffled, expected, atol=1e-5, rtol=1e-5)
 
@@ -372,8 +369,7 @@ def test_encode_of_some_patches_is_the_latent_of_forward():
     model, images = small(), torch.randn(2, 3, 32, 32)
     noise = torch.rand(2, 16)
     ids_keep = noise.argsort(dim=1)[:, :4]
-    kept = model._encode(patchify(images, 8), ids_keep, model.pos_embed)
-    torch.testing.assert_close(kept, model(images, noise=noise).latent)
+    torch.testing.assert_close(model.encode(images, ids_keep), model(images, noise=noise).latent)
 
 
 @torch.no_grad()
@@ -551,7 +547,7 @@ def test_an_encoder_alone_has_features_and_explains_that_it_cannot_reconstruct()
 def test_bad_images_are_explained(images, message):
     model = small()
     for call in (model, model.encode, model.features):
-        if call != model:  # the others take other sizes, and interpolate positions
+        if call == model.features:  # which takes other sizes, and interpolates positions
             message = message.replace("32, 32\\), got", "S, S\\), got")
             if tuple(getattr(images, "shape", ())) == (2, 3, 96, 96):
                 continue
@@ -559,6 +555,19 @@ def test_bad_images_are_explained(images, message):
             call(images)
     with pytest.raises(ValueError, match="cannot be cut into whole patches of 8×8"):
         model.features(torch.zeros(2, 3, 36, 36))
+
+
+@pytest.mark.parametrize("ids, message", [
+    ([[0, 1], [2, 3]], "a torch tensor .*, got list"),
+    (torch.tensor([[0, 1]]), r"shape \(2, K\), got \(1, 2\)"),  # of another batch
+    (torch.tensor([0, 1]), r"shape \(2, K\), got \(2,\)"),
+    *((torch.tensor(ids), "different whole numbers from 0 to 15 for each image")
+      for ids in ([[0, -1], [2, 3]], [[0, 1], [16, 3]], [[0, 1], [3, 3]], [[0.0, 1.0], [2.0, 3.0]],
+                  [[True, True], [True, False]])),
+])
+def test_places_that_no_patch_has_are_explained(ids, message):
+    with pytest.raises(ValueError, match=f"ids_keep must (be|have) {message}"):
+        small().encode(torch.zeros(2, 3, 32, 32), ids)
 
 
 @pytest.mark.parametrize(
