@@ -367,11 +367,11 @@ def test_a_slow_model_computes_a_slider_s_other_positions_while_the_hand_rests(p
     page.wait_for_function(
         f"() => {explorer}.masksAhead().every(mask => {explorer}.kept.has({explorer}.keyOf(mask)))"
         f" && !{explorer}.looking")
-    page.evaluate(f"{explorer}.model.run = null")  # not needed again
+    page.evaluate(f"window.ahead = new Set({explorer}.kept.values())")
     before = page.locator(".found").evaluate("c => c.toDataURL()")
     settle(page, moved)
     assert page.locator(".found").evaluate("c => c.toDataURL()") != before
-    page.evaluate(f"delete {explorer}.model.run")
+    assert page.evaluate(f"window.ahead.has({explorer}.result)")
 
 
 def photograph_file(path, **how):
