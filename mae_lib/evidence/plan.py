@@ -14,7 +14,7 @@ class Place:
     settings: dict = field(default_factory=dict)
 
 
-PLACES = {SMALL: Place("tuned", 24_000),
+PLACES = {SMALL: Place("tuned", 8_000),
           LETTER: Place("specified", settings={"images_per_epoch": 100_000})}
 # What is searched, one axis after another: parts of a variant's name, the first where it begins.
 SEARCHES = {

@@ -25,7 +25,8 @@ def name_of(add_ons: frozenset[str]) -> str:
 class Evidence:
     """The records of the experiments by place (SMALL, LETTER), and the measured prices of a step.
 
-    At each place, of several data sets that with the most records; others do not mix with it.
+    At each place, of several data sets that with the most runs of original and improved; others
+    do not mix with it.
     """
 
     def __init__(self, folder: Path = ASSETS):
@@ -96,8 +97,9 @@ class Evidence:
 
 
 def _on_one_data_set(records: list[dict], place: str) -> list[dict]:
-    """The records of a place that are on the data set which most of them are on."""
+    """The records of a place on the data set with the most runs of original and improved."""
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]
-    data = Counter(json.dumps(r["data"]) for r in found).most_common(1)
-    return [r for r in found if json.dumps(r["data"]) == data[0][0]]
+    methods = (json.dumps(r["data"]) for r in found if r["name"] in ("original", "improved"))
+    chosen = Counter(methods).most_common(1)
+    return [r for r in found if json.dumps(r["data"]) == chosen[0][0]] if chosen else []

@@ -21,7 +21,7 @@ MORE = "costs more than claimed"  # on a price
 
 # The runs that judge. LETTER: 224-pixel inputs in patches of 16, ten epochs of 100,000 images in
 # batches of 64, every setting as specified. SMALL: 64-pixel inputs in patches of 8, ten epochs of
-# 24,000 images, with the settings that the search chose for the original.
+# 8,000 images, with the settings that a search on 24,000 images chose for the original.
 LETTER, SMALL = "to the letter", "small, tuned"
 SEEDS = {LETTER: tuple(range(1, 9)), SMALL: tuple(range(1, 9))}
 FACTORIAL_SEEDS = tuple(range(1, 7))  # of the runs with some of the add-ons
