@@ -91,7 +91,7 @@ def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
     shutil.copy(checkpoints.ASSETS / "weights.json", tmp_path)
     for module in (ship, checkpoints):
         monkeypatch.setattr(module, "ASSETS", tmp_path)
-    cfg = PretrainConfig(preset="tiny", img_size=32, patch_size=8, epochs=1, warmup_epochs=0,
+    cfg = PretrainConfig(preset="tiny", img_size=32, patch_size=8, epochs=2, warmup_epochs=0,
                          batch_size=32, norm_pix=False, seed=3, precision="fp32")
     data = load_data("scenes", counts=(64, 40, 20), cache=tmp_path)
     run = pretrain(data.unlabeled, data.validation, cfg, tmp_path / "run")
@@ -118,7 +118,7 @@ def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
         assert record["measures"][measure]["value"] == expected[measure]["value"]
     text = (tmp_path / "README.md").read_text("utf-8")
     card = text.partition("## mine")[2].partition("## specified_runs")[0]
-    for words in ("an abacus", "64 images without labels", "1 epochs of 64 images", "seed 3",
+    for words in ("an abacus", "64 images without labels", "2 epochs of 64 images", "seed 3",
                   "plain pixels", f"LP@1 % {expected['lp']['value']:.1f} [", "over 20 test images",
                   "--data scenes --limit 64 --preset tiny", "--no-norm-pix"):
         assert words in card, words
