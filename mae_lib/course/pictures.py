@@ -18,7 +18,7 @@ def packed(png: bytes) -> tuple[str, bytes]:
     few = image.quantize(256, dither=Image.Dither.NONE)
     error = np.abs(np.asarray(few.convert("RGB"), np.int16) - np.asarray(image, np.int16)).mean()
     few.save(drawing := io.BytesIO(), "PNG", optimize=True)
-    image.save(photograph := io.BytesIO(), "JPEG", quality=72, optimize=True, progressive=True)
+    image.save(photograph := io.BytesIO(), "JPEG", quality=60, optimize=True, progressive=True)
     if error < FLAT and drawing.tell() < 1.5 * photograph.tell():
         return "image/png", drawing.getvalue()
     return "image/jpeg", photograph.getvalue()

@@ -91,7 +91,7 @@ def render(photograph: str = "astronaut", view: str = "normalised", row: int = 2
 @functools.cache
 def shipped():
     """The weights that come with the package, and all photographs at their size, (5, 3, H, W)."""
-    model, facts = load_shipped("original")
+    model, facts = load_shipped("original_224")
     return model, facts["norm_pix"], normalise(course.photographs(model.img_size))
 
 
