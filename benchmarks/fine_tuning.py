@@ -44,7 +44,7 @@ class Trial:
     """What all recipes share: the weights, the photographs, and their linear probe."""
 
     def __init__(self, data: ImageSet, device: torch.device):
-        self.data, self.model = data, load_shipped("original")[0].to(device)
+        self.data, self.model = data, load_shipped("original_64")[0].to(device)
         self.precision = hardware.pick_precision(device)
         self.views = None
 
@@ -90,10 +90,10 @@ def main() -> None:
     parser.add_argument("--work", type=cli.folder, default=Path("runs/fine_tuning"),
                         metavar="FOLDER", help="where unfinished runs are kept (runs/fine_tuning)")
     arguments = parser.parse_args()
-    size = load_shipped("original")[0].img_size
+    size = load_shipped("original_64")[0].img_size
     data, device = data_from(arguments, img_size=size), hardware.pick_device(arguments.device)
     trial, results = Trial(data, device), Results(arguments.results)
-    weights = checksum(ASSETS / "original.safetensors")
+    weights = checksum(ASSETS / "original_64.safetensors")
     content = fingerprint(data.train, data.train_labels, data.test, data.test_labels)
     about = {"name": data.name, "fingerprint": content,
              "train": len(data.train), "test": len(data.test),

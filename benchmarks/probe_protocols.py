@@ -66,7 +66,7 @@ def main() -> None:
     add_data_arguments(parser)
     arguments = parser.parse_args()
     device = hardware.pick_device(arguments.device)
-    model = load_shipped("original")[0].to(device).eval()
+    model = load_shipped("original_64")[0].to(device).eval()
     data = data_from(arguments, img_size=model.img_size)
     rows = []
     for name, (block, pool) in PROTOCOLS.items():
@@ -82,7 +82,7 @@ def main() -> None:
                          "lp_cv": found.entry()})
             print(f"{found.percent:5.1f} %  without mirror images", flush=True)
     record = {
-        "rows": rows, "weights": checksum(ASSETS / "original.safetensors"), "data": data.name,
+        "rows": rows, "weights": checksum(ASSETS / "original_64.safetensors"), "data": data.name,
         "train": len(data.train), **hardware.describe(device),
         "date": time.strftime("%Y-%m-%d"), "command": cli.command(),
     }

@@ -504,7 +504,7 @@ def test_another_size_draws_no_random_numbers():
 
 def test_interpolated_positions_reconstruct_larger_pictures():
     """Of 64-pixel training, on 128 pixels: recomputed positions, once used here, cost decibels."""
-    model, facts = load_shipped("original")
+    model, facts = load_shipped("original_64")
     images = torch.stack([course.photograph(name, 128) for name in course.PHOTOGRAPHS])
     recomputed = MaskedAutoencoder(**{**model.config, "img_size": 128})
     recomputed.load_state_dict({**model.state_dict(), **{

@@ -85,7 +85,7 @@ def shipped_weights(name: str = "original") -> tuple[dict, dict[str, Tensor]]:
     """Sizes and weights that come with the package, under the names of the learner's `MAE`.
 
     `MAE(**sizes).load_state_dict(weights)` takes them. Raises ValueError for another name than
-    "original", "improved" or "scenes".
+    "original", "improved", "scenes", "pixels" or "original_64".
     """
     model, _ = load_shipped(name)
     sizes = {k: v for k, v in model.config.items() if k not in ("mlp_ratio", "class_token")}

@@ -93,7 +93,7 @@ show(*widgets.diagram())
 # We load a trained model that comes with the course, and a photograph of the size that the model expects.
 
 # %%
-model, facts = load_shipped("original_224")
+model, facts = load_shipped()
 p, (rows, cols) = model.patch_size, model.grid
 name = list(course.PHOTOGRAPHS)[2]
 picture = course.photograph(name, model.img_size)[None] / 255  # (1, 3, H, W)

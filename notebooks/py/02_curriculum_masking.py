@@ -676,7 +676,7 @@ from mae_lib.data.augment import resize
 from mae_lib.losses import mae_loss
 from mae_lib.training.checkpoints import load_shipped
 
-mae, facts = load_shipped("original_224")
+mae, facts = load_shipped("original")
 pixels = resize(course.photographs(224), mae.img_size).repeat(8, 1, 1, 1)  # (40, 3, H, W)
 
 

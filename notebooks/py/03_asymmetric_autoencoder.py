@@ -730,7 +730,7 @@ guess_size.reveal(f"{count['encoder'] / count['decoder']:.1f} times as many: "
 # photographs without labels. If every name and every shape in your classes is right, they fit.
 
 # %%
-sizes, trained = course.shipped_weights("original_224")
+sizes, trained = course.shipped_weights("original")
 mae = MAE(**sizes).eval()
 print(mae.load_state_dict(trained))
 print(", ".join(f"{name} {number}" for name, number in sizes.items()))

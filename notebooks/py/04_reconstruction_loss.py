@@ -69,7 +69,7 @@ patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
 # We load them into your `MAE` and hide three quarters of five photographs.
 
 # %%
-sizes, weights = course.shipped_weights("original_224")
+sizes, weights = course.shipped_weights("original")
 mae = MAE(**sizes)
 mae.load_state_dict(weights)
 mae = mae.eval().requires_grad_(False)

@@ -54,7 +54,7 @@ from mae_lib import losses, metrics
 from mae_lib.course.exercises import laplacian_loss as check
 from mae_lib.course.session import show
 from mae_lib.course.widgets import laplacian_loss as widgets
-from mae_lib.data.augment import denormalise, resize
+from mae_lib.data.augment import denormalise, normalise, resize
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.plots import COLOURS, new_figure
 from mae_lib.training.checkpoints import load_shipped
@@ -472,8 +472,8 @@ for ratio in (0.5, 0.75):
 sizes, weights = course.shipped_weights("original")
 mae = MAE(**sizes)
 mae.load_state_dict(weights)
-images = resize(course.photographs(224), 64)  # (5, 3, H, W), normalised
-noise = torch.rand(5, 64, generator=torch.Generator().manual_seed(1))
+images = normalise(course.photographs())  # (5, 3, 224, 224)
+noise = torch.rand(5, 196, generator=torch.Generator().manual_seed(1))
 with torch.no_grad():
     pred, hidden, _ = mae(images, 0.75, noise)
 p, mask = mae.patch_size, patch_mask_to_pixels(hidden, mae.patch_size)  # mask: (5, 1, H, W)
@@ -490,7 +490,7 @@ def to_images(pred):
     """De-normalise predicted patches (B, L, V) with the target's statistics: (B, 3, H, W)."""
     target = patchify(images, p)  # (B, L, V)
     std = (target.var(dim=-1, keepdim=True) + 1e-6).sqrt()
-    return unpatchify(pred * std + target.mean(dim=-1, keepdim=True), p, 8, 8)
+    return unpatchify(pred * std + target.mean(dim=-1, keepdim=True), p, 14, 14)
 
 
 torch.testing.assert_close(to_images(pred), losses.predicted_images(pred, images, p, True))
@@ -501,19 +501,19 @@ torch.testing.assert_close(to_images(pred), losses.predicted_images(pred, images
 
 # %%
 perfect = losses.normalise_patches(patchify(images, p))  # (5, L, V)
-forgotten = unpatchify(perfect, p, 8, 8)
+forgotten = unpatchify(perfect, p, 14, 14)
 for name, picture in {"forgotten": forgotten, "de-normalised": to_images(perfect)}.items():
     print(f"{name:<14} loss {losses.laplacian_loss_masked(picture, images, mask):.2f}")
 
 # %% [markdown]
-# The perfect prediction costs 0.39 when we forget to de-normalise it, and 0.00 when we remember. Forgetting raises no
+# The perfect prediction costs 0.27 when we forget to de-normalise it, and 0.00 when we remember. Forgetting raises no
 # error. The loss is a plausible number, and training would pull a perfect prediction away from the truth.
 #
 # ## The boundary trap
 #
 # $L_\text{MAE}$ is computed on masked patches only. Nothing in training ever compares the prediction on **visible**
 # patches with anything, even though the model has seen those patches. On hidden patches the shipped model reaches a PSNR
-# of 18.5 dB.
+# of 18.6 dB.
 
 # %%
 visible_guess = course.predict("What PSNR does the raw prediction reach on the visible patches?")
@@ -535,7 +535,7 @@ show(figure, "A rocket at dusk; the visible quarter of its patches on grey; the 
              "they are true.")
 
 # %% [markdown]
-# The raw prediction reaches 18.1 dB on visible patches, so it is no closer to the truth there than on hidden ones. The
+# The raw prediction reaches 16.4 dB on visible patches, so it is even farther from the truth there than on hidden ones. The
 # model was never asked to copy what it saw. That is why we always look at the **composite**: the prediction where patches
 # were hidden, and the true pixels everywhere else.
 #
@@ -554,8 +554,8 @@ for name, picture in (("raw", raw), ("composite", composite)):
 
 
 # %% [markdown]
-# Away from the rim, both errors are 0.115, because all four neighbours are masked there. At the rim, the raw prediction has an
-# error of 0.179 and the composite only 0.142. The raw variant measures how well a hidden patch fits its *predicted* neighbour,
+# Away from the rim, both errors are 0.077, because all four neighbours are masked there. At the rim, the raw prediction has an
+# error of 0.166 and the composite only 0.118. The raw variant measures how well a hidden patch fits its *predicted* neighbour,
 # which is replaced in the composite. The composite measures how well it fits the *true* neighbour. So we filter the composite. Now
 # you can build the loss.
 
@@ -622,7 +622,7 @@ for use_composite in (False, True):
     print(f"composite {use_composite!s:<6} {share:.1f} % of the gradient goes to visible pixels")
 
 # %% [markdown]
-# When we filter the raw prediction, 3.2 % of the gradient goes to visible pixels. When we
+# When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. When we
 # filter the composite, none does.
 #
 # ## Seams
@@ -655,8 +655,8 @@ notices.reveal("\n".join(lines))
 # Now we do the same with all hidden patches of our photographs: each is perfect except for an offset of ±0.1.
 
 # %%
-sign = torch.randint(0, 2, (5, 64, 1), generator=torch.Generator().manual_seed(0))
-offset = unpatchify((0.2 * sign - 0.1).expand(-1, -1, 3 * p * p), p, 8, 8)  # (5, 3, H, W)
+sign = torch.randint(0, 2, (5, 196, 1), generator=torch.Generator().manual_seed(0))
+offset = unpatchify((0.2 * sign - 0.1).expand(-1, -1, 3 * p * p), p, 14, 14)  # (5, 3, H, W)
 tiles = torch.where(mask > 0, target + offset, target)
 seams = (losses.laplacian(tiles) - losses.laplacian(target)).abs().mean(dim=1) * inner[:, 0]
 figure = widgets.gallery([("target", target[portrait]), ("hidden patches ±0.1", tiles[portrait]),
@@ -670,7 +670,7 @@ show(figure, "Grace Hopper; the same with hidden patches a little brighter or da
 # the outermost ring of pixels in each patch.
 
 # %%
-step = torch.arange(64) % p
+step = torch.arange(224) % p
 border = (step == 0) | (step == p - 1)
 ring = (border[:, None] | border)[1:-1, 1:-1]  # (H − 2, W − 2)
 on_ring = 100 * (seams * ring).sum() / seams.sum()
@@ -836,7 +836,7 @@ for lam in (0.01, 0.05, 0.25, 1.0):
     print(f"λ = {lam:<4}  share of the total {share:>2.0f} %   gradient vs MAE's {length:>3.0f} %")
 
 # %%
-green = [unpatchify(slope.sign(), p, 8, 8)[portrait, 1] for slope in (slope_mae, slope_freq)]
+green = [unpatchify(slope.sign(), p, 14, 14)[portrait, 1] for slope in (slope_mae, slope_freq)]
 figure = widgets.gallery([("target", target[portrait]), ("from the MAE loss", green[0]),
                           ("from the Laplacian loss", green[1])],
                          ticks={-1: "brighter", 0: "no change", 1: "darker"}, cmap="RdBu_r")
@@ -844,7 +844,7 @@ show(figure, "Grace Hopper, and in which direction each loss pushes the green ch
              "loss in areas several pixels wide, the Laplacian loss in a pattern of single pixels.")
 
 # %% [markdown]
-# At λ = 0.05 the term is 5 % of the total, and its gradient is 11 % as long as the gradient of the MAE loss. It is a
+# At λ = 0.05 the term is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. It is a
 # small correction, and it pushes in other directions. The MAE loss makes whole areas brighter or darker. The Laplacian
 # loss pushes single pixels against their neighbours. (The pictures show the green channel. Visible patches are white,
 # because neither loss pushes them. In the right picture, pixels in hidden patches are white where the pushes on them
@@ -901,9 +901,9 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
              f"error over five photographs: {order[0]} first, {order[-1]} last.")
 
 # %% [markdown]
-# The blurred target wins, with an HF error of 0.100, although it has almost no fine detail. The shifted target is
-# perfectly sharp and comes last, with 0.158. Both models have 0.117. Even the bilinear fill and the masked mean, which have
-# learned nothing, are ahead of them. PSNR tells a different story. There the models reach 18.5 dB, three decibels above
+# The blurred target wins, with an HF error of 0.065, although it has almost no fine detail. The shifted target is
+# perfectly sharp and comes last, with 0.103. The models have 0.077 and 0.079. Even the bilinear fill and the masked mean, which have
+# learned nothing, are ahead of them. PSNR tells a different story. There the models reach 19.0 and 18.6 dB, more than three decibels above
 # the patch means, which borrow the same true means. So the models do know something that the HF error does not show.
 # (Five photographs with one mask each are enough to show what can happen, but not to rank the two models. The patch means
 # look brownish because each patch has a single mean for all three channels. Each channel is normalised differently, so
@@ -917,15 +917,14 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
 size_of_detail = losses.laplacian(target).abs().mean(dim=1, keepdim=True)
 print(f"no detail at all: HF error {(size_of_detail * inner).sum() / inner.sum():.3f}")
 enlarged = denormalise(resize(course.photographs(96), 224))
-for name, x in {"64 pixels": course.photographs(64) / 255,
-                "96, enlarged to 224": enlarged}.items():
+for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
     print(f"{name:<20} mean |Laplacian| {losses.laplacian(x).abs().mean():.3f}")
 
 # %% [markdown]
-# A prediction with no detail and no seams would have an HF error of 0.100, as low as the best reference and lower than
-# the error of either model. So an HF error means little without that number next to it. Nor can you compare it across
-# image sizes. Enlarged from 96 to 224 pixels, as the report does with STL-10 images, the same photographs have a mean
-# absolute Laplacian of 0.017, a seventh of the 0.123 that they have at 64 pixels. Enlarging an image adds no detail.
+# A prediction with no detail and no seams would have an HF error of 0.066, nearly as low as the best reference and lower
+# than either model. So an HF error means little without that number next to it. Nor can you compare it across sets of
+# images. Enlarged from 96 to 224 pixels, as the report does with STL-10 images, the same photographs have a mean
+# absolute Laplacian of 0.017, a quarter of the 0.065 that they have otherwise. Enlarging an image adds no detail.
 #
 # ## Two reported numbers
 #

@@ -56,7 +56,7 @@ from mae_lib.course.exercises import uniformity_loss as check
 from mae_lib.course.reference import from_official
 from mae_lib.course.session import show
 from mae_lib.course.widgets import uniformity_loss as widgets
-from mae_lib.data.augment import resize
+from mae_lib.data.augment import normalise, resize
 from mae_lib.data.sources import load_data
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.plots import COLOURS, GREY, new_figure
@@ -81,7 +81,7 @@ MAE, mae_loss = course.use("MAE", "mae_loss")
 sizes, weights = course.shipped_weights("original")
 original = MAE(**sizes)
 original.load_state_dict(weights)
-photographs = resize(course.photographs(224), 64)  # (B, 3, H, W)
+photographs = normalise(course.photographs())  # (B, 3, 224, 224)
 with torch.no_grad():
     tokens, _, _ = original.encoder(photographs, mask_ratio=0)  # (B, N, D)
 mean = tokens.mean(dim=1)  # (B, D)
@@ -90,7 +90,7 @@ print("lengths of the features:", *[f"{length:.1f}" for length in mean.norm(dim=
 
 
 # %% [markdown]
-# Five photographs give five features in 192 dimensions, with lengths between 7.3 and 7.7. We divide by the length because
+# Five photographs give five features in 192 dimensions, with lengths between 11.6 and 11.7. We divide by the length because
 # otherwise a network could move points apart by making all of its numbers larger, which tells us nothing about the images.
 #
 # ### ✏️ Exercise 1 · Onto the sphere  (★☆☆ · 4 minutes)
@@ -330,7 +330,7 @@ torch.testing.assert_close(uniformity_loss(tokens), losses.uniformity_loss(token
 print(f"five photographs: {uniformity_loss(tokens):.2f}")
 
 # %% [markdown]
-# The five photographs have a loss of −0.38. Is that high or low?
+# The five photographs have a loss of −0.05. Is that high or low?
 #
 # ## The range of the loss
 #
@@ -372,7 +372,7 @@ random_guess.reveal(f"nearer to {'0' if loss > -2 else '−4.06'}: the loss is {
 # %% [markdown]
 # The loss of random points is −3.96, close to the best possible −4.06. In 192 dimensions there is so much room that random
 # points are nearly at right angles, where a term is $e^{-4}$. So we can read the loss of a batch like this: near 0, all points are in one
-# place, and near −4, they are spread as well as random points. The photographs, at −0.38, are crowded.
+# place, and near −4, they are spread as well as random points. The photographs, at −0.05, are crowded.
 #
 # ## Watch them repel
 #
@@ -607,7 +607,7 @@ for name, scattered in shapes.items():
 @torch.no_grad()
 def two_views(mae, images):
     """Features of two quarters of the images that share no patch: two tensors (N, D), length 1."""
-    noise = torch.rand(len(images), 64, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(len(images), 196, generator=torch.Generator().manual_seed(0))
     latents = [mae.encoder(images, 0.75, order)[0] for order in (noise, 1 - noise)]
     return [F.normalize(latent.mean(dim=1).double(), dim=1) for latent in latents]
 
@@ -623,7 +623,7 @@ features = {}
 for name, state in all_weights.items():
     encoder = MAE(**sizes)
     encoder.load_state_dict(state)
-    features[name] = two_views(encoder, resize(scenes, 64))
+    features[name] = two_views(encoder, resize(scenes, sizes["img_size"]))
 
 # %% [markdown]
 # We add two impostors, in which the two views of a scene have nothing to do with each other. *Random points* are drawn
@@ -675,8 +675,8 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # mixed-up features keep the loss and the rank of the improved encoder, and they find 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither
 # number looks at which point belongs to which image. (Near 0 % the simple formula gives an interval that is too narrow.)
 #
-# Of the three encoders, `original` finds the most scenes, 35 %, although its loss of −0.24 is the closest to collapse. `improved` has a loss of −3.57 and an
-# effective rank of 104, and it finds 15 %. The untrained encoder finds 23 %.
+# Of the three encoders, `original` finds the most scenes, 73 %, although its loss of −0.03 is the closest to collapse. `improved` has a loss of −3.59 and an
+# effective rank of 92, and it finds 32 %. The untrained encoder finds 49 %.
 #
 # Read these shares with care. Two quarters of a scene share their colours, and random weights keep much of the colour,
 # which may be why the untrained encoder does well. Each trained model comes from a single run, on other images, and the
@@ -684,7 +684,7 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # 08](08_linear_probe_and_fine_tuning.ipynb).
 #
 # Wang and Isola use uniformity only together with alignment: features of different images should be far apart, and views of one image close together. The
-# column *ratio* compares the two distances: 0 would be perfect, and the impostors have 1. It is 0.10 for `untrained`, 0.21 for `original` and 0.75 for `improved`.
+# column *ratio* compares the two distances: 0 would be perfect, and the impostors have 1. It is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
 # By this ratio `untrained` is best, although `original` finds more scenes: a mean distance does not say which point is nearest.
 # In `improved`, the views of one scene have moved apart along with the scenes.
 #
@@ -696,19 +696,19 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # photograph, or the mean tokens of all five.
 
 # %%
-noise = torch.rand(1, 64, generator=torch.Generator().manual_seed(0)).expand(5, -1)  # one mask
+noise = torch.rand(1, 196, generator=torch.Generator().manual_seed(0)).expand(5, -1)  # one mask
 with torch.no_grad():
-    latent, hidden, ids_restore = original.encoder(photographs, 0.75, noise)  # (5, 16, D)
+    latent, hidden, ids_restore = original.encoder(photographs, 0.75, noise)  # (5, 49, D)
     same = latent.mean(dim=0, keepdim=True).expand_as(latent)
     for name, z in (("own", latent), ("another's", latent.roll(1, 0)), ("mean", same)):
-        pred = original.decoder(z, ids_restore)  # (5, 64, V)
-        print(f"{name:10} tokens: loss {mae_loss(pred, photographs, hidden, 8, True):.2f}")
+        pred = original.decoder(z, ids_restore)  # (5, 196, V)
+        print(f"{name:10} tokens: loss {mae_loss(pred, photographs, hidden, 16, True):.2f}")
 
 # %% [markdown]
-# With its own tokens the loss is 0.45. With another photograph's tokens it is 1.18 and with the mean tokens 1.01.
+# With its own tokens the loss is 0.47. With another photograph's tokens it is 1.30 and with the mean tokens 1.03.
 # Neither is better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). So the reconstruction
 # loss itself works against a full collapse. This encoder was trained without the uniformity term and still finds
-# 35 % of the scenes again, far above chance, so it has not fully collapsed.
+# 73 % of the scenes again, far above chance, so it has not fully collapsed.
 #
 # There is a milder form. [Zhang, Wang and Wang (2022)](https://arxiv.org/abs/2210.08344) argue that an MAE can suffer
 # from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE) and report a
@@ -729,8 +729,8 @@ for name in all_weights:
           f"found again {100 * found[0]:.0f} % → {100 * found[1]:.0f} %")
 
 # %% [markdown]
-# Subtracting one constant vector takes the loss of `original` from −0.24 to −2.67, which covers much of the distance to
-# `improved` at −3.57. It finds 31 % of the scenes afterwards, and 35 % before. The subtraction teaches the encoder
+# Subtracting one constant vector takes the loss of `original` from −0.03 to −2.41, which covers much of the distance to
+# `improved` at −3.59. It finds 71 % of the scenes afterwards, and 73 % before. The subtraction teaches the encoder
 # nothing, so a lower loss alone does not mean better features. Subtracting the mean may still help a classifier that
 # compares directions. Our linear probe subtracts it anyway, because it standardises its features.
 #

@@ -3,7 +3,7 @@
 #
 # Show a trained MAE part of an image, and it tells you what it expects in the rest. Its answers are fun to look at, and
 # they are easy to misread. A reconstruction can look good because the model was given hints, or bad because of a bug
-# outside the model. In this notebook you hide whatever you like in photographs, including your own. You compare the
+# outside the model. In this notebook you hide any part you like of photographs, including your own. You compare the
 # model that you trained with the ones that come with the course, and you find out what such pictures prove and what
 # they do not.
 #
@@ -12,7 +12,7 @@
 # - write the whole path from a photograph and a mask to a reconstruction;
 # - hide patches at random, in blocks, on a grid or by hand, and explain which masks are hard;
 # - separate what a model predicted from what it was told;
-# - recognise common bugs by the pictures they make, and name two that no picture reveals;
+# - recognise common bugs by the pictures they make, and name some that no picture shows;
 # - compare two models, one of them yours, and say which conclusions the comparison allows.
 #
 # **Before you start:** notebook [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR. If you trained a model in
@@ -96,7 +96,7 @@ print(f"photographs of {size}×{size} pixels, cut into {side}×{side} patches of
 # with the smallest values stay visible. Nothing requires the noise to be random. So we pass **the mask itself as the noise**. Its
 # zeros, the visible patches, are sorted before its ones.
 #
-# The model predicts patches in normalised units (`norm_pix`). To turn them back into pixels we need the mean and the
+# The model predicts patches in their own units (`norm_pix`). To turn them back into pixels we need the mean and the
 # standard deviation of every hidden patch, and we take them from the true photograph. This helps the model, and we will
 # measure how much.
 
@@ -111,7 +111,7 @@ def predict(model, x, mask):
 
 
 def to_image(pred, x):
-    """Put predicted patches on the mean and standard deviation of the true ones: (B, 3, S, S)."""
+    """Give predicted patches the mean and standard deviation of the true ones: (B, 3, S, S)."""
     side = math.isqrt(pred.shape[1])
     p = x.shape[-1] // side
     mean, std = patch_statistics(patchify(x, p))  # (B, L, 1) each
@@ -135,12 +135,12 @@ torch.testing.assert_close(found[4:], package.pred, atol=1e-4, rtol=0)
 rows = {"visible": photos.where(holes == 0, torch.tensor(0.5)), "prediction": found,
         "composite": found.where(holes == 1, photos), "photograph": photos}
 show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their patches on grey; "
-     "the predictions, in which the visible patches have false colours; the composites of true "
-     "and predicted patches; and the photographs themselves.")
+     "the predictions, in which the visible patches bulge; the composites of true and predicted "
+     "patches; and the photographs themselves.")
 
 # %% [markdown]
-# Our three short functions agree with the package. The second row has wrong colours where patches were visible, because
-# the training loss ignores those patches (notebook 04). The third row shows the
+# Our three short functions agree with the package. In the second row, visible patches bulge like cushions: too light or
+# too dark in the middle. The training loss ignores these patches, so the model never learned to paint them (notebook 04). The third row shows the
 # [**composites**](GLOSSARY.md#composite), with true pixels where they are known. We judge composites, and we measure
 # errors on hidden pixels only.
 #
@@ -148,12 +148,15 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
 #
 # The explorer below shows the same pictures. When you run it, it adds two maps of the composite's errors: the error of
 # each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), which reacts to fine detail only. Dark
-# means a small error. Bars compare the model with three references that have learned nothing, and with *zeros, helped*.
-# That reference predicts zero everywhere, but it gets the same help as the model. So each hidden patch becomes flat,
-# with its true mean brightness. Only the model's lead over it is the model's own work.
+# means a small error.
 #
-# Three kinds of masks can hide three quarters of the patches. They hide patches at random, hide them in large blocks,
-# or keep an even grid of patches visible.
+# Bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is the mean
+# colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the visible pixels
+# smoothly into the holes. The *blurred target* is the answer itself, blurred. *Zeros, helped* predicts zero everywhere,
+# but it gets the same help as the model. So each hidden patch becomes flat, with its true mean brightness. Only a lead
+# over this reference can be the model's own work.
+#
+# Three kinds of masks hide three quarters of the patches: at random, in large blocks, or all but an even grid.
 
 # %%
 explorer = widgets.explorer()
@@ -167,7 +170,7 @@ explorer
 #
 # ## Masks of your own
 #
-# The simplest mask to write down is the grid. The slow form visits every patch and keeps it visible if its row and its
+# The simplest mask to write down is the grid. A slow loop visits every patch and keeps it visible if its row and its
 # column are both multiples of `step`.
 
 # %%
@@ -270,8 +273,7 @@ check.block_mask(block_mask)
 # ## Which masks are hard?
 #
 # One photograph under one mask can be misleading. So we take five photographs and several masks of each kind, and
-# compare three fillings on exactly the same pixels: the model, *zeros, helped*, and a
-# [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the visible pixels smoothly into the holes.
+# compare three ways to fill exactly the same pixels: the model, *zeros, helped*, and the bilinear fill.
 
 # %%
 def fillings(images, mask):
@@ -312,16 +314,16 @@ guess_hardest = course.predict("Random, block or grid: which masks are hardest f
 hardest = min(table, key=lambda kind: table[kind]["model"])
 lines = [hardest, "PSNR, dB" + "".join(f"{name:>16}" for name in table["grid"])]
 for kind, psnr in table.items():
-    lines.append(f"{kind:8}" + "".join(f"{value:16.1f}" for value in psnr.values()))
+    lines.append(f"{kind:8}" + "".join(f"{value:16.2f}" for value in psnr.values()))
 guess_hardest.reveal("\n".join(lines))
 
 # %% [markdown]
-# Blocks are the hardest masks and grids the easiest, for the model (17.3 and 18.5 dB) and for the bilinear fill alike
-# (14.6 and 15.8 dB). Our model was trained on random masks, so we might blame its trouble with blocks on a lack of
-# practice. But the fill has never been trained on anything, and it loses about as much. So lack of practice cannot be
+# Blocks are the hardest masks and grids the easiest, for the model (17.5 and 19.0 dB) and for the bilinear fill alike
+# (14.4 and 16.3 dB). Our model was trained on random masks, so we might blame its trouble with blocks on a lack of
+# practice. But the fill has never been trained on anything, and it loses even more. So lack of practice cannot be
 # the whole reason. Perhaps blocks are hard because their patches are farther from anything visible.
 #
-# To find this distance for one patch, the slow form visits all visible patches and keeps the smallest distance.
+# To find this distance for one patch, a slow loop visits all visible patches and keeps the smallest distance.
 
 # %%
 toy = widgets.make_mask("block", (6, 6), 0.75, seed=2).view(6, 6)
@@ -377,14 +379,14 @@ for kind in table:
     print(f"{kind:8} hidden patches are {torch.stack(far).mean():.1f} patches from a visible one")
 
 # %% [markdown]
-# The package's `distance_to_visible` does the same for a batch of masks and agrees with the slow form. The mean
+# The package's `distance_to_visible` does the same for a batch of masks and agrees with the slow loop. The mean
 # distances come in the same order as the difficulty: grid, random, block. To test the idea, we compare hidden patches
 # that are **equally far** from anything visible. If only distance mattered, the kind of mask would make no difference
 # for them.
 
 # %%
-guess_equal = course.predict("Only hidden patches next to a visible one: by how many dB do the "
-                             "three kinds of masks differ at most?")
+guess_equal = course.predict("Next to a visible patch, by how many dB at most does the model's "
+                             "PSNR differ between the kinds of masks?")
 
 
 # %%
@@ -404,10 +406,10 @@ CLASSES = {"1": (0, 1.2), "1.4": (1.2, 1.7), "2 to 2.3": (1.7, 2.4), "more": (2.
 
 
 def psnr_by_distance(patches, column):
-    """PSNR in each class of distance, nan where there are fewer than 20 patches."""
+    """PSNR in each class of distance, nan where there are fewer than 100 patches."""
     far, error = patches[:, 0], patches[:, column]
     parts = [error[(far > low) & (far <= high)] for low, high in CLASSES.values()]
-    return [-10 * part.mean().log10().item() if len(part) >= 20 else math.nan for part in parts]
+    return [-10 * part.mean().log10().item() if len(part) >= 100 else math.nan for part in parts]
 
 
 # %%
@@ -429,12 +431,12 @@ blocks = by_distance["model"]["block"]
 guess_equal.reveal(
     f"by at most {max(first) - min(first):.1f} dB. From the rim of a block to its middle, the "
     f"model loses {blocks[0] - blocks[-1]:.1f} dB.", figure,
-    "Two panels with PSNR over the distance to the nearest visible patch, for the model and for "
-    "the bilinear fill, with a line for each kind of mask. All lines fall. The fill's are lower, "
-    "and its line for blocks falls furthest.")
+    "Two panels with PSNR by distance to the nearest visible patch, for the model and for "
+    "the bilinear fill, with a line for each kind of mask. The lines fall with the distance. The "
+    "fill's are lower, and its line for blocks falls furthest.")
 
 # %% [markdown]
-# At equal distance, the model's PSNR differs by at most 0.7 dB between the kinds, but it falls by 1.8 dB from the rim
+# Next to a visible patch, the model's PSNR differs by at most 0.5 dB between the kinds, but it falls by 2.3 dB from the rim
 # of a block to its middle. So distance matters more than the kind of mask. A difference between the kinds remains, and
 # the bilinear fill shows it as well. One possible reason is that a hidden patch in a grid often has visible neighbours
 # on two sides, whereas a patch at the rim of a block often has only one. This experiment cannot say whether the model
@@ -453,10 +455,10 @@ for other in ("bilinear fill", "zeros, helped"):
     print(f"lead over {other + ':':15} {', '.join(leads)}")
 
 # %% [markdown]
-# Compared with the fill, the model does as well on blocks as on random masks: it leads by 2.7 dB on both. Compared with
-# *zeros, helped*, it does worse on blocks: its lead is 2.1 dB instead of 2.9 dB. Both comparisons are right. The fill
+# Compared with the fill, the model does better on blocks than on random masks: it leads by 3.0 dB instead of 2.7. Compared with
+# *zeros, helped*, it does worse on blocks: its lead is 2.1 dB instead of 3.2 dB. Both comparisons are right. The fill
 # has to take the brightness of a hole from its rim, and in a block the rim is far away. The model is *told* the
-# brightness and contrast of every hidden patch, at any distance, and so is *zeros, helped*.
+# brightness and contrast of every hidden patch, at any distance. So is *zeros, helped*, which can use only the brightness.
 #
 # Let us remove this help. We take the brightness of each hidden patch (its mean) from the bilinear fill, and its
 # contrast (its standard deviation) from the average visible patch. Both can be computed without looking behind the
@@ -469,7 +471,7 @@ guess_alone = course.predict("Without help, what is the model's lead over the fi
 
 # %%
 def without_help(images, mask):
-    """The model's prediction on a brightness and contrast that are known without the target."""
+    """PSNR of the prediction, with brightness and contrast taken from visible patches alone."""
     pictures, where = fillings(images, mask)
     brightness = patchify(normalise(pictures["bilinear fill"]), p).mean(dim=2, keepdim=True)
     _, std = patch_statistics(patchify(normalise(images), p))  # (B, L, 1)
@@ -485,15 +487,15 @@ guess_alone.reveal(f"{alone['random']:+.1f} dB; on grids {alone['grid']:+.1f} dB
                    f"{alone['block']:+.1f} dB")
 
 # %% [markdown]
-# A lead of 0.3 to 0.5 dB remains. This is what the model adds to a bilinear fill if it is told nothing about the hidden
-# patches. Most of the lead that we saw before was help. There may be better ways to guess brightness and contrast than
-# ours, so another method could get a little more out of the same model. And none of this says how good the features
+# A lead of 0.1 dB remains. This is what the model adds to a bilinear fill if it is told nothing about the hidden
+# patches. Nearly all of its lead over the fill was help. There may be better ways to guess brightness and contrast than
+# ours, so another method could get more out of the same model. And none of this says how good the features
 # are, because filling in was only the pretext task.
 #
 # ## Your checkpoint among the others
 #
 # If you trained a model in notebook 07, it is loaded now and called `yours`. Otherwise `small` takes its place, the small
-# model of notebook 08 that we trained on generated scenes in the same way. We compare it with `original`, which is larger and
+# model of notebook 08, which we trained on generated scenes as in notebook 07. We compare it with `original`, which is larger and
 # was trained on photographs. For a fair comparison, both get the same number of patches and the same masks, and larger
 # reconstructions are shrunk to the size of the smaller ones before we measure.
 
@@ -509,7 +511,8 @@ models = {own: MAE(**own_sizes), "original": MAE(**sizes | {"img_size": own_side
 models[own].load_state_dict(own_weights)
 models["original"].load_state_dict(from_official(resized.state_dict()))
 for name, each in models.items():
-    print(f"{name:9} {sum(w.numel() for w in each.parameters()):9,} weights")
+    at = own_size if name == own else own_side * p
+    print(f"{name:9} {sum(w.numel() for w in each.parameters()):9,} weights, {at}×{at} pixels")
 
 # %%
 guess_own = course.predict(f"Which model fills in scenes better: {own} or original?")
@@ -565,13 +568,13 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
      "visible patches, the composites of two models, and the true pictures.")
 
 # %% [markdown]
-# On scenes we find no difference between the two models: the interval contains zero, and it is narrow. On photographs,
-# `original` is 0.71 dB better than `small`, and the interval over five photographs, though wide, excludes zero. So a model with a seventh
-# of the weights keeps up with the large one on the kind of images that it was trained on. (If you see `yours`, your own numbers count.
+# On scenes, `small` is 0.34 dB better than `original`, and the interval excludes zero. On photographs `original` is ahead by 0.40 dB,
+# but the interval over five photographs contains zero. So a model with less than an eighth of the weights beats the large one on
+# the kind of images that it was trained on. (If you see `yours`, use your own numbers.
 # If you trained it without `norm_pix`, its pictures are wrong here, because `to_image` expects normalised predictions.)
 #
-# The two models differ in more than their training images: in size, in the number of images and in training time. So the
-# comparison tells us *which* model fills in better here. It does not tell us why. To learn that, you would have to change one
+# The two models differ in more than their training images: in size, in training time and in how many images they saw.
+# And `original` was trained at 224 pixels, but works at 96 here. So the comparison tells us *which* model fills in scenes better. It does not tell us why. To learn that, you would have to change one
 # thing at a time.
 #
 # ## Bugs you can see, and bugs you cannot
@@ -583,8 +586,8 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
 # - **norm_pix not undone**: the prediction is shown as if it were pixels;
 # - **values in wrong order**: (channel, row, column) within a patch instead of (row, column, channel);
 # - **0 to 255, not 0 to 1**: the pixels are not divided by 255 before they are normalised;
-# - **blue, green, red**: the colour channels come in this order, as some libraries return them;
-# - **images not normalised**: the mean and standard deviation of ImageNet are not applied.
+# - **blue, green, red**: the colour channels go in and come out in this order, as in some libraries;
+# - **images not normalised**: the mean and standard deviation of ImageNet are left out, both ways.
 
 # %%
 guess_bug = course.predict("How many of these six mistakes will nobody see in the picture?")
@@ -617,7 +620,7 @@ unseen = [name for name in mistakes if name != "none" and psnr["none"] - psnr[na
 lines = [f"{len(unseen)} of 6, with less than 0.3 dB lost: {'; '.join(unseen)}"]
 lines += [f"{name:23} {value:5.1f} dB" for name, value in psnr.items()]
 
-figure, axes = new_figure(2, 4, 10, 5.4)
+figure, axes = new_figure(2, 4, 9, 4.9)
 shown = {"photograph": photos, **mistakes}
 for axis, (name, images) in zip(axes.flat, shown.items(), strict=True):
     axis.imshow(images[1].clamp(0, 1).where(holes[0] == 1, photos[1]).permute(1, 2, 0))
@@ -631,7 +634,7 @@ guess_bug.reveal(
 
 
 # %% [markdown]
-# Two mistakes leave no visible trace and cost less than 0.3 dB: swapped colour channels and images that are not
+# Two mistakes leave no visible trace and hardly change the PSNR: swapped colour channels and images that are not
 # normalised. The other four show, and it is worth remembering what they look like. Coloured speckles point to a decoder
 # without weights, and grey stripes within each patch to values in the wrong order. Patches of the wrong brightness and
 # colour can mean the wrong units, and dull patches can mean pixels in the wrong range.
@@ -653,8 +656,8 @@ for name, wrong in (("not normalised", photos), ("blue, green, red", swapped)):
           "photographs")
 
 # %% [markdown]
-# Neither mistake is harmless: forgetting to normalise moves the features by 40 % of the distance between two
-# photographs, and swapping the channels moves them by 121 %. The pictures hide this because the mistake is undone on
+# Neither leaves the features as they are: forgetting to normalise moves them by 59 % of the distance between two
+# photographs, and swapping the channels by 115 %. The pictures hide this because the mistake is undone on
 # the way out, and because the true brightness and contrast are handed back. A classifier on these features gets no such
 # help. **A good picture does not prove that the input was right.**
 #
@@ -701,12 +704,12 @@ mean, low, high = results.student(gains.tolist())
 print(f"{'mean':13} {mean:+.2f} dB, 95 % interval over photographs [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
-# The improved weights are better by 0.03 dB on average, and the interval excludes zero. Such a
+# The improved weights are better by 0.35 dB on average, and the interval excludes zero. Such a
 # [**paired difference**](GLOSSARY.md#paired-difference) is sharp, because whatever makes a photograph or a mask hard is
-# the same for both models and cancels. It finds differences that nobody can see. But the interval is only about other
+# the same for both models and cancels. It finds differences that hardly anybody can see. But the interval is only about other
 # *photographs*. Each method is represented by a single training run here, and another run of the same method would give
 # a different result. For a statement about methods we need several runs of each. The records that come with the package
-# contain them.
+# contain them, for models whose images have 64×64 pixels.
 
 # %%
 runs, measures = recorded_runs.recorded(), {"psnr": "PSNR in dB", "hf_error": "HF error"}
@@ -729,10 +732,10 @@ for measure, label in measures.items():
 # little lower, by 0.0004. But the bilinear fill, which has learned nothing, has a lower HF error than both models, so
 # this number is no evidence of better pictures either.
 #
-# In notebook [05](05_laplacian_loss.ipynb), the two models had an HF error of 0.117, about half as much as here. The
-# weights there come from other training runs, but it is the images that explain the difference: there we used the
-# course's five photographs, and here 1,000 test photographs of the same size, 64 pixels. The error of the bilinear fill,
-# which has no weights, doubles as well, from 0.105 to 0.217. So compare HF errors only on the same images.
+# In notebook [05](05_laplacian_loss.ipynb), the two models had HF errors of 0.077 and 0.079, about a third as much as
+# here. It is mostly the images that explain the difference: there we used the course's five photographs at 224 pixels,
+# and here 1,000 test photographs at 64 pixels. The error of the bilinear fill, which has no weights, rises as much, from
+# 0.067 to 0.217. So compare HF errors only on the same images.
 #
 # [Notebook 10](10_claims.ipynb) tests all claims of
 # the report on the records of many runs.
@@ -746,12 +749,12 @@ for measure, label in measures.items():
 # - **On Colab** the limit is about 1 MB, which most phone photographs exceed. Open the Files pane (the folder icon on the left),
 #   upload the photograph there, and type its name into the explorer. Or mount your Drive with
 #   `from google.colab import drive; drive.mount("/content/drive")`, and type the path inside `MyDrive`.
-# - **In Jupyter** started by `make lab`, large files arrive. If you started it otherwise, files of more than 10 MB are
-#   lost, so type their path.
+# - **In Jupyter** started by `make lab`, large files work. Otherwise, files of more than 10 MB are lost, so type their
+#   path.
 #
-# The field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base` (0.45
-# GB) and `vit_large` (1.3 GB), which work on 224×224 pixels and are downloaded once. The explorer also offers two more
-# models of ours: `scenes` is the one called `small` above, and `pixels` works on 224×224 pixels. `pixels` and the official
+# The path field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base` (0.45
+# GB) and `vit_large` (1.3 GB), which are downloaded once. The explorer also offers two more
+# models of ours: `scenes` is the one called `small` above, and `pixels` is like `original` but predicts plain pixels. `pixels` and the official
 # models were trained without `norm_pix`, so they get no help, and you cannot compare their decibels with the others'. The
 # next cell does the same from code, and it adds your model of notebook 07.
 
@@ -767,7 +770,7 @@ print("the explorer has these weights:", ", ".join(explorer.controls["weights"].
 # ### ✏️ Open exercise · Does it know which way is up?  (★★☆ · 15 minutes)
 #
 # People notice at once when a photograph is upside down. Does the model? Turning a photograph leaves its colours and
-# textures as they are. Only its content becomes unusual. Before you measure anything, decide which result would mean
+# textures as they are. Only its layout becomes unusual. Before you measure anything, decide which result would mean
 # "it knows". Then choose at least one further change, such as negatives, grey photographs or pictures of your own, and
 # write three or four sentences on what your measurements show and what they do not.
 
@@ -775,7 +778,7 @@ print("the explorer has these weights:", ", ".join(explorer.controls["weights"].
 changed = {"as they are": photos, "upside down": photos.rot90(2, (2, 3))}
 # Add your own, for example: changed["negatives"] = 1 - photos
 for name, images in changed.items():
-    ...  # your measurement, for example with mean_psnr(images, masks_of("random"))
+    ...  # your measurement, for example with fillings(images, mask) and metrics.masked_psnr
 
 
 # %% [markdown]
@@ -819,7 +822,7 @@ for name, images in changed.items():
 # </details>
 # <details><summary>The model needs more training</summary>
 #
-# ✗ A model that has trained too little predicts dull blurs, not speckles.
+# ✗ A model that was trained too little predicts dull blurs, not speckles.
 # </details>
 #
 # **3. Your model has the same lead over the bilinear fill on upright and on upside-down photographs. What follows?**
@@ -832,7 +835,7 @@ for name, images in changed.items():
 #
 # ✗ The measurement says nothing about the training images.
 # </details>
-# <details><summary>For filling in, measured by PSNR, the direction made no difference</summary>
+# <details><summary>For filling in, measured by PSNR, the orientation made no difference</summary>
 #
 # ✓ This is what was measured. For the features, use a probe.
 # </details>
@@ -855,7 +858,7 @@ for name, images in changed.items():
 #
 # ## Key takeaways
 #
-# - Any mask can be passed to the model as noise: random, blocks, a grid or a pattern of yours.
+# - Any mask can be passed to the model as noise: random, blocks, a grid or your own pattern.
 # - A mask is hard if its hidden patches are far from visible ones, for the model and for a fill that has learned nothing.
 # - With `norm_pix`, part of every reconstruction comes from the target. Compare with zeros that get the same help, or take it away.
 # - Some bugs show in the pictures. Others change the features and leave the pictures as they are.

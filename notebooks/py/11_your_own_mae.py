@@ -143,8 +143,8 @@ print("mine has", ", ".join(name for name in ("MAE", "mae_loss", "train", "fit_p
 # checks in notebooks 07 and 08.
 
 # %%
-package, facts = load_shipped("original_224")
-sizes, weights = course.shipped_weights("original_224")
+package, facts = load_shipped("original")
+sizes, weights = course.shipped_weights("original")
 trained = mine.MAE(**sizes).eval()
 print(trained.load_state_dict(weights))
 
@@ -337,7 +337,7 @@ print(f"{len(held)} held-out images remain")
 # %%
 SEED = 0
 model_sizes, first_weights = {**PRESETS["tiny"], "patch_size": 8, "decoder_depth": 1}, None
-# To start from the shipped weights: model_sizes, first_weights = course.shipped_weights("original_224")
+# To start from the shipped weights: model_sizes, first_weights = course.shipped_weights("original")
 epochs = session.choose(smoke=8, quick=60, full=300)
 recipe = PretrainConfig(epochs=epochs, batch_size=min(32, len(images)), lr=2e-3, warmup_epochs=1,
                         crop_scale=0.5, mask_ratio=0.75, norm_pix=True, precision="fp32",

@@ -171,7 +171,7 @@ def test_the_explorer_of_reconstructions_shows_what_it_would_have_drawn():
             explorer.set(mask_ratio=ratio)
             frame = explorer.render(**explorer.values)
             assert explorer.caption.value == explorer.frame.text == frame.text
-            assert (shown(explorer) == frame.picture).all()
+            assert np.abs(shown(explorer).astype(int) - frame.picture).mean() < 2  # a JPEG
     asyncio.run(learner())
 
 

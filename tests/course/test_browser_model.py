@@ -38,7 +38,7 @@ CASES = [("Grace Hopper", "random", 0.75, 0), ("astronaut", "block", 0.5, 3),
 def models():
     torch.manual_seed(0)
     specified = MaskedAutoencoder.from_preset("specified").eval()  # 224 pixels, patches of 16
-    return {**{name: load_shipped(file) for name, file in live.WEIGHTS.items()},
+    return {**{name: load_shipped(name) for name in live.WEIGHTS},
             "specified": (specified, {"norm_pix": False})}
 
 

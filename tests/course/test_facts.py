@@ -17,7 +17,7 @@ TOLD = re.compile(r"(?<![\w.,/])(\d[\d,]*(?:\.\d+)?)(\s?%|\s(?:million|billion)|
 ELSEWHERE = {
     ("01_patchify", "0.84"): "read off the picture",
     ("02_curriculum_masking", "0.6655"): "quoted from the report",
-    ("04_reconstruction_loss", "2.4"): "the difference of two printed numbers",
+    ("04_reconstruction_loss", "2.6"): "the difference of two printed numbers",
     ("07_pretraining", "0.498"): "read off the picture",
     ("07_pretraining", "0.471"): "read off the picture",
 }

@@ -86,8 +86,8 @@ def test_every_solution_passes_and_no_fallback_is_used(mine, capsys):
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(4, 3, 64, 64, generator=generator)
-    return images, torch.rand(4, 64, generator=generator)
+    images = torch.randn(4, 3, 224, 224, generator=generator)
+    return images, torch.rand(4, 196, generator=generator)
 
 
 def compare_with_the_package(space, batch, name):
@@ -100,8 +100,8 @@ def compare_with_the_package(space, batch, name):
     with torch.no_grad():
         right = theirs(images, 0.75, noise=noise)
         pred, mask, latent = model(images, 0.75, noise)
-    torch.testing.assert_close(pred, right.pred, rtol=0, atol=1e-5)
-    torch.testing.assert_close(latent, right.latent, rtol=0, atol=1e-5)
+    torch.testing.assert_close(pred, right.pred, rtol=0, atol=1e-4)
+    torch.testing.assert_close(latent, right.latent, rtol=0, atol=1e-4)
     assert torch.equal(mask, right.mask)
     arguments = right.pred, images, right.mask, theirs.patch_size
     assert torch.equal(space["mae_loss"](*arguments, False), losses.mae_loss(*arguments, False))

@@ -353,7 +353,7 @@ def test_a_mask_made_by_hand_stays_while_weights_are_compared(explorer):
     explorer.patches.value = (3, 9)
     for change in (dict(weights="improved"), dict(seed=5), dict(mask_ratio=0.5)):
         explorer.set(**change)
-        assert explorer.patches.value == (3, 9) and "2 of 64 patches hidden" in explorer.frame.text
+        assert explorer.patches.value == (3, 9) and "2 of 196 patches hidden" in explorer.frame.text
     explorer.set(kind="random")
     assert explorer.patches.value == ()
     explorer.patches.value = (3,)

@@ -167,7 +167,7 @@ def flow_explorer() -> Explorer:
 
 @functools.cache
 def shipped() -> MaskedAutoencoder:
-    return load_shipped("original_224")[0]
+    return load_shipped("original")[0]
 
 
 @torch.no_grad()
@@ -267,7 +267,7 @@ def reconstruction_explorer(mae: nn.Module | None = None) -> Explorer:
     one, the package's MAE with the shipped weights takes its place.
     """
     if mae is None:
-        sizes, weights = course.shipped_weights("original_224")
+        sizes, weights = course.shipped_weights("original")
         mae = MAE(**sizes).eval()
         mae.load_state_dict(weights)
     rows, cols = (round(mae.encoder.pos_embed.shape[1] ** 0.5),) * 2

@@ -91,7 +91,7 @@ def render(photograph: str = "astronaut", view: str = "normalised", row: int = 2
 @functools.cache
 def shipped():
     """The weights that come with the package, and all photographs at their size, (5, 3, H, W)."""
-    model, facts = load_shipped("original_224")
+    model, facts = load_shipped("original")
     return model, facts["norm_pix"], normalise(course.photographs(model.img_size))
 
 
@@ -153,8 +153,8 @@ def title() -> tuple[Figure, str]:
         axis.set_title(name)
         axis.axis("off")
     return figure, ("Four pictures: a cup of coffee with three quarters of its patches hidden; the "
-                    "model's prediction, with false colours in some patches and no light and shade "
-                    "in the others; the composite in pixels, with a pale cup; the photograph.")
+                    "model's prediction, without light and shade, in which the visible patches "
+                    "bulge; the composite in pixels, with a pale cup; the photograph.")
 
 
 def norm_pix_explorer() -> Explorer:

@@ -280,7 +280,7 @@ def explorer(photograph: str = "astronaut") -> ReconstructionExplorer:
 def gallery(rows: dict[str, Tensor]) -> Figure:
     """Rows of pictures (N, 3, S, S) in [0, 1], each with its name on the left."""
     count = len(next(iter(rows.values())))
-    figure, axes = new_figure(len(rows), count, 9, 9 / count * len(rows))
+    figure, axes = new_figure(len(rows), count, 7.6, 7.6 / count * len(rows))
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(name)
         for axis, image in zip(line, images, strict=True):
@@ -294,7 +294,7 @@ def gallery(rows: dict[str, Tensor]) -> Figure:
 def title() -> tuple[Figure, str]:
     """The notebook's first picture, and its description in words."""
     model = sources.weights("original").model
-    figure = Figure(figsize=(10, 4.9), layout="constrained")
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
     axes = figure.subplot_mosaic("aabc\naade", width_ratios=(1.05, 1.05, 1, 1))
     found = [reconstruct("coffee", "original", make_mask(kind, model.grid, 0.75, seed))
              for kind, seed in (("random", 0), ("block", 0))]

@@ -33,7 +33,7 @@ def _features(kind: str) -> Tensor:
     images, _ = bank()
     if kind == FEATURES[0]:
         return evaluate.pixel_features(images)
-    model, _ = load_shipped("original")
+    model, _ = load_shipped("original_64")
     if kind == FEATURES[1]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

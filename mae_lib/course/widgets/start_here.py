@@ -20,7 +20,7 @@ from mae_lib.patches import patch_mask_to_pixels, patchify
 from mae_lib.plots import COLOURS
 from mae_lib.training.checkpoints import load_shipped
 
-WEIGHTS = {"original": "original_224", "pixels": "pixels"}  # by what the buttons say
+WEIGHTS = "original", "pixels"
 HIDDEN = 0.5  # the grey that stands for a hidden patch
 GALLERY = ("coffee", "Grace Hopper", "rocket", "cat")
 FIRST = 0.75, 6, "original"  # ratio, mask and weights of the drawing
@@ -47,7 +47,7 @@ def reconstruct(
 ) -> tuple[Tensor, Tensor, Tensor, MAEOutput]:
     """The target and the prediction in [0, 1], both (1, 3, H, W), the mask (1, 1, H, W), and all
     that the model returned."""
-    model, facts = shipped(WEIGHTS[weights])
+    model, facts = shipped(weights)
     x = _normalised(photograph, model.img_size)
     output = model(x, mask_ratio, noise=_noise(model.num_patches, seed))
     pred = predicted_images(output.pred, x, model.patch_size, facts["norm_pix"])
@@ -108,7 +108,7 @@ TOP, BOTTOM = 30, 0  # the lower edges of the two rows
 
 def diagram() -> tuple[Figure, str]:
     """A masked autoencoder from a photograph and back, made of what really passes through it."""
-    model, _ = shipped(WEIGHTS["original"])
+    model, _ = shipped("original")
     target, pred, mask, output = reconstruct(GALLERY[0], *FIRST)
     rows, columns = model.grid
     visible = output.mask[0].view(rows, columns) == 0
@@ -225,14 +225,14 @@ def _arrow(axis: Axes, start: tuple[float, float], stop: tuple[float, float]) ->
 
 
 def explorer() -> Explorer:
-    for name in WEIGHTS.values():
+    for name in WEIGHTS:
         shipped(name)  # now, so that the first move of a control does not wait for it
     photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="Grace Hopper",
                                      description="photograph")
     ratio = ipywidgets.FloatSlider(value=0.75, min=0.1, max=0.95, step=0.05,
                                    description="mask ratio")
     seed = ipywidgets.IntSlider(value=0, min=0, max=9, description="mask seed")
-    weights = ipywidgets.ToggleButtons(options=list(WEIGHTS), description="weights")
+    weights = ipywidgets.ToggleButtons(options=WEIGHTS, description="weights")
     stills = [{"mask_ratio": share, "title": f"{100 * share:.0f} % hidden"}
               for share in (0.25, 0.5, 0.75, 0.95)]
     return Explorer(render, stills, photograph=photograph, mask_ratio=ratio, seed=seed,

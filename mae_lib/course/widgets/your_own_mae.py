@@ -67,7 +67,7 @@ def work(mae: nn.Module, images: Tensor, norm_pix: bool, mask_ratio: float = 0.7
 
 def shipped() -> nn.Module:
     """The package's MAE with the weights that come with the course."""
-    sizes, weights = course.shipped_weights("original_224")
+    sizes, weights = course.shipped_weights("original")
     mae = MAE(**sizes).eval()
     mae.load_state_dict(weights)
     return mae
