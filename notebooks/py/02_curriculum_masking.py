@@ -666,7 +666,7 @@ planner
 #
 # ## The trap in the training curve
 #
-# The loss changes with the ratio too. We take a trained model from the package and keep it
+# What does the mask ratio do to the loss? We take a trained model from the package and keep it
 # [**frozen**](GLOSSARY.md#frozen), which means that its weights do not change. Then we hide more and more of the five
 # photographs. You build the model in notebook 03 and the loss in notebook 04. Here it is enough to know that the loss
 # is an average error on hidden patches.

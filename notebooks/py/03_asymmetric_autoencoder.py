@@ -62,7 +62,7 @@ from mae_lib.course.exercises import asymmetric_autoencoder as check
 from mae_lib.course.reference import to_official
 from mae_lib.course.session import show
 from mae_lib.course.widgets import asymmetric_autoencoder as widgets
-from mae_lib.data.augment import denormalise, normalise, resize
+from mae_lib.data.augment import denormalise, normalise
 from mae_lib.losses import mae_loss, predicted_images
 from mae_lib.model import Attention as PackageAttention
 from mae_lib.model import MaskedAutoencoder
@@ -311,13 +311,16 @@ lines.append(f"looking at all patches evenly would give {100 * near.float().mean
 guess_near.reveal("\n".join(lines))
 
 # %% [markdown]
-# Evenly spread attention would leave 4 % near. In the first block it is 7 %, in the second 10 %, and in the last 5 %,
-# hardly more than even. So this encoder looks nearest in its early blocks, as a convolutional network does, but only a
-# little: even the head that looks nearest has only 11 % of its attention there. The heads of one block differ as well.
+# Evenly spread attention would put 4 % on a patch and its neighbours. The first block puts 7 % there, the second 10 %,
+# and the last 5 %, hardly more than even attention would. So this encoder looks nearest in its early blocks, but only a little:
+# even the head that looks nearest puts only 11 % there. In the first block the heads differ, from 5 to 11 %. In the last they
+# hardly do.
 #
 # The explorer draws the weights of one patch. On the left, a square marks the patch whose query we follow. In the
 # middle, the photograph is bright where this patch looks. On the right are the same weights as a map. Move `block` and
-# `head`, and compare the first block with the last one.
+# `head`, and compare the first block with the last one. A single patch and a single head can differ from the average: the
+# explorer starts with a patch that gives only 3 % to its neighbourhood. (Evenly spread, a patch inside the image would give
+# 9/196 = 5 %. Patches at the edge have fewer neighbours, hence the 4 % on average.)
 
 # %%
 attention_explorer = widgets.attention_explorer()
@@ -328,6 +331,7 @@ attention_explorer
 # [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
 # their first layers and mostly far in their last ones. [Xie et al. (2023)](https://arxiv.org/abs/2205.13543) find that
 # after *masked* pretraining, every layer has heads that look near, and the heads of a layer differ strongly.
+# Ours does not show this: in its last block, no head gives more than 5 % to the neighbourhood.
 #
 # ## The block
 #
@@ -742,11 +746,11 @@ print(", ".join(f"{name} {number}" for name, number in sizes.items()))
 # (The official MAE code puts everything into a single class, so its names differ: our `decoder.blocks.0` is its
 # `decoder_blocks.0`. `shipped_weights` translates the names and changes nothing else.)
 #
-# We hide three quarters of five photographs and let the model predict.
+# We hide three quarters of the patches of five photographs and let the model predict.
 
 # %%
 p, side = sizes["patch_size"], sizes["img_size"] // sizes["patch_size"]
-photos = resize(course.photographs(), sizes["img_size"])  # (5, 3, S, S)
+photos = normalise(course.photographs(224))  # (5, 3, S, S)
 draw = torch.rand(5, side**2, generator=torch.Generator().manual_seed(4))  # the noise
 with torch.no_grad():
     pred, hidden, seen = mae(photos, mask_ratio=0.75, noise=draw)
@@ -790,8 +794,9 @@ show(figure, "Five photographs in three rows: with three quarters of the patches
 
 
 # %% [markdown]
-# That is a working masked autoencoder, and once your exercises are solved, every line of it is yours. Large shapes come
-# back, such as the saucer and the dark uniform. Fine detail does not: the faces are blurred or missing.
+# That is a working masked autoencoder, and once your exercises are solved, every line of it is yours. The body of
+# the rocket continues through hidden patches, the table comes back orange and the sky blue. (How bright each patch is comes from
+# its true mean.) Fine detail does not come back: the faces are blurred or missing.
 #
 # How good is it in numbers? We take the mean squared error on hidden patches, in the units that the model predicts
 # (you write this `mae_loss` in notebook 04). We compare it with the error of predicting zero, which makes every hidden
@@ -810,7 +815,7 @@ print(f"predicting zero: {hidden_error(torch.zeros_like(pred)):.2f}")
 print(f"initial weights: {hidden_error(untrained):.1f}")
 
 # %% [markdown]
-# The trained model has an error of 0.45. Predicting zero gives 1.00. The initial weights give 1.3, a third more than
+# The trained model has an error of 0.45. Predicting zero gives 1.00. The initial weights give 1.3, some 30 % more than
 # predicting zero.
 #
 # Last, we put the same weights into the package's fast model. The two should make the same predictions.
@@ -856,14 +861,16 @@ guess_order.reveal(
     "they are blotchy but can still be recognised.")
 
 # %% [markdown]
-# The error rises from 0.45 to 0.82, and the photographs can still be recognised. This is what makes the mistake
-# dangerous: it looks like a model that was not trained for long enough. The decoder probably copes in part because each
-# visible token also carries the position that it got in the encoder. (And part of what you recognise is not predicted
-# at all: the visible patches, and the true mean of every hidden patch.)
+# The error rises from 0.45 to 0.82, much of the way to that of predicting zero, yet you can still recognise the photographs. What
+# you recognise is mostly not predicted at all: the visible patches, and the true mean of every hidden patch. This makes the
+# mistake dangerous, because you could take it for a model that needs more training. Look closely, and it shows. The 49 visible
+# tokens now stand in the first 49 places, so only hidden patches in the top three and a half rows show detail, in the wrong
+# places, and those below are almost flat. The error stays below 1.00 perhaps because each visible token also carries the position
+# that it got in the encoder.
 #
 # ### 2. The decoder has no positions
 #
-# Suppose that no position is added in the decoder. All mask tokens are the same vector.
+# Suppose that no position is added in the decoder.
 
 # %%
 guess_places = course.predict("Will the predictions for two hidden patches of an image differ?")
@@ -893,7 +900,7 @@ guess_places.reveal("\n".join(lines), figure, "The raw predictions with position
                     "areas in the right places.")
 
 # %% [markdown]
-# Without positions, all hidden patches of an image get the same prediction. The standard deviation between them is 0.00,
+# All mask tokens are the same vector, so without positions all hidden patches of an image get the same prediction. The standard deviation between them is 0.00,
 # and one pattern repeats like wallpaper. The error is 1.32, a third more than that of predicting zero.
 #
 # Now look at the composites. They still show light and shade in the right places, because each patch got its *true* mean
@@ -922,7 +929,7 @@ guess_decoder.reveal(
     "coloured noise at every hidden place.")
 
 # %% [markdown]
-# We get coloured noise. The error is 1.3, a third more than that of predicting zero, although the encoder is as good as
+# We get coloured noise. The error is 1.3, some 30 % more than that of predicting zero, although the encoder is as good as
 # before. If your reconstructions look like this, print the missing keys first.
 #
 # ### ✏️ Open exercise · What can your model do without?  (★★☆ · 15 minutes)
@@ -941,7 +948,7 @@ guess_decoder.reveal(
 # - **All blocks, not one.** A table or plot over the blocks, so that "matters most" has something to be compared with.
 # - **Some idea of noise.** The measurement is repeated with other masks (another seed), and differences smaller than
 #   the spread are not interpreted.
-# - **A careful conclusion.** "Without the attention of block 0 the error rises from … to …" is a result. "Block 0
+# - **A careful conclusion.** "Without the MLP of block 3 the error rises from … to …" is a result. "Block 3
 #   detects edges" is not: nothing here measured edges. Five photographs and one model give only a hint.
 # - **Doubt about a surprise.** If a removal changes nothing, a good answer first makes sure that it took effect, for
 #   example by comparing the two predictions, and only then asks why the model can do without.
@@ -953,11 +960,11 @@ nn.init.zeros_(ablated.encoder.blocks[0].attn.proj.weight)
 nn.init.zeros_(ablated.encoder.blocks[0].attn.proj.bias)
 with torch.no_grad():
     error = hidden_error(ablated(photos, 0.75, draw)[0])
-print(f"complete: {hidden_error(pred):.2f}, without attention in block 0: {error:.2f}")
+print(f"complete: {hidden_error(pred):.3f}, without attention in block 0: {error:.3f}")
 
 
 # %% [markdown]
-# Without the attention of block 0, the error is still 0.45. Which parts matter more?
+# Without the attention of block 0, the error hardly changes. Is there a block whose attention the model needs?
 #
 # ## Aside: what does it cost?
 #
@@ -1165,7 +1172,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # ✗ You wrote the encoder yourself. It returns `ids_restore` for the decoder and never reads it.
 # </details>
 #
-# **3. All hidden patches of your reconstruction show the same texture in different shades. What do you suspect?**
+# **3. All hidden patches of your reconstruction show exactly the same smooth pattern in different shades. What do you suspect?**
 #
 # <details><summary>The decoder has no positions</summary>
 #
@@ -1173,7 +1180,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # </details>
 # <details><summary>The decoder was not in the checkpoint</summary>
 #
-# ✗ An untrained decoder gives harsh noise in all colours. A repeated texture comes from a trained decoder that does not
+# ✗ An untrained decoder gives fine, coloured noise. A repeated smooth pattern comes from a trained decoder that does not
 # know where it is.
 # </details>
 # <details><summary>The order was not restored</summary>

@@ -66,7 +66,7 @@ patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
 # ## A prediction for every patch
 #
 # The package ships weights of a model that was trained on photographs of 224×224 pixels, cut into 16×16 patches.
-# We load them into your `MAE` and hide three quarters of five photographs.
+# We load them into your `MAE` and hide three quarters of the patches of five photographs.
 
 # %%
 sizes, weights = course.shipped_weights("original")
@@ -153,7 +153,7 @@ def normalise_slowly(patch, eps=1e-6):
     return torch.tensor([(v - mean) / (variance + eps) ** 0.5 for v in values])
 
 
-eye = target[0, 76]  # the cat's, (768,)
+eye = target[0, 60]  # the cat's left one, (768,)
 normal = normalise_slowly(eye)
 print(f"before: mean {eye.mean():.2f}, standard deviation {eye.std():.2f}")
 print(f"after:  mean {normal.mean().abs():.2f}, standard deviation {normal.std():.2f}")
@@ -248,8 +248,8 @@ print(f"on pixels {mae_loss(only_means, images, mask, 16):.2f}, "
       f"with norm_pix {mae_loss(zeros, images, mask, 16, norm_pix=True):.3f}")
 
 # %% [markdown]
-# One picture gets two losses, 0.65 on pixels and 0.999 with `norm_pix`. The second is $(V - 1)/V = 767/768$ for any
-# photographs: the squared deviations from the mean add up to $(V - 1)\,\sigma^2$ by definition. So with `norm_pix`, a loss
+# The same pictures get two losses, 0.65 on pixels and 0.999 with `norm_pix`. The second is $(V - 1)/V = 767/768$ for any
+# photographs without perfectly flat patches: the squared deviations from the mean add up to $(V - 1)\,\sigma^2$ by definition. So with `norm_pix`, a loss
 # near 1 is what zeros reach, and 0 is perfect. On pixels there is no such scale. If a paper reports a loss of 0.43, ask
 # for its units.
 #
@@ -300,13 +300,14 @@ for axis in axes.flat:
 figure.colorbar(heat, ax=axes[1].tolist(), label="length of the gradient")
 show(figure, "Above, five photographs with three quarters of their patches grey. Below, the "
              "gradient of each patch: black where a patch is visible, marked by a dot; coloured "
-             "where it is hidden, but almost black in the rocket's sky.")
+             "where it is hidden, but almost black in smooth areas such as the rocket's sky.")
 
 # %% [markdown]
-# All visible patches, marked by a dot, are black. Some hidden patches of the rocket's sky look black too. They are
+# All visible patches, marked by a dot, are black. Most hidden patches of the rocket's sky look black too, and so do
+# those of the blue background behind Grace Hopper. They are
 # predicted well, so their gradient is small, but it is not zero.
 #
-# The gradient is zero on visible patches, so nothing ever teaches the model what to output there. That is why the raw
+# The gradient is zero on visible patches, so nothing directly teaches the model what to output there. That is why the raw
 # prediction of a trained model looks odd on exactly those patches. It is not a fault. When we show a
 # reconstruction, we use a **composite**: the prediction where patches were hidden, the true pixels everywhere else.
 #
@@ -327,9 +328,9 @@ print(f"hidden {hidden_part:.2f}, visible {visible_part:.2f}, all {in_all:.2f}")
 
 
 # %% [markdown]
-# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. A model trained
-# with the loss over all patches would lower both parts. It would learn to copy the visible patches *and* to predict the
-# hidden ones. Copying takes some of its capacity, and at a low mask ratio the copying term has most of the weight.
+# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. (That is still
+# better than the 1 of predicting zeros. Apparently some of what the decoder learned for hidden patches carries over.) Training with the
+# loss over all patches would work on both parts: the model would learn to copy the visible patches *and* to predict the hidden ones. Copying takes some of its capacity, and at a low mask ratio the copying term has most of the weight.
 #
 # Is this a problem in practice? He et al. (2022) call their choice "purely result-driven": counting all pixels costs them
 # about half a point of accuracy at a ratio of 75 %. So this is a small effect, and not a matter of principle.
@@ -353,14 +354,15 @@ def draw_rows(rows, width=10):
 
 
 raw = denormalise(unpatchify(pred, 16, 14, 14))  # (5, 3, H, W)
-show(draw_rows({"raw prediction": raw}),
-     "The raw prediction for five photographs. Visible patches bulge like cushions. None of the "
-     "patches has light and shade, so the subjects are hard to recognise.")
+show(draw_rows({"what it sees": seen, "raw prediction": raw}),
+     "Above, five photographs with hidden patches grey. Below, the raw prediction. Visible patches "
+     "bulge like cushions. All patches are about equally bright, so most subjects are hard to "
+     "recognise.")
 
 
 # %% [markdown]
-# The weights are fine. The picture has two faults, and you can now explain both. The cushions are the visible
-# patches, for which the model was never trained. And the hidden patches are still in their own units, so the light and
+# The weights are fine. The picture has two faults, and you can now explain both. Many of the visible patches bulge
+# like cushions, because the model was never trained on them. And the hidden patches are still in their own units, so the light and
 # dark areas of the photograph are missing.
 
 # %% [markdown]
@@ -406,8 +408,8 @@ show(draw_rows({"in pixels": in_colour, "composite": whole, "photograph": truth}
 # %% [markdown]
 # In pixels, light and shade are back. In the composite, the cushions are gone too.
 #
-# The explorer shows one photograph at a time. Find the photograph that suffers most if its prediction stays in the wrong
-# units. Then pretend that you do not know the statistics of the hidden patches, and use the average visible patch's
+# The explorer shows one photograph at a time. The number below it is the [**PSNR**](GLOSSARY.md#psnr). Find the
+# photograph whose PSNR drops most if its prediction stays in the wrong units. Then pretend that you do not know the statistics of the hidden patches, and use the average visible patch's
 # instead.
 
 # %%
@@ -417,9 +419,10 @@ explorer
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# The rocket suffers most: 12.8 dB on hidden pixels in the wrong units, 23.6 dB in the right ones. Its sky is much darker
+# The rocket loses most: its PSNR on hidden pixels drops from 23.6 dB in the right units to 12.8 dB in the wrong ones. Its sky is much darker
 # than a patch of mean 0. With the average visible patch's statistics it reaches 18.9 dB, because its sky is much the same
-# everywhere. The coffee stays at 12.3 dB, because its white rim is unlike the average patch.
+# everywhere. The coffee only rises from 11.7 to 12.3 dB. Its patches differ too much from the average patch, from
+# the white rim to the dark shadow below the cup.
 # </details>
 #
 # ## Who drew the cup, the model or the target?
@@ -476,13 +479,13 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 
 # %% [markdown]
 # With both statistics borrowed, the prediction reaches 18.4 dB on average, 2.6 dB more than the bilinear fill. With nothing
-# borrowed it reaches 14.2 dB, which is 1.6 dB *less* than the bilinear fill. The borrowed numbers alone decide which of the
-# two looks better.
+# borrowed it reaches 14.2 dB, which is 1.6 dB *less* than the bilinear fill. So the borrowed statistics decide which of the
+# two has the higher PSNR.
 #
 # Which borrowed number matters? Borrowing the mean alone gives 18.3 dB, so the standard deviation adds next to nothing here. The
 # mean is worth 4.1 dB. Zeros with the borrowed mean, a prediction without any content, reach 15.4 dB and already show the
-# pale cup, although in grey. What the model itself contributes is the step from 15.4 to 18.3 dB: colour and
-# structure within the patches. It is a real gain, and it is smaller than the pictures suggest.
+# pale cup, although in grey. What the model itself contributes is the step from 15.4 to 18.3 dB, or 2.9 dB: colour and
+# structure within the patches.
 #
 # A PSNR of a `norm_pix` model is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Others have noticed the same
 # [leak of target statistics](https://github.com/pengzhiliang/MAE-pytorch/issues/40). Compare two models by PSNR only if
@@ -494,7 +497,7 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 #
 # You have a model and a loss, so you can train. The oldest optimiser is [**gradient descent**](GLOSSARY.md#gradient-descent): move every weight a little
 # against its gradient, $w \leftarrow w - \eta\, \partial \mathcal{L} / \partial w$, where $\eta$ is the [**learning rate**](GLOSSARY.md#learning-rate). We
-# start with a fresh, tiny model and smaller images of 48×48 pixels.
+# start with a fresh, tiny model and smaller images of 48×48 pixels, cut into 64 patches of 6×6.
 
 # %%
 small = normalise(course.photographs(48))  # (5, 3, 48, 48)
@@ -657,8 +660,8 @@ guess.reveal("faster, and it ends lower than the right loss at the same step; "
 # %%
 last, right = bad_preds[f"step {steps // 2}"], preds[f"step {steps}"]
 show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
-     "Composites of five photographs. With the bug, the hidden patches are coloured noise. Without "
-     "it, they are nearly the photographs themselves.")
+     "Composites of five photographs. With the bug, the hidden patches all show nearly the same "
+     "mottled pattern. Without it, they are nearly the photographs themselves.")
 
 # %% [markdown]
 # With the bug, the loss falls faster and ends lower, because copying is easy. If you look only at the loss curve, the
@@ -688,7 +691,7 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
 #
 # ## Quiz
 #
-# **1. Your model's prediction on visible patches is coloured noise. What do you do?**
+# **1. Your model's prediction on visible patches looks wrong. What do you do?**
 #
 # <details><summary>Train longer</summary>
 #
@@ -700,7 +703,7 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
 # </details>
 # <details><summary>Add the visible patches to the loss</summary>
 #
-# ✗ That would remove the noise, but the model would spend capacity on copying.
+# ✗ That would improve these patches, but the model would spend capacity on copying.
 # </details>
 #
 # **2. Run A ends with a loss of 0.55, run B with 0.65. Which reconstructs better?**

@@ -466,7 +466,7 @@ for ratio in (0.5, 0.75):
 #
 # ## A real prediction, in real units
 #
-# We load the shipped weights of a plain MAE, trained without the Laplacian loss, into the `MAE` from notebook 03.
+# We load the shipped weights of `original`, a plain MAE trained without the Laplacian loss, into the `MAE` from notebook 03.
 
 # %%
 sizes, weights = course.shipped_weights("original")
@@ -622,8 +622,8 @@ for use_composite in (False, True):
     print(f"composite {use_composite!s:<6} {share:.1f} % of the gradient goes to visible pixels")
 
 # %% [markdown]
-# When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. When we
-# filter the composite, none does.
+# When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels, because only pixels at the rim of a hidden patch
+# have visible neighbours. When we filter the composite, none does. This small leak matters less than the wrong neighbours above.
 #
 # ## Seams
 #
@@ -663,10 +663,11 @@ figure = widgets.gallery([("target", target[portrait]), ("hidden patches ±0.1",
                           ("error", seams[portrait])],
                          label="|difference of Laplacians|", cmap="magma")
 show(figure, "Grace Hopper; the same with hidden patches a little brighter or darker, like tiles; "
-             "and the error, a grid of bright lines along patch borders and black elsewhere.")
+             "and the error, bright lines along many patch borders and black elsewhere.")
 
 # %% [markdown]
-# In the picture, the error forms a grid of lines. To see how much of it lies on the borders of patches, we compute the share on
+# In the picture, the error forms lines along the borders of patches, wherever two neighbouring patches have different
+# offsets. To see how much of it lies on the borders of patches, we compute the share on
 # the outermost ring of pixels in each patch.
 
 # %%
@@ -841,12 +842,14 @@ figure = widgets.gallery([("target", target[portrait]), ("from the MAE loss", gr
                           ("from the Laplacian loss", green[1])],
                          ticks={-1: "brighter", 0: "no change", 1: "darker"}, cmap="RdBu_r")
 show(figure, "Grace Hopper, and in which direction each loss pushes the green channel: the MAE "
-             "loss in areas several pixels wide, the Laplacian loss in a pattern of single pixels.")
+             "loss largely in areas many pixels wide, the Laplacian loss in a pattern of single "
+             "pixels.")
 
 # %% [markdown]
 # At λ = 0.05 the term is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. It is a
-# small correction, and it pushes in other directions. The MAE loss makes whole areas brighter or darker. The Laplacian
-# loss pushes single pixels against their neighbours. (The pictures show the green channel. Visible patches are white,
+# small correction, and it pushes in other directions. The MAE loss makes whole areas brighter or darker, such as the face
+# and the flag. In smooth regions, where the error is small, its direction changes from pixel to pixel too. The Laplacian loss pushes
+# single pixels against their neighbours almost everywhere. (The pictures show the green channel. Visible patches are white,
 # because neither loss pushes them. In the right picture, pixels in hidden patches are white where the pushes on them
 # cancel.)
 #
@@ -902,14 +905,15 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
 
 # %% [markdown]
 # The blurred target wins, with an HF error of 0.065, although it has almost no fine detail. The shifted target is
-# perfectly sharp and comes last, with 0.103. The models have 0.077 and 0.079. Even the bilinear fill and the masked mean, which have
-# learned nothing, are ahead of them. PSNR tells a different story. There the models reach 19.0 and 18.6 dB, more than three decibels above
-# the patch means, which borrow the same true means. So the models do know something that the HF error does not show.
+# perfectly sharp and comes last, with 0.103. `improved` has 0.077 and `original` 0.079. Even the bilinear fill and the masked mean, which have
+# learned nothing, are ahead of them. PSNR tells a different story. `improved` reaches 19.0 dB and `original` 18.6 dB, well above the bilinear fill
+# (15.9) and the masked mean (13.8). They are also more than three decibels above the patch means (15.5), which use the same true means as the
+# models. Only the two references made from the target score higher. So the models do know something that the HF error does not show.
 # (Five photographs with one mask each are enough to show what can happen, but not to rank the two models. The patch means
 # look brownish because each patch has a single mean for all three channels. Each channel is normalised differently, so
 # when this is undone, equal values do not give grey.)
 #
-# The reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should be.
+# One reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should be.
 # Leaving the detail out costs only once. That gives us a yardstick: what HF error would a prediction have if its Laplacian were 0
 # at every hidden pixel?
 
@@ -922,7 +926,8 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
 
 # %% [markdown]
 # A prediction with no detail and no seams would have an HF error of 0.066, nearly as low as the best reference and lower
-# than either model. So an HF error means little without that number next to it. Nor can you compare it across sets of
+# than either model. The patch means have no detail inside their patches either, and their seams alone raise the error to
+# 0.082. Seams may be part of the models' error too. So an HF error means little without that number next to it. Nor can you compare it across sets of
 # images. Enlarged from 96 to 224 pixels, as the report does with STL-10 images, the same photographs have a mean
 # absolute Laplacian of 0.017, a quarter of the 0.065 that they have otherwise. Enlarging an image adds no detail.
 #

@@ -600,7 +600,7 @@ for name, scattered in shapes.items():
 #
 # Now we look at real features from three encoders. `untrained` has random weights, and `original` is a plain MAE.
 # `improved` was trained with a curriculum, the Laplacian loss and the uniformity loss. We use `scenes`, simple pictures
-# that the course generates. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then a
+# of 96×96 pixels that the course generates, enlarged to the encoders' 224×224. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then a
 # *different* quarter. So the two **views** share no patch. Can we find the scene again?
 
 # %%
@@ -652,7 +652,7 @@ for name, (z, view) in features.items():
     share = found_again(z, view).double().mean().item()
     half = 1.96 * math.sqrt(share * (1 - share) / count)
     table[name] = loss, rank, 100 * share
-    lines.append(f"{name:14} {loss:6.2f} {rank:6.0f} {alignment:11.2f} {others:8.2f} "
+    lines.append(f"{name:14} {loss:6.2f} {rank:6.0f} {alignment:11.4f} {others:8.4f} "
                  f"{alignment / others:7.2f}   {100 * share:4.0f} % ± {100 * half:.0f}")
 best_guess.reveal("\n".join([max(table, key=lambda name: table[name][2]), *lines]))
 
@@ -684,15 +684,15 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # 08](08_linear_probe_and_fine_tuning.ipynb).
 #
 # Wang and Isola use uniformity only together with alignment: features of different images should be far apart, and views of one image close together. The
-# column *ratio* compares the two distances: 0 would be perfect, and the impostors have 1. It is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
+# column *ratio* divides the two distances, both mean squares: 0 would be perfect, and the impostors have about 1. It is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
 # By this ratio `untrained` is best, although `original` finds more scenes: a mean distance does not say which point is nearest.
-# In `improved`, the views of one scene have moved apart along with the scenes.
+# In `improved` both distances are large, between views of one scene as well as between scenes.
 #
 # ## Would an MAE collapse without the term?
 #
 # A method that only asks the views of an image to agree can collapse, because mapping all images to one point makes
 # them agree perfectly. An MAE has to reconstruct what is hidden. If its tokens were the same for every image, it would
-# have to predict the same for all of them. We test what that would cost: we give the decoder the tokens of another
+# have to predict the same for all of them. We estimate what that would cost: we give the decoder the tokens of another
 # photograph, or the mean tokens of all five.
 
 # %%
@@ -706,7 +706,8 @@ with torch.no_grad():
 
 # %% [markdown]
 # With its own tokens the loss is 0.47. With another photograph's tokens it is 1.30 and with the mean tokens 1.03.
-# Neither is better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). So the reconstruction
+# Neither is better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). A decoder trained on such tokens could do somewhat better,
+# but it could not adapt its prediction to the image. So the reconstruction
 # loss itself works against a full collapse. This encoder was trained without the uniformity term and still finds
 # 73 % of the scenes again, far above chance, so it has not fully collapsed.
 #
@@ -715,7 +716,7 @@ with torch.no_grad():
 # higher accuracy of a **linear probe**, a linear classifier on features that stay fixed, after 200 epochs of
 # pretraining. Our models were trained for ten epochs, so they cannot contradict this result.
 #
-# There is also a harmless form, which the reconstruction loss does not prevent: *all* features may have a large part in common. We can remove that part by hand. We subtract the mean
+# There is a third form, which the reconstruction loss does not prevent: *all* features may have a large part in common. Does it do harm? We remove that part by hand. We subtract the mean
 # feature of all scenes, which is one constant vector, and normalise again.
 
 # %%
@@ -730,7 +731,7 @@ for name in all_weights:
 
 # %% [markdown]
 # Subtracting one constant vector takes the loss of `original` from −0.03 to −2.41, which covers much of the distance to
-# `improved` at −3.59. It finds 71 % of the scenes afterwards, and 73 % before. The subtraction teaches the encoder
+# `improved` at −3.59. It finds 71 % of the scenes afterwards, and 73 % before, so the common part did no harm in this test. The subtraction teaches the encoder
 # nothing, so a lower loss alone does not mean better features. Subtracting the mean may still help a classifier that
 # compares directions. Our linear probe subtracts it anyway, because it standardises its features.
 #

@@ -212,6 +212,7 @@ def test_start_says_where_it_runs(level, said, monkeypatch, capsys):
     session = course.start()
     assert session.level == level and said in capsys.readouterr().out
     assert session.choose(smoke=1, quick=2, full=3) == {"smoke": 1, "full": 3}[level]
+    assert course.start("quick").level == "quick"  # what the learner writes counts most
 
 
 def test_the_level_suits_the_machine(monkeypatch):

@@ -326,7 +326,7 @@ def title() -> tuple[Figure, str]:
     axis.imshow(token_flow(visible, ENCODERS[0], DECODERS[0]))
     axis.axis("off")
     return figure, ("Above, a portrait of an astronaut: whole, then only 49 of its 196 patches, "
-                    "then these with a blue mask token at every other place, then the 147 patches "
+                    "then these with a blue mask token at all other places, then the 147 patches "
                     "to predict. Below, the tokens of every stage as lines: 196 of 768 values, a "
                     "short tower of 49 in eight encoder blocks, a tall narrow one of 196 in four "
                     "decoder blocks, and 196 predictions of 768 values.")
