@@ -110,7 +110,8 @@ def scenes_search(records: list[dict]) -> str:
         return f"{found[measure]:.1f}" if found else ""
 
     whole = [(r["name"], r["measures"]) for r in records if "original" in r["measures"]]
-    few = [(r["name"], r["measures"]) for r in records if "original" not in r["measures"]]
+    few = [(found["ft"], r["name"], r["measures"]["seconds"]) for r in records
+           for found in r["measures"].values() if isinstance(found, dict) and "ft" in found]
     return "\n\n".join([
         table(["", "probe %", "kNN %", "kNN whitened %", "probe of raw pixels %",
                "probe of random weights %", "seconds"],
@@ -118,8 +119,8 @@ def scenes_search(records: list[dict]) -> str:
                 *(cell(m.get(other), "lp") for other in ("raw pixels", "random init")),
                 f"{m['seconds']}"] for name, m in whole]),
         table(["with 500 labels", "accuracy %", "seconds"],
-              [[name, cell(next(f for f in m.values() if isinstance(f, dict)), "ft"),
-                f"{m['seconds']}"] for name, m in few])])
+              [[name, f"{ft:.1f}", f"{seconds}"]
+               for ft, name, seconds in sorted(few, reverse=True)])])
 
 
 FORMS = {"graphs": "recorded", "compiled + graphs": "compiled and recorded", "plain": "plain",
