@@ -3,8 +3,9 @@
   python tools/features.py --data imagefolder:PATH original improved
 
 Writes mae_lib/assets/features.safetensors: of each shipped encoder, and of random weights, the
-features of all training and test images. Each feature is rounded to 8 bits, in steps that fit its
-largest value. The header says how much a linear probe loses by that.
+features of all training and test images. Each feature is rounded to 8 bits, which reach five
+standard deviations to either side of its mean. The header says what a linear probe gives before and
+after that.
 """
 
 import json
@@ -16,12 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mae_lib import evaluate
-from mae_lib.course.features import rounded
+from mae_lib.course.features import PARTS, rounded
 from mae_lib.data.sources import ImageSet
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.runtime import cli, hardware
-from mae_lib.training.checkpoints import ASSETS, load_shipped, write_atomically
+from mae_lib.training.checkpoints import ASSETS, checksum, load_shipped, write_atomically
 
 RANDOM = "random weights"
 
@@ -34,20 +35,25 @@ def probe(train: Tensor, test: Tensor, data: ImageSet) -> dict:
     return {"lp": lp.percent, "knn": knn.percent}
 
 
-def write(models: dict[str, MaskedAutoencoder], data: ImageSet, path: Path) -> dict:
-    """Write the features of these models; returns what the header says."""
+def write(models: dict[str, MaskedAutoencoder], data: ImageSet, path: Path,
+          weights: dict[str, str] | None = None) -> dict:
+    """Write the features of these models, whose shipped weights have these checksums.
+
+    Returns what the header says.
+    """
     tensors = {"train labels": data.train_labels.to(torch.uint8),
                "test labels": data.test_labels.to(torch.uint8)}
     measured = {}
     for name, model in models.items():
         train, test = (evaluate.extract_features(model, x) for x in (data.train, data.test))
-        step = torch.cat([train, test]).abs().amax(0) / 127
-        small = [rounded(x, step) for x in (train, test)]
-        tensors |= {f"{name} train": small[0], f"{name} test": small[1], f"{name} step": step}
+        mean, step = train.mean(0), 5 / 127 * train.std(0)
+        small = [rounded(x, mean, step) for x in (train, test)]
+        parts = zip(PARTS, (*small, mean, step), strict=True)
+        tensors |= {f"{name} {part}": x for part, x in parts}
         measured[name] = {"full": probe(train, test, data),
-                          "rounded": probe(*(x * step for x in small), data)}
+                          "rounded": probe(*(x * step + mean for x in small), data)}
         print(name, json.dumps(measured[name]), flush=True)
-    facts = {"data": data.name, "classes": data.classes, "measured": measured,
+    facts = {"data": data.name, "classes": data.classes, "measured": measured, "weights": weights,
              "date": time.strftime("%Y-%m-%d"), "command": cli.command()}
     header = {"mae_lib": json.dumps(facts)}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
@@ -60,11 +66,13 @@ def main() -> None:
     add_data_arguments(parser)
     arguments = parser.parse_args()
     device = hardware.pick_device(arguments.device)
+    weights = {name: checksum(ASSETS / f"{name}.safetensors") for name in arguments.names}
     models = {name: load_shipped(name)[0].to(device) for name in arguments.names}
     torch.manual_seed(0)
     sizes = next(iter(models.values())).config
     models[RANDOM] = MaskedAutoencoder(**sizes).eval().to(device)
-    write(models, data_from(arguments, img_size=sizes["img_size"]), ASSETS / "features.safetensors")
+    data = data_from(arguments, img_size=sizes["img_size"])
+    write(models, data, ASSETS / "features.safetensors", weights)
 
 
 if __name__ == "__main__":

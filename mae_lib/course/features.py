@@ -7,6 +7,8 @@ from torch import Tensor
 
 from mae_lib.training.checkpoints import ASSETS, read_safetensors
 
+PARTS = ("train", "test", "mean", "step")  # of the features of one encoder
+
 
 class Features(NamedTuple):
     """Of training and test images: features (N, D), and labels (N,) that `classes` names."""
@@ -18,9 +20,9 @@ class Features(NamedTuple):
     classes: list[str]
 
 
-def rounded(features: Tensor, step: Tensor) -> Tensor:
-    """Features (N, D) in whole steps (D,), as int8."""
-    return (features / step.clamp(min=1e-12)).round().clamp(-127, 127).char()
+def rounded(features: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+    """Features (N, D) minus their mean (D,) in whole steps (D,), as int8; larger ones are cut."""
+    return ((features - mean) / step.clamp(min=1e-12)).round().clamp(-127, 127).char()
 
 
 def encoders() -> list[str]:
@@ -33,9 +35,9 @@ def features(name: str) -> Features:
     facts, tensors = _read()
     if name not in facts["measured"]:
         raise ValueError(f"name must be one of {', '.join(facts['measured'])}, got {name!r}.")
-    train, test, step = (tensors[f"{name} {part}"] for part in ("train", "test", "step"))
+    train, test, mean, step = (tensors[f"{name} {part}"] for part in PARTS)
     labels, test_labels = (tensors[f"{part} labels"].long() for part in ("train", "test"))
-    return Features(train * step, labels, test * step, test_labels, facts["classes"])
+    return Features(train * step + mean, labels, test * step + mean, test_labels, facts["classes"])
 
 
 def _read() -> tuple[dict, dict[str, Tensor]]:
