@@ -3,9 +3,8 @@
   python tools/features.py --data imagefolder:PATH original improved
 
 Writes mae_lib/assets/features.safetensors: of each shipped encoder, and of random weights, the
-features of all training and test images. Each feature is rounded to 8 bits, which reach five
-standard deviations to either side of its mean. The header says what a linear probe gives before and
-after that.
+features of all training and test images. They are rounded to 8 bits, as mae_lib.course.features
+says. The header says what a linear probe gives before and after that.
 """
 
 import json
@@ -17,14 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mae_lib import evaluate
-from mae_lib.course.features import PARTS, rounded
+from mae_lib.course.features import PARTS, rounded, steps
 from mae_lib.data.sources import ImageSet
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.runtime import cli, hardware
 from mae_lib.training.checkpoints import ASSETS, checksum, load_shipped, write_atomically
 
-RANDOM = "random weights"
+RANDOM = "untrained"
 
 
 def probe(train: Tensor, test: Tensor, data: ImageSet) -> dict:
@@ -46,15 +45,16 @@ def write(models: dict[str, MaskedAutoencoder], data: ImageSet, path: Path,
     measured = {}
     for name, model in models.items():
         train, test = (evaluate.extract_features(model, x) for x in (data.train, data.test))
-        mean, step = train.mean(0), 5 / 127 * train.std(0)
-        small = [rounded(x, mean, step) for x in (train, test)]
-        parts = zip(PARTS, (*small, mean, step), strict=True)
+        mean = train.mean(dim=0)
+        basis = steps(train - mean)
+        small = [rounded(x - mean, basis) for x in (train, test)]
+        parts = zip(PARTS, (*small, mean, basis), strict=True)
         tensors |= {f"{name} {part}": x for part, x in parts}
         measured[name] = {"full": probe(train, test, data),
-                          "rounded": probe(*(x * step + mean for x in small), data)}
+                          "rounded": probe(*(x.float() @ basis + mean for x in small), data)}
         print(name, json.dumps(measured[name]), flush=True)
     facts = {"data": data.name, "classes": data.classes, "measured": measured, "weights": weights,
-             "date": time.strftime("%Y-%m-%d"), "command": cli.command()}
+             "date": time.strftime("%Y-%m-%d"), "command": cli.command("tools/features.py")}
     header = {"mae_lib": json.dumps(facts)}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
     return facts

@@ -3,11 +3,12 @@
 import json
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mae_lib.training.checkpoints import ASSETS, read_safetensors
 
-PARTS = ("train", "test", "mean", "step")  # of the features of one encoder
+PARTS = ("train", "test", "mean", "basis")  # of the features of one encoder
 
 
 class Features(NamedTuple):
@@ -20,9 +21,21 @@ class Features(NamedTuple):
     classes: list[str]
 
 
-def rounded(features: Tensor, mean: Tensor, step: Tensor) -> Tensor:
-    """Features (N, D) minus their mean (D,) in whole steps (D,), as int8; larger ones are cut."""
-    return ((features - mean) / step.clamp(min=1e-12)).round().clamp(-127, 127).char()
+def steps(features: Tensor) -> Tensor:
+    """The principal directions of centred features (N, D), a row each: (D, D).
+
+    127 times as long, a direction reaches over five standard deviations of the features along it.
+    Rounded feature by feature instead, directions of small variance would drown in
+    the noise of large ones, and a linear probe needs them.
+    """
+    _, deviations, directions = torch.linalg.svd(features.double(), full_matrices=False)
+    return (directions * deviations[:, None] * 5 / 127 / len(features)**0.5).float().contiguous()
+
+
+def rounded(features: Tensor, basis: Tensor) -> Tensor:
+    """Centred features (N, D) in whole steps of orthogonal directions (D, D), as int8, or cut."""
+    lengths = (basis**2).sum(dim=1).clamp(min=1e-30)
+    return (features @ basis.T / lengths).round().clamp(-127, 127).char()
 
 
 def encoders() -> list[str]:
@@ -35,9 +48,10 @@ def features(name: str) -> Features:
     facts, tensors = _read()
     if name not in facts["measured"]:
         raise ValueError(f"name must be one of {', '.join(facts['measured'])}, got {name!r}.")
-    train, test, mean, step = (tensors[f"{name} {part}"] for part in PARTS)
+    train, test, mean, basis = (tensors[f"{name} {part}"] for part in PARTS)
     labels, test_labels = (tensors[f"{part} labels"].long() for part in ("train", "test"))
-    return Features(train * step + mean, labels, test * step + mean, test_labels, facts["classes"])
+    train, test = (x.float() @ basis + mean for x in (train, test))
+    return Features(train, labels, test, test_labels, facts["classes"])
 
 
 def _read() -> tuple[dict, dict[str, Tensor]]:

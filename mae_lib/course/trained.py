@@ -46,7 +46,7 @@ def kept_model(name: str) -> tuple[dict, dict[str, Tensor]] | None:
     """
     path = path_of_model(name)
     if not path.exists():
-        print(f"You have not trained a model {name!r} yet: notebook 07 does.")
+        print(f"You have not trained the model {name!r} yet. You do that in notebook 07.")
         return None
     model, _ = load_weights(path)
     sizes = {k: v for k, v in model.config.items() if k not in ("mlp_ratio", "class_token")}

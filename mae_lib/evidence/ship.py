@@ -33,7 +33,14 @@ The photographs that they were trained on are not part of this project. They com
 research and teaching but not passing images on: use the weights for that alone. The images of
 `scenes` are drawn by this project, so the MIT licence of the code holds for its weights as well.
 """
-LOG = """
+OTHERS = """
+## features.safetensors
+
+Features of the 5,000 training and 7,944 test photographs of `photos96`, with their labels, by
+`original`, by `improved` and by the same network with random weights (`untrained`). Notebook 08
+probes them. `python tools/features.py` writes the file, and its header says what a probe gives
+before and after rounding to 8 bits. The photographs' terms hold for it too.
+
 ## specified_runs.csv
 
 The log of six runs at the specified sizes (224 pixels, ten epochs of 1,563 steps, batch 64), with a
@@ -75,7 +82,7 @@ def card(name: str, record: dict) -> str:
 
 def readme(records: dict[str, dict]) -> str:
     """The page on the weights of these records."""
-    return ABOUT + "".join(card(name, record) for name, record in records.items()) + LOG
+    return ABOUT + "".join(card(name, record) for name, record in records.items()) + OTHERS
 
 
 def ship(run: Path, name: str, trained_on: str, data: ImageSet, device: torch.device) -> dict:

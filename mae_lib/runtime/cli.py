@@ -126,13 +126,16 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
 
 
-def command() -> str:
-    """The command line, without folders of this machine and without what changes no result."""
+def command(program: str = "-m mae_lib.compare") -> str:
+    """The command line, without folders of this machine and without what changes no result.
+
+    `program` is what started where no module did: for a notebook, what gives the same, or a script.
+    """
     words, silent = [], ("--out", "--results", "--figures", "--work", "--workers", "--helper")
     for before, word in zip(sys.argv, sys.argv[1:], strict=False):
         if {before, word.partition("=")[0]}.isdisjoint(silent):
             head, kind, folder = word.partition("imagefolder:")
             head = Path(head).name if Path(head).is_absolute() else head
             words.append(head + kind + Path(folder).name)
-    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None: a notebook, a script
-    return shlex.join(["python", "-m", spec.name if spec else "mae_lib.compare", *words])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python {f'-m {spec.name}' if spec else program} {shlex.join(words)}".strip()

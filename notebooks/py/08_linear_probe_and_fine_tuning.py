@@ -59,6 +59,7 @@ import torch.nn.functional as F
 from mae_lib import evaluate, plots, results
 from mae_lib.config import FineTuneConfig
 from mae_lib.course.exercises import linear_probe_and_fine_tuning as check
+from mae_lib.course.features import features as photo_features
 from mae_lib.course.reference import from_official
 from mae_lib.course.session import show
 from mae_lib.course.widgets import linear_probe_and_fine_tuning as widgets
@@ -87,10 +88,10 @@ MAE, schedule_learning_rate = course.use("MAE", "schedule_learning_rate")
 # %% [markdown]
 # ## Images, labels and two encoders
 #
-# We work with small sets of scenes, so that every step runs on a laptop. The encoders see them at 48×48 pixels. The photographs of
-# our larger experiments are not part of the course. Instead we have **records** of these experiments, which say for every test
-# photograph whether a method classified it correctly. The encoders in the records, among them another `original`, were pretrained
-# on 24,000 photographs.
+# We work with small sets of scenes, so that every step runs on a laptop. The encoders see them at 48×48 pixels. Later we turn to
+# photographs. We may not pass on those of our larger experiments, but the course brings two things that were computed from them:
+# the **features** of some, and **records**, which say for every test photograph whether a method classified it correctly. The
+# encoders in the records, among them another `original`, were pretrained on 24,000 photographs.
 
 # %%
 count = session.choose(smoke=400, quick=2000, full=5000)
@@ -688,28 +689,45 @@ for settings, count in ((11, 500), (11, 8000), (5, 8000), (1000, 8000)):
 # baselines as well.
 
 # %%
-untrained_guess = course.predict(
-    "Photographs of ten classes: what accuracy does a probe on an untrained encoder reach?")
-
-# %%
-here, chosen, lines = {}, {}, []
+here, chosen = {}, {}
 for name, (train, test) in features.items():
     chosen[name], _ = evaluate.choose_decay(train, labels, decays=decays)
     here[name] = evaluate.linear_probe(train, labels, test, test_labels, decay=chosen[name])
     low, high = here[name].interval()
-    lines.append(f"scenes       {name:12} {here[name].percent:5.0f} %   "
-                 f"[{low:.0f}, {high:.0f}]   weight decay {chosen[name]}")
+    print(f"{name:12} {here[name].percent:5.0f} %   [{low:.0f}, {high:.0f}]   "
+          f"weight decay {chosen[name]}")
+
+# %% [markdown]
+# Now the photographs. The course brings the features of 5,000 training and 7,944 test photographs in ten classes, such as
+# churches, parachutes and gas pumps. They were computed once, by the larger `original` of the last notebooks, which sees 224×224 pixels, and by
+# the same network with random weights, again called `untrained`. Everything you have written works on them too.
 
 # %%
-stored = {name: widgets.recorded(name, "lp") for name in ("raw pixels", "untrained", "original")}
-for name, found in stored.items():
-    low, high = found.interval()
-    lines.append(f"photographs  {name:12} {found.percent:5.1f} %   [{low:.1f}, {high:.1f}]")
-untrained_guess.reveal("\n".join([f"{stored['untrained'].percent:.1f} %", *lines]))
+photos = {name: photo_features(name) for name in ("untrained", "original")}
+for name, part in photos.items():
+    print(f"{name:10} train {tuple(part.train.shape)}, test {tuple(part.test.shape)}")
+
+# %%
+untrained_guess = course.predict(
+    "Photographs of ten classes: what accuracy does a probe on an untrained encoder reach?")
+
+# %%
+probes, lines = {}, ["k = 20      plain   whitened   linear probe"]
+for name, part in photos.items():
+    pairs = (part.train, part.test), whiten(part.train, part.test)
+    plain, white = (100 * (knn_predict(a, part.train_labels, b, 20, 10) == part.test_labels)
+                    .double().mean() for a, b in pairs)
+    decay, _ = evaluate.choose_decay(part.train, part.train_labels, decays=decays)
+    probes[name] = evaluate.linear_probe(part.train, part.train_labels, part.test,
+                                         part.test_labels, decay=decay)
+    low, high = probes[name].interval()
+    lines.append(f"{name:10} {plain:5.1f} %   {white:6.1f} %   {probes[name].percent:5.1f} %   "
+                 f"[{low:.1f}, {high:.1f}]   weight decay {decay}")
+untrained_guess.reveal("\n".join([f"{probes['untrained'].percent:.1f} %", *lines]))
 
 # %%
 figure, axes = new_figure(1, 2, 10, 3)
-sources = {"scenes": here, "photographs (records)": stored}
+sources = {"scenes": here, "photographs": probes}
 for axis, (title, found) in zip(axes[0], sources.items(), strict=True):
     for i, (name, probe) in enumerate(found.items()):
         value, (low, high) = probe.percent, probe.interval()
@@ -718,18 +736,20 @@ for axis, (title, found) in zip(axes[0], sources.items(), strict=True):
         axis.errorbar(i, value, yerr=[[value - low], [high - value]], color="black", capsize=4)
     axis.axhline(10, color="black", linestyle=":")
     axis.set_xticks(range(len(found)), list(found))
-    axis.set(title=title, ylabel="linear probe, %")
+    axis.set(title=title, ylabel="linear probe, %", xlim=(-0.5, len(here) - 0.5))
 show(figure, "Bars with intervals for scenes and for photographs; a dotted line marks chance, "
              "10 %. The untrained encoder is far above it on both; trained ones are higher still.")
 
 # %% [markdown]
-# On the photographs, the untrained encoder reaches 40.5 %. Raw pixels reach 36.0 % and the trained encoder
-# 53.2 %. So random weights cover 71 % of the distance from chance to the trained encoder, although the untrained network has never seen a
-# photograph. Its features are fixed random mixtures of pixels. They preserve colours, as you saw in the neighbours, and photographs
+# On the photographs, the untrained encoder reaches 47.7 % and the trained one 61.9 %. So random weights cover 73 % of the distance from
+# chance to the trained encoder, although the untrained network has never seen a photograph. Its features are fixed random mixtures of pixels. They preserve colours, as you saw in the neighbours, and photographs
 # of one class often share colours. On the scenes, where colours do not give the class away, random weights still reach 32 %,
 # compared with 13 % for raw pixels and 76 % for the original encoder. Saxe et al. (2011) found the same for convolutional networks:
 # part of what is credited to learning is due to the architecture. So measure random weights on *your* images, with *your*
 # architecture.
+#
+# Whitening helps kNN on photographs as well: from 43.4 to 57.5 % for the trained encoder, so that much of the distance to the probe
+# is gone.
 #
 # `small` reaches 63 % on the scenes after two minutes of pretraining. It saw the same kind of image in pretraining, which `original` did not.
 #
@@ -742,7 +762,7 @@ for name, found in REPORTED.items():
     print(f"{name:12} linear probe {found['lp']:.2f} %, fine-tuned {found['ft']:.2f} %")
 
 # %% [markdown]
-# The report has no baseline with random weights, so we cannot say how much of its 40.27 % was learned. Our own 40.5 % does not answer this either, because accuracies on different
+# The report has no baseline with random weights, so we cannot say how much of its 40.27 % was learned. Our own 47.7 % does not answer this either, because accuracies on different
 # photographs cannot be compared. The baseline has to be measured on the same images.
 #
 # ### Different probes

@@ -3,7 +3,7 @@
 #
 # Show a trained MAE part of an image, and it tells you what it expects in the rest. Its answers are fun to look at, and
 # they are easy to misread. A reconstruction can look good because the model was given hints, or bad because of a bug
-# outside the model. In this notebook you hide any part you like of photographs, including your own. You compare the
+# outside the model. In this notebook you hide any part of a photograph, including photographs of your own. You compare the
 # model that you trained with the ones that come with the course, and you find out what such pictures prove and what
 # they do not.
 #
@@ -15,7 +15,8 @@
 # - recognise common bugs by the pictures they make, and name some that no picture shows;
 # - compare two models, one of them yours, and say which conclusions the comparison allows.
 #
-# **Before you start:** notebook [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR. If you trained a model in
+# **Before you start:** notebooks [02](02_curriculum_masking.ipynb), for masks from noise, [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR,
+# and [05](05_laplacian_loss.ipynb), for the HF error. If you trained a model in
 # [07](07_pretraining.ipynb), it takes part here. **Time:** 40 minutes to read and run, and about 35 more for the exercises.
 
 # %%
@@ -75,8 +76,8 @@ show(*widgets.title())
 #
 # ## From a photograph to a reconstruction
 #
-# We begin by writing the whole path from an image to its reconstruction. Three parts come from earlier notebooks. Where you have
-# solved their exercises, your own code is used.
+# We begin by writing the whole path from an image to its reconstruction. Three functions and classes come from earlier notebooks. If you
+# solved the exercises there, your own code is used.
 
 # %%
 patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
@@ -96,7 +97,7 @@ print(f"photographs of {size}×{size} pixels, cut into {side}×{side} patches of
 # with the smallest values stay visible. Nothing requires the noise to be random. So we pass **the mask itself as the noise**. Its
 # zeros, the visible patches, are sorted before its ones.
 #
-# The model predicts patches in their own units (`norm_pix`). To turn them back into pixels we need the mean and the
+# With `norm_pix`, the model predicts each patch minus its own mean, divided by its own standard deviation. To turn them back into pixels we need the mean and the
 # standard deviation of every hidden patch, and we take them from the true photograph. This helps the model, and we will
 # measure how much.
 
@@ -139,18 +140,18 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
      "patches; and the photographs themselves.")
 
 # %% [markdown]
-# Our three short functions agree with the package. In the second row, visible patches bulge like cushions: too light or
-# too dark in the middle. The training loss ignores these patches, so the model never learned to paint them (notebook 04). The third row shows the
+# On the photograph we checked, our three short functions agree with the package. In the second row, visible patches bulge like cushions: too light or
+# too dark in the middle. The training loss ignores these patches, so the model never learned to predict them (notebook 04). The third row shows the
 # [**composites**](GLOSSARY.md#composite), with true pixels where they are known. We judge composites, and we measure
 # errors on hidden pixels only.
 #
 # ## The explorer
 #
-# The explorer below shows the same pictures. When you run it, it adds two maps of the composite's errors: the error of
-# each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), which reacts to fine detail only. Dark
-# means a small error.
+# The explorer below shows such pictures for any mask. When you run it, it adds bars and two maps of the composite's errors: the error of
+# each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), whose mean is the **HF error** and which reacts to
+# fine detail only. Dark means a small error.
 #
-# Bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is the mean
+# The bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is the mean
 # colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the visible pixels
 # smoothly into the holes. The *blurred target* is the answer itself, blurred. *Zeros, helped* predicts zero everywhere,
 # but it gets the same help as the model. So each hidden patch becomes flat, with its true mean brightness. Only a lead
@@ -321,7 +322,7 @@ guess_hardest.reveal("\n".join(lines))
 # Blocks are the hardest masks and grids the easiest, for the model (17.5 and 19.0 dB) and for the bilinear fill alike
 # (14.4 and 16.3 dB). Our model was trained on random masks, so we might blame its trouble with blocks on a lack of
 # practice. But the fill has never been trained on anything, and it loses even more. So lack of practice cannot be
-# the whole reason. Perhaps blocks are hard because their patches are farther from anything visible.
+# the whole reason. Perhaps blocks are hard because their hidden patches are farther from the nearest visible one.
 #
 # To find this distance for one patch, a slow loop visits all visible patches and keeps the smallest distance.
 
@@ -376,22 +377,22 @@ torch.testing.assert_close(library[row, column].item(), nearest, atol=1e-4, rtol
 for kind in table:
     far = [widgets.distance_to_visible(mask[None], (side, side))[0][mask == 1].mean()
            for mask in masks_of(kind)]
-    print(f"{kind:8} hidden patches are {torch.stack(far).mean():.1f} patches from a visible one")
+    print(f"{kind:8} {torch.stack(far).mean():.1f} patches to the nearest visible one, on average")
 
 # %% [markdown]
-# The package's `distance_to_visible` does the same for a batch of masks and agrees with the slow loop. The mean
+# The package's `distance_to_visible` does the same for a batch of masks, and it agrees with the slow loop for our patch. The mean
 # distances come in the same order as the difficulty: grid, random, block. To test the idea, we compare hidden patches
 # that are **equally far** from anything visible. If only distance mattered, the kind of mask would make no difference
 # for them.
 
 # %%
-guess_equal = course.predict("Next to a visible patch, by how many dB at most does the model's "
-                             "PSNR differ between the kinds of masks?")
+guess_equal = course.predict("For hidden patches right next to a visible one: how far apart "
+                             "are the model's best and worst kinds of masks, in dB?")
 
 
 # %%
 def hidden_patches(kind):
-    """Of every hidden patch, the distance and the squared errors of model and fill: (N, 3)."""
+    """Distance and squared errors of model and fill, for every hidden patch: (N, 3)."""
     found = []
     for mask in masks_of(kind):
         pictures, _ = fillings(photos, mask)
@@ -432,15 +433,16 @@ guess_equal.reveal(
     f"by at most {max(first) - min(first):.1f} dB. From the rim of a block to its middle, the "
     f"model loses {blocks[0] - blocks[-1]:.1f} dB.", figure,
     "Two panels with PSNR by distance to the nearest visible patch, for the model and for "
-    "the bilinear fill, with a line for each kind of mask. The lines fall with the distance. The "
-    "fill's are lower, and its line for blocks falls furthest.")
+    "the bilinear fill, with a line for each kind of mask. Those of grids and blocks fall with the "
+    "distance; those of random masks stop falling after 1.4. The fill's are lower.")
 
 # %% [markdown]
 # Next to a visible patch, the model's PSNR differs by at most 0.5 dB between the kinds, but it falls by 2.3 dB from the rim
-# of a block to its middle. So distance matters more than the kind of mask. A difference between the kinds remains, and
-# the bilinear fill shows it as well. One possible reason is that a hidden patch in a grid often has visible neighbours
-# on two sides, whereas a patch at the rim of a block often has only one. This experiment cannot say whether the model
-# also suffers because it saw no block masks in training.
+# of a block to its middle. So distance matters more than the kind of mask. Differences between the kinds remain, for the
+# bilinear fill as well: next to a visible patch random masks are lowest, and two patches away blocks are. We have not tested why.
+# The number of visible patches nearby may play a role, and so may the parts of the photographs that are hidden. Nothing here shows that the
+# model suffers because it saw no block masks in training, but the experiment cannot exclude it. (The values are lower than in the table of
+# the kinds of masks. Here we average the squared errors of all patches before we take the logarithm; there we averaged the PSNRs of whole images.)
 #
 # He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
 # easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.
@@ -487,8 +489,9 @@ guess_alone.reveal(f"{alone['random']:+.1f} dB; on grids {alone['grid']:+.1f} dB
                    f"{alone['block']:+.1f} dB")
 
 # %% [markdown]
-# A lead of 0.1 dB remains. This is what the model adds to a bilinear fill if it is told nothing about the hidden
-# patches. Nearly all of its lead over the fill was help. There may be better ways to guess brightness and contrast than
+# Without help, the model's lead over the bilinear fill drops from 2.7 to 0.1 dB on random masks. So nearly all of it depends on the
+# help. But help alone is not enough either: *zeros, helped* is half a decibel below the fill. The detail that the model predicts
+# pays off on top of the right brightness and contrast. There may be better ways to guess brightness and contrast than
 # ours, so another method could get more out of the same model. And none of this says how good the features
 # are, because filling in was only the pretext task.
 #
@@ -579,7 +582,7 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
 #
 # ## Bugs you can see, and bugs you cannot
 #
-# Many ugly reconstructions are caused by the code around the model. Here are six classic mistakes, all with the same model:
+# Many ugly reconstructions are caused by the code around the model. Here are six classic mistakes, all starting from the same weights:
 #
 # - **decoder missing**: official encoder files contain no decoder, and `load_state_dict(strict=False)` accepts them silently, so the
 #   decoder stays random;
@@ -590,7 +593,7 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
 # - **images not normalised**: the mean and standard deviation of ImageNet are left out, both ways.
 
 # %%
-guess_bug = course.predict("How many of these six mistakes will nobody see in the picture?")
+guess_bug = course.predict("How many of these six mistakes leave no trace in the picture?")
 
 # %%
 torch.manual_seed(0)
@@ -634,10 +637,10 @@ guess_bug.reveal(
 
 
 # %% [markdown]
-# Two mistakes leave no visible trace and hardly change the PSNR: swapped colour channels and images that are not
+# Two mistakes leave no trace that would give them away, and they hardly change the PSNR: swapped colour channels and images that are not
 # normalised. The other four show, and it is worth remembering what they look like. Coloured speckles point to a decoder
 # without weights, and grey stripes within each patch to values in the wrong order. Patches of the wrong brightness and
-# colour can mean the wrong units, and dull patches can mean pixels in the wrong range.
+# colour can mean that `norm_pix` was not undone, and dull patches can mean pixels in the wrong range.
 #
 # Are the invisible mistakes harmless, then? To find out, we look at the encoder's features. For each photograph, we
 # compute how far the mistake moves its features, as a share of the mean distance between the features of two different
@@ -656,10 +659,10 @@ for name, wrong in (("not normalised", photos), ("blue, green, red", swapped)):
           "photographs")
 
 # %% [markdown]
-# Neither leaves the features as they are: forgetting to normalise moves them by 59 % of the distance between two
-# photographs, and swapping the channels by 115 %. The pictures hide this because the mistake is undone on
+# Forgetting to normalise moves the features by 59 % of the mean distance between two photographs. Swapping the channels moves them by
+# 115 %, farther than from one photograph to another. The pictures hide this because the mistake is undone on
 # the way out, and because the true brightness and contrast are handed back. A classifier on these features gets no such
-# help. **A good picture does not prove that the input was right.**
+# help.
 #
 # ## Original and improved: a blind test
 #
@@ -705,8 +708,8 @@ print(f"{'mean':13} {mean:+.2f} dB, 95 % interval over photographs [{low:+.2f}, 
 
 # %% [markdown]
 # The improved weights are better by 0.35 dB on average, and the interval excludes zero. Such a
-# [**paired difference**](GLOSSARY.md#paired-difference) is sharp, because whatever makes a photograph or a mask hard is
-# the same for both models and cancels. It finds differences that hardly anybody can see. But the interval is only about other
+# [**paired difference**](GLOSSARY.md#paired-difference) is precise, because whatever makes a photograph or a mask hard is
+# the same for both models and cancels. It can find differences that are hard to see. But the interval is only about other
 # *photographs*. Each method is represented by a single training run here, and another run of the same method would give
 # a different result. For a statement about methods we need several runs of each. The records that come with the package
 # contain them, for models whose images have 64×64 pixels.
@@ -727,22 +730,21 @@ for measure, label in measures.items():
     print(f"improved − original, {label}: {mean:+.5f}, 95 % interval [{low:+.5f}, {high:+.5f}]")
 
 # %% [markdown]
-# Over three training runs of each method, the interval for PSNR contains zero. So we cannot conclude that one method
-# reconstructs better than the other, even though one file of weights did. The HF error of the improved method is a
-# little lower, by 0.0004. But the bilinear fill, which has learned nothing, has a lower HF error than both models, so
+# Over three training runs of each method at 64 pixels, the interval for PSNR contains zero. So these runs do not show that one method
+# reconstructs better, although our improved weights beat our original ones at 224 pixels. The HF error of the improved method is lower
+# by 0.0004, and the interval just excludes zero. But the bilinear fill, which has learned nothing, has a lower HF error than both models, so
 # this number is no evidence of better pictures either.
 #
-# In notebook [05](05_laplacian_loss.ipynb), the two models had HF errors of 0.077 and 0.079, about a third as much as
-# here. It is mostly the images that explain the difference: there we used the course's five photographs at 224 pixels,
-# and here 1,000 test photographs at 64 pixels. The error of the bilinear fill, which has no weights, rises as much, from
+# In notebook [05](05_laplacian_loss.ipynb), the two models had HF errors of 0.077 and 0.079, about a third of the values
+# here. Most of the difference comes from the images: there we used the course's five photographs at 224 pixels,
+# and here 1,000 test photographs at 64 pixels. The error of the bilinear fill, which has no weights, rises by about the same amount, from
 # 0.067 to 0.217. So compare HF errors only on the same images.
 #
-# [Notebook 10](10_claims.ipynb) tests all claims of
-# the report on the records of many runs.
+# [Notebook 10](10_claims.ipynb) uses the records of many runs to test every claim that was made for the improved MAE.
 #
 # ## Your own photographs
 #
-# Everything above works with your own pictures. In the explorer, use the button "your photograph", or type a path. The
+# The explorer and the functions of this notebook work with your own pictures too. In the explorer, use the button "your photograph", or type a path. The
 # button works only up to a certain file size. It cannot warn you, because a file that is too large gets lost on its way
 # to the kernel.
 #
@@ -754,9 +756,9 @@ for measure, label in measures.items():
 #
 # The path field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base` (0.45
 # GB) and `vit_large` (1.3 GB), which are downloaded once. The explorer also offers two more
-# models of ours: `scenes` is the one called `small` above, and `pixels` is like `original` but predicts plain pixels. `pixels` and the official
-# models were trained without `norm_pix`, so they get no help, and you cannot compare their decibels with the others'. The
-# next cell does the same from code, and it adds your model of notebook 07.
+# of our models: `scenes` is the one called `small` above, and `pixels` is like `original` but predicts plain pixels. `pixels` and the official
+# models were trained without `norm_pix`, so they get no help, and their PSNR cannot be compared with that of the other models. The
+# next cell does the same from code, and it adds your model from notebook 07 if you trained one.
 
 # %%
 sources = []  # for example ["holiday.jpg", "MyDrive/pets/dog.jpg", "vit_base"]
@@ -822,7 +824,7 @@ for name, images in changed.items():
 # </details>
 # <details><summary>The model needs more training</summary>
 #
-# ✗ A model that was trained too little predicts dull blurs, not speckles.
+# ✗ After even a little training, we expect dull blurs rather than speckles.
 # </details>
 #
 # **3. Your model has the same lead over the bilinear fill on upright and on upside-down photographs. What follows?**
@@ -859,7 +861,7 @@ for name, images in changed.items():
 # ## Key takeaways
 #
 # - Any mask can be passed to the model as noise: random, blocks, a grid or your own pattern.
-# - A mask is hard if its hidden patches are far from visible ones, for the model and for a fill that has learned nothing.
+# - Masks whose hidden patches are far from visible ones are hard, both for the model and for a fill that has learned nothing.
 # - With `norm_pix`, part of every reconstruction comes from the target. Compare with zeros that get the same help, or take it away.
 # - Some bugs show in the pictures. Others change the features and leave the pictures as they are.
 # - Compare models on the same images and masks, blind or by a paired difference. Ask what an interval is about: photographs, masks or
