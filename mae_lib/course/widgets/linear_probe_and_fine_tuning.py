@@ -191,7 +191,7 @@ def interval_explorer() -> Explorer:
                                       readout_format=".0f")
     difference = ipywidgets.FloatSlider(0.3, min=0, max=5, step=0.1, description="B − A",
                                         readout_format=".1f")
-    differ = ipywidgets.IntSlider(17, min=1, max=45, description="differ on, %")
+    differ = ipywidgets.IntSlider(22, min=1, max=45, description="differ on, %")
     images = ipywidgets.SelectionSlider(options=TEST_IMAGES, value=8000, description="images")
     stills = [{"difference": d, "test_images": n, "title": f"{d} points, {n:,} test images"}
               for d, n in ((0.3, 8000), (1.2, 8000), (0.3, 50000))]
@@ -308,8 +308,8 @@ def disagreement() -> tuple[Figure, str]:
     a, b = (recorded(name, "lp").correct.int() for name in ("original", "improved"))
     mosaic(axes[0, 0], 1 + b - a, [ORANGE, "#EEEEEE", GREEN],
            "right: only the original (orange), only the improved (green)")
-    return figure, (f"A field of {len(a):,} dots, one for each test photograph. Most are pale: "
-                    "the two probes agree. Orange and green dots are scattered among them, and "
+    return figure, (f"A grid of {len(a):,} cells, one for each test photograph. Most are grey: "
+                    "the two probes agree. Orange and green cells are scattered among them, and "
                     "there are a few more orange ones.")
 
 
