@@ -76,7 +76,7 @@ show(*widgets.title())
 #
 # ## From a photograph to a reconstruction
 #
-# We begin by writing the whole path from an image to its reconstruction. Three functions and classes come from earlier notebooks. If you
+# We begin by writing the whole path from an image to its reconstruction. Two functions and one class come from earlier notebooks. If you
 # solved the exercises there, your own code is used.
 
 # %%
@@ -97,7 +97,7 @@ print(f"photographs of {size}×{size} pixels, cut into {side}×{side} patches of
 # with the smallest values stay visible. Nothing requires the noise to be random. So we pass **the mask itself as the noise**. Its
 # zeros, the visible patches, are sorted before its ones.
 #
-# With `norm_pix`, the model predicts each patch minus its own mean, divided by its own standard deviation. To turn them back into pixels we need the mean and the
+# With `norm_pix`, the model predicts each patch minus its own mean, divided by its own standard deviation. To turn its predictions back into pixels we need the mean and the
 # standard deviation of every hidden patch, and we take them from the true photograph. This helps the model, and we will
 # measure how much.
 
@@ -153,11 +153,12 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
 #
 # The bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is the mean
 # colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the visible pixels
-# smoothly into the holes. The *blurred target* is the answer itself, blurred. *Zeros, helped* predicts zero everywhere,
+# smoothly into the holes. The *blurred target* is the answer itself, blurred: a yardstick, not a rival. *Zeros, helped* predicts zero everywhere,
 # but it gets the same help as the model. So each hidden patch becomes flat, with its true mean brightness. Only a lead
 # over this reference can be the model's own work.
 #
-# Three kinds of masks hide three quarters of the patches: at random, in large blocks, or all but an even grid.
+# The explorer offers three kinds of masks: random patches, large blocks, or all but an even grid. The still pictures show each with three
+# quarters of the patches hidden, and random masks with nine tenths hidden as well.
 
 # %%
 explorer = widgets.explorer()
@@ -438,8 +439,8 @@ guess_equal.reveal(
 
 # %% [markdown]
 # Next to a visible patch, the model's PSNR differs by at most 0.5 dB between the kinds, but it falls by 2.3 dB from the rim
-# of a block to its middle. So distance matters more than the kind of mask. Differences between the kinds remain, for the
-# bilinear fill as well: next to a visible patch random masks are lowest, and two patches away blocks are. We have not tested why.
+# of a block to its middle. So distance matters more than the kind of mask. But distance does not explain everything, for the
+# model or for the bilinear fill: next to a visible patch random masks are lowest, farther away blocks are, and random masks stop falling after 1.4 patches. We have not tested why.
 # The number of visible patches nearby may play a role, and so may the parts of the photographs that are hidden. Nothing here shows that the
 # model suffers because it saw no block masks in training, but the experiment cannot exclude it. (The values are lower than in the table of
 # the kinds of masks. Here we average the squared errors of all patches before we take the logarithm; there we averaged the PSNRs of whole images.)
@@ -490,8 +491,8 @@ guess_alone.reveal(f"{alone['random']:+.1f} dB; on grids {alone['grid']:+.1f} dB
 
 # %% [markdown]
 # Without help, the model's lead over the bilinear fill drops from 2.7 to 0.1 dB on random masks. So nearly all of it depends on the
-# help. But help alone is not enough either: *zeros, helped* is half a decibel below the fill. The detail that the model predicts
-# pays off on top of the right brightness and contrast. There may be better ways to guess brightness and contrast than
+# help. But help alone is not enough there either: *zeros, helped* is half a decibel below the fill. (On blocks it is 0.9 dB
+# above.) The detail that the model predicts pays off on top of the right brightness and contrast. There may be better ways to guess brightness and contrast than
 # ours, so another method could get more out of the same model. And none of this says how good the features
 # are, because filling in was only the pretext task.
 #
@@ -637,8 +638,8 @@ guess_bug.reveal(
 
 
 # %% [markdown]
-# Two mistakes leave no trace that would give them away, and they hardly change the PSNR: swapped colour channels and images that are not
-# normalised. The other four show, and it is worth remembering what they look like. Coloured speckles point to a decoder
+# Two mistakes leave no visible trace and hardly change the PSNR. They are the swapped colour channels and the images that are not
+# normalised. The other four are easy to see, and it is worth remembering what they look like. Coloured speckles point to a decoder
 # without weights, and grey stripes within each patch to values in the wrong order. Patches of the wrong brightness and
 # colour can mean that `norm_pix` was not undone, and dull patches can mean pixels in the wrong range.
 #
@@ -660,7 +661,7 @@ for name, wrong in (("not normalised", photos), ("blue, green, red", swapped)):
 
 # %% [markdown]
 # Forgetting to normalise moves the features by 59 % of the mean distance between two photographs. Swapping the channels moves them by
-# 115 %, farther than from one photograph to another. The pictures hide this because the mistake is undone on
+# 115 %, farther than from one photograph to another. The pictures hide this, at least in part, because the mistake is undone on
 # the way out, and because the true brightness and contrast are handed back. A classifier on these features gets no such
 # help.
 #
@@ -736,9 +737,9 @@ for measure, label in measures.items():
 # this number is no evidence of better pictures either.
 #
 # In notebook [05](05_laplacian_loss.ipynb), the two models had HF errors of 0.077 and 0.079, about a third of the values
-# here. Most of the difference comes from the images: there we used the course's five photographs at 224 pixels,
+# here. Most of the difference comes from the images and their size: there we used the course's five photographs at 224 pixels,
 # and here 1,000 test photographs at 64 pixels. The error of the bilinear fill, which has no weights, rises by about the same amount, from
-# 0.067 to 0.217. So compare HF errors only on the same images.
+# 0.067 to 0.217. So compare HF errors only on the same images at the same size.
 #
 # [Notebook 10](10_claims.ipynb) uses the records of many runs to test every claim that was made for the improved MAE.
 #
@@ -758,7 +759,7 @@ for measure, label in measures.items():
 # GB) and `vit_large` (1.3 GB), which are downloaded once. The explorer also offers two more
 # of our models: `scenes` is the one called `small` above, and `pixels` is like `original` but predicts plain pixels. `pixels` and the official
 # models were trained without `norm_pix`, so they get no help, and their PSNR cannot be compared with that of the other models. The
-# next cell does the same from code, and it adds your model from notebook 07 if you trained one.
+# next cell opens photographs and weights from code, and it adds your model from notebook 07 if you trained one.
 
 # %%
 sources = []  # for example ["holiday.jpg", "MyDrive/pets/dog.jpg", "vit_base"]
@@ -791,8 +792,8 @@ for name, images in changed.items():
 #   photographs, for example, are easier for *zeros, helped*.
 # - Differences taken photograph by photograph, with an interval or at least the spread over the photographs and over masks.
 # - A careful conclusion. If the lead stays the same, the model did not need to know which way is up *for this measure*. PSNR mostly rewards
-#   colours and smooth areas, so the encoder may still know more, and a probe (notebook 08) would be a better way to ask.
-# - An idea for a measure that could tell, for example a probe that separates upright from turned photographs.
+#   colours and smooth areas, so the encoder may still know more.
+# - An idea for a measure that could tell, for example a probe (notebook 08) that separates upright from turned photographs.
 # </details>
 #
 # ## Quiz
@@ -863,7 +864,7 @@ for name, images in changed.items():
 # - Any mask can be passed to the model as noise: random, blocks, a grid or your own pattern.
 # - Masks whose hidden patches are far from visible ones are hard, both for the model and for a fill that has learned nothing.
 # - With `norm_pix`, part of every reconstruction comes from the target. Compare with zeros that get the same help, or take it away.
-# - Some bugs show in the pictures. Others change the features and leave the pictures as they are.
+# - Some bugs show in the pictures. Others change the features and hardly change the pictures.
 # - Compare models on the same images and masks, blind or by a paired difference. Ask what an interval is about: photographs, masks or
 #   training runs.
 #
@@ -903,8 +904,8 @@ header = json.loads(content[8 : 8 + length])
 print("mask_token:", header["mask_token"]["dtype"], header["mask_token"]["shape"])
 
 # %% [markdown]
-# No format can tell whether the numbers are the right ones. A [**checksum**](GLOSSARY.md#checksum) can: it is a short
-# number computed from the whole file. `load_shipped` compares it with the expected one. Do the same with your downloads
+# No format can tell whether you got the right file. A [**checksum**](GLOSSARY.md#checksum) can: it is a short
+# number computed from the whole file, and it shows that yours is the one that was published. `load_shipped` compares it with the expected one. Do the same with your downloads
 # where a checksum is published.
 #
 # **Photographs.** The package's `decode_upload` takes care of four things that go wrong with pictures from outside.
