@@ -5,6 +5,7 @@ import graphlib
 import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -544,7 +545,7 @@ def test_ci_runs_make_test_and_then_solves_the_course():
     assert os.access(script, os.X_OK)
     first, then = script.read_text("utf-8").replace("\\\n", "").splitlines()[-2:]
     assert first == "make test"
-    files = [word for word in then.split() if word.startswith("tests/")]
+    files = [word for word in shlex.split(then) if word.startswith("tests/")]
     assert "-m slow" in then and "tests/course/test_solved.py" in files
     assert all((ROOT / file.split("::")[0]).is_file() for file in files)
     if shutil.which("bash"):

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.browser,
               pytest.mark.skipif(not CHROMIUM, reason="There is no Chromium on this machine.")]
 
-BY_DEFAULT = ("00", "09")
+BY_DEFAULT = ("00",)
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", [
     pytest.param(path, id=path.stem, marks=[] if path.name[:2] in BY_DEFAULT else pytest.mark.slow)

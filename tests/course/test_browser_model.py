@@ -244,7 +244,7 @@ def choose(page, value):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.slow), "int8"])
 def test_the_browser_gives_what_torch_gives(precision, opened, tmp_path):
     page_file = explorer_page(tmp_path, precision)
     with opened(page_file.as_uri()) as page:
