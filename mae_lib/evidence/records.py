@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
 
 from mae_lib.config import ADD_ONS
 from mae_lib.evidence.plan import PLACES
-from mae_lib.evidence.registration import LETTER, SMALL
+from mae_lib.evidence.registration import GAINS, LETTER, OWN, SMALL
 from mae_lib.results import Interval, Results, entries_of_pairs, student
 from mae_lib.training.checkpoints import ASSETS
 
@@ -25,8 +25,8 @@ def name_of(add_ons: frozenset[str]) -> str:
 class Evidence:
     """The records of the experiments by place (SMALL, LETTER), and the measured prices of a step.
 
-    At each place, of several data sets that with the most runs of original and improved; others
-    do not mix with it.
+    At each place, of several data sets that on which all claims of the place can be judged best;
+    others do not mix with it.
     """
 
     def __init__(self, folder: Path = ASSETS):
@@ -97,9 +97,20 @@ class Evidence:
 
 
 def _on_one_data_set(records: list[dict], place: str) -> list[dict]:
-    """The records of a place on the data set with the most runs of original and improved."""
-    found = [r for r in records if r.get("recipe") == PLACES[place].recipe
-             and (place == SMALL or r["settings"].get("img_size", 0) is None)]
-    methods = (json.dumps(r["data"]) for r in found if r["name"] in ("original", "improved"))
-    chosen = Counter(methods).most_common(1)
-    return [r for r in found if json.dumps(r["data"]) == chosen[0][0]] if chosen else []
+    """The records of a place on one data set.
+
+    It is the set on which the claimed method with the fewest runs has the most, so that another set
+    takes its place only once all claims can be judged there.
+    """
+    claimed = {n for c in (*GAINS, *OWN) if c.runs == place for n in (c.base, c.variant)}
+    sets = defaultdict(list)
+    for r in records:
+        if r.get("recipe") == PLACES[place].recipe and (
+                place == SMALL or r["settings"].get("img_size", 0) is None):
+            sets[json.dumps(r["data"])].append(r)
+
+    def worth(found: list[dict]) -> tuple[int, int]:
+        runs = Counter(r["name"] for r in found if r["name"] in claimed)
+        return min(runs[name] for name in claimed), runs.total()
+
+    return max(sets.values(), key=worth, default=[])

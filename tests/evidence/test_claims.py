@@ -60,6 +60,18 @@ def evidence(tmp_path):
     return evidence_of(tmp_path, records, prices)
 
 
+def test_another_data_set_takes_over_once_all_claims_can_be_judged_on_it(tmp_path):
+    claimed = ("original", "curriculum", "uniformity", "energy+lambda_freq=0.2")
+    other = {"data": {"name": "others", "fingerprint": "0123"}}
+    records = [record(name, s, lp=40) for name in claimed for s in (1, 2)]
+    more = [record(name, s, lp=50) | other for name in claimed[:3] for s in range(1, 9)]
+    more += [record(claimed[3], 1, lp=50) | other]
+    assert evidence_of(tmp_path, records + more).runs("original") == records[:2]
+    more += [record(claimed[3], 2, lp=50) | other]  # as many as on the first, and more in all
+    assert len(evidence_of(tmp_path, more + records).runs("original")) == 8
+    assert len(evidence_of(tmp_path, records + more).runs("original")) == 8
+
+
 def test_effects_are_paired_by_seed(evidence):
     differences = [5.1, 5.2, 5.3]
     low, high = scipy.stats.t.interval(0.95, 2, 5.2, scipy.stats.sem(differences))
