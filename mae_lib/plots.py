@@ -29,10 +29,14 @@ STYLE = {
 styled = matplotlib.rc_context(STYLE)  # a decorator: the style holds within a function
 
 
-def new_figure(rows: int, cols: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """A figure that no pyplot state holds on to, and its axes (rows, cols)."""
+def new_figure(rows: int, cols: int, width: float, height: float,
+               **ratios: tuple[float, ...]) -> tuple[Figure, np.ndarray]:
+    """A figure that no pyplot state holds on to, and its axes (rows, cols).
+
+    `ratios` can be width_ratios and height_ratios, as in matplotlib.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, cols, squeeze=False)
+    return figure, figure.subplots(rows, cols, squeeze=False, **ratios)
 
 
 @styled

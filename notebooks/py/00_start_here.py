@@ -65,7 +65,7 @@ show(*widgets.title())
 #
 # ## The whole idea in one drawing
 #
-# Follow the arrows from 1 to 8. The pieces are real: the squares are cut from the photograph, and the stripes in
+# Follow the arrows from 1 to 8. The pieces are real: the squares are cut from the photograph, and the coloured rows in
 # step 5 are numbers that the model computed.
 
 # %%
@@ -73,8 +73,9 @@ show(*widgets.diagram())
 
 # %% [markdown]
 # - **Steps 1 to 3.** We cut the photograph into squares, called **patches**, and hide most of them at random.
-# - **Steps 4 and 5.** The [**encoder**](GLOSSARY.md#encoder) is the large part of the model, and it reads only the visible patches. It turns
-#   each of them into a [**token**](GLOSSARY.md#token), a vector of numbers that describes the patch in the context of the others.
+# - **Steps 4 and 5.** The [**encoder**](GLOSSARY.md#encoder) is the large part of the model. It reads only the visible patches, and it is told
+#   where each of them belongs. It turns each patch into a [**token**](GLOSSARY.md#token), a vector of 192 numbers that describes the patch in
+#   the context of the others. Each row in step 5 is one token.
 # - **Steps 6 and 7.** The tokens return to their places. Every hidden place gets the same learned vector, the
 #   [**mask token**](GLOSSARY.md#mask-token), which says that something is missing here. The [**decoder**](GLOSSARY.md#decoder) is the small part of the model, and it predicts
 #   the hidden patches.
@@ -114,8 +115,9 @@ patchify, unpatchify, random_masking = course.use("patchify", "unpatchify", "ran
 visible_guess = course.predict("How many patches stay visible when we hide 75 % of them?")
 
 # %% [markdown]
-# Now the four lines: cut, choose at random, cover, and put back together. The `mask` is 1 where a patch is hidden;
-# *masked* and *hidden* mean the same in this course. The random numbers come from a generator with a fixed seed, so
+# The four lines cut the photograph, choose patches at random, cover the others, and put the picture back together. In the
+# comments, L is the number of patches and p their side, so that a patch holds p²·3 = 768 values. The `mask` is 1 where a
+# patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers come from a generator with a fixed seed, so
 # the same patches are hidden every time you run the cell.
 
 # %%
@@ -151,17 +153,17 @@ subject_guess = course.predict("What does this photograph show?")
 
 
 # %% [markdown]
-# Whatever you typed, you used two sources: the few visible patches, and everything you have seen in your life. We want
-# the network to acquire the second one.
+# Whatever you typed, you used two sources: the few visible patches, and what you know from everything you have seen in
+# your life. We want the network to gain such knowledge from its training images.
 #
 # ### ✏️ Exercise 1 · How many stay visible?  (★☆☆ · 3 minutes)
 #
-# Write a function that takes the number of patches and the mask ratio, and returns how many patches stay visible. If
-# the result is not a whole number, drop the decimals: 6.4 patches become 6.
+# Write a function that takes the number of patches and the **mask ratio**, the share of the patches that we hide. It
+# returns how many patches stay visible. If the result is not a whole number, drop the decimals: 6.4 patches become 6.
 #
 # <details><summary>Hint 1</summary>
 #
-# The mask ratio is the share that is hidden. Which share is visible?
+# If a share of 0.75 is hidden, which share is visible?
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -186,8 +188,9 @@ check.visible_patches(visible_patches)
 # %% [markdown]
 # ## Watch it come back
 #
-# The model expects **normalised** images: the mean over many photographs is subtracted, and the result is divided by
-# their standard deviation. So we normalise, run the model with the same random numbers, and undo the normalisation.
+# The model expects **normalised** images: from each colour channel we subtract its mean over many photographs, and we
+# divide by its standard deviation. So we normalise, run the model with the same random numbers, and undo the
+# normalisation.
 
 # %%
 x = normalise(picture)  # (1, 3, H, W)
@@ -208,11 +211,11 @@ figure = row(masked=masked[0], raw_prediction=raw[0], composite=composite[0],
              photograph=picture[0])
 subject_guess.reveal(f"an {name}", figure,
                      "The visible patches; the raw prediction, blurred everywhere; the composite, "
-                     "sharp where patches were visible, an orange suit without a face; and the "
-                     "photograph.")
+                     "sharp where patches were visible, an orange suit without eyes or nose; "
+                     "and the photograph.")
 
 # %% [markdown]
-# The composite suggests a person in an orange suit, but the face is missing. The raw prediction is blurred everywhere,
+# The composite suggests a person in an orange suit, but the eyes and the nose are missing. The raw prediction is blurred everywhere,
 # even where patches were visible. The training loss ignores those patches, so the model never learned to copy what it
 # sees. That is expected, and it is why we look at composites from here on.
 #
@@ -221,8 +224,8 @@ subject_guess.reveal(f"an {name}", figure,
 # To compare two images we use [**PSNR**](GLOSSARY.md#psnr), the *peak signal-to-noise ratio*, measured in decibels (dB). A higher PSNR is
 # better, and 10 dB more means a tenth of the mean squared error. We measure it on the hidden pixels only.
 #
-# What happens at 95 %, when almost everything is hidden? One photograph is not enough for a number, so we take the mean
-# over the five photographs of the course.
+# What happens at 95 %, when almost everything is hidden? One photograph would say little, so we take the mean over
+# the five photographs of the course.
 
 # %%
 drop_guess = course.predict("On average over five photographs, how many dB does the model lose "
@@ -256,11 +259,11 @@ drop_guess.reveal("\n".join([f"{quality[0.75] - quality[0.95]:.1f} dB", *lines])
 
 # %% [markdown]
 # The model loses only 1.1 dB, from 18.6 to 17.5 dB. Do the pictures suffer as little as the number? The explorer shows
-# one photograph at a time. It compares the model with a simple baseline, which fills every hidden pixel with the mean
-# colour of the visible ones.
+# one photograph at a time. The line below it compares the model with a simple baseline, which fills every hidden pixel
+# with the mean colour of the visible ones.
 #
 # Try several photographs and seeds, and move the mask ratio to 0.95. Also try the weights `pixels`, which belong to the
-# model behind the first picture. Whose reconstructions look better to you? And do the decibels agree with you?
+# model behind the first picture. Which weights give the reconstructions that look better to you? Do they also have the higher PSNR?
 
 # %%
 explorer = widgets.explorer()
@@ -342,8 +345,8 @@ check.psnr(psnr)
 # %% [markdown]
 # ## How much of it is help?
 #
-# These weights were trained with an option called `norm_pix`. The model then predicts every patch *relative to the mean
-# and the standard deviation of that patch*, which are its brightness and its contrast. To turn a prediction into a
+# The weights that we loaded, `original`, were trained with an option called `norm_pix`. Such a model predicts every patch
+# *relative to the mean and the standard deviation of that patch*, which are its brightness and its contrast. To turn a prediction into a
 # picture, we have to supply these two numbers for every hidden patch. We took them from the true photograph. In real
 # use they are unknown, so the pictures and decibels of this model are **optimistic**. (The model behind the first
 # picture was trained without `norm_pix`. It had no help.)
@@ -372,13 +375,14 @@ fake_guess.reveal("a mosaic of the photograph's light and dark areas", figure,
 # The left picture contains only the borrowed brightness. The middle one also contains the borrowed contrast. The
 # standard deviation is taken over all three colour channels together, so the noise is strong where a patch has edges,
 # texture or a strong colour, such as the orange of the suit, and weak where it is smooth and nearly grey. The help gives
-# no shapes within a patch, and it does not say which colour a patch has. So shapes and colours are the model's own work,
-# but the brightness and the contrast of each patch are not.
+# no shapes within a patch, and it does not say which colour a patch has. So the colours, and the shapes within each patch,
+# are the model's own work. The brightness and the contrast of each patch are not.
 #
 # The squares on the left are slightly brown, not grey. A prediction of zero gives all three *normalised* channels the
-# same value. Once the normalisation is undone, the result is not exactly grey.
+# same value. To undo the normalisation, we multiply each channel by its own standard deviation and add its own mean, so
+# red, green and blue come out slightly different.
 #
-# Now the same comparison in decibels, again as the mean over five photographs.
+# Now we make the same comparison in decibels, again as the mean over five photographs.
 
 # %%
 print("hidden   mean colour   zeros, helped   noise, helped   model, helped")
@@ -391,11 +395,11 @@ for mask_ratio in (0.25, 0.75, 0.95):
 
 # %% [markdown]
 # The zeros reach 15.5 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden.
-# That explains most of the puzzle. The fair question is not whether the model beats the mean colour, but how far it is
+# At 95 % hidden, the help alone gives 15.5 of the model's 17.5 dB, so its PSNR cannot fall far. The fair question is not whether the model beats the mean colour, but how far it is
 # above the zeros. At 25 % hidden it is 4.2 dB above them, at 75 % it is 3.1 dB, and at 95 % only 2.0 dB. Five
 # photographs and one model are a small sample. Notebook 04 explains `norm_pix` and why people train with it anyway.
 #
-# Before you believe a number, **ask what a model that knows nothing would get**. We do this throughout the course.
+# Throughout the course, we compare each result with what a model that knows nothing would get.
 #
 # ### ✏️ Open exercise · When does it fail?  (★★☆ · 10 minutes)
 #
@@ -408,15 +412,16 @@ for mask_ratio in (0.25, 0.75, 0.95):
 # - It names photographs, seeds and decibels, so that somebody else can see the same.
 # - The explanation is about what the visible patches reveal. For example: "the model continues smooth areas and long
 #   edges, but it loses objects that fall entirely between the visible patches."
-# - It separates the picture from the number. A smooth background gives many decibels without any understanding, so the
-#   answer compares the model with the mean colour on the same pixels, and it mentions that the model had help.
+# - It separates the picture from the number. A smooth background gives a high PSNR without any understanding, so the
+#   answer compares the model with the mean colour on the same pixels, and it says that the model had help.
 # - The third case was chosen so that the explanation could have failed. It is fine if it did.
 # </details>
 #
 # ## Why would anyone want this?
 #
-# The reconstructions are not the goal. After training, we throw the decoder away and keep the encoder. It turns any
-# photograph into a vector of numbers, its [**features**](GLOSSARY.md#feature), and it learned to do so without a single label.
+# The reconstructions are not the goal. After training, we throw the decoder away and keep the encoder. It now gets all
+# patches of a photograph, and the mean of its tokens is a vector of D = 192 numbers, the
+# [**features**](GLOSSARY.md#feature) of the photograph. The encoder learned this without a single label.
 
 # %%
 with torch.no_grad():
@@ -429,7 +434,7 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 #
 # ## What this course examines
 #
-# Masked autoencoders come from the paper by He et al. cited above. We also follow one **project report**. Its authors
+# The masked autoencoder of this course follows the paper by He et al. cited above. We also follow one **project report**. Its authors
 # built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three additions: a
 # curriculum that hides fewer patches at first, a loss on edges, and a loss that spreads out the features. They reported
 # better results, from a single run of each method. We call it *the report*. You build all three additions, and in
@@ -439,8 +444,9 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 #
 # **What you build is kept.** The functions and classes that make up an MAE are exercises. When yours passes its check,
 # it is saved as a file in the folder `my_mae`. From then on, this notebook and all later ones use your version instead
-# of the package's, and `course.use` says which. At the end you own a complete masked autoencoder that you wrote
-# yourself. `course.status()` shows how far you are.
+# of the package's, and `course.use` says which. At the end you have a complete masked autoencoder that you wrote
+# yourself. `course.status()` shows which parts you have built. The exercises of this notebook are a warm-up and do not
+# count.
 
 # %%
 course.status()
@@ -522,7 +528,7 @@ for level, meaning in course.LEVELS.items():
 # ✓ Ask what the mean colour reaches on the same hidden pixels, and whether the model had help from the true pixels.
 # </details>
 #
-# **3. Why are the colours wrong at the visible patches of the raw prediction?**
+# **3. Why is the raw prediction blurred even where patches were visible?**
 #
 # <details><summary>The loss ignores these patches</summary>
 #
@@ -542,8 +548,8 @@ for level, meaning in course.LEVELS.items():
 #
 # - A masked autoencoder hides most patches of an image and learns to predict them. It needs no labels.
 # - A large encoder reads the visible patches. A small decoder predicts the rest and is thrown away after training.
-# - Look at composites, because the raw prediction means nothing where patches were visible.
-# - Compare every decibel with a baseline. With `norm_pix`, pictures also contain the true brightness and contrast
+# - Look at composites. The loss ignores visible patches, so the raw prediction is not reliable there.
+# - Compare every PSNR with a baseline. With `norm_pix`, pictures also contain the true brightness and contrast
 #   of each patch.
 #
 # **Next:** [01 · Patchify](01_patchify.ipynb), where you build the first three parts of your MAE.

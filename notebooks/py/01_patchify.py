@@ -7,13 +7,13 @@
 #
 # **You will be able to**
 #
-# - cut images into patches and put them back together, with a loop and without one;
-# - say how many tokens a patch size gives and what they cost;
+# - cut images into patches, with a loop and without one, and put them back together;
+# - say how many patches an image gives, and how many pairs of them attention compares;
 # - find a bug that raises no error: values in the wrong order;
 # - explain why patches need positions, and build a two-dimensional position embedding.
 #
 # **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`).
-# [00 · Start here](00_start_here.ipynb) has the whole idea. **Time:** 50 minutes.
+# [00 · Start here](00_start_here.ipynb) explains the whole idea. **Time:** 50 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -97,7 +97,7 @@ pairs_guess.reveal(f"by a factor of {(pixels // patches_16) ** 2:,}\n"
 
 # %%
 def patchify_slowly(image, p):
-    """The patches of an image (3, H, W), as a tensor (L, p·p·3)."""
+    """The L patches of an image (3, H, W), as a tensor (L, p·p·3)."""
     found = []
     for top in range(0, image.shape[1], p):
         for left in range(0, image.shape[2], p):
@@ -110,8 +110,8 @@ slow = patchify_slowly(images[0], 16)
 print(tuple(slow.shape))
 
 # %% [markdown]
-# We get 196 patches of 768 values each. Nothing was computed; 196 · 768 is the same number of values as 3 · 224 · 224.
-# To look at a patch, we undo its flattening.
+# We get 196 patches of 768 values each. Together they hold 150,528 values, as many as the photograph (3 · 224 · 224),
+# because the loop only moves values. To look at a patch, we undo its flattening.
 
 # %%
 figure, axes = new_figure(1, 8, 10, 1.7)
@@ -119,10 +119,11 @@ for axis, i in zip(axes[0], [0, 1, 2, 3, 73, 74, 75, 76], strict=True):
     axis.imshow(slow[i].reshape(16, 16, 3))  # (p·p·3,) → (p, p, 3)
     axis.set_title(f"patch {i}", fontsize=12)
     axis.axis("off")
-show(figure, "Patches 0 to 3 from the upper left corner; patches 73 to 76 from the sixth row.")
+show(figure, "Patches 0 to 3 begin the top row; patches 73 to 76 lie in the sixth row.")
 
 # %% [markdown]
-# Patches 0 to 3 come from the upper left corner. Patches 73 to 76 lie next to each other in the sixth row.
+# The patches are numbered row by row, 14 in each. Patches 0 to 3 are the first four of the top row. The sixth row starts
+# with patch 5 · 14 = 70, so patches 73 to 76 lie there, next to each other.
 #
 # ## How large should a patch be?
 #
@@ -154,14 +155,15 @@ explorer
 
 
 # %% [markdown]
-# A patch of 4×4 pixels holds an edge at most, and 3,136 of them are expensive. A patch of 56×56 pixels is a small
-# picture of its own, and it is very hard to predict from its neighbours. MAE uses 16×16 patches on images of 224×224
-# pixels, or 14×14 in its largest model ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
+# A patch of 4×4 pixels holds an edge at most, and 3,136 of them give almost ten million pairs. A patch of 56×56 pixels
+# is a small picture of its own, and it is very hard to predict from its neighbours. MAE uses 16×16 patches on images of
+# 224×224 pixels, or 14×14 in its largest model ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
 #
 # ### ✏️ Exercise 1 · Count  (★☆☆ · 3 minutes)
 #
 # Write `token_count(size, patch)` for a square RGB image whose side is `size` pixels and patches whose side is `patch`
 # pixels. It returns two numbers: how many patches the image gives, and how many values each of them has.
+# (Each patch will become one *token*; a later section explains the word.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -214,9 +216,9 @@ print(split.permute(0, 2, 1, 3).reshape(4, 4))
 #
 # ### ✏️ Exercise 2 · `patchify`  (★★☆ · 8 minutes)
 #
-# Write `patchify` for a batch of images (B, C, H, W). It returns patches (B, L, p·p·C), where p is `patch_size`. The
-# values of each patch are in the order (row, column, channel). Two axes are new compared with the example: the batch,
-# which stays in front, and the channels.
+# Write `patchify` for a batch of images (B, C, H, W). It returns patches (B, L, p·p·C), where L is the number of patches
+# of an image and p is `patch_size`. The values of each patch are in the order (row, column, channel). Two axes are new
+# compared with the example: the batch, which stays in front, and the channels.
 #
 # This is the first part of your own MAE. When the check passes, the code of your cell is saved, and the course uses it.
 #
@@ -266,7 +268,7 @@ print(tuple(patches.shape), "equal to the loop and to the package's patchify")
 # %% [markdown]
 # ### ✏️ Exercise 3 · `unpatchify`  (★★☆ · 8 minutes)
 #
-# Now write the way back. `unpatchify` turns patches (B, L, p·p·3) into images (B, 3, H, W), for a grid of `rows` ×
+# Now write the inverse. `unpatchify` turns patches (B, L, p·p·3) back into images (B, 3, H, W), for a grid of `rows` ×
 # `cols` patches. It takes the same three steps in reverse.
 #
 # <details><summary>Hint 1</summary>
@@ -322,14 +324,16 @@ for axis, image in zip(axes[0], (cat, scrambled), strict=True):
     axis.imshow(image[0].permute(1, 2, 0))
     axis.set_title("photograph" if image is cat else "wrong order", fontsize=12)
     axis.axis("off")
-bug_guess.reveal("yes, but it is grey and every patch is full of stripes", figure,
+bug_guess.reveal("yes, but it is almost grey and every patch is full of stripes", figure,
                  "Left, a cat. Right, the same values read in another order: the cat can be made "
-                 "out, but it is grey, and every patch is full of stripes.")
+                 "out, but it is almost grey, and every patch is full of stripes.")
 
 
 # %% [markdown]
-# The cat is still there, but it is grey and every patch is full of stripes. The colours are gone because three
-# neighbouring values of *one* channel are now read as the red, green and blue of one pixel.
+# The cat is still there, but it is almost grey and every patch is full of stripes. Three neighbouring values of *one*
+# channel are now read as the red, green and blue of one pixel. They are nearly equal, and equal amounts of the three
+# colours make grey. Only at sharp edges do they differ, and there you see coloured lines. The stripes appear because
+# 48 values fill a row of 16 pixels: one row of the wrong picture shows three rows of a channel next to each other.
 #
 # This bug can stay hidden for a long time. The loss falls as usual, because the model and its target use the same wrong
 # order. A test image with one flat grey per patch would not show it either. So test with an image that is **different
@@ -417,10 +421,10 @@ codes = torch.stack([encode_slowly(t, 96) for t in range(14)])  # (14, 96)
 print(tuple(codes.shape))
 
 # %% [markdown]
-# Each curve below shows one of the 96 values at the 14 positions of a row. Some frequencies are high, and their values
-# tell neighbouring positions apart. Others are so low that their values hardly change across the image. From the first
-# position to the last, the angle $\omega_i t$ grows by $13\,\omega_i$. For how many of the 48 frequencies is that less
-# than 0.3 rad, too little to change the sine or cosine much?
+# The 96 values are 48 sines and 48 cosines, a pair for each frequency. The picture below shows five of the sines at the 14
+# positions of a row. Some frequencies are high, and their values tell neighbouring positions apart. Others are so low that
+# their values hardly change across the image. From the first position, 0, to the last, 13, the angle $\omega_i t$ grows by
+# $13\,\omega_i$. For how many of the 48 frequencies is that less than 0.3 rad, too little to change the sine by 0.3?
 
 # %%
 figure, axes = new_figure(1, 1, 8, 2.8)
@@ -428,8 +432,8 @@ for i in (0, 6, 12, 18, 30):
     axes[0, 0].plot(codes[:, i], "o-", markersize=4, label=f"sine {i}")
 axes[0, 0].set(xlabel="position", ylabel="value", xticks=range(0, 14, 2))
 axes[0, 0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 and 12 more slowly, "
-             "sine 18 rises slowly, and sine 30 stays close to zero.")
+show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 rises and falls "
+             "once, sine 12 only rises, sine 18 rises more slowly, and sine 30 stays close to zero.")
 
 # %%
 slow_guess = course.predict("For how many of the 48 frequencies does the angle grow by less than "
@@ -442,9 +446,9 @@ slow_guess.reveal(f"{int((turned < 0.3).sum())} of 48")
 
 
 # %% [markdown]
-# For more than half of the frequencies, 28 of 48, the sine and the cosine hardly change across the image. The base of
-# 10000 comes from language models, whose sequences are much longer than a row of 14 patches, and MAE kept it. You will
-# soon see the effect: most of the picture of the embedding is flat.
+# For 28 of the 48 frequencies, more than half, the sine changes by less than 0.3 across the image, and the cosine
+# by even less. The base of 10000 comes from language models, whose sequences are much longer than a row of 14 patches, and
+# MAE kept it. You will soon see the effect: more than half of the picture of the embedding is almost flat.
 #
 # ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 12 minutes)
 #
@@ -499,30 +503,31 @@ positions = sincos_positions(192, 14, 14)  # (196, 192)
 torch.testing.assert_close(positions[:14, :96], codes, rtol=1e-4, atol=1e-4)  # the first row
 torch.testing.assert_close(positions, package.sincos_position_embedding(192, (14, 14)),
                            rtol=1e-4, atol=1e-4)
-print(tuple(positions.shape), "equal to the loop and to the package's embedding")
+print(tuple(positions.shape), "first row equal to the loop, all equal to the package's embedding")
 
 # %% [markdown]
 # The left picture shows the whole embedding, one line for each of the 196 patches. The right picture shows how similar
 # the vector of one patch is to the vectors of all others. We measure this by the cosine of the angle between two vectors,
-# which is 1 if they point the same way.
+# which is 1 if they point the same way. Each picture has a colour bar of its own.
 
 # %%
 place = positions[14 * 4 + 9]  # row 4, column 9: (192,)
 similarity = F.cosine_similarity(place, positions, dim=1)  # (196,)
 
 figure, axes = new_figure(1, 2, 9, 3.8)
-axes[0, 0].imshow(positions, aspect="auto", cmap="cividis")
+whole = axes[0, 0].imshow(positions, aspect="auto", cmap="cividis")
 axes[0, 0].set(xlabel="value", ylabel="patch")
 axes[0, 0].set_title("position embedding", fontsize=12)
-picture = axes[0, 1].imshow(similarity.reshape(14, 14), cmap="cividis")
+similar = axes[0, 1].imshow(similarity.reshape(14, 14), cmap="cividis")
 axes[0, 1].set(xlabel="column", ylabel="row", xticks=range(0, 14, 2), yticks=range(0, 14, 2))
 axes[0, 1].set_title("similarity to row 4, column 9", fontsize=12)
 for axis in axes[0]:
     axis.grid(visible=False)
-figure.colorbar(picture, label="cosine similarity")
-show(figure, "Left, stripes: one half of the values repeats with the column, the other half "
-             "changes with the row, and much of both is flat. Right, a bright cross at row 4, "
-             "column 9.")
+figure.colorbar(whole)
+figure.colorbar(similar, label="cosine similarity")
+show(figure, "Left, stripes: the first half of the values repeats in every row of patches, the "
+             "second half changes from row to row, and much of both is flat. Right, a bright spot at row "
+             "4, column 9, with a paler cross along that row and that column.")
 
 # %% [markdown]
 # The similarity is 1 at the patch itself and at least 0.84 along its row and its column, because patches there share
@@ -550,8 +555,8 @@ print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_inp
 #
 # - A picture next to the one above, for the same patch and with the same range of colours.
 # - The observation that the patch directly below is less similar (0.65) than any patch of the same row (at least 0.69),
-#   because its number is 14 away. The last patch of a row, however, gets almost the same vector as the first one of the
-#   next row.
+#   because its number is 14 away. The last patch of a row and the first one of the next row, however, are as similar as
+#   two neighbours (0.97), although they lie on opposite sides of the image.
 # - A reasoned guess about learning. All 196 vectors are still different, so a model *can* learn which of them belong to
 #   neighbours, but it has to learn this from data. The original ViT learned its embedding from scratch and found the
 #   two-dimensional layout by itself (its figure 7), and a 2-D embedding gave it no clear gain (its appendix D.4).
@@ -598,7 +603,8 @@ print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_inp
 # </details>
 # <details><summary>The decoder could not tell the hidden places apart</summary>
 #
-# ✓ All mask tokens would be equal, so it could only predict the same patch for every hidden place.
+# ✓ The decoder gets the same vector, the mask token, for every hidden patch. Without positions these vectors stay equal,
+# so it could only predict the same patch for every hidden place.
 # </details>
 # <details><summary>It would be slower</summary>
 #

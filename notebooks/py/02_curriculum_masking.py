@@ -4,7 +4,7 @@
 # A masked autoencoder learns by filling holes, so the first question is how much to hide. If too little is missing,
 # copying the neighbouring pixels is enough. If too much is missing, nothing is left to reason from. In this notebook
 # you write the function that hides patches, and the [**curriculum**](GLOSSARY.md#curriculum) that raises the share of hidden patches during
-# training. Both become parts of your own model.
+# training. You use both when you train your own model.
 #
 # **You will be able to**
 #
@@ -131,8 +131,8 @@ for axis, ratio in zip(axes[0], ratios, strict=True):
     axis.set_title(f"{100 * ratio:.0f} % hidden")
     axis.axis("off")
 show(figure, "A portrait of Grace Hopper after the bilinear fill. With 15 % hidden it is nearly "
-             "whole, with 50 % it is blurred in places, with 75 % the face is lost, with 90 % only "
-             "coloured fog remains.")
+             "whole. With 50 % large parts are blurred, with 75 % the face is lost, and with "
+             "90 % a few sharp patches stand in a coloured fog.")
 
 # %% [markdown]
 # At 15 % the bilinear fill removes 53 % of the error, and hardly any hidden patch is isolated. A model trained on this
@@ -144,7 +144,7 @@ show(figure, "A portrait of Grace Hopper after the bilinear fill. With 15 % hidd
 # ## Hide at random, the slow way
 #
 # Every patch draws a random number, like a lottery ticket. We sort the patches of each image by their numbers and keep
-# the first 49.
+# the first 49, which is a quarter of 196.
 
 # %%
 noise = widgets.seeded_noise(5, 196, seed=0)  # (B, L): a random number for each patch
@@ -171,7 +171,8 @@ ids_shuffle = noise.argsort(dim=1)  # (B, L)
 torch.testing.assert_close(ids_shuffle[:, :49], slow)
 
 # %% [markdown]
-# The two agree: `assert_close` is silent when its arguments are equal and raises an error when they are not.
+# The two agree: `assert_close` is silent when its arguments are equal and raises an error when they are not. (For
+# floating-point numbers it allows for rounding.)
 #
 # ## The way back
 #
@@ -197,8 +198,9 @@ print("the way back", way_back[0].tolist())
 
 # %% [markdown]
 # There is a shorter way. Sorting `ids_shuffle` would put it in the order 0, 1, 2, …, and `argsort` reports where each of
-# these numbers stood. The 0 stood at the place where patch A went, the 1 at the place where B went, and so on. So the
-# argsort of a permutation is its inverse.
+# these numbers stood. The 0 stood at the place where patch A went, the 1 at the place where B went, and so on. A row like
+# `ids_shuffle`, with each number from 0 to 5 exactly once, is a **permutation**. Its argsort is its **inverse**, the
+# permutation that puts everything back.
 
 # %%
 ids_restore = six_shuffle.argsort(dim=1)  # (1, 6)
@@ -382,9 +384,9 @@ guess.reveal(f"{places_seen(range(10))} of 196 places with a new seed in every e
              f"{places_seen([0] * 10)} of 196 places with the same seed in every epoch")
 
 # %% [markdown]
-# With a reused seed, only 49 places are ever seen, because every epoch repeats the same task. With fresh masks it is
-# 181. A place is hidden in all ten epochs with probability $0.75^{10}$, so we expect about
-# $196\,(1-0.75^{10})\approx185$. If you want masks that are fresh *and* repeatable, derive the seed of each step from
+# With a reused seed, only 49 places are ever visible, because every epoch uses the same mask. With fresh masks, 181
+# places are. A place is hidden in all ten epochs with probability $0.75^{10}$, so on average we expect
+# $196\,(1-0.75^{10})\approx185$ places; the difference from 181 is chance. If you want masks that are fresh *and* repeatable, derive the seed of each step from
 # the run's seed and the step number, as the package does.
 #
 # ## How many patches stay?
@@ -423,7 +425,7 @@ guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
 # All 49 are visible at both ratios. The same noise gives the same order, and the ratio only says where to cut it.
 #
 # The explorer shows this. On the left are the patches that the encoder gets, with grey for the hidden ones. On the
-# right is each patch's place in the shuffled order. The coloured places belong to visible patches. When you move the
+# right is each patch's place in the shuffled order. The coloured cells belong to visible patches. When you move the
 # ratio, the numbers on the right stay the same. They change only when you change the seed.
 #
 # At which ratio do you stop recognising the astronaut?
@@ -436,14 +438,13 @@ explorer
 # <details><summary>Our answer</summary>
 #
 # There is no right answer. If you got further than you expected, you filled the gaps with what you know about people.
-# That knowledge is what a model has to learn.
 # </details>
 #
 # ### ✏️ Open exercise · A pattern of your own  (★★☆ · 10 minutes)
 #
-# The noise need not be random: any numbers give an order. Numbers that are small where every second row crosses every
-# second column keep a regular **grid** visible. Numbers that rise towards the centre hide a central **square**. Design
-# at least one pattern of your own, with 147 hidden patches. Before you run it, write down whether the bilinear fill will
+# The noise need not be random: any numbers give an order. Give the patches in every second row and every second column
+# small numbers, and a regular **grid** of 49 patches stays visible. Numbers that rise towards the centre hide the centre,
+# as a disc or a **square**. Design at least one pattern of your own, with 147 hidden patches. Before you run it, write down whether the bilinear fill will
 # find it easier or harder than random masks. Then measure. What would a model have to learn in order to fill your
 # pattern?
 
@@ -573,7 +574,7 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 # All ten ratios agree, so our schedule fits the report's log. The log does not show how the ratio changes within an
 # epoch.
 #
-# There are other curricula for masks. These three change *which* patches are hidden.
+# There are other curricula for masks. The next three change *which* patches are hidden, not how many.
 # [CL-MAE](https://arxiv.org/abs/2308.16572) trains a second network that chooses the masks; it first helps the
 # autoencoder and later works against it. [Hard Patches Mining](https://arxiv.org/abs/2304.05919) predicts which patches
 # have a high loss and hides more of those over time. [SemMAE](https://arxiv.org/abs/2206.10207) first hides patches
@@ -634,12 +635,12 @@ guess.reveal(f"{visible.mean():.1f} patches over all ten epochs, which is "
 # twice as many. So the early epochs are the ones with the *most* work, and the curriculum is not free.
 #
 # A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does
-# about half of the work. The next explorer counts [**multiply-adds**](GLOSSARY.md#multiply-add): how often a step multiplies two numbers and
-# adds the result. (You do this count yourself in [notebook 03](03_asymmetric_autoencoder.ipynb).) On the left is the
-# mask ratio, on the right the multiply-adds of each step relative to a step at 0.75. Orange is extra work, green is work
-# saved.
+# about half of the work. The next explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the model that you build in
+# [notebook 03](03_asymmetric_autoencoder.ipynb): how often a step multiplies two numbers and adds the result. (You do this
+# count yourself there.) The left plot shows the mask ratio. The right plot shows the multiply-adds of each step relative
+# to a step at 0.75. Orange is extra work, green is work saved.
 #
-# Two questions to explore. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
+# Use the explorer to answer two questions. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
 # curriculum that costs *less* than always hiding 75 %?
 
 # %%
@@ -649,7 +650,7 @@ planner
 # %% [markdown]
 # <details><summary>Our answers</summary>
 #
-# (a) The same, to the digit shown: both cost 12.2 % more than always hiding 75 %. The cosine lies as far above the
+# (a) Both cost the same, 12.2 % more than always hiding 75 %. The cosine lies as far above the
 # straight line in the second half of the ramp as below it in the first half, so the mean ratio is the same. The cost
 # depends almost linearly on the ratio.
 #
@@ -706,15 +707,16 @@ figure, axes = new_figure(1, 1, 7, 3)
 axis = axes[0, 0]
 axis.plot(range(11), [by_ratio[0.75]] * 11, "s--", color=COLOURS[0], label="always 0.75")
 axis.plot(range(11), [by_ratio[r] for r in ends], "o-", color=COLOURS[1], label="curriculum")
-axis.set(title="One frozen model, logged twice", xlabel="epoch", ylabel="loss at that ratio")
+axis.set(title="One frozen model, logged twice", xlabel="epochs completed",
+         ylabel="loss at the current ratio")
 axis.legend()
 show(figure, "Two curves from one model that never changes. Under the curriculum the loss starts "
              "lower and rises for five epochs until it meets the other curve, which is level.")
 
 # %% [markdown]
-# Under the curriculum, the loss starts lower and rises for five epochs until it meets the other curve. It looks like
-# two different models, but there is only one. Now the report, which counts epochs from 1. In epoch 1, which ends at
-# ratio 0.55, it logs a training loss of 0.6655 for its improved method, the one with all three additions. The original
+# Under the curriculum, the loss rises from 0.41 to 0.47 in five epochs and then stays level with the other curve. The plot
+# looks like two different models, but there is only one. Compare it with the report, which counts epochs from 1. In epoch
+# 1, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its improved method, the one with all three additions. The original
 # method, at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
 
 # %%
@@ -765,11 +767,11 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 #
 # <details><summary>That its training loss is lower, too</summary>
 #
-# ✗ Early in training it is lower in any case, because less is hidden. And a training loss does not measure features.
+# ✗ A training loss measures how well hidden patches are predicted. It does not measure features.
 # </details>
 # <details><summary>That the gain remains at equal compute</summary>
 #
-# ✓ The curriculum computed 12 % more. If the gain disappears when it gets only 8.8 epochs, the extra work explains it.
+# ✓ The curriculum used 12 % more compute. If the gain disappears at 8.8 epochs, the extra work can explain it.
 # </details>
 # <details><summary>Nothing, because both saw the same number of images</summary>
 #

@@ -75,7 +75,8 @@ show(*widgets.title())
 # The lower half is the model, drawn to scale. Each line stands for one patch: first for its 768 pixel values, and inside
 # the model for its **token**, the vector into which the patch is embedded. The length of a line shows the number of
 # values, and its colour is the mean colour of the patch. The encoder is wide and deep but has only 49 tokens. The
-# decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden place.
+# decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden place. In the last two
+# columns, light grey stands for the visible patches, which training does not compare.
 #
 # From notebooks 01 and 02 we need four parts. Where you have solved their exercises, your own code is used.
 
@@ -188,8 +189,8 @@ def self_attention(x, W_q, W_k, W_v):
 check.self_attention(self_attention)
 
 # %% [markdown]
-# PyTorch has a single function for all of this. It is *fused*: where it can, it avoids storing the N × N weights. It
-# should agree with our loop.
+# PyTorch has one function that takes queries, keys and values and does the rest. It is *fused*: it takes all steps at
+# once, and where it can, it avoids storing the N × N weights. It should agree with our loop.
 
 # %%
 fused = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
@@ -199,12 +200,12 @@ print("the loop and PyTorch's function agree")
 # %% [markdown]
 # ## Several heads in one module
 #
-# With one softmax, a token has only one set of attention weights. A Transformer therefore splits the queries, keys and
-# values among several [**heads**](GLOSSARY.md#heads). With tokens of 192 values and 6 heads, each head has queries, keys and values of
+# With one softmax, a token has only one set of attention weights, but it may need different things from different tokens.
+# A Transformer therefore splits the queries, keys and values among several [**heads**](GLOSSARY.md#heads). With tokens of 192 values and 6 heads, each head has queries, keys and values of
 # length 32 and attends on its own. A last linear layer, `proj`, mixes what the heads have found.
 #
-# In practice one linear layer, `qkv`, computes the queries, keys and values of all heads at once. Which of its outputs
-# belongs to what is a convention, and trained weights rely on it. To see it for 4 values and 2 heads, we number the 12
+# In practice one linear layer, `qkv`, computes the queries, keys and values of all heads at once. The order of
+# its outputs is a convention, and trained weights rely on it. To see the order for 4 values and 2 heads, we number the 12
 # outputs of `qkv` and reshape them to (3, heads, size).
 
 # %%
@@ -214,7 +215,7 @@ for name, part in zip(("queries", "keys", "values"), numbers):
 
 
 # %% [markdown]
-# The first third of the outputs are queries, the second third are keys, the last third are values. Within each third
+# The first third of the outputs are queries, the second third are keys, and the last third are values. Within each third
 # the heads come one after the other.
 #
 # ### ✏️ Exercise 2 · `Attention`  (★★★ · 12 minutes)
@@ -312,15 +313,15 @@ guess_near.reveal("\n".join(lines))
 
 # %% [markdown]
 # Evenly spread attention would put 4 % on a patch and its neighbours. The first block puts 7 % there, the second 10 %,
-# and the last 5 %, hardly more than even attention would. So this encoder looks nearest in its early blocks, but only a little:
-# even the head that looks nearest puts only 11 % there. In the first block the heads differ, from 5 to 11 %. In the last they
-# hardly do.
+# and the last 5 %, hardly more than evenly spread attention. So the early blocks of this encoder prefer near patches, but
+# only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly differ.
 #
 # The explorer draws the weights of one patch. On the left, a square marks the patch whose query we follow. In the
-# middle, the photograph is bright where this patch looks. On the right are the same weights as a map. Move `block` and
-# `head`, and compare the first block with the last one. A single patch and a single head can differ from the average: the
-# explorer starts with a patch that gives only 3 % to its neighbourhood. (Evenly spread, a patch inside the image would give
-# 9/196 = 5 %. Patches at the edge have fewer neighbours, hence the 4 % on average.)
+# middle, the photograph is bright where this patch looks. On the right are the same weights as a map, in which
+# yellow is much and dark blue is little. Move `block` and `head`, and compare the first block with the last one. A single
+# patch and a single head can differ from the average: in block 0, head 0, the patch at the start gives only 3 % to its
+# neighbourhood. (With evenly spread attention, a patch inside the image would give 9/196 = 5 %. Patches at the edge have
+# fewer neighbours, hence the 4 % on average.)
 
 # %%
 attention_explorer = widgets.attention_explorer()
@@ -855,18 +856,18 @@ with torch.no_grad():
     unrestored = mae.decoder(seen, in_order)
 figure = in_rows([("correct", composite(pred)), ("not restored", composite(unrestored))])
 guess_order.reveal(
-    f"yes: the error is {hidden_error(unrestored):.2f}, "
-    f"and with the order restored {hidden_error(pred):.2f}",
+    f"yes, although the error is {hidden_error(unrestored):.2f} "
+    f"instead of {hidden_error(pred):.2f}",
     figure, "Five reconstructions, correct in the upper row. Below, with the order not restored, "
     "they are blotchy but can still be recognised.")
 
 # %% [markdown]
 # The error rises from 0.45 to 0.82, much of the way to that of predicting zero, yet you can still recognise the photographs. What
 # you recognise is mostly not predicted at all: the visible patches, and the true mean of every hidden patch. This makes the
-# mistake dangerous, because you could take it for a model that needs more training. Look closely, and it shows. The 49 visible
-# tokens now stand in the first 49 places, so only hidden patches in the top three and a half rows show detail, in the wrong
-# places, and those below are almost flat. The error stays below 1.00 perhaps because each visible token also carries the position
-# that it got in the encoder.
+# mistake dangerous, because you could take it for a model that needs more training. There is one sign. The 49 visible
+# tokens now stand in the first 49 places, so only hidden patches in the top three and a half rows show detail, and in the wrong
+# places. The patches below are almost flat, though many have roughly the right colour. That colour may be why the error
+# stays below 1.00.
 #
 # ### 2. The decoder has no positions
 #
@@ -904,7 +905,7 @@ guess_places.reveal("\n".join(lines), figure, "The raw predictions with position
 # and one pattern repeats like wallpaper. The error is 1.32, a third more than that of predicting zero.
 #
 # Now look at the composites. They still show light and shade in the right places, because each patch got its *true* mean
-# and standard deviation back. A composite can hide a decoder that knows nothing.
+# and standard deviation back. To judge a decoder, look at its raw predictions as well.
 #
 # ### 3. The checkpoint has no decoder
 #
@@ -945,13 +946,13 @@ guess_decoder.reveal(
 #
 # - **One change at a time**, each on a fresh copy of the trained model, with a prediction written down before.
 # - **A scale.** The error is compared with 0.45 (the complete model) and with 1.00 (predicting zero).
-# - **All blocks, not one.** A table or plot over the blocks, so that "matters most" has something to be compared with.
+# - **All blocks, not one.** A table or plot shows the error for every block. Only then can you say which matters most.
 # - **Some idea of noise.** The measurement is repeated with other masks (another seed), and differences smaller than
 #   the spread are not interpreted.
 # - **A careful conclusion.** "Without the MLP of block 3 the error rises from … to …" is a result. "Block 3
 #   detects edges" is not: nothing here measured edges. Five photographs and one model give only a hint.
 # - **Doubt about a surprise.** If a removal changes nothing, a good answer first makes sure that it took effect, for
-#   example by comparing the two predictions, and only then asks why the model can do without.
+#   example by comparing the two predictions, and only then asks why the model does not need this part.
 # </details>
 
 # %%
@@ -964,7 +965,8 @@ print(f"complete: {hidden_error(pred):.3f}, without attention in block 0: {error
 
 
 # %% [markdown]
-# Without the attention of block 0, the error hardly changes. Is there a block whose attention the model needs?
+# Without the attention of block 0, the error stays at 0.449. First make sure that the change took effect. Then look for a
+# block whose attention the model needs.
 #
 # ## Aside: what does it cost?
 #
@@ -1009,10 +1011,10 @@ check.block_multiply_adds(block_multiply_adds)
 
 # %%
 def multiply_adds(step, *arguments):
-    """Of the matrix products in step(*arguments), for each image of a batch of two."""
+    """Multiply-adds of the matrix products in step(*arguments), per image of a batch of two."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         step(*arguments)
-    return counter.get_total_flops() / 2 / 2
+    return counter.get_total_flops() / 2 / 2  # two operations each, two images
 
 
 with torch.device("meta"):
@@ -1029,8 +1031,8 @@ print(f"ratio: {counted[196] / counted[49]:.2f}")
 #
 # ### The mask ratio
 #
-# Hiding more patches makes the encoder cheaper but not the decoder. We count with the package's model. It masks before
-# it embeds, so hidden patches are not even embedded.
+# How much does the mask ratio change the cost of a forward pass? We count with the package's model. It masks before it
+# embeds, so hidden patches are not even embedded.
 #
 # **Predict first.** At ratio 0.5 the encoder sees twice as many patches as at 0.75.
 
@@ -1054,11 +1056,11 @@ def price(num_visible):
 # %%
 prices = {n: price(n) for n in (196, 98, 49, 19)}
 lines = [f"{sum(prices[98]) / sum(prices[49]):.2f} times as much",
-         "patches                   encoder + decoder   compared with 49 visible"]
+         "patches                    encoder + decoder   compared with 49 visible"]
 for n, (first, second) in prices.items():
     both = first + second
-    lines.append(f"{n:>3} visible, {100 - n / 1.96:>2.0f} % hidden: {first:>3.0f} + {second:.0f} = "
-                 f"{both:>5,.0f} million   {both / sum(prices[49]):.2f} times")
+    lines.append(f"{n:>3} visible, {100 - n / 1.96:>2.0f} % hidden: {first:>5.1f} + {second:.1f} = "
+                 f"{both:>7,.1f} million   {both / sum(prices[49]):.2f} times")
 guess_ratio.reveal("\n".join(lines))
 
 # %%
@@ -1107,7 +1109,8 @@ guess_design.reveal("\n".join(lines))
 # both changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the
 # same here.
 #
-# The explorer draws the tokens of each stage and their cost. Its controls choose the design.
+# The explorer draws the tokens of each stage and, below them, two bars of multiply-adds. The upper bar is the design shown,
+# the lower one our design with mask tokens in the encoder. The controls choose the mask ratio and the design.
 
 # %%
 flow_explorer = widgets.flow_explorer()
@@ -1133,8 +1136,8 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # %% [markdown]
 # For ViT-Large we count 3.2 times; He et al. report 3.3 (their table 1c). They also compare hours of training, and there
 # the speed-up is 2.8 to 4.1, depending on the encoder and on the depth of the decoder (table 2). For our small model we
-# count 2.58. So "three times" is right for the paper's models and too high for this one. Such a ratio belongs to one
-# model, one mask ratio and one machine.
+# count 2.58 for the same change. So "three times" is about right for the paper's models. For ours it is too high, unless
+# the symmetric model has a large decoder as well (4.15 times).
 #
 # Cost is not the only reason to keep mask tokens out of the encoder. With them, the accuracy of the paper's linear
 # probe, a linear classifier on the frozen features, falls from 73.5 % to 59.6 % (table 1c). Their explanation is that
@@ -1198,8 +1201,8 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # - Trained weights fit any code that has the same names, shapes and conventions. Yours does.
 # - A wrong order, missing positions and a missing decoder raise no error. Look at the raw predictions as well as at
 #   composites.
-# - At a mask ratio of 0.75 the decoder does more than half of the work. Mask tokens in the encoder would cost 2.58 times
-#   as much here and 3.2 times as much in ViT-Large.
+# - At a mask ratio of 0.75 the decoder does more than half of the work. With mask tokens in the encoder, a forward
+#   pass would cost 2.58 times as much here and 3.2 times as much in ViT-Large.
 
 # %%
 course.status()

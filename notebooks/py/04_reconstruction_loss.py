@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 4 · Reconstruction loss: which patches count, and in which units
 #
-# The model from notebook 03 predicts every patch, and the loss condenses all these predictions into one number. Two choices
-# hide in that number. Which patches count, and in which units do we measure them? In this notebook you write the loss,
+# The model from notebook 03 predicts every patch, and the loss turns the predictions into one number. Two choices are
+# behind that number. Which patches count, and in which units do we measure them? In this notebook you write the loss,
 # take a first training step by hand, and train your own model on one batch until it knows the batch by heart.
 #
 # **You will be able to**
@@ -65,7 +65,7 @@ patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
 # %% [markdown]
 # ## A prediction for every patch
 #
-# The package ships weights of a model that was trained on photographs of 224×224 pixels, cut into 16×16 patches.
+# The package ships weights of a model that was trained on photographs of 224×224 pixels, each cut into 14×14 patches.
 # We load them into your `MAE` and hide three quarters of the patches of five photographs.
 
 # %%
@@ -88,8 +88,9 @@ print("hidden per image:", mask.sum(dim=1).int().tolist())
 #
 # ## The loss, the slow way
 #
-# The visible patches were given to the model, so MAE leaves them out of the loss. It averages the squared error over
-# the set $M$ of hidden patches $i$ of images $b$, each of which has $V = 3p^2$ values:
+# The visible patches were given to the model, and MAE leaves them out of the loss. Let $y$ be the target, $\hat{y}$ the
+# prediction, and $M$ the set of all hidden patches, where $(b, i)$ is patch $i$ of image $b$. A patch of $p \times p$ pixels
+# has $V = 3p^2$ values. The loss averages the squared error over all values of all hidden patches:
 #
 # $$\mathcal{L} = \frac{1}{|M|} \sum_{(b, i) \in M} \frac{1}{V} \sum_{v=1}^{V}
 # \left(\hat{y}_{biv} - y_{biv}\right)^2 .$$
@@ -141,8 +142,8 @@ guess.reveal(f"{top:.0f} % of the loss; the half with the smallest errors has {l
 # \qquad \varepsilon = 10^{-6}.$$
 #
 # Three details decide whether your loss agrees with the official code. The variance divides by $V - 1$. The $\varepsilon$
-# stands under the root. And the mean runs over pixels *and channels*, so a patch has one mean, not one for each
-# channel. Here is one patch, the slow way.
+# is inside the square root. The mean runs over pixels *and channels*, so a patch has one mean, not one for each
+# channel. Here is the calculation for one patch, the slow way.
 
 # %%
 def normalise_slowly(patch, eps=1e-6):
@@ -153,7 +154,7 @@ def normalise_slowly(patch, eps=1e-6):
     return torch.tensor([(v - mean) / (variance + eps) ** 0.5 for v in values])
 
 
-eye = target[0, 60]  # the cat's left one, (768,)
+eye = target[0, 60]  # a part of the cat's eye on the left of the picture, (768,)
 normal = normalise_slowly(eye)
 print(f"before: mean {eye.mean():.2f}, standard deviation {eye.std():.2f}")
 print(f"after:  mean {normal.mean().abs():.2f}, standard deviation {normal.std():.2f}")
@@ -161,8 +162,8 @@ print(f"after:  mean {normal.mean().abs():.2f}, standard deviation {normal.std()
 # %% [markdown]
 # What does such a target look like? To the left of the astronaut's head, in row 2, column 3 (both counted from 0), the
 # wall is smooth and pale. The explorer starts with this patch. See what becomes of it, then try the rocket's sky. On the
-# right you see the chosen patch, above as it is and below normalised. In the view of standard deviations, blue is small
-# and yellow is large.
+# right you see the chosen patch in pixels, and below it the normalised one. The view of standard deviations shows small
+# ones in blue and large ones in yellow.
 
 # %%
 explorer = widgets.norm_pix_explorer()
@@ -176,9 +177,9 @@ explorer
 # ends up with as much contrast as an eye. Differences in brightness between patches disappear, because every patch has
 # mean 0.
 #
-# The rocket's sky has hardly any grain, yet in row 2, column 3 its standard deviation is 0.49. What varies within a
-# patch of sky is the *channel*: there is more blue than red. So its target is a strong even blue, whether the sky is
-# dark or bright there.
+# The rocket's sky has hardly any grain, yet in row 2, column 3 its standard deviation is 0.49. In a patch of
+# sky the values hardly differ from pixel to pixel, but they differ between the channels: blue is higher than red. So the
+# target is a strong, even blue, whether the sky is dark or bright there.
 # </details>
 
 # %% [markdown]
@@ -248,15 +249,16 @@ print(f"on pixels {mae_loss(only_means, images, mask, 16):.2f}, "
       f"with norm_pix {mae_loss(zeros, images, mask, 16, norm_pix=True):.3f}")
 
 # %% [markdown]
-# The same pictures get two losses, 0.65 on pixels and 0.999 with `norm_pix`. The second is $(V - 1)/V = 767/768$ for any
-# photographs without perfectly flat patches: the squared deviations from the mean add up to $(V - 1)\,\sigma^2$ by definition. So with `norm_pix`, a loss
-# near 1 is what zeros reach, and 0 is perfect. On pixels there is no such scale. If a paper reports a loss of 0.43, ask
-# for its units.
+# The same pictures get two losses, 0.65 on pixels and 0.999 with `norm_pix`. The second is very nearly $(V - 1)/V =
+# 767/768$ for any photographs without flat patches: the squared deviations from the mean add up to $(V - 1)\,\sigma^2$ by
+# definition. So with `norm_pix`, zeros reach a loss near 1, and a perfect prediction reaches 0. On pixels the scale is not
+# fixed, because the loss of predicting the means depends on the photographs. If a paper reports a loss of 0.43, you need
+# to know its units.
 #
 # ## Do visible patches really not matter?
 #
-# An inverted or shifted mask raises no error, so we test. We replace the prediction on all visible patches by
-# noise, a thousand times as strong as the picture. What happens to the loss? And what if we write infinity there?
+# An inverted or shifted mask raises no error, so we test which patches the loss reads. We replace the
+# prediction on all visible patches by noise, a thousand times as strong as the picture. What happens to the loss? And what if we write infinity there?
 
 # %%
 guess = course.predict("What is the loss with infinity on the visible patches?")
@@ -328,12 +330,13 @@ print(f"hidden {hidden_part:.2f}, visible {visible_part:.2f}, all {in_all:.2f}")
 
 
 # %% [markdown]
-# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. (That is still
-# better than the 1 of predicting zeros. Apparently some of what the decoder learned for hidden patches carries over.) Training with the
-# loss over all patches would work on both parts: the model would learn to copy the visible patches *and* to predict the hidden ones. Copying takes some of its capacity, and at a low mask ratio the copying term has most of the weight.
+# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. Predicting
+# zeros would score about 1, so some of what the decoder learned for hidden patches apparently carries over. Training with
+# the loss over all patches would reduce both parts: the model would learn to copy the visible patches *and* to predict the
+# hidden ones. Copying takes some of its capacity, and at a low mask ratio the copying term has most of the weight.
 #
-# Is this a problem in practice? He et al. (2022) call their choice "purely result-driven": counting all pixels costs them
-# about half a point of accuracy at a ratio of 75 %. So this is a small effect, and not a matter of principle.
+# In practice the effect is small. He et al. (2022) report that counting all pixels costs them about half a point of
+# accuracy at a ratio of 75 %, and they call their choice "purely result-driven".
 #
 # ## Why do my reconstructions look wrong?
 #
@@ -408,9 +411,10 @@ show(draw_rows({"in pixels": in_colour, "composite": whole, "photograph": truth}
 # %% [markdown]
 # In pixels, light and shade are back. In the composite, the cushions are gone too.
 #
-# The explorer shows one photograph at a time. The number below it is the [**PSNR**](GLOSSARY.md#psnr). Find the
-# photograph whose PSNR drops most if its prediction stays in the wrong units. Then pretend that you do not know the statistics of the hidden patches, and use the average visible patch's
-# instead.
+# The explorer shows one photograph at a time. The number below it is the [**PSNR**](GLOSSARY.md#psnr) on the hidden pixels,
+# in decibels (dB): the higher, the closer to the photograph. Switch between "as predicted" and "hidden patches' own", and
+# find the photograph whose PSNR differs most. Then pretend that you do not know the statistics of the hidden patches, and
+# choose "average visible patch's".
 
 # %%
 explorer = widgets.prediction_explorer()
@@ -419,10 +423,10 @@ explorer
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# The rocket loses most: its PSNR on hidden pixels drops from 23.6 dB in the right units to 12.8 dB in the wrong ones. Its sky is much darker
+# The rocket loses most: it has 23.6 dB in the hidden patches' own units and 12.8 dB as predicted. Its sky is much darker
 # than a patch of mean 0. With the average visible patch's statistics it reaches 18.9 dB, because its sky is much the same
-# everywhere. The coffee only rises from 11.7 to 12.3 dB. Its patches differ too much from the average patch, from
-# the white rim to the dark shadow below the cup.
+# everywhere. The coffee's PSNR rises only from 11.7 to 12.3 dB. Its patches range from the white rim to the dark
+# shadow below the cup, and most of them are far from the average patch.
 # </details>
 #
 # ## Who drew the cup, the model or the target?
@@ -487,7 +491,7 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 # pale cup, although in grey. What the model itself contributes is the step from 15.4 to 18.3 dB, or 2.9 dB: colour and
 # structure within the patches.
 #
-# A PSNR of a `norm_pix` model is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Others have noticed the same
+# A PSNR that uses statistics of the target is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Others have noticed the same
 # [leak of target statistics](https://github.com/pengzhiliang/MAE-pytorch/issues/40). Compare two models by PSNR only if
 # both borrow the same statistics, and always print a reference such as the bilinear fill. For pictures that owe nothing to the target,
 # train on pixels: the official demo uses a checkpoint trained without `norm_pix` for exactly this purpose. (Five
@@ -512,8 +516,8 @@ print("parameters without a gradient:", without)
 
 
 # %% [markdown]
-# The list is empty: every parameter has received a gradient. The loss reads hidden patches only, so the encoder's gradients
-# have come through the decoder.
+# The list is empty: every parameter has received a gradient. The loss reads hidden patches only, and the encoder
+# never sees these. Its gradients have come through the decoder, whose attention connects hidden patches with visible ones.
 
 # %% [markdown]
 # ### ✏️ Exercise 3 · Gradient descent  (★★☆ · 6 minutes)
@@ -548,7 +552,8 @@ check.descend(descend)
 
 # %% [markdown]
 # `torch.optim.SGD` does the same. One step on our batch should lower the loss. (To take the step with your own function,
-# put `descend(model.parameters(), lr=0.1)` in the place of the three lines with `optimizer`.)
+# put `descend(model.parameters(), lr=0.1)` in place of the three lines with `optimizer`. Gradients serve once, so run the
+# cell with `loss.backward()` again before another step.)
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -560,14 +565,14 @@ print("the loss is lower after one step:", bool(after < loss))
 
 # %% [markdown]
 # The loss is lower after one step. MAE is trained with [**AdamW**](GLOSSARY.md#adamw), which adapts the step for each
-# weight and is much faster here. Only the class changes; the lines that take a step stay the same. You meet its
-# settings in [notebook 07](07_pretraining.ipynb).
+# weight and usually needs far fewer steps. The class and its settings change; `step()` and `zero_grad()` stay the same.
+# You meet the settings in [notebook 07](07_pretraining.ipynb).
 #
 # ## Overfit one batch
 #
 # The first test of any training code is always the same. Take **one** batch, keep the masks fixed, and train until the
-# model knows it by heart. If that fails, nothing larger can succeed. We leave `norm_pix` off, so that the pictures owe
-# nothing to the target.
+# model knows it by heart. If that fails, nothing larger can succeed. We leave `norm_pix` off, so that we can
+# show predictions without borrowing means and standard deviations from the target.
 
 # %%
 values = int(mask_small.sum()) * 6 * 6 * 3
@@ -593,7 +598,7 @@ def fit(counts, steps):
         optimizer.step()
         curve.append(loss.item())
         on_hidden.append(mae_loss(pred.detach(), small, mask, 6).item())
-        if step in (0, steps // 6, steps):
+        if step in (0, steps // 6, steps // 2, steps):
             preds[f"step {step}"] = pred.detach()
     return curve, on_hidden, preds
 
@@ -631,14 +636,14 @@ def in_place(pred):
 
 
 show(draw_rows({name: in_place(pred) for name, pred in preds.items()}),
-     "Five photographs at three moments. In the hidden patches: coloured noise at the start, "
+     "Five photographs at four moments. In the hidden patches: coloured noise at the start, "
      "blurred colours on the way, and at the end nearly the photographs themselves.")
 print("the loss fell to less than a tenth:", curve[-1] < curve[0] / 10)
 
 # %% [markdown]
 # The loss falls to less than a tenth of its start, and keeps falling if you train longer. Colours come first, details
-# later. The model has learned nothing about cats or cups that would help with a sixth photograph. But you now know that
-# gradients flow, that the optimiser works, and that masks, patches and targets fit together.
+# later. The model has learned nothing about cats or cups that would help with a sixth photograph. But the curve
+# shows that gradients flow and that the optimiser works, and the pictures show that masks, patches and targets fit together.
 #
 # ## The same test, with a bug
 #
@@ -658,10 +663,11 @@ guess.reveal("faster, and it ends lower than the right loss at the same step; "
              "hidden patches, stays near 1 or above.")
 
 # %%
-last, right = bad_preds[f"step {steps // 2}"], preds[f"step {steps}"]
-show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
-     "Composites of five photographs. With the bug, the hidden patches all show nearly the same "
-     "mottled pattern. Without it, they are nearly the photographs themselves.")
+half = f"step {steps // 2}"
+show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(preds[half])}),
+     "Composites of five photographs after the same number of steps. With the bug, the hidden "
+     "patches all show nearly the same mottled pattern. Without it, they are close to "
+     "the photographs.")
 
 # %% [markdown]
 # With the bug, the loss falls faster and ends lower, because copying is easy. If you look only at the loss curve, the
@@ -710,7 +716,7 @@ show(draw_rows({"with the bug": in_place(last), "without": in_place(right)}),
 #
 # <details><summary>A</summary>
 #
-# ✗ Only if both use the same units. A might use `norm_pix`, where predicting zeros costs about 1.
+# ✗ Only if both use the same units, images and masks. A might use `norm_pix`, where predicting zeros costs about 1.
 # </details>
 # <details><summary>B</summary>
 #

@@ -62,8 +62,9 @@ from mae_lib.training.checkpoints import load_shipped
 show(*widgets.title())
 
 # %% [markdown]
-# On the left is a photograph. Like every image it is a sum of waves, and the second picture shows how strong each wave is. The
-# third image keeps only the slowest 1.6 % of the waves, those that change gradually, and the fourth keeps all the others.
+# The first picture is a photograph. Like every image, it is a sum of waves. The second picture shows how strong each wave
+# is: slow waves are in the middle, fast waves near the edges, and bright means strong. The third picture keeps only the
+# slowest 1.6 % of the waves, those that change gradually. The fourth keeps all the others and shows 0 as grey.
 #
 # This notebook uses parts from earlier ones. If you have built them, your own versions are used; if not, the
 # package's are.
@@ -113,9 +114,10 @@ wave = torch.cos(2 * torch.pi * 4 * across).expand(224, 224)  # (H, W), the same
 print((torch.fft.fft2(wave).abs() > 1).nonzero().tolist())
 
 # %% [markdown]
-# Two of the 50,176 coefficients are not zero. Both are in row 0, because nothing changes from top to bottom, and they are
-# in columns 4 and 220. Indices past the middle count backwards, so column 220 stands for −4 cycles. Pixel values are real
-# numbers, so waves come in such pairs.
+# Two of the 50,176 coefficients are larger than 1; the others are 0 up to rounding. Both are in row 0, because nothing
+# changes from top to bottom, and they are in columns 4 and 220. Indices past the middle count backwards, so column 220
+# stands for −4 cycles. The transform splits a cosine into two complex waves, one with +4 and one with −4 cycles, whose
+# imaginary parts cancel. In every image of real numbers, waves come in such pairs.
 #
 # Next we transform a photograph and then transform the result back. Nothing should be lost.
 
@@ -185,14 +187,15 @@ share_guess.reveal("\n".join([f"{shares['astronaut']:.0f} %", *lines]))
 
 # %% [markdown]
 # The slowest 1.6 % of the waves hold 86 % of the astronaut's variance, and between 82 % and 90 % in all five photographs.
-# Such numbers are typical: over many natural scenes, the squared magnitude of a wave falls roughly as one over the square
-# of its frequency ([Field 1987](https://doi.org/10.1364/JOSAA.4.002379)). So a model that leaves out the fast waves adds
-# little to its squared error. Yet everything that looks sharp is in those waves: the eyes, the hair and the badges on the
-# suit.
+# Slow waves dominate natural scenes in general: the squared magnitude of a wave falls roughly as one over the square of its
+# frequency ([Field 1987](https://doi.org/10.1364/JOSAA.4.002379)), and in our photographs somewhat faster. So a model that
+# leaves out the fast waves adds little to its squared error. Yet everything that looks sharp is in those waves: the eyes,
+# the hair and the badges on the suit.
 #
-# The explorer shows a photograph, the strength of its waves with the slow ones in the middle, the image made of the waves
-# below a cut-off (a [**low-pass**](GLOSSARY.md#high-pass) filter), and everything else (a **high-pass** filter, with 0
-# shown as grey). What is the lowest cut-off at which you can see in the low-pass image that the astronaut is smiling?
+# The explorer shows four pictures: a photograph; the strength of its waves, with a bright disc over those below a cut-off;
+# the image made of these waves (a [**low-pass**](GLOSSARY.md#high-pass) filter); and everything else (a **high-pass**
+# filter, with 0 shown as grey). Somewhere between 16 and 64 cycles you begin to see in the low-pass image that the
+# astronaut is smiling. Where?
 
 # %%
 explorer = widgets.frequency_explorer()
@@ -364,8 +367,8 @@ torch.testing.assert_close(losses.laplacian(small)[0], by_loop)
 # %% [markdown]
 # ## What to do at the border
 #
-# A pixel at the border has no neighbour on one side. `conv2d(padding=1)` invents zeros there. We can also mirror the
-# image (`reflect`) or repeat its border (`replicate`). We try each on a steady ramp, where the second difference should be 0.
+# A pixel at the border has no neighbour on one side. `conv2d(padding=1)` invents zeros there, which
+# `F.pad` calls `constant`. We can also mirror the image (`reflect`) or repeat its border (`replicate`). We try each on a steady ramp, where the second difference should be 0.
 
 # %%
 ramp = torch.arange(8.0).expand(1, 1, 8, 8)
@@ -441,7 +444,7 @@ print(f"above 28 cycles, Laplacian:  {100 * (1 - share_within(filtered, 28)):.0f
 # ## From the filter to a loss
 #
 # The new term, $L_\text{freq}$, is the mean absolute difference between the Laplacians of prediction and target on
-# **masked** pixels. But the mean over what? In the next cell we make the same errors everywhere: noise with a standard
+# **masked** pixels. We still have to decide which number we divide by. In the next cell we make the same errors everywhere: noise with a standard
 # deviation of 0.1. We only change how many patches are masked and how many channels there are. A good loss should have
 # the same value each time.
 
@@ -482,8 +485,9 @@ print("prediction", tuple(pred.shape), "  mask", tuple(mask.shape))
 
 # %% [markdown]
 # This model was trained with `norm_pix` (notebook 04), so its prediction for a patch is relative to the patch's own mean, in units
-# of its standard deviation. The Laplacian needs an image in pixel units. We therefore [**de-normalise**](GLOSSARY.md#de-normalise)
-# the prediction first: multiply each patch by its standard deviation and add its mean.
+# of its standard deviation. The Laplacian needs the same units in every patch. We therefore [**de-normalise**](GLOSSARY.md#de-normalise)
+# the patches first: we multiply each one by its standard deviation and add its mean. (The package's `denormalise` is for
+# whole images. It brings their values back between 0 and 1.)
 
 # %%
 def to_images(pred):
@@ -512,8 +516,8 @@ for name, picture in {"forgotten": forgotten, "de-normalised": to_images(perfect
 # ## The boundary trap
 #
 # $L_\text{MAE}$ is computed on masked patches only. Nothing in training ever compares the prediction on **visible**
-# patches with anything, even though the model has seen those patches. On hidden patches the shipped model reaches a PSNR
-# of 18.6 dB.
+# patches with anything, even though the model has seen those patches. On hidden patches the shipped model reaches a
+# [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB.
 
 # %%
 visible_guess = course.predict("What PSNR does the raw prediction reach on the visible patches?")
@@ -622,8 +626,8 @@ for use_composite in (False, True):
     print(f"composite {use_composite!s:<6} {share:.1f} % of the gradient goes to visible pixels")
 
 # %% [markdown]
-# When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels, because only pixels at the rim of a hidden patch
-# have visible neighbours. When we filter the composite, none does. This small leak matters less than the wrong neighbours above.
+# When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. The share is small because only the
+# pixels at the rim of a hidden patch have visible neighbours. When we filter the composite, none does. This small leak matters less than the wrong neighbours above.
 #
 # ## Seams
 #
@@ -667,8 +671,8 @@ show(figure, "Grace Hopper; the same with hidden patches a little brighter or da
 
 # %% [markdown]
 # In the picture, the error forms lines along the borders of patches, wherever two neighbouring patches have different
-# offsets. To see how much of it lies on the borders of patches, we compute the share on
-# the outermost ring of pixels in each patch.
+# offsets. The lines are bright between two hidden patches and faint next to a visible patch, whose own pixels do not
+# count. We now compute how much of the error lies on the outermost ring of pixels in each patch.
 
 # %%
 step = torch.arange(224) % p
@@ -783,7 +787,8 @@ steeper.reveal("\n".join(lines))
 # %% [markdown]
 # With five edges the steepest step becomes smaller. In general, the result depends on how sure we are of the edge:
 #
-# - **Two edges, 70:30.** The steepest step grows from 0.70 to 0.72 at λ = 0.05 and to 0.97 at λ = 1. The prediction becomes sharper.
+# - **Two edges, 70:30.** The steepest step grows from 0.70 to 0.72 at λ = 0.05 and to 0.97 at λ = 1. The prediction
+#   becomes sharper at the likelier edge, and a slow ramp replaces the other one.
 # - **Two edges, 50:50.** Nothing happens: 0.50 for every λ.
 # - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the prediction blurrier.
 # - **Stripes whose position is unknown.** The best prediction is flat grey for every λ.
@@ -799,8 +804,8 @@ weight_explorer
 # ## Why: the mean and the median
 #
 # The mean minimises an expected squared error. The [**median**](GLOSSARY.md#median) minimises an expected absolute error.
-# So, roughly speaking, $L_\text{freq}$ asks at each pixel for the median of the possible second differences. (Only
-# roughly, because neighbouring second differences share pixels and cannot be chosen freely.) We compare three candidates
+# Roughly speaking, $L_\text{freq}$ therefore asks at each pixel for the median of the possible second differences. (It
+# cannot have it everywhere, because neighbouring second differences share pixels.) We compare three candidates
 # under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part. The costs are
 # summed over the hidden pixels.
 
@@ -837,19 +842,20 @@ for lam in (0.01, 0.05, 0.25, 1.0):
     print(f"λ = {lam:<4}  share of the total {share:>2.0f} %   gradient vs MAE's {length:>3.0f} %")
 
 # %%
-green = [unpatchify(slope.sign(), p, 14, 14)[portrait, 1] for slope in (slope_mae, slope_freq)]
+green = [unpatchify(-slope.sign(), p, 14, 14)[portrait, 1] for slope in (slope_mae, slope_freq)]
 figure = widgets.gallery([("target", target[portrait]), ("from the MAE loss", green[0]),
                           ("from the Laplacian loss", green[1])],
-                         ticks={-1: "brighter", 0: "no change", 1: "darker"}, cmap="RdBu_r")
+                         ticks={-1: "darker", 0: "no change", 1: "brighter"}, cmap="RdBu_r")
 show(figure, "Grace Hopper, and in which direction each loss pushes the green channel: the MAE "
              "loss largely in areas many pixels wide, the Laplacian loss in a pattern of single "
              "pixels.")
 
 # %% [markdown]
 # At λ = 0.05 the term is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. It is a
-# small correction, and it pushes in other directions. The MAE loss makes whole areas brighter or darker, such as the face
-# and the flag. In smooth regions, where the error is small, its direction changes from pixel to pixel too. The Laplacian loss pushes
-# single pixels against their neighbours almost everywhere. (The pictures show the green channel. Visible patches are white,
+# small correction, and it pushes in other directions. The MAE loss makes whole areas brighter (red) or darker (blue), such as
+# parts of the flag, the face and the jacket. In smooth regions its direction changes from pixel to pixel too: `norm_pix` enlarges the faint
+# grain there, which the model cannot predict. The Laplacian loss pushes single pixels against their neighbours almost
+# everywhere. (The pictures show the green channel. Visible patches are white,
 # because neither loss pushes them. In the right picture, pixels in hidden patches are white where the pushes on them
 # cancel.)
 #
@@ -857,13 +863,13 @@ show(figure, "Grace Hopper, and in which direction each loss pushes the green ch
 #
 # The report measures success by a masked [**HF error**](GLOSSARY.md#hf-error) (high-frequency error), which is our loss
 # computed on images with values from 0 to 1. We measure it, together with the masked PSNR, for two shipped models:
-# `original`, and `improved`, which was trained with this term and the two other additions. We also measure it for five
-# reference images that need no training:
+# `original`, and `improved`, which was trained with this term, the curriculum and the uniformity loss of notebook 06. We also
+# measure both numbers for five reference images that need no training:
 #
 # - **masked mean**: the mean colour of the visible pixels;
 # - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes, as in notebook 02;
 # - **blurred target**: the truth after a Gaussian blur;
-# - **patch means**: each hidden patch is flat, with its true mean. Every `norm_pix` model gets this for free when it predicts zeros;
+# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels, and so without a colour of its own. Every `norm_pix` model gets this for free when it predicts zeros;
 # - **moved by 2 px**: the truth, perfectly sharp, shifted by two pixels.
 #
 # We rank all seven by their HF error, from 1 (the lowest) to 7.
@@ -905,17 +911,20 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
 
 # %% [markdown]
 # The blurred target wins, with an HF error of 0.065, although it has almost no fine detail. The shifted target is
-# perfectly sharp and comes last, with 0.103. `improved` has 0.077 and `original` 0.079. Even the bilinear fill and the masked mean, which have
-# learned nothing, are ahead of them. PSNR tells a different story. `improved` reaches 19.0 dB and `original` 18.6 dB, well above the bilinear fill
-# (15.9) and the masked mean (13.8). They are also more than three decibels above the patch means (15.5), which use the same true means as the
-# models. Only the two references made from the target score higher. So the models do know something that the HF error does not show.
-# (Five photographs with one mask each are enough to show what can happen, but not to rank the two models. The patch means
-# look brownish because each patch has a single mean for all three channels. Each channel is normalised differently, so
-# when this is undone, equal values do not give grey.)
+# perfectly sharp and comes last, with 0.103. `improved` has 0.077 and `original` 0.079. Even the bilinear fill and the
+# masked mean, which have learned nothing, are ahead of them.
 #
-# One reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should be.
-# Leaving the detail out costs only once. That gives us a yardstick: what HF error would a prediction have if its Laplacian were 0
-# at every hidden pixel?
+# PSNR tells a different story. `improved` reaches 19.0 dB and `original` 18.6 dB, well above the bilinear fill
+# (15.9) and the masked mean (13.8). They are also more than three decibels above the patch means (15.5), which use the same true means as the
+# models. Only the blurred and the shifted target score higher, and both are made from the true pixels. So the models do
+# know something that the HF error does not show.
+#
+# Five photographs with one mask each are enough to show what can happen, but not to rank the two models. (The patch means
+# look brownish because each channel is normalised differently. When this is undone, equal values do not give grey.)
+#
+# Why do smooth images have such low HF errors? One reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should be.
+# Leaving the detail out costs only once. So the cost of leaving out all detail is a useful
+# yardstick. What HF error would a prediction have if its Laplacian were 0 at every hidden pixel?
 
 # %%
 size_of_detail = losses.laplacian(target).abs().mean(dim=1, keepdim=True)
@@ -927,9 +936,10 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
 # %% [markdown]
 # A prediction with no detail and no seams would have an HF error of 0.066, nearly as low as the best reference and lower
 # than either model. The patch means have no detail inside their patches either, and their seams alone raise the error to
-# 0.082. Seams may be part of the models' error too. So an HF error means little without that number next to it. Nor can you compare it across sets of
-# images. Enlarged from 96 to 224 pixels, as the report does with STL-10 images, the same photographs have a mean
-# absolute Laplacian of 0.017, a quarter of the 0.065 that they have otherwise. Enlarging an image adds no detail.
+# 0.082. Seams may be part of the models' error too. When you read an HF error, you need the value without detail,
+# here 0.066, next to it. You also cannot compare HF errors across sets of images. At 224 pixels, our photographs have a
+# mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with STL-10 images, the same photographs
+# have only 0.017, about a quarter. Enlarging an image adds no detail.
 #
 # ## Two reported numbers
 #
@@ -957,7 +967,7 @@ print(f"33 % less would have been: {before * (1 - 0.33):.5f}")
 # <details><summary>What a good answer shows</summary>
 #
 # - Two sets, each with a number such as the steepest step at λ = 0 and at λ = 1.
-# - An explanation by the median: the loss sharpens when one row holds more than half of the probability at a place.
+# - An explanation by the median: the loss sharpens an edge if the rows that have it are, together, more likely than all others.
 # - The switch for three edges near q = 50 %, with values of q tried on both sides of it.
 # - A careful statement about photographs: outlines that the visible patches determine (the zebra's back) may become sharper, while grass, whose exact
 #   position nobody can know, becomes smoother. It says that this is a hypothesis and names a measurement that would test it.
@@ -1031,7 +1041,7 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 #
 # - Field (1987). [*Relations between the statistics of natural images and the response properties of cortical cells.*](https://doi.org/10.1364/JOSAA.4.002379) JOSA A 4(12). How the strength of waves falls with frequency.
 # - Oppenheim & Lim (1981). [*The importance of phase in signals.*](https://doi.org/10.1109/PROC.1981.12022) Proceedings of the IEEE 69(5). The experiment with magnitudes and phases.
-# - Burt & Adelson (1983). [*The Laplacian pyramid as a compact image code.*](https://doi.org/10.1109/TCOM.1983.1095851) IEEE Transactions on Communications 31(4). The same filter at every scale.
+# - Burt & Adelson (1983). [*The Laplacian pyramid as a compact image code.*](https://doi.org/10.1109/TCOM.1983.1095851) IEEE Transactions on Communications 31(4). A similar filter, an image minus its blurred copy, at every scale.
 # - Mathieu, Couprie & LeCun (2016). [*Deep multi-scale video prediction beyond mean square error.*](https://arxiv.org/abs/1511.05440) ICLR. Blur from squared error, and a loss on image gradients against it.
 # - Blau & Michaeli (2018). [*The perception-distortion tradeoff.*](https://arxiv.org/abs/1711.06077) CVPR. Why an image cannot have both the lowest error and the most natural look.
 # - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR.

@@ -172,7 +172,8 @@ for axis, (degrees, (points, views)) in zip(axes[0], arcs.items(), strict=True):
     axis.set(title=f"{degrees} degrees", xlim=(-1.1, 1.15), ylim=(-1.1, 1.1), aspect="equal")
     axis.axis("off")
 show(figure, "Four circles with 36 blue points, spread over 350, 90, 20 and 2 degrees, and inside "
-             "them an orange view of each. On the last, all blue ones are a dot, its views an arc.")
+             "them an orange view of each point. On the last circle the blue points merge into one "
+             "dot, and their views form a short arc.")
 
 # %% [markdown]
 # Over 350 degrees, 91 % of the images are found again. Over 90 degrees it is only 35 %, because neighbours
@@ -416,14 +417,14 @@ for t in (0.5, 2, 8):
 # %% [markdown]
 # With $t = 0.5$ two points are still only 0.05 apart after 120 steps. With $t = 2$ they are evenly spaced, and with
 # $t = 8$ almost. Even spacing has the lowest loss for every $t$ ([Cohn and Kumar
-# 2007](https://arxiv.org/abs/math/0607446)). With a small $t$, however, even spacing lowers the loss so little that the
-# points need many more steps to get there.
+# 2007](https://arxiv.org/abs/math/0607446)). With a small $t$, however, moving two close points apart hardly lowers
+# the loss, so the points need many more steps to become evenly spaced.
 #
 # ## Where it pushes, and how hard
 #
-# The force on a point is minus the gradient of the loss. We place twelve points on an arc, squeeze the arc, and watch
-# the force on each point. First we check that our explorer, which follows below, computes the same force as autograd
-# finds for our loss.
+# The force on a point is minus the gradient of the loss with respect to that point. We place twelve points on an arc,
+# squeeze the arc, and watch the force on each point. First we check that the explorer below computes the same force as
+# autograd.
 
 # %%
 leaf = torch.tensor(widgets.arc(60), requires_grad=True)  # (12, 2)
@@ -446,7 +447,8 @@ force_explorer = widgets.force_explorer()
 force_explorer
 
 # %% [markdown]
-# The force falls from 0.201 at 60 degrees to 0.019 at 3 degrees, and at 0 degrees it is 0. The slope of $e^{-2d^2}$ is
+# The strongest force falls from 0.201 at 60 degrees to 0.019 at 3 degrees, and at 0 degrees it is 0. (At 330 degrees it is
+# 0 too, because the points are evenly spaced there.) The slope of $e^{-2d^2}$ is
 # zero at $d = 0$, so points that coincide do not push each other. **The loss drives a clump apart, slowly at first, but
 # it does not move a batch that has fully collapsed.** We test this on 16 artificial features.
 
@@ -481,9 +483,9 @@ for distance in (0.3, 0.1, 0.03, 0.01):
     print(line)
 
 # %% [markdown]
-# The first column is right. In `bfloat16` a distance of 0.1 has a square of 0.0078 instead of 0.0100, and a distance of
-# 0.03 becomes 0. `float16` loses the distance at 0.01. Subtracting two nearly equal numbers leaves only their rounding
-# errors. This is called [**cancellation**](GLOSSARY.md#cancellation). It affects points that are close together, which
+# The `float64` column is right. In `bfloat16` a distance of 0.1 has a square of 0.0078 instead of 0.0100, and a distance of
+# 0.03 becomes 0. `float16` loses the distance at 0.01. When you subtract two nearly equal numbers, their
+# common digits disappear, and rounding errors make up much of what is left. This is called [**cancellation**](GLOSSARY.md#cancellation). It affects points that are close together, which
 # are the ones that this loss has to push apart. Under autocast, which runs matrix products in half precision, this can
 # happen in your loss without any warning.
 
@@ -511,8 +513,8 @@ print(f"each half {uniformity_loss(pair):.2f}")
 print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 
 # %% [markdown]
-# Each process reports a perfect −8.00. The whole batch has −1.10, because two images share each end and no process sees the pairs across the cut. The package
-# therefore gathers the features of all processes, with their gradient, before it computes this loss (`mae_lib/runtime/distributed.py`).
+# Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end. Neither process
+# notices, because the two images of such a pair are on different processes. The package therefore gathers the features of all processes, with their gradient, before it computes this loss (`mae_lib/runtime/distributed.py`).
 
 # %% [markdown]
 # ## How many directions are in use?
@@ -520,8 +522,10 @@ print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 # Points can be spread out and still waste most of the sphere. If they lie evenly on a circle in 192 dimensions, they
 # use only 2 directions. The [**effective rank**](GLOSSARY.md#effective-rank) ([Roy and Vetterli
 # 2007](https://ieeexplore.ieee.org/document/7098875)) counts directions, weighted by how much they are used. We
-# subtract the mean of the features. Let $\sigma_k$ be their standard deviation along the k-th principal direction (as
-# in PCA). We turn these numbers into shares, and take the exponential of the entropy of the shares:
+# subtract the mean of the features. The first **principal direction** is the one along which the features vary most. The
+# second is at right angles to it and has the most of the remaining variation, and so on (this is PCA). Let $\sigma_k$ be
+# the standard deviation along the k-th of them. We turn these numbers into shares, and take the exponential of the
+# entropy of the shares:
 #
 # $$p_k = \frac{\sigma_k}{\sum_l \sigma_l}, \qquad \text{effective rank} = \exp\Big(-\sum_k p_k \log p_k\Big).$$
 #
@@ -671,19 +675,20 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
              "highest effective rank, but find next to no scene again; nor do the mixed-up ones.")
 
 # %% [markdown]
-# The lowest loss (−3.96) and the highest effective rank (172) belong to the random points, which have never seen an image and find 1 % of the scenes again. The
-# mixed-up features keep the loss and the rank of the improved encoder, and they find 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither
-# number looks at which point belongs to which image. (Near 0 % the simple formula gives an interval that is too narrow.)
+# The random points have the lowest loss (−3.96) and the highest effective rank (172). No image went into them, and they
+# find 1 % of the scenes again. The mixed-up features keep the loss and the rank of the improved encoder, and they find 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither
+# number looks at which point belongs to which image. (The intervals come from $1.96\sqrt{p(1-p)/n}$ for a share $p$ of $n$
+# scenes. Near 0 % this gives an interval that is too narrow, such as the ± 0 in the last row.)
 #
 # Of the three encoders, `original` finds the most scenes, 73 %, although its loss of −0.03 is the closest to collapse. `improved` has a loss of −3.59 and an
 # effective rank of 92, and it finds 32 %. The untrained encoder finds 49 %.
 #
 # Read these shares with care. Two quarters of a scene share their colours, and random weights keep much of the colour,
-# which may be why the untrained encoder does well. Each trained model comes from a single run, on other images, and the
+# which may be why the untrained encoder does well. Each trained model comes from a single run, neither was trained on scenes, and the
 # two differ in three additions, not in one. How well the features serve to recognise classes is the topic of [notebook
 # 08](08_linear_probe_and_fine_tuning.ipynb).
 #
-# Wang and Isola use uniformity only together with alignment: features of different images should be far apart, and views of one image close together. The
+# Wang and Isola argue that good features need both uniformity and alignment: features of different images should be far apart, and views of one image close together. The
 # column *ratio* divides the two distances, both mean squares: 0 would be perfect, and the impostors have about 1. It is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
 # By this ratio `untrained` is best, although `original` finds more scenes: a mean distance does not say which point is nearest.
 # In `improved` both distances are large, between views of one scene as well as between scenes.
@@ -705,7 +710,8 @@ with torch.no_grad():
         print(f"{name:10} tokens: loss {mae_loss(pred, photographs, hidden, 16, True):.2f}")
 
 # %% [markdown]
-# With its own tokens the loss is 0.47. With another photograph's tokens it is 1.30 and with the mean tokens 1.03.
+# The loss is 0.47 when the decoder gets a photograph's own tokens, 1.30 when it gets another photograph's tokens, and 1.03
+# when it gets the mean tokens.
 # Neither is better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). A decoder trained on such tokens could do somewhat better,
 # but it could not adapt its prediction to the image. So the reconstruction
 # loss itself works against a full collapse. This encoder was trained without the uniformity term and still finds
@@ -731,9 +737,9 @@ for name in all_weights:
 
 # %% [markdown]
 # Subtracting one constant vector takes the loss of `original` from −0.03 to −2.41, which covers much of the distance to
-# `improved` at −3.59. It finds 71 % of the scenes afterwards, and 73 % before, so the common part did no harm in this test. The subtraction teaches the encoder
+# `improved` at −3.59. It finds 73 % of the scenes before the subtraction and 71 % after it, so the common part did no harm in this test. The subtraction teaches the encoder
 # nothing, so a lower loss alone does not mean better features. Subtracting the mean may still help a classifier that
-# compares directions. Our linear probe subtracts it anyway, because it standardises its features.
+# compares directions. The linear probe of notebook 08 standardises the features first, so it subtracts this mean in any case.
 #
 # ## What the claim needs
 #
@@ -745,10 +751,11 @@ for name in all_weights:
 # - the effective rank of both. If it does not rise, the term brought no more directions into use. If it rises and the probe
 #   does not improve, a lack of spread was not the problem;
 # - a collapse to prevent: the encoder trained without the term must show one;
-# - accuracy on labels. A low uniformity loss is not evidence, because random points have it too.
+# - accuracy on labels. A low uniformity loss is not evidence, because random points have it too;
+# - the time of a training step with and without the term, on the same machine.
 #
-# "Parameter-free" is not quite true, because the weight λ of the term and the factor $t$ have to be chosen. [Notebook
-# 10](10_claims.ipynb) has the measurements.
+# "Parameter-free" is true in one sense: the term adds no trained weights. But you have to choose its weight λ in the total
+# loss and the factor $t$. [Notebook 10](10_claims.ipynb) has the measurements.
 #
 # ### ✏️ Open exercise · Improve a number, not the encoder  (★★☆ · 15 minutes)
 #
@@ -778,9 +785,10 @@ z, view = features["original"]
 #
 # ✗ Random points have this value too. The loss does not know which point belongs to which image.
 # </details>
-# <details><summary>Its features are nearly at right angles to each other</summary>
+# <details><summary>Most pairs of its features are nearly at right angles</summary>
 #
-# ✓ A term of e⁻⁴ belongs to a squared distance of 2, which is a right angle. The value says no more than that.
+# ✓ A term of e⁻⁴ belongs to a squared distance of 2, which is a right angle. The loss is a mean, so a few pairs may
+# still be close together, and it says nothing about the images.
 # </details>
 # <details><summary>It has reached the lowest possible value</summary>
 #
@@ -820,8 +828,9 @@ z, view = features["original"]
 #
 # ## Key takeaways
 #
-# - A feature is a direction: the mean of an image's tokens, scaled to length 1. Features have collapsed when they differ by less than the noise.
-# - The uniformity loss is the log of the mean of $e^{-2d^2}$ over pairs $i \neq j$. It is 0 for equal points, $-4B/(B-1)$ for a simplex, and about −4 for random points.
+# - A feature is the mean of an image's tokens. Scaled to length 1, it is a point on a sphere. Features have collapsed when
+#   all images land on the same point, and images get mixed up as soon as they differ by less than the noise.
+# - The uniformity loss is the log of the mean of $e^{-2d^2}$ over pairs $i \neq j$. It is 0 for equal points, $-4B/(B-1)$ for a simplex, and about −4 for random points in many dimensions.
 # - It does not push points that coincide. Collapse is unstable under this loss, but not forbidden.
 # - Leave out the pairs $i = j$, compute in float32, and gather the features of all processes, with their gradient.
 # - The effective rank counts directions. Neither the rank nor the uniformity loss measures how informative features

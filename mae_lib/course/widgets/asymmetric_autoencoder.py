@@ -138,7 +138,7 @@ def render_flow(mask_ratio: float = 0.75, encoder_sees: str = ENCODERS[0],
     visible = num_visible_patches(PATCHES, mask_ratio)
     cost = multiply_adds(visible, encoder_sees, decoder)
     other = multiply_adds(visible, ENCODERS[1], DECODERS[0])
-    bars = cost_bars({"this design": cost, "mask tokens in encoder": other})
+    bars = cost_bars({"design shown": cost, "mask tokens in encoder": other})
     picture = np.concatenate([token_flow(visible, encoder_sees, decoder), bars])
     tokens = visible if encoder_sees == ENCODERS[0] else PATCHES
     share = cost[1] / sum(cost)

@@ -63,7 +63,7 @@ def order_picture(ids_restore: Tensor, num_visible: int) -> np.ndarray:
     """The places (196,) that patches get in the shuffled order; those that stay are coloured."""
     place = ids_restore.numpy()
     seen = (place < num_visible)[:, None]
-    paper = matplotlib.colormaps["cividis"](place / 195)[:, :3]
+    paper = matplotlib.colormaps["viridis"](place / 195)[:, :3]
     ink = np.where(paper.mean(axis=1, keepdims=True) > 0.45, 0.0, 1.0)
     paper, ink = np.where(seen, paper, 0.94), np.where(seen, ink, 0.4)
     inked = _numbers()[place][..., None]
@@ -225,7 +225,7 @@ def title() -> tuple[Figure, str]:
         ratio = schedule_mask_ratio(epoch, 0, ITERS, cfg)
         _, mask, _ = random_mask_ids(noise, num_visible_patches(196, ratio))
         axis.imshow(to_picture(covered(coffee, mask, 16)[0]))
-        axis.set_title(f"epoch {epoch + 1}: {100 * ratio:.0f} % hidden")
+        axis.set_title(f"{epoch} epoch{'s' * (epoch != 1)}: {100 * ratio:.0f} %", fontsize=12)
         axis.axis("off")
     axis = below.subplots()
     epochs = np.linspace(0, EPOCHS, 201)
@@ -233,6 +233,6 @@ def title() -> tuple[Figure, str]:
     axis.plot(range(6), [schedule_mask_ratio(e, 0, 1, cfg) for e in range(6)], "o",
               color=COLOURS[1])
     axis.set(xlabel="epochs completed", ylabel="mask ratio", ylim=(0.45, 0.8), xlim=(-0.2, EPOCHS))
-    return figure, ("A cup of coffee at the start of epochs 1 to 6. Half of its patches are hidden "
+    return figure, ("A cup of coffee after 0 to 5 epochs. Half of its patches are hidden "
                     "at first, three quarters in the end. Below, the mask ratio rises from 0.50 to "
                     "0.75 over five epochs and then stays.")

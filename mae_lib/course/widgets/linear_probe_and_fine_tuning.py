@@ -51,7 +51,7 @@ def render_neighbours(scene: int = 0, features: str = FEATURES[0], k: int = 10) 
     sheet = Sheet(1020, 290)
     sheet.text(6, 8, f"scene {scene}: {scenes.CLASSES[truth]}", "lt", size=15)
     sheet.put(framed(BANK + scene, INK, 2), 6, 32)
-    sheet.text(418, 8, f"its {k} nearest by {features}, and the cosine", "mt", size=15)
+    sheet.text(418, 8, f"its {k} nearest neighbours by {features}, with their cosines", "mt", size=15)
     for i, image in enumerate(ids.tolist()):
         left, top = 174 + 104 * (i % 5), 32 + 128 * (i // 5)
         sheet.put(framed(image, BLUE if int(labels[image]) == truth else ORANGE), left, top)

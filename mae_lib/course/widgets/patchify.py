@@ -51,16 +51,16 @@ def title() -> tuple[Figure, str]:
     for axis, picture in zip(above.subplots(1, 2), pictures, strict=True):
         axis.imshow(picture)
         axis.axis("off")
-    for axis, i in zip(below.subplots(1, 12), range(72, 84), strict=True):
+    for axis, i in zip(below.subplots(1, 14), range(70, 84), strict=True):
         axis.imshow(patches[i])
         axis.axis("off")
     return figure, ("A photograph of a cup of coffee; the same cut into 14 by 14 squares; and "
-                    "some of the squares in a row, like words in a sentence.")
+                    "the 14 squares of the sixth row, like words in a sentence.")
 
 
 def explorer() -> Explorer:
     size = ipywidgets.SelectionSlider(options=SIZES, value=16, description="patch size")
     photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="coffee",
                                      description="photograph")
-    stills = [{"patch_size": p, "title": f"patches of {p}×{p}"} for p in (56, 32, 16, 8)]
+    stills = [{"patch_size": p, "title": f"{p}×{p}: {(224 // p) ** 4:,} pairs"} for p in (56, 32, 16, 8)]
     return Explorer(render, stills, photograph=photograph, patch_size=size)

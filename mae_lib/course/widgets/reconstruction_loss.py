@@ -175,9 +175,8 @@ def prediction_explorer() -> Explorer:
                                    readout_format=".0%")
     units = ipywidgets.ToggleButtons(options=UNITS, description="units")
     shown = ipywidgets.ToggleButtons(options=("prediction", "composite"), description="show")
-    stills = [{"units": UNITS[0], "show": "prediction", "title": "prediction, as it is"}]
-    stills += [{"units": units, "show": "composite", "title": f"composite, {name}"}
-               for units, name in zip(UNITS, ("as it is", "the hidden patches' own units",
-                                              "the average visible patch's units"), strict=True)]
+    stills = [{"units": UNITS[0], "show": "prediction", "title": "prediction, as predicted"}]
+    stills += [{"units": units, "show": "composite", "title": f"composite, {units}"}
+               for units in UNITS]
     return Explorer(render_prediction, stills, photograph=photograph, mask_ratio=ratio,
                     units=units, show=shown)

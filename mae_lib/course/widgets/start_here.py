@@ -23,7 +23,7 @@ from mae_lib.training.checkpoints import load_shipped
 WEIGHTS = "original", "pixels"
 HIDDEN = 0.5  # the grey that stands for a hidden patch
 GALLERY = ("coffee", "Grace Hopper", "rocket", "cat")
-FIRST = 0.75, 6, "original"  # ratio, mask and weights of the drawing
+FIRST = 0.75, 6, "pixels"  # ratio, mask and weights of the first picture and of the drawing
 BLUE, ORANGE, PALE = COLOURS[0], COLOURS[1], "#D9D9D9"
 
 shipped = functools.cache(load_shipped)
@@ -86,7 +86,7 @@ def title() -> tuple[Figure, str]:
     figure = Figure(figsize=(8, 6.2), layout="constrained")
     axes = figure.subplots(len(rows), len(GALLERY))
     for column, name in enumerate(GALLERY):
-        target, pred, mask, _ = reconstruct(name, *FIRST[:2], "pixels")
+        target, pred, mask, _ = reconstruct(name, *FIRST)
         pictures = (target, cover(target, mask), composite(pred, target, mask))
         for axis, image in zip(axes[:, column], pictures, strict=True):
             axis.imshow(to_picture(image[0]))
@@ -108,7 +108,7 @@ TOP, BOTTOM = 30, 0  # the lower edges of the two rows
 
 def diagram() -> tuple[Figure, str]:
     """A masked autoencoder from a photograph and back, made of what really passes through it."""
-    model, _ = shipped("original")
+    model, _ = shipped(FIRST[2])
     target, pred, mask, output = reconstruct(GALLERY[0], *FIRST)
     rows, columns = model.grid
     visible = output.mask[0].view(rows, columns) == 0
@@ -196,15 +196,12 @@ def _places(axis: Axes, corner: tuple[float, float], visible: Tensor) -> None:
 
 
 def _vectors(axis: Axes, corner: tuple[float, float], latent: Tensor) -> None:
-    """The encoder's tokens (K, D), a row of numbers each."""
+    """The encoder's tokens (K, D), a row of numbers each, less what all of them share."""
     x, y = corner
     count, width = latent.shape
-    colours = (latent - latent.mean()) / (4 * latent.std()) + 0.5
-    pitch = WIDE / count
-    for i in range(count):
-        top = y + WIDE - i * pitch
-        axis.imshow(colours[i : i + 1].numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto",
-                    extent=(x, x + WIDE, top - 0.85 * pitch, top), interpolation="nearest")
+    differences = latent - latent.mean(dim=0)
+    axis.imshow(differences / (4 * differences.std()) + 0.5, cmap="cividis", vmin=0, vmax=1,
+                extent=(x, x + WIDE, y, y + WIDE), aspect="auto", interpolation="nearest")
     _label(axis, corner, f"5 · {count} tokens of {width} numbers")
 
 
