@@ -23,8 +23,8 @@ from mae_lib.runtime import hardware
 from mae_lib.training.checkpoints import load_shipped
 
 LEVELS = {
-    "smoke": "a minute a notebook on any computer",
-    "quick": "for a GPU such as Colab's T4, where we estimate fifteen minutes a notebook",
+    "smoke": "about a minute of computing per notebook, on any computer",
+    "quick": "for a GPU such as Colab's T4, about fifteen minutes per notebook (an estimate)",
     "full": "the long training, on a data-centre GPU",
 }
 # Free photographs that come inside packages: (package, file), see their licences there.

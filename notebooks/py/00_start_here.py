@@ -82,8 +82,9 @@ show(*widgets.diagram())
 # - **Step 8.** During training, the predictions are compared with the true patches. This needs no labels, because the
 #   photograph itself holds the answer.
 #
-# Both parts are **Transformers**, networks in which every token can use information from every other token. You build
-# them in notebook 03.
+# Both parts are **Transformers**, networks in which every token can use information from every other token. A *block* is
+# one of the stages that the tokens pass through, and *192 wide* means that a token has 192 numbers. You build both parts in
+# notebook 03.
 #
 # Why do we hide so much? A single hidden patch can be filled in by copying its neighbours. When three quarters are
 # missing, copying is no longer enough, and a good prediction needs some understanding of the scene
@@ -115,7 +116,7 @@ patchify, unpatchify, random_masking = course.use("patchify", "unpatchify", "ran
 visible_guess = course.predict("How many patches stay visible when we hide 75 % of them?")
 
 # %% [markdown]
-# The four lines cut the photograph, choose patches at random, cover the others, and put the picture back together. In the
+# The next cell does it in four lines, after one that draws random numbers. They cut the photograph, choose patches at random, cover the others, and put the picture back together. In the
 # comments, L is the number of patches and p their side, so that a patch holds p²·3 = 768 values. The `mask` is 1 where a
 # patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers come from a generator with a fixed seed, so
 # the same patches are hidden every time you run the cell.
@@ -211,8 +212,8 @@ figure = row(masked=masked[0], raw_prediction=raw[0], composite=composite[0],
              photograph=picture[0])
 subject_guess.reveal(f"an {name}", figure,
                      "The visible patches; the raw prediction, blurred everywhere; the composite, "
-                     "sharp where patches were visible, an orange suit without eyes or nose; "
-                     "and the photograph.")
+                     "sharp where patches were visible, a person in an orange suit without "
+                     "eyes or nose; and the photograph.")
 
 # %% [markdown]
 # The composite suggests a person in an orange suit, but the eyes and the nose are missing. The raw prediction is blurred everywhere,
@@ -259,7 +260,7 @@ drop_guess.reveal("\n".join([f"{quality[0.75] - quality[0.95]:.1f} dB", *lines])
 
 # %% [markdown]
 # The model loses only 1.1 dB, from 18.6 to 17.5 dB. Do the pictures suffer as little as the number? The explorer shows
-# one photograph at a time. The line below it compares the model with a simple baseline, which fills every hidden pixel
+# one photograph at a time. When you run the notebook, a line below it compares the model with a simple baseline, which fills every hidden pixel
 # with the mean colour of the visible ones.
 #
 # Try several photographs and seeds, and move the mask ratio to 0.95. Also try the weights `pixels`, which belong to the
@@ -343,7 +344,7 @@ def psnr(mse):
 check.psnr(psnr)
 
 # %% [markdown]
-# ## How much of it is help?
+# ## How much of the result is help?
 #
 # The weights that we loaded, `original`, were trained with an option called `norm_pix`. Such a model predicts every patch
 # *relative to the mean and the standard deviation of that patch*, which are its brightness and its contrast. To turn a prediction into a
@@ -366,7 +367,7 @@ fake_guess = course.predict("With the help, what will the picture made from zero
 figure = row(zeros_with_help=to_images(zeros)[2], noise_with_help=to_images(random)[2],
              photograph=photos[2])
 fake_guess.reveal("a mosaic of the photograph's light and dark areas", figure,
-                  "Left, a mosaic of flat squares, light and dark where the photograph is; middle, "
+                  "Left, a mosaic of flat squares, light and dark like the photograph; middle, "
                   "the same mosaic covered with coloured noise, strong at edges and colours, weak "
                   "in smooth grey places; right, the photograph.")
 
@@ -378,9 +379,9 @@ fake_guess.reveal("a mosaic of the photograph's light and dark areas", figure,
 # no shapes within a patch, and it does not say which colour a patch has. So the colours, and the shapes within each patch,
 # are the model's own work. The brightness and the contrast of each patch are not.
 #
-# The squares on the left are slightly brown, not grey. A prediction of zero gives all three *normalised* channels the
-# same value. To undo the normalisation, we multiply each channel by its own standard deviation and add its own mean, so
-# red, green and blue come out slightly different.
+# The squares on the left are slightly brown, not grey. A prediction of zero means "the mean of this patch", one number for
+# all three *normalised* channels. To undo the normalisation of the photograph, we multiply each channel by its own standard
+# deviation and add its own mean, so red, green and blue come out slightly different.
 #
 # Now we make the same comparison in decibels, again as the mean over five photographs.
 
@@ -394,8 +395,9 @@ for mask_ratio in (0.25, 0.75, 0.95):
     print(f"{100 * mask_ratio:4.0f} % {a:9.1f} dB {b:12.1f} dB {c:12.1f} dB {d:12.1f} dB")
 
 # %% [markdown]
-# The zeros reach 15.5 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden.
-# At 95 % hidden, the help alone gives 15.5 of the model's 17.5 dB, so its PSNR cannot fall far. The fair question is not whether the model beats the mean colour, but how far it is
+# The zeros reach 15.5 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden. The
+# noise reaches only 12.7 dB, because wrong detail costs more than no detail. A model that knows nothing can still predict
+# values near zero, so its PSNR does not fall far below 15.5 dB. That is why 95 % hidden costs so little. The fair question is not whether the model beats the mean colour, but how far it is
 # above the zeros. At 25 % hidden it is 4.2 dB above them, at 75 % it is 3.1 dB, and at 95 % only 2.0 dB. Five
 # photographs and one model are a small sample. Notebook 04 explains `norm_pix` and why people train with it anyway.
 #
@@ -409,11 +411,12 @@ for mask_ratio in (0.25, 0.75, 0.95):
 #
 # <details><summary>What a good answer shows</summary>
 #
-# - It names photographs, seeds and decibels, so that somebody else can see the same.
+# - It names photographs, weights, seeds and decibels, so that somebody else can see the same.
 # - The explanation is about what the visible patches reveal. For example: "the model continues smooth areas and long
 #   edges, but it loses objects that fall entirely between the visible patches."
 # - It separates the picture from the number. A smooth background gives a high PSNR without any understanding, so the
-#   answer compares the model with the mean colour on the same pixels, and it says that the model had help.
+#   answer compares the model with the mean colour on the same pixels, and it says that the model had help, if its
+#   weights were `original`.
 # - The third case was chosen so that the explanation could have failed. It is fine if it did.
 # </details>
 #
@@ -434,10 +437,11 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 #
 # ## What this course examines
 #
-# The masked autoencoder of this course follows the paper by He et al. cited above. We also follow one **project report**. Its authors
+# The masked autoencoder of this course follows the paper by He et al. cited above. We also follow one **project report**,
+# which we call *the report*. Its authors
 # built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three additions: a
 # curriculum that hides fewer patches at first, a loss on edges, and a loss that spreads out the features. They reported
-# better results, from a single run of each method. We call it *the report*. You build all three additions, and in
+# better results with the additions than without, from a single run of each method. You build all three additions, and in
 # notebook 10 you judge every claim of the report against many runs.
 #
 # ## How the course works

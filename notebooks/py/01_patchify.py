@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1 · Patchify: from an image to a sequence
 #
-# A Transformer reads a sequence of vectors, such as the words of a sentence. A photograph is a grid of pixels. In this
+# A Transformer reads a sequence of vectors, for example one for each word of a sentence. A photograph is a grid of pixels. In this
 # notebook you turn the grid into a sequence of patches, and back again without losing a pixel. You also give every
 # patch a description of its place. The three functions that do this are the first parts of your own masked autoencoder.
 #
@@ -330,10 +330,11 @@ bug_guess.reveal("yes, but it is almost grey and every patch is full of stripes"
 
 
 # %% [markdown]
-# The cat is still there, but it is almost grey and every patch is full of stripes. Three neighbouring values of *one*
-# channel are now read as the red, green and blue of one pixel. They are nearly equal, and equal amounts of the three
-# colours make grey. Only at sharp edges do they differ, and there you see coloured lines. The stripes appear because
-# 48 values fill a row of 16 pixels: one row of the wrong picture shows three rows of a channel next to each other.
+# The cat is still there, but it is almost grey and every patch is full of stripes. Most pixels take three neighbouring
+# values of *one* channel as their red, green and blue. These are nearly equal, and equal amounts of the three colours make
+# grey. Every patch is brighter at the top, because it shows its red values first, then its green and then its blue ones,
+# and the cat's fur is more red than blue. The finer stripes appear because 48 values fill a row of 16 pixels, so that three
+# rows of a channel lie next to each other.
 #
 # This bug can stay hidden for a long time. The loss falls as usual, because the model and its target use the same wrong
 # order. A test image with one flat grey per patch would not show it either. So test with an image that is **different
@@ -354,8 +355,8 @@ for name, image in {"flat grey": flat, "different everywhere": different}.items(
 # %% [markdown]
 # ## From patch to token
 #
-# A linear layer turns the 768 values of a patch into a vector of the model's width, here 192. We call this vector a
-# [**token**](GLOSSARY.md#token). The layer is the same for all patches. Many published models use a convolution instead, which
+# A linear layer turns the 768 values of a patch into a vector of 192 values, the *width* of the model. We call this
+# vector a [**token**](GLOSSARY.md#token). The layer is the same for all patches. Many published models use a convolution instead, which
 # slides a window over the image. Here the window (the *kernel*) and the step (the *stride*) are both as large as a patch.
 # The two layers compute the same numbers if their weights are arranged in the same order.
 
@@ -377,8 +378,9 @@ print(tuple(tokens.shape), "the same from the linear layer and from the convolut
 # ## A Transformer does not know the order
 #
 # A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all
-# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters; you build the real
-# one in notebook 03.
+# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters:
+# `x @ x.mT` measures the similarity of every pair of tokens by their dot product, and `softmax` turns each row of it into
+# positive weights with a sum of 1. You build the real one in notebook 03.
 
 # %%
 def attend(x):
@@ -424,7 +426,8 @@ print(tuple(codes.shape))
 # The 96 values are 48 sines and 48 cosines, a pair for each frequency. The picture below shows five of the sines at the 14
 # positions of a row. Some frequencies are high, and their values tell neighbouring positions apart. Others are so low that
 # their values hardly change across the image. From the first position, 0, to the last, 13, the angle $\omega_i t$ grows by
-# $13\,\omega_i$. For how many of the 48 frequencies is that less than 0.3 rad, too little to change the sine by 0.3?
+# $13\,\omega_i$. A sine never changes by more than its angle. For how many of the 48 frequencies does the angle grow by less
+# than 0.3 rad?
 
 # %%
 figure, axes = new_figure(1, 1, 8, 2.8)
@@ -433,7 +436,8 @@ for i in (0, 6, 12, 18, 30):
 axes[0, 0].set(xlabel="position", ylabel="value", xticks=range(0, 14, 2))
 axes[0, 0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 rises and falls "
-             "once, sine 12 only rises, sine 18 rises more slowly, and sine 30 stays close to zero.")
+             "once, sine 12 only rises, sine 18 rises more slowly, and sine 30 stays close to "
+             "zero.")
 
 # %%
 slow_guess = course.predict("For how many of the 48 frequencies does the angle grow by less than "
@@ -447,8 +451,8 @@ slow_guess.reveal(f"{int((turned < 0.3).sum())} of 48")
 
 # %% [markdown]
 # For 28 of the 48 frequencies, more than half, the sine changes by less than 0.3 across the image, and the cosine
-# by even less. The base of 10000 comes from language models, whose sequences are much longer than a row of 14 patches, and
-# MAE kept it. You will soon see the effect: more than half of the picture of the embedding is almost flat.
+# by even less. The base of 10000 comes from the first Transformer, which translated sentences longer than a row of 14
+# patches, and MAE kept it. You will soon see the effect: more than half of the picture of the embedding is almost flat.
 #
 # ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 12 minutes)
 #
@@ -516,18 +520,18 @@ similarity = F.cosine_similarity(place, positions, dim=1)  # (196,)
 
 figure, axes = new_figure(1, 2, 9, 3.8)
 whole = axes[0, 0].imshow(positions, aspect="auto", cmap="cividis")
-axes[0, 0].set(xlabel="value", ylabel="patch")
+axes[0, 0].set(xlabel="index of the value", ylabel="patch")
 axes[0, 0].set_title("position embedding", fontsize=12)
 similar = axes[0, 1].imshow(similarity.reshape(14, 14), cmap="cividis")
 axes[0, 1].set(xlabel="column", ylabel="row", xticks=range(0, 14, 2), yticks=range(0, 14, 2))
 axes[0, 1].set_title("similarity to row 4, column 9", fontsize=12)
 for axis in axes[0]:
     axis.grid(visible=False)
-figure.colorbar(whole)
+figure.colorbar(whole, label="value")
 figure.colorbar(similar, label="cosine similarity")
 show(figure, "Left, stripes: the first half of the values repeats in every row of patches, the "
-             "second half changes from row to row, and much of both is flat. Right, a bright spot at row "
-             "4, column 9, with a paler cross along that row and that column.")
+             "second half changes from row to row, and much of both is flat. Right, a bright "
+             "spot at row 4, column 9, with a paler cross along that row and that column.")
 
 # %% [markdown]
 # The similarity is 1 at the patch itself and at least 0.84 along its row and its column, because patches there share
@@ -632,4 +636,4 @@ course.status()
 # - Dosovitskiy, Beyer, Kolesnikov et al. (2021). [*An image is worth 16×16 words: transformers for image recognition at scale.*](https://arxiv.org/abs/2010.11929) ICLR.
 # - Vaswani, Shazeer, Parmar et al. (2017). [*Attention is all you need.*](https://arxiv.org/abs/1706.03762) NeurIPS. Section 3.5 has the sines.
 # - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Its [code](https://github.com/facebookresearch/mae) has the same two-dimensional embedding in `util/pos_embed.py`.
-# - Xiao, Singh, Mintun et al. (2021). [*Early convolutions help transformers see better.*](https://arxiv.org/abs/2106.14881) NeurIPS. What a single linear layer per patch misses.
+# - Xiao, Singh, Mintun et al. (2021). [*Early convolutions help transformers see better.*](https://arxiv.org/abs/2106.14881) NeurIPS. It shows what a single linear layer per patch misses.

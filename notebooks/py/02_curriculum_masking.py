@@ -425,7 +425,7 @@ guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
 # All 49 are visible at both ratios. The same noise gives the same order, and the ratio only says where to cut it.
 #
 # The explorer shows this. On the left are the patches that the encoder gets, with grey for the hidden ones. On the
-# right is each patch's place in the shuffled order. The coloured cells belong to visible patches. When you move the
+# right is each patch's place in the shuffled order. The coloured cells belong to visible patches, the darkest to the first places. When you move the
 # ratio, the numbers on the right stay the same. They change only when you change the seed.
 #
 # At which ratio do you stop recognising the astronaut?
@@ -442,9 +442,9 @@ explorer
 #
 # ### ✏️ Open exercise · A pattern of your own  (★★☆ · 10 minutes)
 #
-# The noise need not be random: any numbers give an order. Give the patches in every second row and every second column
-# small numbers, and a regular **grid** of 49 patches stays visible. Numbers that rise towards the centre hide the centre,
-# as a disc or a **square**. Design at least one pattern of your own, with 147 hidden patches. Before you run it, write down whether the bilinear fill will
+# The noise need not be random: any numbers give an order. Give small numbers to the patches that lie both in every second
+# row and in every second column, and a regular **grid** of 49 patches stays visible. Numbers that rise towards the centre
+# hide the centre: as a disc, or almost as a **square**, depending on how you measure the distance. Design at least one pattern of your own, with 147 hidden patches. Before you run it, write down whether the bilinear fill will
 # find it easier or harder than random masks. Then measure. What would a model have to learn in order to fill your
 # pattern?
 
@@ -464,7 +464,7 @@ for name, numbers in patterns.items():
 # - A prediction that was written down before measuring, with a reason.
 # - A pattern that hides 147 patches, checked by counting.
 # - A comparison with random masks on the same photographs. In our runs the grid is easier than random masks (42 % against
-#   35 % of the error removed) and a central square is harder (24 %).
+#   35 % of the error removed) and a central square (12 × 12 patches and three more) is harder (24 %).
 # - A sentence on what the number does not say. A pattern that is easier to fill need not teach better or worse
 #   features.
 # - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare four settings:
@@ -506,7 +506,8 @@ print("T  = cfg.mask_ratio_warmup_epochs =", cfg.mask_ratio_warmup_epochs)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Treat the constant case first. Then compute $p$, replace it if the shape is a cosine, and use it in one formula.
+# Treat the constant case first. Then compute $p$, replace it if the shape is a cosine, and put it into the formula for
+# $r(t)$, which is the same for both shapes.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -661,8 +662,9 @@ planner
 # So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. Multiply-adds are not seconds, and a GPU
 # that spends time waiting for data may hide part of the difference; [notebook 10](10_claims.ipynb) reports measured
 # times. But the extra work affects what counts as a fair comparison. At [**equal epochs**](GLOSSARY.md#equal-epochs),
-# both methods see the same number of images. At [**equal compute**](GLOSSARY.md#equal-compute), the curriculum gets
-# only 8.8 epochs when the baseline gets 10, because its ramp costs as much as 1.2 extra epochs. A result that holds for
+# a run with the curriculum and a run at 0.75 see the same number of images. At [**equal
+# compute**](GLOSSARY.md#equal-compute), the curriculum gets only 8.8 epochs when the constant run gets 10, because the
+# ramp costs as much as 1.2 extra epochs. A result that holds for
 # one comparison may not hold for the other, so a report should say which one it makes.
 #
 # ## The trap in the training curve
@@ -690,12 +692,12 @@ def frozen_loss(ratio):
 
 
 # %%
-guess = course.predict("As more is hidden, is the frozen model's loss rising, falling or level?")
+guess = course.predict("As more is hidden, does the frozen model's loss rise, fall or stay level?")
 
 # %%
 ends = [0.5, *(round(r, 2) for r in at_the_end.tolist())]  # the ratio after 0, 1, …, 10 epochs
 by_ratio = {ratio: frozen_loss(ratio) for ratio in sorted(set(ends))}
-guess.reveal("rising: " + ", ".join(f"{loss:.2f} at {ratio}" for ratio, loss in by_ratio.items()))
+guess.reveal("it rises: " + ", ".join(f"{loss:.2f} at {ratio}" for ratio, loss in by_ratio.items()))
 
 # %% [markdown]
 # The loss rises from 0.41 to 0.47, because more hidden patches make the task harder. Now pretend that we train this

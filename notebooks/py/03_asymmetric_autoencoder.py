@@ -75,8 +75,8 @@ show(*widgets.title())
 # The lower half is the model, drawn to scale. Each line stands for one patch: first for its 768 pixel values, and inside
 # the model for its **token**, the vector into which the patch is embedded. The length of a line shows the number of
 # values, and its colour is the mean colour of the patch. The encoder is wide and deep but has only 49 tokens. The
-# decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden place. In the last two
-# columns, light grey stands for the visible patches, which training does not compare.
+# decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden place. At the
+# far right, light grey stands for the visible patches, which training does not compare.
 #
 # From notebooks 01 and 02 we need four parts. Where you have solved their exercises, your own code is used.
 
@@ -189,8 +189,8 @@ def self_attention(x, W_q, W_k, W_v):
 check.self_attention(self_attention)
 
 # %% [markdown]
-# PyTorch has one function that takes queries, keys and values and does the rest. It is *fused*: it takes all steps at
-# once, and where it can, it avoids storing the N × N weights. It should agree with our loop.
+# PyTorch has one function that takes queries, keys and values and does the rest. It is *fused*: it does all steps in
+# one go, and where it can, it avoids storing the N × N weights. It should agree with our loop.
 
 # %%
 fused = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
@@ -317,9 +317,9 @@ guess_near.reveal("\n".join(lines))
 # only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly differ.
 #
 # The explorer draws the weights of one patch. On the left, a square marks the patch whose query we follow. In the
-# middle, the photograph is bright where this patch looks. On the right are the same weights as a map, in which
-# yellow is much and dark blue is little. Move `block` and `head`, and compare the first block with the last one. A single
-# patch and a single head can differ from the average: in block 0, head 0, the patch at the start gives only 3 % to its
+# middle, the photograph is bright where this patch looks. The map on the right shows the same weights: yellow marks
+# a large one and dark blue a small one. Move `block` and `head`, and compare the first block with the last one. A single
+# patch and a single head can differ from the average: in block 0, head 0, the patch that is shown first gives only 3 % to its
 # neighbourhood. (With evenly spread attention, a patch inside the image would give 9/196 = 5 %. Patches at the edge have
 # fewer neighbours, hence the 4 % on average.)
 
@@ -796,12 +796,12 @@ show(figure, "Five photographs in three rows: with three quarters of the patches
 
 # %% [markdown]
 # That is a working masked autoencoder, and once your exercises are solved, every line of it is yours. The body of
-# the rocket continues through hidden patches, the table comes back orange and the sky blue. (How bright each patch is comes from
+# the rocket continues through hidden patches, the table comes back orange and the sky blue. (The brightness of each patch comes from
 # its true mean.) Fine detail does not come back: the faces are blurred or missing.
 #
 # How good is it in numbers? We take the mean squared error on hidden patches, in the units that the model predicts
-# (you write this `mae_loss` in notebook 04). We compare it with the error of predicting zero, which makes every hidden
-# patch flat, and with a model that still has its initial weights.
+# (you write this `mae_loss` in notebook 04). We compare it with two other errors: that of predicting zero, which
+# makes every hidden patch flat, and that of a model that still has its initial weights.
 
 # %%
 def hidden_error(pred):
@@ -865,9 +865,8 @@ guess_order.reveal(
 # The error rises from 0.45 to 0.82, much of the way to that of predicting zero, yet you can still recognise the photographs. What
 # you recognise is mostly not predicted at all: the visible patches, and the true mean of every hidden patch. This makes the
 # mistake dangerous, because you could take it for a model that needs more training. There is one sign. The 49 visible
-# tokens now stand in the first 49 places, so only hidden patches in the top three and a half rows show detail, and in the wrong
-# places. The patches below are almost flat, though many have roughly the right colour. That colour may be why the error
-# stays below 1.00.
+# tokens now stand in the first 49 places, so only hidden patches in the top three and a half rows show detail, which belongs
+# elsewhere. The hidden patches below are almost flat and mostly greyish.
 #
 # ### 2. The decoder has no positions
 #
@@ -902,7 +901,8 @@ guess_places.reveal("\n".join(lines), figure, "The raw predictions with position
 
 # %% [markdown]
 # All mask tokens are the same vector, so without positions all hidden patches of an image get the same prediction. The standard deviation between them is 0.00,
-# and one pattern repeats like wallpaper. The error is 1.32, a third more than that of predicting zero.
+# and one pattern repeats like wallpaper. The error is 1.32, a third more than that of predicting zero. (The upper two rows show raw predictions, without
+# the true means and standard deviations, so even the correct ones have unnatural colours.)
 #
 # Now look at the composites. They still show light and shade in the right places, because each patch got its *true* mean
 # and standard deviation back. To judge a decoder, look at its raw predictions as well.
@@ -1104,7 +1104,8 @@ lines += [f"{name:<27} {total:>5,.0f} million, {total / totals['our design']:.2f
 guess_design.reveal("\n".join(lines))
 
 # %% [markdown]
-# With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. That is less than four times, because
+# With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. The encoder then
+# has four times as many tokens, but the total grows by less, because
 # the decoder costs almost the same in both. With a decoder as large as the encoder it costs 2.56 times as much, and with
 # both changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the
 # same here.
@@ -1147,7 +1148,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 #
 # **1. At a mask ratio of 90 % the encoder sees 19 patches instead of 49. Why does a training step not cost 60 % less?**
 #
-# <details><summary>Attention in the encoder grows with the square of the tokens</summary>
+# <details><summary>The cost of attention grows with the square of the number of tokens</summary>
 #
 # ✗ That would make the saving larger, not smaller: the number of pairs falls by 85 %.
 # </details>

@@ -116,7 +116,8 @@ print(f"{loss_slowly(pred, target, mask):.2f}")
 # ## A patch in its own units: `norm_pix`
 #
 # Some patches have much stronger contrast than others, and the squared error is largest there. How unequal are
-# they? Suppose that a model predicts the mean of every patch and nothing else. We sort the patches by their error.
+# they? Suppose that a model predicts the mean of every patch and nothing else. We sort all 980 patches, hidden or not, by
+# their error.
 
 # %%
 error = target.var(dim=-1).flatten().sort(descending=True).values  # of predicting the mean
@@ -331,9 +332,9 @@ print(f"hidden {hidden_part:.2f}, visible {visible_part:.2f}, all {in_all:.2f}")
 
 # %% [markdown]
 # The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. Predicting
-# zeros would score about 1, so some of what the decoder learned for hidden patches apparently carries over. Training with
-# the loss over all patches would reduce both parts: the model would learn to copy the visible patches *and* to predict the
-# hidden ones. Copying takes some of its capacity, and at a low mask ratio the copying term has most of the weight.
+# zeros would score about 1, so some of what the decoder learned for hidden patches apparently carries over. Trained with
+# the loss over all patches, the model would have to work on both parts: copy the visible patches *and* predict the hidden
+# ones. Copying takes some of its capacity, and at a low mask ratio the copying term has most of the weight.
 #
 # In practice the effect is small. He et al. (2022) report that counting all pixels costs them about half a point of
 # accuracy at a ratio of 75 %, and they call their choice "purely result-driven".
@@ -364,7 +365,7 @@ show(draw_rows({"what it sees": seen, "raw prediction": raw}),
 
 
 # %% [markdown]
-# The weights are fine. The picture has two faults, and you can now explain both. Many of the visible patches bulge
+# The weights are fine. Two things look wrong in the picture, and you can now explain both. Many of the visible patches bulge
 # like cushions, because the model was never trained on them. And the hidden patches are still in their own units, so the light and
 # dark areas of the photograph are missing.
 
@@ -433,7 +434,7 @@ explorer
 #
 # To return to pixels, we took two numbers from every hidden patch of the *target*: its mean and its standard deviation.
 # A real reconstruction would not have them. How much of the result do these borrowed numbers explain? First we compute
-# the statistics of the average visible patch, which are known without the target.
+# the statistics of the average visible patch, which are known without any hidden patch.
 
 # %%
 mean, std = losses.patch_statistics(target)  # (B, L, 1) each
@@ -499,7 +500,7 @@ show(figure, "The coffee five times. With borrowed means a pale cup is visible, 
 #
 # ## A first training step
 #
-# You have a model and a loss, so you can train. The oldest optimiser is [**gradient descent**](GLOSSARY.md#gradient-descent): move every weight a little
+# You have a model and a loss, so you can train. The simplest optimiser is [**gradient descent**](GLOSSARY.md#gradient-descent): move every weight a little
 # against its gradient, $w \leftarrow w - \eta\, \partial \mathcal{L} / \partial w$, where $\eta$ is the [**learning rate**](GLOSSARY.md#learning-rate). We
 # start with a fresh, tiny model and smaller images of 48×48 pixels, cut into 64 patches of 6×6.
 
@@ -552,8 +553,8 @@ check.descend(descend)
 
 # %% [markdown]
 # `torch.optim.SGD` does the same. One step on our batch should lower the loss. (To take the step with your own function,
-# put `descend(model.parameters(), lr=0.1)` in place of the three lines with `optimizer`. Gradients serve once, so run the
-# cell with `loss.backward()` again before another step.)
+# put `descend(model.parameters(), lr=0.1)` in place of the three lines with `optimizer`. A step uses its gradients up.
+# Before you run this cell a second time, run the cell with `loss.backward()` again.)
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -641,7 +642,7 @@ show(draw_rows({name: in_place(pred) for name, pred in preds.items()}),
 print("the loss fell to less than a tenth:", curve[-1] < curve[0] / 10)
 
 # %% [markdown]
-# The loss falls to less than a tenth of its start, and keeps falling if you train longer. Colours come first, details
+# The loss falls to less than a tenth of its initial value, and it keeps falling if you train longer. Colours come first, details
 # later. The model has learned nothing about cats or cups that would help with a sixth photograph. But the curve
 # shows that gradients flow and that the optimiser works, and the pictures show that masks, patches and targets fit together.
 #
@@ -672,13 +673,15 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
 # %% [markdown]
 # With the bug, the loss falls faster and ends lower, because copying is easy. If you look only at the loss curve, the
 # broken code seems better. Two things reveal the bug: the pictures, and the error on hidden patches, which we computed
-# separately from the training loss. The gradient test from above would have found the bug before the first step.
+# separately from the training loss. The test on visible patches would have found the bug before the
+# first step: their gradient would not have been zero.
 #
 # ### ✏️ Open exercise · Break it yourself  (★★☆ · 12 minutes)
 #
 # Put a bug of your own into a copy of `fit`. Some ideas: leave out `zero_grad`; draw new noise at every step; give the
 # optimiser only the decoder's parameters; use `norm_pix` in the loss but not for the pictures; shift the target by one
-# patch. First write down which of these four checks will notice it: the loss curve, the error on hidden patches, the
+# patch. (With new noise, save `model(small, 0.75, small_noise)[0]` for the pictures, since `in_place` fills in the visible
+# pixels of that mask.) First write down which of these four checks will notice it: the loss curve, the error on hidden patches, the
 # gradient test, the pictures. Then run it.
 
 # %%
@@ -720,7 +723,7 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
 # </details>
 # <details><summary>B</summary>
 #
-# ✗ Nothing favours B: its loss is the higher of the two.
+# ✗ Its loss is the higher of the two, but perhaps in other units.
 # </details>
 # <details><summary>We cannot say without more facts</summary>
 #
@@ -748,7 +751,7 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
 # - `norm_pix` puts each target patch into its own units. All patches then count alike, and the model need not predict
 #   their brightness.
 # - With `norm_pix`, predicting zeros costs about 1. Losses in different units cannot be compared.
-# - Going back to pixels borrows the target's mean and standard deviation. Such a PSNR is optimistic.
+# - To go back to pixels, we borrow the target's mean and standard deviation. A PSNR of the result is optimistic.
 # - Overfit one batch first. Then look at pictures, and at an error that you compute separately from the training loss.
 #
 # **Next:** [05 · Laplacian loss](05_laplacian_loss.ipynb) asks where the fine detail went and adds a loss that looks for it.

@@ -117,7 +117,7 @@ print((torch.fft.fft2(wave).abs() > 1).nonzero().tolist())
 # Two of the 50,176 coefficients are larger than 1; the others are 0 up to rounding. Both are in row 0, because nothing
 # changes from top to bottom, and they are in columns 4 and 220. Indices past the middle count backwards, so column 220
 # stands for −4 cycles. The transform splits a cosine into two complex waves, one with +4 and one with −4 cycles, whose
-# imaginary parts cancel. In every image of real numbers, waves come in such pairs.
+# imaginary parts cancel. In an image of real numbers, almost all waves come in such pairs.
 #
 # Next we transform a photograph and then transform the result back. Nothing should be lost.
 
@@ -193,8 +193,8 @@ share_guess.reveal("\n".join([f"{shares['astronaut']:.0f} %", *lines]))
 # the hair and the badges on the suit.
 #
 # The explorer shows four pictures: a photograph; the strength of its waves, with a bright disc over those below a cut-off;
-# the image made of these waves (a [**low-pass**](GLOSSARY.md#high-pass) filter); and everything else (a **high-pass**
-# filter, with 0 shown as grey). Somewhere between 16 and 64 cycles you begin to see in the low-pass image that the
+# the image made of these waves, the result of a [**low-pass**](GLOSSARY.md#high-pass) filter; and everything else, the
+# result of a **high-pass** filter, with 0 shown as grey. Somewhere between 16 and 64 cycles you begin to see in the low-pass image that the
 # astronaut is smiling. Where?
 
 # %%
@@ -205,7 +205,7 @@ explorer
 # %% [markdown]
 # ### ✏️ Exercise 1 · A low-pass filter  (★★☆ · 6 minutes)
 #
-# Write `low_pass(image, cutoff)` for a grey square image (H, H). Keep the waves with $\sqrt{f_x^2 + f_y^2}$ up to
+# Write `low_pass(image, cutoff)` for a square greyscale image (H, H). Keep the waves with $\sqrt{f_x^2 + f_y^2}$ up to
 # and including `cutoff`, in cycles per image, and return the image that they make.
 #
 # <details><summary>Hint 1</summary>
@@ -384,13 +384,13 @@ print(f"no padding largest response {losses.laplacian(ramp).abs().max():.0f}")
 # %%
 edges = losses.laplacian(astronaut[None])[0].mean(dim=0)  # (222, 222)
 figure = widgets.gallery([("photograph", astronaut), ("Laplacian, mean of the channels", edges)],
-                         label="second difference", width=8, cmap="RdBu_r", vmin=-0.3, vmax=0.3)
+                         label="Laplacian", width=8, cmap="RdBu_r", vmin=-0.3, vmax=0.3)
 show(figure, "Left, the astronaut. Right, her Laplacian: white over smooth areas, with thin pairs "
              "of red and blue lines along outlines, hair and the badges on the suit.")
 
 
 # %% [markdown]
-# White means 0. Smooth areas vanish, and every edge becomes a pair of a positive and a negative line.
+# White means 0. Smooth areas vanish, and every edge becomes two lines, one positive (red) and one negative (blue).
 #
 # ## How strongly the filter passes each frequency
 #
@@ -444,8 +444,8 @@ print(f"above 28 cycles, Laplacian:  {100 * (1 - share_within(filtered, 28)):.0f
 # ## From the filter to a loss
 #
 # The new term, $L_\text{freq}$, is the mean absolute difference between the Laplacians of prediction and target on
-# **masked** pixels. We still have to decide which number we divide by. In the next cell we make the same errors everywhere: noise with a standard
-# deviation of 0.1. We only change how many patches are masked and how many channels there are. A good loss should have
+# **masked** pixels. We still have to decide what to divide by. In the next cell the errors are equally strong everywhere:
+# noise with a standard deviation of 0.1. We only change how many patches are masked and how many channels there are. A good loss should have
 # the same value each time.
 
 # %%
@@ -671,8 +671,9 @@ show(figure, "Grace Hopper; the same with hidden patches a little brighter or da
 
 # %% [markdown]
 # In the picture, the error forms lines along the borders of patches, wherever two neighbouring patches have different
-# offsets. The lines are bright between two hidden patches and faint next to a visible patch, whose own pixels do not
-# count. We now compute how much of the error lies on the outermost ring of pixels in each patch.
+# offsets. Between two hidden patches of different offsets the jump is 0.2, so the line is bright. Next to a visible patch
+# it is only 0.1, and the visible pixels do not count, so the line is faint and thin. We now compute how much of the error
+# lies on the outermost ring of pixels in each patch.
 
 # %%
 step = torch.arange(224) % p
@@ -804,8 +805,8 @@ weight_explorer
 # ## Why: the mean and the median
 #
 # The mean minimises an expected squared error. The [**median**](GLOSSARY.md#median) minimises an expected absolute error.
-# Roughly speaking, $L_\text{freq}$ therefore asks at each pixel for the median of the possible second differences. (It
-# cannot have it everywhere, because neighbouring second differences share pixels.) We compare three candidates
+# So $L_\text{freq}$ asks at each pixel for the median of the possible second differences. (In the total, $L_\text{MAE}$
+# asks for the mean row at the same time, and the best prediction is a compromise.) We compare three candidates
 # under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part. The costs are
 # summed over the hidden pixels.
 

@@ -74,7 +74,7 @@ MAE, mae_loss = course.use("MAE", "mae_loss")
 # ## From an image to a point
 #
 # The encoder returns one token for every patch. The mean of an image's tokens is its **feature**. Dividing the
-# feature by its length gives a point on a sphere of radius 1, with as many dimensions as a token has values. With a mask
+# feature by its length gives a point on a sphere of radius 1, in a space with as many dimensions as a token has values. With a mask
 # ratio of 0, the encoder sees every patch.
 
 # %%
@@ -181,8 +181,8 @@ show(figure, "Four circles with 36 blue points, spread over 350, 90, 20 and 2 de
 # picking at random (1 in 36, or 3 %). In the figure, images are blue and one view of each is orange, drawn a little inside
 # the circle so that you can see both.
 #
-# What matters is the spread **compared with the noise**. Features in a narrow cone do no harm if the views of an image stay even closer
-# together. We will come back to this with real encoders.
+# What matters is the spread **compared with the noise**. Features that all point in nearly the same direction, in a *narrow cone*, do no harm if the views of an image stay even
+# closer together. We will come back to this with real encoders.
 #
 # ## One number for a batch
 #
@@ -503,7 +503,7 @@ print(f"smallest cosine in float32:  {(clump @ clump.T).min().item():.4f}")
 #
 # ## Trap 3: a batch in pieces
 #
-# Large training runs split a batch over several processes, and each computes the loss of its share. If the loss is a
+# Large training runs split a batch into equal shares, and a process computes the loss of each. If the loss is a
 # mean over images, the mean of these losses is the loss of the whole batch. For a loss over pairs it is not. Take two
 # processes with two images each.
 
@@ -514,7 +514,7 @@ print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 
 # %% [markdown]
 # Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end. Neither process
-# notices, because the two images of such a pair are on different processes. The package therefore gathers the features of all processes, with their gradient, before it computes this loss (`mae_lib/runtime/distributed.py`).
+# notices, because the two images at the same end are on different processes. The package therefore gathers the features of all processes, with their gradient, before it computes this loss (`mae_lib/runtime/distributed.py`).
 
 # %% [markdown]
 # ## How many directions are in use?
@@ -672,7 +672,8 @@ for k, (axis, title) in enumerate(zip(axes[0], titles, strict=True)):
     if k:
         axis.set_yticks([])
 show(figure, "Bars for five sets of features. The random points have the lowest loss and the "
-             "highest effective rank, but find next to no scene again; nor do the mixed-up ones.")
+             "highest effective rank, but they find almost no scenes again, and neither do the "
+             "mixed-up features.")
 
 # %% [markdown]
 # The random points have the lowest loss (−3.96) and the highest effective rank (172). No image went into them, and they
@@ -689,7 +690,7 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # 08](08_linear_probe_and_fine_tuning.ipynb).
 #
 # Wang and Isola argue that good features need both uniformity and alignment: features of different images should be far apart, and views of one image close together. The
-# column *ratio* divides the two distances, both mean squares: 0 would be perfect, and the impostors have about 1. It is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
+# column *ratio* divides the mean squared distance between views of one scene by that between different scenes. A ratio of 0 would be perfect, and the impostors have about 1. It is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
 # By this ratio `untrained` is best, although `original` finds more scenes: a mean distance does not say which point is nearest.
 # In `improved` both distances are large, between views of one scene as well as between scenes.
 #
@@ -712,7 +713,7 @@ with torch.no_grad():
 # %% [markdown]
 # The loss is 0.47 when the decoder gets a photograph's own tokens, 1.30 when it gets another photograph's tokens, and 1.03
 # when it gets the mean tokens.
-# Neither is better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). A decoder trained on such tokens could do somewhat better,
+# The last two are no better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). A decoder trained on such tokens could do somewhat better,
 # but it could not adapt its prediction to the image. So the reconstruction
 # loss itself works against a full collapse. This encoder was trained without the uniformity term and still finds
 # 73 % of the scenes again, far above chance, so it has not fully collapsed.
@@ -761,7 +762,9 @@ for name in all_weights:
 #
 # Find a change to the finished features of `original`, without any training, that lowers their uniformity loss and raises their effective rank as far as
 # you can, if possible beyond `improved`. Then check how many scenes are still found again. You could subtract the mean, remove the strongest directions, or
-# rescale all directions to the same spread ([**whitening**](GLOSSARY.md#whitening)). What does your result say about judging encoders by these two numbers?
+# rescale all directions to the same spread ([**whitening**](GLOSSARY.md#whitening)).
+# `_, s, directions = torch.linalg.svd(x - x.mean(dim=0), full_matrices=False)` gives the principal directions, one in each
+# row, the strongest first. What does your result say about judging encoders by these two numbers?
 #
 # <details><summary>What a good answer shows</summary>
 #

@@ -16,7 +16,7 @@
 # **Before you start:** notebook [03](03_asymmetric_autoencoder.ipynb), for the encoder, and [07](07_pretraining.ipynb), which
 # trains yours. If you have not run 07, we use a small encoder that comes with the course.
 #
-# **Time:** 60 minutes to read and run, and about 45 more for the exercises, besides 20 for the open one.
+# **Time:** 60 minutes to read and run, and about 45 more for the exercises and 20 for the open one.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -344,8 +344,8 @@ print(f"original, centred: mean cosine {abs(cosine):.2f}, first vote / 20th vote
 # After centring, the mean cosine is about 0 and the first neighbour counts 8.3 times as much as the 20th.
 #
 # One problem remains. The features vary a lot along a few directions, which dominate the cosine, although directions with
-# little variance may matter just as much for the class. **Whitening** turns the features so that each new axis is one of
-# these principal directions (notebook [06](06_uniformity_loss.ipynb)), and divides each value by the standard deviation
+# little variance may matter just as much for the class. **Whitening** rotates the features so that the new axes are
+# their principal directions (notebook [06](06_uniformity_loss.ipynb)), and divides each value by the standard deviation
 # along its axis. `svd` finds the directions.
 
 # %%
@@ -407,7 +407,9 @@ for kind in (*scene_neighbours.FEATURES, own, "any scene"):
 # ## A linear probe
 #
 # kNN does not learn which directions matter. A [**linear probe**](GLOSSARY.md#linear-probe) learns it from the labels. It is
-# one linear layer on top of the frozen encoder, trained with cross-entropy on the features $f$:
+# one linear layer on top of the frozen encoder. From the features $f$ it computes the **logits**, one score for each
+# class, which softmax turns into probabilities. We train it with **cross-entropy**, minus the logarithm of the
+# probability that it gives to the true class:
 #
 # $$\text{logits} = f W + b$$
 #
@@ -643,7 +645,7 @@ for name in ("untrained", "original"):
 # worth the time.
 #
 # We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five of 140 runs this led to a decay of 0.01,
-# and these runs scored 1.2 to 2.9 points less than comparable ones. On one encoder, the probe reached 59.6 % with a decay of 0.001 and 56.0 % with 0.01. That difference is as
+# and these runs scored 1.2 to 2.9 points less than comparable ones. We then fitted one encoder with both decays: the probe reached 59.6 % with 0.001 and 56.0 % with 0.01. That difference is as
 # large as many reported gains, and it comes from choosing one number on too few images.
 
 # %% [markdown]
@@ -700,8 +702,9 @@ for name, (train, test) in features.items():
           f"weight decay {chosen[name]}")
 
 # %% [markdown]
-# On the scenes, the probe reaches 76 % with `original`, 63 % with `small`, 32 % with `untrained` and 13 % on raw pixels. Unlike
-# `original`, `small` was pretrained on scenes, for two minutes, and yet `original` is far better.
+# On the scenes, the probe reaches 76 % with `original`, 63 % with `small`, 32 % with `untrained` and 13 % on raw pixels. `small` was
+# pretrained on scenes and `original` on photographs, and yet `original` is far better. But it also has about eight times as
+# many weights, and `small` was trained for only two minutes.
 #
 # We now turn to the photographs. The course comes with the features of 5,000 training and 7,944 test photographs in ten classes, such as
 # churches, parachutes and gas pumps. They were computed once, by two other encoders: the MAE of the last notebooks, which sees 224×224 pixels, and the same network with
@@ -843,7 +846,7 @@ show(plots.label_efficiency(lines, "linear probe on scenes"),
      "with any number of labels.")
 
 # %% [markdown]
-# With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with 44 % and 63 %. So a pretrained encoder with an eighth of
+# With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with 45 % and 63 %. So a pretrained encoder with an eighth of
 # the labels beats an untrained one with all of them. But its lead is not largest with few labels: it grows from 36 points
 # with 50 labels to 44 with 400.
 #
@@ -868,7 +871,7 @@ show(*widgets.disagreement())
 #
 # $$\bar d \pm 1.96 \, \frac{\operatorname{std}(d)}{\sqrt n} .$$
 #
-# The factor 1.96 belongs to 95 % of a normal distribution. The **unpaired** interval would be right for two different test
+# The factor is 1.96 because 95 % of a normal distribution lies within 1.96 standard deviations of its mean. The **unpaired** interval would be right for two different test
 # sets. With the two accuracies $p_a$ and $p_b$, as fractions, it is
 #
 # $$\bar d \pm 1.96 \sqrt{\frac{p_a(1-p_a)}{n} + \frac{p_b(1-p_b)}{n}} .$$
@@ -952,7 +955,7 @@ for shared, own_part in ((1.5, 0.2), (0.0, 0.5)):
     print(seeds_explorer.set(shared=shared, own=own_part, difference=1.0, seeds=3).frame.text)
 
 # %% [markdown]
-# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is wider, ± 1.3 instead of ± 0.6: it rests on only three differences, the unpaired one on six scores. So decide which one you will use before
+# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is wider, ± 1.3 instead of ± 0.6: it rests on only three differences, so Student's factor is larger, and by chance the best seed for A is the worst for B. So decide which one you will use before
 # you see the scores. Here are the records again, this time with the seeds as the sample and with paired intervals.
 
 # %%
@@ -1114,7 +1117,7 @@ print(f"training scenes: {before.percent:.0f} % before, {after.percent:.0f} % af
 # pretraining has found.
 #
 # Now we use a careful recipe. It has the same peak rate, but also a warm-up, layer-wise decay, smoothed labels (a small part of each label is spread over all classes) and more steps. For comparison we also train the same architecture [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights, with the same recipe but without layer-wise decay, since all layers then have everything to learn.
-# Each of the two takes about half a minute on a CPU. (We chose the peak rate on other scenes, which this notebook does not use.)
+# At run level smoke, each of the two takes about half a minute on a CPU. (We chose the peak rate on other scenes, which this notebook does not use.)
 
 # %%
 tuning_guess = course.predict(
@@ -1155,7 +1158,7 @@ print(f"from scratch: {scratch.percent:.0f} %")
 # - **rate**: "low" is the package's default, 0.001; "high" is 0.012, which a search on training images found;
 # - **time**: 3 epochs or 15.
 #
-# A ninth recipe starts at the probe. Which of the nine end below the probe?
+# A ninth recipe is careful, with the low rate and 3 epochs, and starts at the probe. Which of the nine end below the probe?
 
 # %%
 trials = results.Results(ASSETS / "fine_tuning.json").read()
@@ -1206,8 +1209,8 @@ for less, more in (("3 epochs", "15 epochs"), ("low rate", "high rate"), ("carel
 #
 # If your own fine-tuning ends below the probe, first measure the probe and training from scratch under the same conditions. Then
 # train for more epochs or start at the probe, and search the rate together with warm-up and layer-wise decay, by cross-validation.
-# But with very few labels, or on test images unlike the training images, fine-tuning can lose to a probe although nothing is wrong
-# ([Kumar et al. 2022](https://arxiv.org/abs/2202.10054)).
+# But on test images unlike the training images, fine-tuning can lose to a probe although nothing is wrong
+# ([Kumar et al. 2022](https://arxiv.org/abs/2202.10054)). The same can happen with very few labels.
 #
 # ## The whole table
 #
@@ -1311,7 +1314,7 @@ train, test = features[own]
 #
 # ✗ Fine-tuning could have stayed at the probe. A fault in the recipe would affect every comparison made with it.
 # </details>
-# <details><summary>Suspect the recipe: rate, warm-up, layers, epochs.</summary>
+# <details><summary>Suspect the recipe: rate, warm-up, layer-wise decay, epochs.</summary>
 #
 # ✓ It starts from the same features as the probe. Improve the recipe on training images until it beats both the probe and training from scratch.
 # </details>

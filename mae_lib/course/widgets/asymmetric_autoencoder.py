@@ -157,7 +157,8 @@ def flow_explorer() -> Explorer:
     sees = ipywidgets.Dropdown(options=ENCODERS, description="encoder sees")
     decoder = ipywidgets.Dropdown(options=DECODERS, description="decoder")
     stills = [{"mask_ratio": 0.5}, {"mask_ratio": 0.9},
-              {"mask_ratio": 0.75, "encoder_sees": ENCODERS[1]},
+              {"mask_ratio": 0.75, "encoder_sees": ENCODERS[1],
+               "title": "mask ratio 0.75, mask tokens in the encoder"},
               {"mask_ratio": 0.75, "decoder": DECODERS[1]}]
     return Explorer(render_flow, stills, mask_ratio=ratio, encoder_sees=sees, decoder=decoder)
 

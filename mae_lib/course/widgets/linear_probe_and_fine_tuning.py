@@ -51,7 +51,7 @@ def render_neighbours(scene: int = 0, features: str = FEATURES[0], k: int = 10) 
     sheet = Sheet(1020, 290)
     sheet.text(6, 8, f"scene {scene}: {scenes.CLASSES[truth]}", "lt", size=15)
     sheet.put(framed(BANK + scene, INK, 2), 6, 32)
-    sheet.text(418, 8, f"its {k} nearest neighbours by {features}, with their cosines", "mt", size=15)
+    sheet.text(418, 8, f"its {k} nearest neighbours, with their cosines", "mt", size=15)
     for i, image in enumerate(ids.tolist()):
         left, top = 174 + 104 * (i % 5), 32 + 128 * (i // 5)
         sheet.put(framed(image, BLUE if int(labels[image]) == truth else ORANGE), left, top)
@@ -222,7 +222,7 @@ def render_seeds(seeds: int = 3, shared: float = 1.5, own: float = 0.2, differen
     mean, unpaired, paired = seed_intervals(a, b)
     sheet = Sheet(760, 214)
     place = sheet.axis(330, 740, 166, -5, 7, "B − A, points")
-    sheet.text(150, 6, "accuracy, %: a line is a seed", "mt", size=13)
+    sheet.text(150, 6, "accuracy, %, one line per seed", "mt", size=13)
     for accuracy in range(46, 57, 2):
         y = 182 - 14 * (accuracy - 46)
         sheet.text(38, y, str(accuracy), "rm")
@@ -251,8 +251,8 @@ def seeds_explorer() -> Explorer:
     difference = ipywidgets.FloatSlider(1.0, min=0, max=3, step=0.1, description="B − A")
     draw = ipywidgets.IntSlider(16, min=0, max=20, description="draw")
     stills = [{"title": "the seeds move both methods together"},
-              {"shared": 0.0, "own": 0.5, "title": "the seeds share nothing"},
-              {"seeds": 2, "title": "together, but only two seeds"}]
+              {"shared": 0.0, "own": 0.5, "title": "each seed moves the two methods separately"},
+              {"seeds": 2, "title": "both together, but only two seeds"}]
     return Explorer(render_seeds, stills, seeds=seeds, shared=shared, own=own,
                     difference=difference, draw=draw)
 
