@@ -83,9 +83,9 @@ def headline(evidence: Evidence) -> str:
             found.over) else f"We have **{NOT_MEASURED}** it yet."
 
     provisional = "" if evidence.count(SMALL) and evidence.count(LETTER) else (
-        "These results are **provisional**. We fixed the rule after these runs. We also chose our "
-        "own loss, in the last line, on the photographs that we judge it by, so its gain may be "
-        "overstated.\n\n")
+        "These results are **provisional**. We fixed the rule after these runs. We also used the "
+        "same photographs to choose our own loss (the last item) and to judge it, so its gain may "
+        "be overstated.\n\n")
     return (
         f"{provisional}"
         "- The report says that **all three together** raise the accuracy by 4.2 percentage "
@@ -96,8 +96,9 @@ def headline(evidence: Evidence) -> str:
         f"{of('curriculum')}\n"
         "- It says that **making outputs differ more** (the uniformity loss) adds 2 to 5 points. "
         f"{of('uniformity')}\n"
-        "- **Our own loss** compares how much fine detail each patch has, not where in the patch "
-        f"the detail lies. We claim that it adds 2 points. {of('energy form')}")
+        "- **Our own loss** compares how much fine detail a predicted patch has with how much the "
+        "true patch has, wherever in the patch it lies. We claim that it adds 2 points. "
+        f"{of('energy form')}")
 
 
 def ledger_table(found: list[Judgement]) -> str:
@@ -218,7 +219,7 @@ def ledger_figure(found: list[Judgement]) -> Figure:
             axis.text(1.02, y, "\n".join(words), color=colour, va="center", fontsize=8.5,
                       transform=axis.get_yaxis_transform())
         axis.axvline(0, color="black", linewidth=0.8)
-        words = [textwrap.fill(f"{j.claim.topic} {j.claim.text}", 64) for j in reversed(rows)]
+        words = [textwrap.fill(f"{j.claim.topic}: {j.claim.text}", 64) for j in reversed(rows)]
         axis.set_yticks(range(len(rows)), words, fontsize=8.5)
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.grid(axis="y", visible=False)
@@ -246,8 +247,8 @@ def add_ons(evidence: Evidence) -> Figure | None:
     for y, (value, low, high) in enumerate(reversed(effects.values())):
         right.hlines(y, low, high, color=COLOURS[0], linewidth=3)
         right.plot(value, y, "o", color=COLOURS[0])
-        right.annotate(f"{value:+.{digits}f}", (value, y), (0, 6), textcoords="offset points",
-                       ha="center", fontsize=8)
+        text = f"{value:+.{digits}f}".replace("-", "−")
+        right.annotate(text, (high, y), (5, 0), textcoords="offset points", va="center", fontsize=8)
     right.axvline(0, color="black", linewidth=0.8)
     words = [" × ".join(sorted(names)) for names in reversed(effects)]
     right.set_yticks(range(len(words)), words)

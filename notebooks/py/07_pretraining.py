@@ -74,7 +74,7 @@ from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint
 show(*widgets.title())
 
 # %% [markdown]
-# Both panels show the same six training runs on a GPU, three for each method. *Original* is the plain masked
+# Both panels show the same six training runs on a GPU, three for each method; a line is the mean of three. *Original* is the plain masked
 # autoencoder. *Improved* adds the mask schedule of notebook 02 and the losses of 05 and 06. On the left, the improved
 # method is far ahead. On the right, the two methods almost coincide. By the end of this notebook you will be able to
 # say which panel to report, and why.
@@ -147,14 +147,13 @@ print(f"{sum(a == b for a, b in zip(slow, fast, strict=True))} of 20 batches are
 # Each image is then cropped at random, flipped half of the time and scaled to the model's size
 # ([He et al. 2022](https://arxiv.org/abs/2111.06377), appendix A.1). The package does this for a whole batch at once,
 # on the device where the images are. Random changes of this kind, which leave the content as it is, are called
-# [**augmentation**](GLOSSARY.md#augmentation). The first line of `batch_at` also seeds the generator from which your
-# `random_masking` will draw the masks of this step.
+# [**augmentation**](GLOSSARY.md#augmentation). The first line of `batch_at` seeds the generator from which the crops
+# and then, in your `random_masking`, the masks of this step are drawn.
 
 # %%
 def batches_of(images, cfg, size, device):
     def batch_at(step):
-        torch.manual_seed(1_000_000 * cfg.seed + step)  # for the masks, which the model draws next
-        source = torch.Generator().manual_seed(1_000_000 * cfg.seed + step)
+        source = torch.manual_seed(1_000_000 * cfg.seed + step)  # the model draws its masks next
         chosen = images[batch_indices(len(images), cfg.batch_size, step, cfg.seed)].to(device)
         boxes = random_crops(len(chosen), *chosen.shape[2:], (cfg.crop_scale, 1.0), source)
         return crop(chosen, size, boxes.to(device))
@@ -265,7 +264,7 @@ for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
 _ = schedule_explorer.set(batch=64)
 
 # %% [markdown]
-# If the rate is set once an epoch, it is zero for the whole first epoch, so the run would spend a tenth of its steps
+# Each dot is the last step of an epoch. If the rate is set once an epoch, it is zero for the whole first epoch, so the run would spend a tenth of its steps
 # without learning anything. No error is raised, and in a run of 800 epochs, as in the MAE paper, nobody would notice.
 #
 # The two printed lines show two more things, and you can see them in the explorer too. The cosine ends where the *run*
@@ -542,15 +541,15 @@ train_step = course.use("train_step")
 
 
 # %% [markdown]
-# Why does `train_step` return a tensor rather than a number? On a GPU, Python only *orders* work and runs ahead of it.
+# Why does `train_step` return a tensor rather than a number? On a GPU, Python only *queues* the work and runs ahead of it.
 # `loss.item()` makes Python wait until the work is done. We keep tensors, and ask for numbers only where we need them.
 #
 # ## The loop
 #
 # ### ✏️ Exercise 5 · `train`  (★★☆ · 10 minutes)
 #
-# Write `train(model, optimizer, batch_at, iters, cfg, start=0)`. It takes all steps from `start` to the end of
-# `cfg.epochs` epochs of `iters` steps. Each step has its own batch, `batch_at(step)`, its own learning rate and its own
+# Write `train(model, optimizer, batch_at, iters, cfg, start=0)`. A whole run has `cfg.epochs` epochs of `iters`
+# steps each, and the function takes the steps from `start` to the end. Each step has its own batch, `batch_at(step)`, its own learning rate and its own
 # mask ratio. Put the model in training mode first. Return all losses as one tensor.
 #
 # <details><summary>Hint 1</summary>
@@ -862,7 +861,7 @@ guess_probe.reveal(f"{accuracy['after']:.0f} %; with the encoder before training
                    f"{accuracy['before']:.0f} %; with raw pixels, {accuracy['raw pixels']:.0f} %")
 
 # %% [markdown]
-# The probe is right for 62 % of the pictures with the trained encoder, for 37 % with the same encoder before training,
+# The probe is right for 63 % of the pictures with the trained encoder, for 37 % with the same encoder before training,
 # and for 18 % with raw pixels. The model's only task was to fill in hidden patches. Such a task is called a
 # [**pretext task**](GLOSSARY.md#pretext-task), because it is solved only to learn features. To continue a stripe, the
 # model has to represent the pattern and its direction. This probably explains the gain, because each class is a pattern
@@ -880,8 +879,8 @@ course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=c
 #
 # The specification asks for a larger model: 224 pixels, 4.6 million weights, ten epochs of 100,000 images in batches
 # of 64. Before a long run you should know its length. We time a few steps and multiply. We leave out the first step,
-# which also prepares what later steps use. `.item()` makes Python wait until the device has finished, and without it we
-# would time how fast Python can *order* the work.
+# which also sets up what later steps use, such as the optimizer's memory. `.item()` makes Python wait until the device has finished, and without it we
+# would time how fast Python can *queue* the work.
 
 # %%
 guess_time = course.predict("How many minutes would the specified run take on this machine?")
@@ -911,16 +910,17 @@ guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {spe
 # The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes half a
 # day or more. On an H100 or H200, each of our recorded runs took 5 to 9 minutes. For Colab's T4 we only have an
 # estimate. The run needs 1.16·10¹⁵ multiply-adds, and in `float32` a T4 can do 4·10¹² of them in a second. So it needs
-# at least five minutes, and probably several times that, because many operations of such a small model wait for memory.
+# almost five minutes for these alone, and probably several times that, because many operations of such a small model wait for memory.
 # If you are on a T4, trust the time that the cell above measured there.
 #
 # ## The specified run
 #
-# With a GPU, for example on Colab (Runtime → Change runtime type → T4), the next three cells run the specified training
-# with your parts. The photographs are STL-10, which is downloaded first (2.6 GB). At the start of every epoch, a
+# With a GPU, for example on Colab (Runtime → Change runtime type → T4), and run level `quick` or `full`, the next three
+# cells run the specified training with your parts. The photographs are STL-10, which is downloaded first (2.6 GB). At the start of every epoch, a
 # checkpoint is written to the folder that holds your parts. If Colab takes the machine away, run the notebook again,
-# and the training resumes from there. For this, the folder has to be on Google Drive, so mount it first:
-# `from google.colab import drive; drive.mount("/content/drive")`. Without a GPU these cells train nothing.
+# and the training resumes from there. For this, the folder has to be on Google Drive: run
+# `from google.colab import drive; drive.mount("/content/drive")` in a new cell above the first one, then the notebook from
+# the top. Without a GPU these cells train nothing.
 
 # %%
 checkpoint = path_of_model("specified").with_suffix(".pt")
@@ -930,7 +930,7 @@ if run_it:
     long_progress = widgets.Progress(10 * 1563, 64)
     display(long_progress)
 else:
-    print("The specified run needs a GPU. The recorded runs below stand in for it.")
+    print("The specified run needs a GPU and level quick or full. See the recorded runs below.")
 
 
 # %%
@@ -1025,9 +1025,9 @@ guess_gap.reveal("\n".join([f"{more[-1]:+.1f} %", *lines]))
 # The improved method's training loss is 8.9 % lower at the end, and up to 11.4 % lower on the way. Its validation loss
 # is higher for four epochs, and 1.0 % lower at the end. The training loss misleads for two reasons:
 #
-# - **A different sum.** The improved method's training loss contains two more terms. The uniformity term is negative.
-#   It can be as low as −4 (notebook 06), which with its weight of 0.01 makes −0.04. The whole gap between the training
-#   losses is 0.038.
+# - **A different sum.** The improved method's training loss contains two more terms. The Laplacian term raises it,
+#   and the uniformity term lowers it. The latter can be as low as −4 (notebook 06), which with its weight of 0.01 makes
+#   −0.04. The whole gap between the training losses is 0.038.
 # - **A different task.** In the first five epochs the improved method hides fewer patches, and they are easier to fill
 #   in.
 #
@@ -1074,8 +1074,8 @@ _ = curve_explorer.set(against="epochs")
 #
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
-# Change one thing in the recipe of your model on `scenes`. For example: no warm-up at a peak of 2e-3 and of 8e-3; a
-# mask ratio of 0.5 or 0.9; ten times the weight decay; `mask_ratio_sched="linear"`; batches of 128 with one of the two
+# Change one thing in the recipe of your model on `scenes`. For example: no warm-up instead of one epoch, at a peak
+# of 2e-3 or of 8e-3; a mask ratio of 0.5 or 0.9; ten times the weight decay; `mask_ratio_sched="linear"`; batches of 128 with one of the two
 # rules for the peak. Before you run it, write down what you expect, as a number. Then measure it with at least two
 # seeds for each setting, and write three sentences that a colleague could check.
 #
@@ -1144,8 +1144,8 @@ for changes in ({}, {"warmup_epochs": 0}):
 # ✗ The difficulty does not grow in proportion to the ratio, and the extra terms would still be in it.
 # </details>
 #
-# **2. A run was resumed. The first loss is right, and then the curve leaves the planned one. What is missing from the
-# checkpoint?**
+# **2. A run was resumed. The first loss is right, but the later ones differ from those of an unbroken run. What is
+# missing from the checkpoint?**
 #
 # <details><summary>The optimizer's state</summary>
 #
@@ -1160,7 +1160,7 @@ for changes in ({}, {"warmup_epochs": 0}):
 # ✗ Then the first batch would be a different one, with a different loss, and the learning rate would warm up again.
 # </details>
 #
-# **3. You have ten hours on one GPU and want to compare two methods. A step of one costs 10 % more. What is fair?**
+# **3. You have ten hours on one GPU and want to compare two methods. A step of the first costs 10 % more. What is fair?**
 #
 # <details><summary>Train both for the same number of epochs and compare the ends</summary>
 #
@@ -1178,7 +1178,7 @@ for changes in ({}, {"warmup_epochs": 0}):
 # ## Key takeaways
 #
 # - If every batch, crop and mask follows from the step number, the state of a run is its weights, its optimizer and
-#   that number. It can then be repeated, tested and resumed to the last bit.
+#   that number. The run can then be repeated and resumed, on a CPU to the last bit.
 # - Schedules change with every step, and the cosine ends where the run ends. Choose the length first.
 # - Matrices decay; biases, norms and tokens do not. Matrix products may use 16 bits; the loss and the weights need 32.
 # - A run that is resumed without its optimizer or its step raises no error, but it becomes a different run.

@@ -166,7 +166,7 @@ explorer
 
 
 # %% [markdown]
-# Try the three kinds on several photographs. Then choose "by hand" and **click on patches** in the second picture to hide them.
+# Try the three kinds on several photographs. Then choose "by hand" and **click on patches** in the picture "what the model sees" to hide them.
 # (On the keyboard, Tab moves from patch to patch and Space clicks.) Which patches does the model need to give the astronaut a
 # face?
 #
@@ -237,8 +237,8 @@ check.grid_mask(grid_mask)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The last rectangle is usually too large. Find its patches that are still visible, and hide only as many as you need:
-# `(block == 0).nonzero()[:k]` gives the places of the first k.
+# The last rectangle is usually too large. Find its patches that are still visible, and hide only as many as you need.
+# If `block` is the part of the mask in the rectangle, `(block == 0).nonzero()[:k]` gives the first k places in it.
 # </details>
 # <details><summary>Hint 3</summary>
 #
@@ -431,7 +431,7 @@ axes[0, 0].legend()
 first = [psnr[0] for psnr in by_distance["model"].values()]
 blocks = by_distance["model"]["block"]
 guess_equal.reveal(
-    f"by at most {max(first) - min(first):.1f} dB. From the rim of a block to its middle, the "
+    f"{max(first) - min(first):.1f} dB apart. From the rim of a block to its middle, the "
     f"model loses {blocks[0] - blocks[-1]:.1f} dB.", figure,
     "Two panels with PSNR by distance to the nearest visible patch, for the model and for "
     "the bilinear fill, with a line for each kind of mask. Those of grids and blocks fall with the "
@@ -440,10 +440,11 @@ guess_equal.reveal(
 # %% [markdown]
 # Next to a visible patch, the model's PSNR differs by at most 0.5 dB between the kinds, but it falls by 2.3 dB from the rim
 # of a block to its middle. So distance matters more than the kind of mask. But distance does not explain everything, for the
-# model or for the bilinear fill: next to a visible patch random masks are lowest, farther away blocks are, and random masks stop falling after 1.4 patches. We have not tested why.
+# model or for the bilinear fill. Next to a visible patch, PSNR is lowest for random masks; farther away, it is lowest for
+# blocks, and for random masks it stops falling after 1.4 patches. We have not tested why.
 # The number of visible patches nearby may play a role, and so may the parts of the photographs that are hidden. Nothing here shows that the
-# model suffers because it saw no block masks in training, but the experiment cannot exclude it. (The values are lower than in the table of
-# the kinds of masks. Here we average the squared errors of all patches before we take the logarithm; there we averaged the PSNRs of whole images.)
+# model suffers because it saw no block masks in training, but the experiment cannot exclude it. (These values cannot be compared with those of
+# the table. Here we average the squared errors of many patches before we take the logarithm; there we averaged the PSNRs of whole images.)
 #
 # He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
 # easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.
@@ -583,7 +584,7 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
 #
 # ## Bugs you can see, and bugs you cannot
 #
-# Many ugly reconstructions are caused by the code around the model. Here are six classic mistakes, all starting from the same weights:
+# Many ugly reconstructions are caused by the code around the model. Here are six classic mistakes, one at a time, always with the same weights:
 #
 # - **decoder missing**: official encoder files contain no decoder, and `load_state_dict(strict=False)` accepts them silently, so the
 #   decoder stays random;

@@ -65,7 +65,8 @@ show(*widgets.title())
 #
 # ## What was claimed
 #
-# The report supports the method with one table, from one run of each method on STL-10, with ten epochs of pretraining.
+# The report that introduced the three add-ons supports them with one table, from one run of each method on STL-10, with
+# ten epochs of pretraining.
 
 # %%
 for name, found in REPORTED.items():
@@ -144,7 +145,7 @@ for name, found in REPORTED.items():
 show(*widgets.reported_losses())
 
 # %% [markdown]
-# No, for two reasons. During the first five epochs the improved model has less to predict, since its mask ratio is still below 0.75 (notebook 02). And
+# No, for two reasons. During the first five epochs the improved model has an easier task, since its mask ratio is still below 0.75 (notebook 02). And
 # the improved loss is a different sum: it contains the uniformity loss, which is negative. How much can that term alone lower the curve? We compute the
 # uniformity loss of 300 random directions, which is about as low as it can get.
 
@@ -184,7 +185,8 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 # still not worth having. As runs are added, the interval shrinks and the verdict settles on the one that matches the truth.
 #
 # Two verdicts in the ledger are not in the table. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the verdict is
-# *costs more than claimed* if the whole interval lies above $C + m$, and *confirmed* if it lies below $C + m$.
+# *costs more than claimed* if the whole interval lies above $C + m$, *confirmed* if it lies below $C + m$, and
+# *inconclusive* otherwise. The $m$ of a cost is 1 per cent.
 #
 # ### ✏️ Exercise 2 · The judge  (★★☆ · 6 minutes)
 #
@@ -238,8 +240,8 @@ for effect, half in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8)):
 guess_half.reveal("\n".join(lines))
 
 # %% [markdown]
-# The first two measurements have the same gain. With ± 1.5 it is inconclusive, with ± 0.8 it is smaller than claimed. The interval has to be narrower
-# than ± 1, so that it begins above $m = 1$. Then it also ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the experiment was
+# The first two measurements have the same gain. With ± 1.5 the verdict is *inconclusive*, with ± 0.8 it is *smaller than claimed*. The interval
+# has to be narrower than ± 1. Then it begins above $m = 1$ and ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the experiment was
 # too small for the question.
 #
 # In the explorer you can move the gain and the width of its interval. Gains inside the grey band are not worth having.
@@ -261,12 +263,12 @@ print(report.registered(), "\n")
 print("claimed, worth having, runs")
 for claim in GAINS:
     print(f"{claim.claimed:5.1f} {claim.worth:5.1f} {claim.unit:6}  {claim.runs:14}  "
-          f"{claim.topic} {claim.text}")
+          f"{claim.topic}: {claim.text}")
 
 # %% [markdown]
-# Two kinds of runs decide. **To the letter** uses every setting of the specification, such as 224-pixel inputs and ten epochs of 100,000 images. Only
-# the photographs differ from the report's. **Small, tuned** uses 64-pixel inputs and settings that we chose for the *original* by cross-validation, so
-# that the baseline gets every chance. An add-on that only helps a badly tuned baseline helps nobody.
+# Two kinds of runs decide the verdicts on gains. **To the letter** uses every setting of the specification, such as 224-pixel inputs and as many steps as
+# ten epochs of 100,000 images take. Only the photographs differ from the report's, in number and size as well. **Small, tuned** uses 64-pixel inputs and
+# settings that we chose for the *original* by cross-validation. So a gain over this baseline cannot come from making up for badly chosen settings.
 
 # %%
 evidence = widgets.evidence()
@@ -286,8 +288,8 @@ print(report.methods_table(evidence).strip("`\n"))
 # ## The verdicts
 #
 # The original's probe reaches 53.2 %, random weights 40.5 %. Fine-tuning reaches 63.0 %, above the probe and above training from scratch (53.7 %). So
-# pretraining has worked, and we can go on to the claims. The next cell lists all verdicts, including four on claims of the report that were not among our
-# twelve. Below the list is the full ledger. A dot with a line marks what was measured, with its 95 % confidence interval.
+# pretraining has worked in the small, tuned runs, and we can go on to the claims. The next cell lists all verdicts, including four on claims of the report that were not among our
+# twelve. Below the list is the ledger of the twelve, now filled in. A dot marks what was measured, and a line its 95 % confidence interval.
 
 # %%
 found = {(j.claim.topic, j.claim.text): j for j in ledger(evidence)}
@@ -310,12 +312,12 @@ explorer
 # %% [markdown]
 # Three habits help in reading such a list.
 #
-# **Read the interval before the number.** A wide interval is a statement about the experiment, not about the add-on.
+# **Read the interval before the number.** If it is wide, we made too few runs to say whether the add-on helps.
 #
 # **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. The table above gives the same measure for three reconstructions that involve
 # no learning. The blurred target and the bilinear fill have a lower error than either model, so this measure does not reward sharpness.
 #
-# **A cost belongs to a machine.** The Laplacian loss consists of many small operations. A batch of 64 does not keep a large GPU busy, and starting
+# **Ask on which machine a cost was measured.** The Laplacian loss consists of many small operations. A batch of 64 does not keep a large GPU busy, and starting
 # each operation takes time of its own, so the loss can take up a larger share of a step there than on a CPU. A figure such as "5 %" means little
 # without the machine, the model and the batch size.
 #
@@ -326,7 +328,7 @@ explorer
 # %%
 for judgement in found.values():
     if not math.isnan(judgement.p):
-        print(f"p = {judgement.p:.3f} (Holm)  {judgement.claim.topic} {judgement.claim.text}")
+        print(f"p = {judgement.p:.3f} (Holm)  {judgement.claim.topic}: {judgement.claim.text}")
 
 
 # %% [markdown]
@@ -396,7 +398,7 @@ add_ons
 # %% [markdown]
 # The combinations also tell us whether
 # the add-ons influence each other. An [**interaction**](GLOSSARY.md#interaction) of two add-ons is half of the amount by which the effect of one
-# changes when the other is present. If all interactions are near zero, the effects simply add up.
+# changes when the other is present. For all three, it is half of what the interaction of two changes when the third is present. If all interactions are near zero, the effects simply add up.
 
 # %%
 figure = report.add_ons(evidence)
@@ -416,7 +418,7 @@ for names, effect in evidence.factorial("lp").items():
 # ## Controls: what was it really?
 #
 # A curriculum changes three things at once: the *order* of the mask ratios, *which* ratios are used, and how much is *computed*, since a lower ratio leaves the encoder
-# more patches to process. A [**control**](GLOSSARY.md#control) changes one of them alone.
+# more patches to process. A [**control**](GLOSSARY.md#control) takes away one or two of them and keeps the rest.
 #
 # | control | keeps | takes away |
 # |---|---|---|
@@ -437,6 +439,7 @@ guess_kept.reveal("3: shuffled, mean-ratio and original+epochs=12 keep the extra
 # %% [markdown]
 # Three of the five would keep it, because they compute more than the original, as the curriculum does: `shuffled`, `mean-ratio` and
 # `original+epochs=12`. In the picture, each dot is a seed, and a line marks the mean. Runs that compute more than the original are orange, the others blue.
+# (The extra compute of the curriculum is larger in these small runs than in the ledger, which counts the larger model.)
 
 # %%
 show(*widgets.controls())
@@ -453,7 +456,7 @@ for variant, base, words in CONTRASTS:
 # Each line is a difference in LP@1 with its interval over pairs of seeds, and *base* is the mean accuracy of the runs that we compare with. For the two
 # lines on mask ratios, these are the runs with the curriculum, and for all others the runs of the original. None of these comparisons is among the registered claims, so they get no verdict. The intervals
 # of `shuffled` and `mean-ratio` reach far to both sides of zero, so it stays open whether the order or any change of the ratio matters. At the original's compute, the curriculum shows no clear gain: its
-# interval includes zero.
+# interval includes zero. The line on the *energy form* belongs to the next section.
 #
 # ## Our own claim
 #
@@ -533,7 +536,8 @@ for label, values in half.items():
 guess_seeds.reveal("\n".join(lines), *widgets.seeds_curve(half, worth=1.0))
 
 # %% [markdown]
-# The step from two seeds to three narrows the interval more than all later steps in the plot together. With one run of each method, as in the report's
+# The curriculum needs 8 seeds. The step from two seeds to three takes more points off the interval than all later steps in the plot together. An
+# interval of ± 1 does not guarantee a verdict: if the gain stays just above $m$, we need many more. With one run of each method, as in the report's
 # table, there is no interval at all.
 #
 # More seeds give a more precise answer to *our* question. They say nothing about other photographs such as STL-10, 400 epochs instead of ten, or
@@ -541,8 +545,9 @@ guess_seeds.reveal("\n".join(lines), *widgets.seeds_curve(half, worth=1.0))
 #
 # ## Your own evidence
 #
-# The ledger reads any folder of records. Let `python -m mae_lib.evidence.experiments --data imagefolder:PATH` run overnight on your own photographs,
-# then run `python -m mae_lib.evidence.report`.
+# To make records of your own, put photographs into a folder with `unlabeled/`, `train/CLASS/` and `test/CLASS/`. In a terminal, let
+# `python -m mae_lib.evidence.experiments --data imagefolder:PATH` run overnight, then run `python -m mae_lib.evidence.report` with the file of
+# results that it names.
 #
 # ### ✏️ Open exercise · Register a claim of your own  (★★★ · 20 minutes)
 #
@@ -556,7 +561,7 @@ guess_seeds.reveal("\n".join(lines), *widgets.seeds_curve(half, worth=1.0))
 # - $m$ is justified by what the change costs.
 # - The baseline is tuned at least as well as the variant, and both use the same amount of compute, or a control accounts for the difference.
 # - Seeds used to choose the settings are not used to judge them.
-# - It says in advance which result would refute the claim.
+# - The registration says in advance which result would refute the claim.
 # </details>
 #
 # ## Quiz
@@ -586,9 +591,9 @@ guess_seeds.reveal("\n".join(lines), *widgets.seeds_curve(half, worth=1.0))
 #
 # ✗ It may be real: the add-on might make up for a bad learning rate.
 # </details>
-# <details><summary>It makes up for a weak recipe. On a good one, expect at most 0.6 points</summary>
+# <details><summary>It may make up for a weak recipe. On a good one, expect at most 0.6 points</summary>
 #
-# ✓ Both results are true, and the second is the one to build on.
+# ✓ Both results can be true. Build on the second, because its baseline was tuned.
 # </details>
 #
 # **3. The curriculum raises accuracy by 0.5 points [+0.2, +0.8], and so does the same set of ratios in random order. What follows?**
@@ -603,7 +608,7 @@ guess_seeds.reveal("\n".join(lines), *widgets.seeds_curve(half, worth=1.0))
 # </details>
 # <details><summary>Nothing, since both effects are small</summary>
 #
-# ✗ Small or not, the two gains are equal. So you learn that the order does not matter.
+# ✗ Small or not, both gains are clear, since the interval excludes zero. You learn that the gain does not need the order.
 # </details>
 #
 # **4. You test twenty add-ons that do nothing, each at the 95 % level. How many will seem to have an effect?**
@@ -624,7 +629,7 @@ guess_seeds.reveal("\n".join(lines), *widgets.seeds_curve(half, worth=1.0))
 # ## Key takeaways
 #
 # - Read first: claims often contradict each other, or their own tables.
-# - A test fixes size, smallest effect worth having, runs and rule before the first result.
+# - A test fixes the size, the smallest effect worth having, the runs and the rule before the first result.
 # - Tune the baseline at least as well as the method.
 # - All combinations with shared seeds give main effects and interactions; controls say where an effect comes from.
 # - After an *inconclusive* result, work out how many seeds the question needs.

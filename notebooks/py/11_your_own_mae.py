@@ -87,7 +87,7 @@ course.status()
 # ## One file
 #
 # `course.assemble` writes all parts to one file, ordered so that each part comes after the parts that it uses. We keep
-# the file in the folder `my_mae/capstone`, below your parts.
+# the file in `my_mae/capstone`, a subfolder of the folder with your parts.
 
 # %%
 guess_lines = course.predict("How many lines does a whole MAE take, with training and probing?")
@@ -111,7 +111,7 @@ owners = [line for line in code.splitlines() if line.startswith("# --- ")]
 print(*owners[:4], "…", *owners[-3:], sep="\n")
 
 # %% [markdown]
-# **Does it run without the package?** If your file still imports `mae_lib` somewhere, you would not notice it here,
+# **Does it run without the package?** If your file still imported `mae_lib` somewhere, you would not notice it here,
 # because the package is installed. So we start a fresh Python process and keep it from importing `mae_lib`. Setting an
 # entry of `sys.modules` to `None` makes every import of that name fail.
 
@@ -122,7 +122,7 @@ done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=
 print((done.stdout or done.stderr).splitlines()[-1])
 
 # %% [markdown]
-# It runs, and its loss is 1.26. The last lines of the file built a model of the report's size, made a prediction for two
+# It runs, and its loss is 1.26. The last lines of the file built a model with 4.6 million weights, made a prediction for two
 # images of noise, and computed the loss. You could send this file to a friend who has PyTorch and nothing else.
 #
 # From here on we use the file itself. We load it as a module and call it `mine`.
@@ -166,7 +166,7 @@ torch.testing.assert_close(ours, theirs)
 guess_loss.reveal(f"in all 4: {ours:.4f} and {theirs:.4f}")
 
 # %% [markdown]
-# Both losses are 0.45, and they agree to the precision of 32-bit numbers. Our file has its own names for the weights.
+# Both losses are 0.45, and they agree within the rounding of 32-bit numbers. Our file has its own names for the weights.
 # The next cell checks that the masks are exactly the same, translates the names back to those of the official code,
 # and checks that no value has changed.
 
@@ -184,9 +184,9 @@ print(f"{len(weights_back)} tensors there and back, nothing changed")
 # | `source` | what it is | what to expect |
 # |---|---|---|
 # | `"scenes"` | pictures that the course generates in seconds, with ten classes | learning shows within two minutes on any computer |
-# | `"imagefolder:PATH"` | your folder of images; with `train/CLASS` and `test/CLASS` in it, they have labels | at least 1,000 images, or start from the shipped weights |
+# | `"imagefolder:PATH"` | your folder of images; those in subfolders `train/CLASS` and `test/CLASS` have labels | at least 1,000 images, or start from the shipped weights |
 # | `"upload"` | photographs from your computer or phone | dozens of images: start from the shipped weights |
-# | `"cifar10"`, `"stl10"` | public photographs, a download of 170 MB and 2.6 GB | a GPU for good results |
+# | `"cifar10"`, `"stl10"` | public photographs; the downloads are 170 MB and 2.6 GB | good results need a GPU |
 #
 # Use only images that you are allowed to use. A model that sees a few photographs thousands of times can memorise them.
 # So if your images show people, ask them before you publish the weights.
@@ -236,9 +236,9 @@ show(figure, "Twenty-four of the images to train on, from all over the set.")
 #
 # ### The same picture twice
 #
-# Phones take bursts of pictures, and people save a picture twice. If one copy lands among the training images and the other among
-# the held-out images, then the model is tested on something that it has seen. This is called a [**leak**](GLOSSARY.md#leak), and it makes
-# every number look better than it is.
+# Phones take bursts of pictures, and people sometimes save a picture twice. If one copy lands among the training images and the other among
+# the held-out images, then the model is tested on something that it has seen. This is called a [**leak**](GLOSSARY.md#leak). It
+# makes the results on the held-out images look better than they are.
 #
 # Exact copies are easy to find. Copies that were saved again or made a little lighter differ in almost every pixel. So
 # we shrink all images to [**thumbnails**](GLOSSARY.md#thumbnails) of 8 × 8 pixels, and compare two thumbnails by the
@@ -273,7 +273,7 @@ def leaks_slowly(train, test, limit):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The root of the mean is the distance divided by the root of D. A test image leaks if its smallest value in the row is
+# The root of the mean is the distance divided by the root of D. A test image leaks if the smallest value in its row is
 # below the limit.
 # </details>
 # <details><summary>Solution</summary>
@@ -305,7 +305,7 @@ print(f"copies found: {int(found[-3:].sum())} of 3; others marked: {int(found[:-
 
 # %% [markdown]
 # All three copies are found, and none of the generated scenes is marked. With your own photographs, look at the marked
-# images before you go on, because the next cell takes them out. Images from one burst count as copies too. If the limit
+# images, `held[found[:-3]]`, before you go on, because the next cell takes them out. Images from one burst count as copies too. If the limit
 # of 0.02 misses them, raise it. If your folder has labelled test images, check `data.test` in the same way.
 
 # %%
@@ -324,7 +324,7 @@ print(f"{len(held)} held-out images remain")
 # | where to start | random weights | you have fewer than about 1,000 images: start from the shipped weights |
 # | size of the model | `tiny`, 0.5 million weights | you have a GPU and 20,000 images or more |
 # | patch size | a sixth to an eighth of the image's side | small details matter: smaller patches, which cost more compute |
-# | mask ratio | 0.75 | your images are not redundant, such as text: lower |
+# | mask ratio | 0.75 | your data have little redundancy, as text does: lower |
 # | `norm_pix` | on | you want reconstructions that borrow nothing: off |
 # | peak learning rate | 2e-3 for a small model with batches of 32 | the loss jumps: halve it; you start from the shipped weights: a tenth |
 # | epochs | as many as fit into your time | the loss on held-out images rises: fewer |
@@ -410,7 +410,7 @@ def epochs_that_fit(minutes, seconds_per_step, images, batch_size):
 check.epochs_that_fit(epochs_that_fit)
 
 # %% [markdown]
-# Put your own budget in place of ten minutes, and change `epochs` in the recipe accordingly.
+# Put your own budget in place of ten minutes. Then change `epochs` in the recipe accordingly, and run that cell again.
 
 # %% tags=["nbval-ignore-output"]
 fit = epochs_that_fit(10, seconds, len(images), recipe.batch_size)
@@ -430,7 +430,7 @@ print("epochs that fit into ten minutes:", "solve the exercise first" if fit is 
 #   better" is not a reason, and "I did not have time to test it" is an honest one.
 # - **A budget.** It is the measured time per step, multiplied by the number of steps.
 # - **A prediction** for the loss and the probe, and a result that would change the plan.
-# - **A clean separation.** Choices were made on held-out training images or by cross-validation. The test images were used
+# - **A clean separation.** Choices were made on held-out images or by cross-validation. The test images were used
 #   once, at the end.
 # </details>
 #
@@ -526,9 +526,9 @@ show(figure, "Three rows: eight held-out images, what the model fills in, and th
              "that is closest to each held-out image.")
 
 # %% [markdown]
-# In the stored picture, no filled-in image looks like the closest training image. The closest images share some colours or
-# the shape with the held-out ones, whereas the filled-in patches continue the visible ones. So we see no sign of
-# memorisation. With a few dozen photographs and many epochs, look again.
+# In the stored picture, no filled-in image looks like the closest training image. Most of the closest images share the
+# brightness or some colours with the held-out ones. The filled-in patches are almost flat and take their colour from the
+# visible ones. So we see no sign of memorisation. With a few dozen photographs and many epochs, look again.
 #
 # ## What are its features worth?
 #
@@ -563,7 +563,8 @@ asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train,
 # %% [markdown]
 # [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained.
 # Whatever your encoder scores above them is what training added. If you started from the shipped weights, those
-# weights are a second baseline. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
+# weights are another baseline. *Raw pixels* is a probe without a network, on thumbnails of 8×8 pixels, and *largest class* is
+# the accuracy of always naming the most frequent class. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
 # [cross-validation](GLOSSARY.md#cross-validation) on the training images, as in notebook 08.
 
 # %%
@@ -575,7 +576,7 @@ def probe(train, labels, test, decay):
 
 
 def cross_validated(train, labels, decay):
-    """The share of training images that probes get right which were fitted without them."""
+    """The share of training images that probes fitted without them classify correctly."""
     fold, right = evaluate.folds(labels), 0
     for k in range(evaluate.FOLDS):
         rest, out = fold != k, fold == k
@@ -601,7 +602,7 @@ lines.insert(0, f"{gain:+.1f} percentage points [{low:+.1f}, {high:+.1f}], on th
 guess_probe.reveal("\n".join(lines))
 
 # %% [markdown]
-# In the stored run, training raised the accuracy from 29.0 % to 44.7 %, by 15.7 points. The interval from 11.8 to 19.6
+# In the stored run, training raised the accuracy from 29.0 % to 44.8 %, by 15.8 points. The interval from 12.0 to 19.6
 # says how much this difference would vary with other test images. It does not say how much it would vary with another
 # seed, because you trained only one model. So write "one run", and do not call one recipe better than another because
 # of a few points.
@@ -619,8 +620,9 @@ axis.set_yticks(range(len(judged)), list(reversed(judged)))
 axis.set(xlabel="linear probe, % right on test images", xlim=(0, None),
          ylim=(-0.5, len(judged) - 0.5))
 axis.legend()
-show(figure, "A dot with its interval for your encoder, for the same network with random weights "
-             "and for raw pixels; a dashed line where always naming the largest class would be.")
+show(figure, "A dot with its interval for the probe on your encoder, on the same network with "
+             "random weights and on small thumbnails. The dashed line is the accuracy of always "
+             "naming the largest class.")
 
 # %% [markdown]
 # ## Something to keep
@@ -640,8 +642,8 @@ twin.load_state_dict(mine.to_official(model.cpu().eval().state_dict()))
 save_weights(keep / "weights.safetensors", twin, norm_pix=recipe.norm_pix, source=source)
 
 # %% [markdown]
-# Always read back what you have written. We load the file into a fresh model of yours and compare the predictions bit by
-# bit.
+# Always read back what you have written. We load the file into a fresh model of yours and check that the
+# predictions are the same, bit for bit.
 
 # %%
 again = mine.MAE(**model_sizes).eval()
@@ -650,7 +652,7 @@ few = resize(held[:4], model_sizes["img_size"])
 noise = torch.rand(len(few), model.encoder.pos_embed.shape[1], generator=generator(1))
 with torch.no_grad():
     assert torch.equal(model(few, 0.75, noise)[0], again(few, 0.75, noise)[0])
-print("read back: the same predictions, bit by bit")
+print("read back: the same predictions, bit for bit")
 
 
 # %% [markdown]
@@ -669,11 +671,12 @@ card_facts = {
     "name": "my first MAE",  # your choice
     "images": f"{len(images):,} images without labels, {source.partition(':')[0]}",
     "sizes": ", ".join(f"{name} {value}" for name, value in model_sizes.items()),
-    "recipe": f"{recipe.epochs} epochs, batch {recipe.batch_size}, peak learning rate {recipe.lr}, "
+    "recipe": f"from {'random' if first_weights is None else 'the shipped'} weights, "
+              f"{recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.lr}, "
               f"mask ratio {recipe.mask_ratio}, norm_pix {recipe.norm_pix}, seed {SEED}",
     "held-out loss": f"{on_held:.3f}, one run",
     "linear probe": f"{said('your encoder')} on {len(y_test):,} test images of {labelled.name}",
-    "random weights": said("random weights"), "chance": f"{chance:.1f} %"}
+    "random weights": said("random weights"), "chance": f"{chance:.1f} %, always the largest class"}
 
 
 # %% [markdown]
@@ -702,7 +705,7 @@ card_facts = {
 #     lines = [f"# {facts['name']}", ""]
 #     lines += [f"- **{name}:** {value}" for name, value in facts.items() if name != "name"]
 #     lines += ["", "## Limits", "",
-#               "The model was trained once, on these images only, and nobody has tested it on others.",
+#               "The model was trained once, and nobody has tested it on other kinds of images.",
 #               "It is an exercise: do not use it to decide anything that matters to people."]
 #     return "\n".join(lines)
 # ```
@@ -755,12 +758,12 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # <details><summary>Where to begin</summary>
 #
-# Copy `train_step` under a new name and pass your noise, a tensor (B, L), to the model. Count the hidden patches: there
+# Copy `train_step`, pass your noise, a tensor (B, L), to the model, and assign the copy to `mine.train_step`. Count the hidden patches: there
 # must be as many as before, or you compare two mask ratios and not two masks. Your rule may look at pixels that will be hidden, but say so in your report.
 # </details>
 # <details><summary>What a good answer shows</summary>
 #
-# - **Two numbers, not one.** The reconstruction loss of both models under *both* masks, and the probe. A harder mask gives a
+# - **Two measures, not one.** The answer gives the reconstruction loss of both models under *both* masks, and the probe. A harder mask gives a
 #   higher loss and can still give better features.
 # - **Equal terms.** The same number of hidden patches, the same steps, the same seeds for data order and weights.
 # - **A picture** of ten masks, so that readers see what your rule does.
@@ -786,8 +789,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #   image, and where its gradient is zero.
 # - **A measure that is not the loss.** Every model is best at what it was trained for. Compare the models by the
 #   probe, and by an image measure that neither was trained on.
-# - **The scale.** Two losses with different units need different learning rates or weights. A good answer tries at least
-#   three weights, with the same effort for the plain model.
+# - **The scale.** If you add a loss with other units, its weight decides how much the model follows it. A good answer tries
+#   at least three weights, with the same effort for the plain model.
 # - **An explanation that could fail**: "it should help most where …, and there we see …".
 # - **Its price:** milliseconds per step for both losses.
 # </details>
@@ -800,7 +803,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # <details><summary>Where to begin</summary>
 #
-# The shortest way is a spectrogram with one channel, repeated three times. `torch.stft` makes one from a recording. For
+# The shortest way is a spectrogram with one channel, repeated three times. `torch.stft(…, return_complex=True).abs().log1p()` makes one from a recording. For
 # another number of channels, change the convolution and the last linear layer in a copy of the file. `patchify` and
 # `unpatchify` take any number of channels already. Keep the sizes of `tiny`.
 # </details>
@@ -814,7 +817,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # - **A baseline from the field**, such as the mean energy in each frequency band, next to random weights and chance.
 # - **Splits that cannot leak**: recordings of one speaker, or neighbouring tiles of one satellite image, belong on the same side of the split.
 # - **Honest limits** on the card. [Huang et al. (2022)](https://arxiv.org/abs/2207.06405) show what a large audio MAE
-#   reaches.
+#   can achieve.
 # </details>
 #
 # ## For teachers: a rubric
@@ -885,7 +888,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # - Loading weights shows only that names and shapes fit. Reproducing a known loss shows that the model computes the
 #   right thing.
 # - Look for leaks before you train, and choose everything before you look at test images.
-# - Report an accuracy with random weights, chance, an interval, and the number of runs.
+# - Report an accuracy together with its interval, the number of runs, and the accuracies of random weights and of chance.
 # - Publish weights together with a card: what they were trained on, how well they do, and what their limits are.
 
 # %%

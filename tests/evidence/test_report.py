@@ -217,7 +217,7 @@ def test_the_ledger_is_drawn_in_units_of_the_claims_from_top_to_bottom(evidence,
         found = [j for j in claims.ledger(evidence) if j.claim in listed][::-1]
         scales = scales[::-1]
         labels = [t.get_text().replace("\n", " ") for t in axis.get_yticklabels()]
-        assert labels == [f"{j.claim.topic} {j.claim.text}" for j in found]
+        assert labels == [f"{j.claim.topic}: {j.claim.text}" for j in found]
         diamonds = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "D"]
         assert diamonds == [j.claim.claimed / s for j, s in zip(found, scales, strict=True)]
         measured = [(j, s) for j, s in zip(found, scales, strict=True) if j.interval]

@@ -44,8 +44,8 @@ def sentence(judgement: Judgement) -> str:
     claim = judgement.claim
     kind = {Gain: "a gain of ", Price: "a cost of "}.get(type(claim), "")
     if judgement.verdict == NOT_MEASURED:
-        return f"“{claim.topic} {claim.text}”: not measured."
-    return (f"“{claim.topic} {claim.text}”: measured {kind}{judgement.measured()} "
+        return f"“{claim.topic}: {claim.text}”: not measured."
+    return (f"“{claim.topic}: {claim.text}”: measured {kind}{judgement.measured()} "
             f"({judgement.over}). Verdict: {judgement.verdict}.")
 
 
@@ -81,18 +81,18 @@ def render_claim(claim: int = 1, show: str = SHOW[0]) -> Frame:
     margin = 0.12 * (max(marks) - min(marks))
     unit = "cost, %" if isinstance(found.claim, Price) else f"gain, {found.claim.unit}"
     sheet = Sheet(760, 220)
-    sheet.text(30, 12, f"{found.claim.topic} {found.claim.text}", "lt", size=14)
-    draw_gain(sheet, 60, found.claim.claimed, found.claim.worth,
+    sheet.text(30, 12, f"{found.claim.topic}: {found.claim.text}", "lt", size=14)
+    draw_gain(sheet, 60, found.claim.claimed, found.claim.worth * isinstance(found.claim, Gain),
               (min(marks) - margin, max(marks) + margin), unit,
               found.interval if shown else None, found.verdict)
     if shown:
         sheet.text(730, 200, found.verdict, "rm", colour_of(found.verdict), 15)
     return sheet.frame(sentence(found) if shown else
-                       f"Claimed: {found.claim.topic} {found.claim.text}.")
+                       f"The claim “{found.claim.topic}: {found.claim.text}”.")
 
 
 def claim_explorer() -> Explorer:
-    names = [(f"{i}. {j.claim.topic} {j.claim.text[:48]}", i)
+    names = [(f"{i}. {j.claim.topic}: {j.claim.text[:48]}", i)
              for i, j in enumerate(judgements(), 1)]
     claim = ipywidgets.Dropdown(options=names, value=1, description="claim")
     show = ipywidgets.ToggleButtons(options=SHOW, description="show")
@@ -150,7 +150,7 @@ def render_add_on(add_on: str = "curriculum", measure: str = "lp") -> Frame:
     text = f"{title}: main effect of {add_on} {report.text_of(effect, digits)}"
     axis.set_title(text)
     rises = sum(b > a for a, b in pairs)
-    return Frame(pixels(figure), f"{text}. It rises in {rises} of {len(pairs)} pairs.")
+    return Frame(pixels(figure), f"{text}. The accuracy rises in {rises} of {len(pairs)} pairs.")
 
 
 def add_on_explorer() -> Explorer:
@@ -214,7 +214,8 @@ def seeds_curve(half: dict[str, list[float]], worth: float) -> tuple[Figure, str
     for i, (label, values) in enumerate(half.items()):
         axis.plot(range(2, 2 + len(values)), values, "o-", color=(*COLOURS, GREY)[i], label=label)
     axis.axhline(worth, color="black", linewidth=0.8)
-    axis.set(yscale="log", xlabel="seeds", ylabel="half the interval, points")
+    axis.set(yscale="log", xlabel="seeds", ylabel="half the interval, points (log scale)",
+             yticks=[1, 10], yticklabels=["1", "10"])
     axis.legend()
     return figure, ("Half the interval against the number of seeds: it falls steeply at first, and "
                     "a line marks the smallest gain worth having.")
