@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 
@@ -36,8 +36,7 @@ class Evidence:
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
         registered = [p for p in prices if p["preset"] == "specified" and p["batch_size"] == 64
                       and p["rounds"] > 1]  # one round has no interval
-        self.prices = max(registered, key=lambda p: p["rows"][0]["images_per_second"],
-                          default=None)
+        self.prices = max(registered, key=lambda p: p["rows"][0]["images_per_second"], default=None)
 
     def runs(self, name: str, place: str = SMALL) -> list[dict]:
         """The records of a method, one for each seed. Raises ValueError if a seed has several."""
@@ -102,15 +101,11 @@ def _on_one_data_set(records: list[dict], place: str) -> list[dict]:
     It is the set on which the claimed method with the fewest runs has the most, so that another set
     takes its place only once all claims can be judged there.
     """
+    found = [r for r in records if r.get("recipe") == PLACES[place].recipe
+             and (place == SMALL or r["settings"].get("img_size", 0) is None)]
     claimed = {n for c in (*GAINS, *OWN) if c.runs == place for n in (c.base, c.variant)}
-    sets = defaultdict(list)
-    for r in records:
-        if r.get("recipe") == PLACES[place].recipe and (
-                place == SMALL or r["settings"].get("img_size", 0) is None):
-            sets[json.dumps(r["data"])].append(r)
-
-    def worth(found: list[dict]) -> tuple[int, int]:
-        runs = Counter(r["name"] for r in found if r["name"] in claimed)
-        return min(runs[name] for name in claimed), runs.total()
-
-    return max(sets.values(), key=worth, default=[])
+    runs = defaultdict(lambda: dict.fromkeys(claimed, 0))  # of each set, by method
+    for r in (r for r in found if r["name"] in claimed):
+        runs[json.dumps(r["data"])][r["name"]] += 1
+    best = max(runs, key=lambda d: (min(runs[d].values()), sum(runs[d].values())), default="")
+    return [r for r in found if json.dumps(r["data"]) == best]

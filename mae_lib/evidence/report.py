@@ -96,9 +96,8 @@ def headline(evidence: Evidence) -> str:
         f"{of('curriculum')}\n"
         "- It says that **making outputs differ more** (the uniformity loss) adds 2 to 5 points. "
         f"{of('uniformity')}\n"
-        "- **Our own loss** compares how much fine detail a predicted patch has with how much the "
-        "true patch has, wherever in the patch it lies. We claim that it adds 2 points. "
-        f"{of('energy form')}")
+        "- **Our own loss** compares how much fine detail predicted and true patches have, not "
+        f"where in the patch it lies. We claim that it adds 2 points. {of('energy form')}")
 
 
 def ledger_table(found: list[Judgement]) -> str:

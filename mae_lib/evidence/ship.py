@@ -99,10 +99,8 @@ def ship(run: Path, name: str, trained_on: str, data: ImageSet, device: torch.de
     return {
         "checksum": checksum(path), "megabytes": round(path.stat().st_size / 1e6, 1),
         "settings": settings, "data": about_data(data), "trained_on": trained_on,
-        "seconds": last["seconds"], "date": time.strftime("%Y-%m-%d"),
-        "command": cli.command(), "measured_on": hardware.describe(device),
-        "measures": measures,
-    }
+        "seconds": last["seconds"], "date": time.strftime("%Y-%m-%d"), "measures": measures,
+        "command": cli.command(), "measured_on": hardware.describe(device)}
 
 
 def main() -> None:

@@ -62,5 +62,6 @@ def explorer() -> Explorer:
     size = ipywidgets.SelectionSlider(options=SIZES, value=16, description="patch size")
     photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="coffee",
                                      description="photograph")
-    stills = [{"patch_size": p, "title": f"{p}×{p}: {(224 // p) ** 4:,} pairs"} for p in (56, 32, 16, 8)]
+    stills = [{"patch_size": p, "title": f"{p}×{p}: {(224 // p) ** 4:,} pairs"}
+              for p in (56, 32, 16, 8)]
     return Explorer(render, stills, photograph=photograph, patch_size=size)
