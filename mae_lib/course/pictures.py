@@ -15,7 +15,7 @@ def packed(png: bytes) -> tuple[str, bytes]:
     So is what is much smaller as JPEG: a photograph of few colours.
     """
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    few = image.quantize(256, dither=Image.Dither.NONE)
+    few = image.quantize(256, kmeans=2, dither=Image.Dither.NONE)
     error = np.abs(np.asarray(few.convert("RGB"), np.int16) - np.asarray(image, np.int16)).mean()
     few.save(drawing := io.BytesIO(), "PNG", optimize=True)
     image.save(photograph := io.BytesIO(), "JPEG", quality=60, optimize=True, progressive=True)

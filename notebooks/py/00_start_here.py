@@ -116,7 +116,7 @@ patchify, unpatchify, random_masking = course.use("patchify", "unpatchify", "ran
 visible_guess = course.predict("How many patches stay visible when we hide 75 % of them?")
 
 # %% [markdown]
-# The next cell does it in four lines, after one that draws random numbers. They cut the photograph, choose patches at random, cover the others, and put the picture back together. In the
+# The next cell hides three quarters of the patches. Its first line draws random numbers. The four lines after it cut the photograph into patches, choose which of them stay visible, cover the others, and put the picture back together. In the
 # comments, L is the number of patches and p their side, so that a patch holds p²·3 = 768 values. The `mask` is 1 where a
 # patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers come from a generator with a fixed seed, so
 # the same patches are hidden every time you run the cell.
@@ -176,6 +176,9 @@ subject_guess = course.predict("What does this photograph show?")
 # def visible_patches(num_patches, mask_ratio):
 #     return int(num_patches * (1 - mask_ratio))
 # ```
+#
+# For some numbers this gives one patch too few, because the computer stores 1 − 0.9 as slightly less than 0.1. Notebook 02
+# returns to this.
 # </details>
 
 # %%
@@ -397,7 +400,7 @@ for mask_ratio in (0.25, 0.75, 0.95):
 # %% [markdown]
 # The zeros reach 15.5 dB at every mask ratio, because the borrowed brightness helps just as much when more is hidden. The
 # noise reaches only 12.7 dB, because wrong detail costs more than no detail. A model that knows nothing can still predict
-# values near zero, so its PSNR does not fall far below 15.5 dB. That is why 95 % hidden costs so little. The fair question is not whether the model beats the mean colour, but how far it is
+# values near zero, so its PSNR does not fall far below 15.5 dB. That is why hiding 95 % costs so little. The fair question is not whether the model beats the mean colour, but how far it is
 # above the zeros. At 25 % hidden it is 4.2 dB above them, at 75 % it is 3.1 dB, and at 95 % only 2.0 dB. Five
 # photographs and one model are a small sample. Notebook 04 explains `norm_pix` and why people train with it anyway.
 #
@@ -446,9 +449,9 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 #
 # ## How the course works
 #
-# **What you build is kept.** The functions and classes that make up an MAE are exercises. When yours passes its check,
-# it is saved as a file in the folder `my_mae`. From then on, this notebook and all later ones use your version instead
-# of the package's, and `course.use` says which. At the end you have a complete masked autoencoder that you wrote
+# **What you build is kept.** The functions and classes that make up an MAE are exercises. When your version of one passes
+# its check, it is saved as a file in the folder `my_mae`. From then on, every notebook uses your version instead of the
+# package's, and `course.use` says which. At the end you have a complete masked autoencoder that you wrote
 # yourself. `course.status()` shows which parts you have built. The exercises of this notebook are a warm-up and do not
 # count.
 
@@ -463,8 +466,8 @@ course.status()
 # - **Exercises** show their difficulty in stars, and hints and solutions open with a click. The check below your code
 #   says what is wrong and where to look. Open exercises have no check. Compare your answer with the folded list of
 #   what a good answer shows.
-# - **The time** at the top of a notebook covers reading, running, predicting and the exercises of one or two stars. Some
-#   notebooks give the time for their exercises separately. You can leave exercises of three stars and sections called
+# - **The time** at the top of a notebook covers reading, running, predicting and the exercises with one or two stars. Some
+#   notebooks give the time for their exercises separately. You can leave exercises with three stars and sections called
 #   *Aside* for a second visit, but run their cells.
 # - **New terms** are bold where we explain them. A linked term leads to the [glossary](GLOSSARY.md), where you can look
 #   it up again later.

@@ -378,8 +378,9 @@ print(tuple(tokens.shape), "the same from the linear layer and from the convolut
 # ## A Transformer does not know the order
 #
 # A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all
-# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters:
-# `x @ x.mT` measures the similarity of every pair of tokens by their dot product, and `softmax` turns each row of it into
+# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters.
+# `x.mT` swaps the last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Long
+# vectors have large dot products, so we divide by the square root of the length D. `softmax` then turns each row into
 # positive weights with a sum of 1. You build the real one in notebook 03.
 
 # %%
@@ -521,13 +522,13 @@ similarity = F.cosine_similarity(place, positions, dim=1)  # (196,)
 figure, axes = new_figure(1, 2, 9, 3.8)
 whole = axes[0, 0].imshow(positions, aspect="auto", cmap="cividis")
 axes[0, 0].set(xlabel="index of the value", ylabel="patch")
-axes[0, 0].set_title("position embedding", fontsize=12)
+axes[0, 0].set_title("values of the position embedding", fontsize=12)
 similar = axes[0, 1].imshow(similarity.reshape(14, 14), cmap="cividis")
 axes[0, 1].set(xlabel="column", ylabel="row", xticks=range(0, 14, 2), yticks=range(0, 14, 2))
 axes[0, 1].set_title("similarity to row 4, column 9", fontsize=12)
 for axis in axes[0]:
     axis.grid(visible=False)
-figure.colorbar(whole, label="value")
+figure.colorbar(whole)
 figure.colorbar(similar, label="cosine similarity")
 show(figure, "Left, stripes: the first half of the values repeats in every row of patches, the "
              "second half changes from row to row, and much of both is flat. Right, a bright "

@@ -76,7 +76,8 @@ show(*widgets.title())
 # the model for its **token**, the vector into which the patch is embedded. The length of a line shows the number of
 # values, and its colour is the mean colour of the patch. The encoder is wide and deep but has only 49 tokens. The
 # decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden place. At the
-# far right, light grey stands for the visible patches, which training does not compare.
+# far right, light grey stands for the visible patches: training compares prediction and photograph only where
+# patches are hidden.
 #
 # From notebooks 01 and 02 we need four parts. Where you have solved their exercises, your own code is used.
 
@@ -714,7 +715,7 @@ check.MAE(MAE)
 MAE = course.use("MAE")
 
 # %% [markdown]
-# Before we use it, one more guess. The default sizes are those of the project report.
+# Make one more guess before we use the model. The default sizes are those of the project report.
 
 # %%
 guess_size = course.predict("The encoder has … times as many parameters as the decoder.")
@@ -862,9 +863,9 @@ guess_order.reveal(
     "they are blotchy but can still be recognised.")
 
 # %% [markdown]
-# The error rises from 0.45 to 0.82, much of the way to that of predicting zero, yet you can still recognise the photographs. What
+# The error rises from 0.45 to 0.82, two thirds of the way to 1.00, the error of predicting zero. Yet you can still recognise the photographs. What
 # you recognise is mostly not predicted at all: the visible patches, and the true mean of every hidden patch. This makes the
-# mistake dangerous, because you could take it for a model that needs more training. There is one sign. The 49 visible
+# mistake dangerous, because you could think that the model only needs more training. There is one sign. The 49 visible
 # tokens now stand in the first 49 places, so only hidden patches in the top three and a half rows show detail, which belongs
 # elsewhere. The hidden patches below are almost flat and mostly greyish.
 #
@@ -1106,8 +1107,8 @@ guess_design.reveal("\n".join(lines))
 # %% [markdown]
 # With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. The encoder then
 # has four times as many tokens, but the total grows by less, because
-# the decoder costs almost the same in both. With a decoder as large as the encoder it costs 2.56 times as much, and with
-# both changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the
+# the cost of the decoder hardly changes. With a decoder as large as the encoder, a forward pass costs 2.56 times as much,
+# and with both changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the
 # same here.
 #
 # The explorer draws the tokens of each stage and, below them, two bars of multiply-adds. The upper bar is the design shown,

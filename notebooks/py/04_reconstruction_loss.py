@@ -303,7 +303,8 @@ for axis in axes.flat:
 figure.colorbar(heat, ax=axes[1].tolist(), label="length of the gradient")
 show(figure, "Above, five photographs with three quarters of their patches grey. Below, the "
              "gradient of each patch: black where a patch is visible, marked by a dot; coloured "
-             "where it is hidden, but almost black in smooth areas such as the rocket's sky.")
+             "where it is hidden, but almost black in most of the rocket's sky and in the blue "
+             "background behind Grace Hopper.")
 
 # %% [markdown]
 # All visible patches, marked by a dot, are black. Most hidden patches of the rocket's sky look black too, and so do

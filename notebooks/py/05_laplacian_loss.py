@@ -44,8 +44,6 @@ from mae_lib import course
 session = course.start()
 
 # %%
-import math
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -57,7 +55,6 @@ from mae_lib.course.widgets import laplacian_loss as widgets
 from mae_lib.data.augment import denormalise, normalise, resize
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.training.checkpoints import load_shipped
 
 show(*widgets.title())
 

@@ -763,8 +763,8 @@ for name in all_weights:
 # Find a change to the finished features of `original`, without any training, that lowers their uniformity loss and raises their effective rank as far as
 # you can, if possible beyond `improved`. Then check how many scenes are still found again. You could subtract the mean, remove the strongest directions, or
 # rescale all directions to the same spread ([**whitening**](GLOSSARY.md#whitening)).
-# `_, s, directions = torch.linalg.svd(x - x.mean(dim=0), full_matrices=False)` gives the principal directions, one in each
-# row, the strongest first. What does your result say about judging encoders by these two numbers?
+# `_, s, directions = torch.linalg.svd(z - z.mean(dim=0), full_matrices=False)` gives the principal directions of `z`, one in
+# each row, the strongest first. What does your result say about judging encoders by these two numbers?
 #
 # <details><summary>What a good answer shows</summary>
 #
@@ -837,7 +837,7 @@ z, view = features["original"]
 # - It does not push points that coincide. Collapse is unstable under this loss, but not forbidden.
 # - Leave out the pairs $i = j$, compute in float32, and gather the features of all processes, with their gradient.
 # - The effective rank counts directions. Neither the rank nor the uniformity loss measures how informative features
-#   are: random points score best in both.
+#   are: random points score better in both than all three encoders.
 # - The reconstruction loss by itself works against a full collapse of an MAE.
 #
 # **Next:** [07 · Pretraining](07_pretraining.ipynb) combines the three losses and the curriculum in one training run.

@@ -381,7 +381,8 @@ print(f"{1000 * seconds:.0f} ms per step")
 #
 # ### ✏️ Exercise 2 · What fits into your time?  (★☆☆ · 5 minutes)
 #
-# Write `epochs_that_fit(minutes, seconds_per_step, images, batch_size)`: how many whole epochs fit into the budget? An
+# Write `epochs_that_fit(minutes, seconds_per_step, images, batch_size)`: how many whole epochs fit into the budget? Here `images` is the number of
+# images, not the tensor. An
 # epoch has as many steps as there are *full* batches in the images.
 #
 # <details><summary>Hint 1</summary>
@@ -427,7 +428,7 @@ print("epochs that fit into ten minutes:", "solve the exercise first" if fit is 
 #
 # - **A known start.** The recipe names what it starts from, and lists every difference.
 # - **A reason for each difference**, from a measurement in this course, from a paper, or from the images. "It looked
-#   better" is not a reason, and "I did not have time to test it" is an honest one.
+#   better" is not a reason, but "I did not have time to test it" is an honest one.
 # - **A budget.** It is the measured time per step, multiplied by the number of steps.
 # - **A prediction** for the loss and the probe, and a result that would change the plan.
 # - **A clean separation.** Choices were made on held-out images or by cross-validation. The test images were used
@@ -504,8 +505,8 @@ explorer
 
 # %% [markdown]
 # After this short run, the filled-in patches in the stored pictures have about the right colour, but hardly any outlines.
-# The hue is the model's own prediction. The brightness and the contrast of each patch are not: with `norm_pix` they are
-# borrowed from the true image ([notebook 04](04_reconstruction_loss.ipynb)).
+# The hue is the model's own prediction. The brightness of each patch is not: with `norm_pix` it is borrowed from the true
+# image ([notebook 04](04_reconstruction_loss.ipynb)).
 #
 # Has the model memorised its training images, and does it fill in parts of them? The next picture shows eight held-out
 # images, what the model makes of them, and the training image whose thumbnail is closest to each.
@@ -527,8 +528,8 @@ show(figure, "Three rows: eight held-out images, what the model fills in, and th
 
 # %% [markdown]
 # In the stored picture, no filled-in image looks like the closest training image. Most of the closest images share the
-# brightness or some colours with the held-out ones. The filled-in patches are almost flat and take their colour from the
-# visible ones. So we see no sign of memorisation. With a few dozen photographs and many epochs, look again.
+# brightness or some colours with the held-out ones. The filled-in patches are almost flat, and their hues are
+# similar to those of the visible ones. So we see no sign of memorisation. With a few dozen photographs and many epochs, look again.
 #
 # ## What are its features worth?
 #
