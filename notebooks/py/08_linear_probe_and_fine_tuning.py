@@ -407,13 +407,12 @@ for kind in (*scene_neighbours.FEATURES, own, "any scene"):
 # ## A linear probe
 #
 # kNN does not learn which directions matter. A [**linear probe**](GLOSSARY.md#linear-probe) learns it from the labels. It is
-# one linear layer on top of the frozen encoder. From the features $f$ it computes the **logits**, one score for each
-# class, which softmax turns into probabilities. We train it with **cross-entropy**, minus the logarithm of the
-# probability that it gives to the true class:
+# one linear layer on top of the frozen encoder. From the features $f$ it computes the **logits**, one score for each class:
 #
 # $$\text{logits} = f W + b$$
 #
-# The encoder does not change, so we compute the features only once. What remains is logistic regression on a table of numbers. He et al. (2022) put
+# Softmax turns the logits into probabilities. We train the probe with **cross-entropy**, the negative logarithm of the
+# probability that it gives to the true class. The encoder does not change, so we compute the features only once. What remains is logistic regression on a table of numbers. He et al. (2022) put
 # a BatchNorm layer in front of it. Why? To find out, we multiply all features by 0.1 or by 10, which neither adds nor removes information. Then we take 100 steps of plain gradient descent with a learning rate of 0.1. (To stay short, `descend` leaves out the bias $b$.)
 
 # %%
@@ -955,7 +954,7 @@ for shared, own_part in ((1.5, 0.2), (0.0, 0.5)):
     print(seeds_explorer.set(shared=shared, own=own_part, difference=1.0, seeds=3).frame.text)
 
 # %% [markdown]
-# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is wider, ± 1.3 instead of ± 0.6: it rests on only three differences, so Student's factor is larger, and by chance the best seed for A is the worst for B. So decide which one you will use before
+# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is wider, ± 1.3 instead of ± 0.6: it rests on only three differences, with the factor 4.30, while the unpaired one rests on six scores, with the factor 2.78. By chance, the best seed for A is also the worst for B. So decide which one you will use before
 # you see the scores. Here are the records again, this time with the seeds as the sample and with paired intervals.
 
 # %%

@@ -74,14 +74,14 @@ for name, found in REPORTED.items():
           f"HF error {found['hf_error']:.5f}   pretraining {found['seconds']} s")
 
 # %% [markdown]
-# The text around the table makes further claims. Here are the twelve that a measurement can test:
+# The text around the table makes further claims. Here are twelve from both, seven about gains and five about costs:
 
 # %%
 for claim in (*GAINS, *PRICES):
     print(f"{claim.topic}: {claim.text}")
 
 # %% [markdown]
-# How many of these claims do you expect to hold? Type a number now. We will come back to it when the verdicts are there.
+# How many of these claims do you expect to hold? Type a number now. We will come back to it when we have the verdicts.
 
 # %%
 guess_confirmed = course.predict("How many of the twelve claims will be confirmed?")
@@ -146,7 +146,7 @@ show(*widgets.reported_losses())
 
 # %% [markdown]
 # No, for two reasons. During the first five epochs the improved model has an easier task, since its mask ratio is still below 0.75 (notebook 02). And
-# the improved loss is a different sum: it contains the uniformity loss, which is negative. How much can that term alone lower the curve? We compute the
+# the improved loss is a different sum: it also contains the Laplacian loss, which is positive, and the uniformity loss, which is negative. How much can the latter lower the curve? We compute the
 # uniformity loss of 300 random directions, which is about as low as it can get.
 
 # %%
@@ -158,8 +158,8 @@ print(f"reported difference at epoch 10: {gap:+.3f}")
 
 
 # %% [markdown]
-# The uniformity term can lower the sum by 0.040. The difference reported at the end is only 0.015, so that term alone could explain it. The curves tell
-# us nothing about convergence. To compare convergence, we would measure the reconstruction loss alone, on fixed images with fixed masks.
+# The uniformity term can lower the sum by 0.040, and the Laplacian term raises it by an amount that we are not told. The difference reported at the end
+# is only 0.015, so these two terms could explain it. The curves tell us nothing about convergence. To compare convergence, we would measure the reconstruction loss alone, on fixed images with fixed masks.
 #
 # ## From a claim to a test
 #
@@ -240,8 +240,8 @@ for effect, half in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8)):
 guess_half.reveal("\n".join(lines))
 
 # %% [markdown]
-# The first two measurements have the same gain. With ± 1.5 the verdict is *inconclusive*, with ± 0.8 it is *smaller than claimed*. The interval
-# has to be narrower than ± 1. Then it begins above $m = 1$ and ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the experiment was
+# The first two measurements have the same gain. With ± 1.5 the verdict is *inconclusive*, with ± 0.8 it is *smaller than claimed*. With less
+# than ± 1, the interval begins above $m = 1$ and ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the experiment was
 # too small for the question.
 #
 # In the explorer you can move the gain and the width of its interval. Gains inside the grey band are not worth having.
@@ -256,7 +256,7 @@ verdicts
 # A rule that is chosen after the results can be bent to fit any verdict. So the claims, sizes, runs and rule are kept in one file that was committed
 # before the first run that counts, and a test compares the file with that commit. This is called [**pre-registration**](GLOSSARY.md#pre-registration).
 # Where a claim gives a range, the middle of the range counts as the claimed size. Where an output below says *provisional*, the runs are older than the
-# registration, and the verdicts on them stand only until new runs are there.
+# registration, and new runs will replace the verdicts based on them.
 
 # %%
 print(report.registered(), "\n")
@@ -267,7 +267,7 @@ for claim in GAINS:
 
 # %% [markdown]
 # Two kinds of runs decide the verdicts on gains. **To the letter** uses every setting of the specification, such as 224-pixel inputs and as many steps as
-# ten epochs of 100,000 images take. Only the photographs differ from the report's, in number and size as well. **Small, tuned** uses 64-pixel inputs and
+# ten epochs of 100,000 images take. Only the photographs differ from the report's: ours are other, fewer and smaller ones. **Small, tuned** uses 64-pixel inputs and
 # settings that we chose for the *original* by cross-validation. So a gain over this baseline cannot come from making up for badly chosen settings.
 
 # %%
@@ -398,7 +398,7 @@ add_ons
 # %% [markdown]
 # The combinations also tell us whether
 # the add-ons influence each other. An [**interaction**](GLOSSARY.md#interaction) of two add-ons is half of the amount by which the effect of one
-# changes when the other is present. For all three, it is half of what the interaction of two changes when the third is present. If all interactions are near zero, the effects simply add up.
+# changes when the other is present. The interaction of all three is half of the amount by which the interaction of two changes when the third is present. If all interactions are near zero, the effects simply add up.
 
 # %%
 figure = report.add_ons(evidence)
@@ -456,7 +456,8 @@ for variant, base, words in CONTRASTS:
 # Each line is a difference in LP@1 with its interval over pairs of seeds, and *base* is the mean accuracy of the runs that we compare with. For the two
 # lines on mask ratios, these are the runs with the curriculum, and for all others the runs of the original. None of these comparisons is among the registered claims, so they get no verdict. The intervals
 # of `shuffled` and `mean-ratio` reach far to both sides of zero, so it stays open whether the order or any change of the ratio matters. At the original's compute, the curriculum shows no clear gain: its
-# interval includes zero. The line on the *energy form* belongs to the next section.
+# interval includes zero. The line on the *energy form* combines
+# the curriculum with a loss of the next section; we have not made these runs.
 #
 # ## Our own claim
 #
@@ -464,7 +465,7 @@ for variant, base, words in CONTRASTS:
 # patch instead of the right detail (`freq_form="energy"`). Where fine detail cannot be predicted, a smooth patch minimises the ordinary Laplacian
 # loss (notebook 05), but not this one. The winner of any search is partly lucky, so we registered it as a claim of our own, to be judged on new runs.
 # We have not made these runs yet. The next cell applies the rule to older runs, on the same photographs on which we chose this loss. So its verdict may
-# be too favourable, and it does not count until the new runs are there.
+# be too favourable, and it does not count: only the new runs can decide.
 
 # %%
 for judgement in own_claims(evidence):
