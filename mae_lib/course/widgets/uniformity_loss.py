@@ -240,7 +240,7 @@ def render_force(spread: int = 60, t: float = 2) -> Frame:
     size = HEIGHT * ZOOM
     image = draw_points("circle", z[None], HEIGHT)
     draw = ImageDraw.Draw(image)
-    ends = z + 1.5 * force  # one scale for everything: at most 0.75 long with t = 8
+    ends = z + 1.1 * force  # one scale for every spread and t: at most 0.74 long, with t = 8
     tails, tips = (_project(p, size / 2, 0.42 * size)[0] for p in (z, ends))
     for tail, tip in zip(tails, tips, strict=True):
         length = np.linalg.norm(tip - tail)
