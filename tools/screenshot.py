@@ -29,7 +29,6 @@ def main() -> None:
             notebook.page.set_viewport_size({"width": 1280, "height": 800})
             notebook.run()
             explorer = notebook.explorers()[0]
-            explorer.root.get_by_text("pixels", exact=True).click()  # as in the first picture
             explorer.root.evaluate("root => root.closest('.jp-Cell').scrollIntoView()")
             notebook.page.wait_for_timeout(2000)  # for JupyterLab to settle
             notebook.page.screenshot(path=ROOT / "figures/course.png")

@@ -207,8 +207,8 @@ def keep(name: str, answer, test: Callable) -> str:
     linecache.checkcache(str(path.absolute()))
     said = f"Kept in {path}: from now on the course uses your {name}."
     if "google.colab" in sys.modules and not DRIVE.is_dir():
-        said += (" Colab forgets it when the session ends, unless you mount Google Drive: "
-                 "from google.colab import drive; drive.mount(\"/content/drive\").")
+        said += (" Colab forgets it when the session ends, unless you use Google Drive: "
+                 "course.start(drive=True).")
     return said
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import sys
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mae_lib import plots
+from mae_lib.course import seam
 from mae_lib.course.pictures import bundle
 from mae_lib.course.reference import from_official
 from mae_lib.runtime import hardware
@@ -49,11 +51,12 @@ class Session:
         return by_level[self.level]
 
 
-def start(level: str | None = None) -> Session:
+def start(level: str | None = None, drive: bool = False) -> Session:
     """Prepare a notebook, and say in one line what it runs on; calling it again does no harm.
 
-    The run level is `level`, else $MAE_LIB_LEVEL, else what suits the machine. Raises ValueError
-    for an unknown one.
+    The run level is `level`, else $MAE_LIB_LEVEL, else what suits the machine. On Colab, `drive`
+    mounts Google Drive, where other notebooks find the learner's parts. Raises ValueError for an
+    unknown run level.
     """
     device = hardware.pick_device()
     level = level or os.environ.get("MAE_LIB_LEVEL")
@@ -66,6 +69,12 @@ def start(level: str | None = None) -> Session:
     if get_ipython():
         get_ipython().set_custom_exc((NameError, KeyboardInterrupt), _explain)
     print(f"Ready on {device.type}, run level {level}: {LEVELS[level]}.")
+    if "google.colab" in sys.modules and not seam.DRIVE.is_dir():
+        if drive:
+            sys.modules["google.colab"].drive.mount(str(seam.DRIVE.parent))
+        else:
+            print("Colab gives every notebook a machine of its own. To find your parts in other "
+                  "notebooks, keep them in your Google Drive: course.start(drive=True).")
     return Session(device, level)
 
 

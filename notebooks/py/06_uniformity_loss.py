@@ -697,18 +697,25 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # ## Would an MAE collapse without the term?
 #
 # A method that only asks the views of an image to agree can collapse, because mapping all images to one point makes
-# them agree perfectly. An MAE has to reconstruct what is hidden. If its tokens were the same for every image, it would
+# them agree perfectly. Such methods need a remedy: contrastive ones push different images apart, and others, such as DINO
+# and I-JEPA, learn from the output of a second network that follows the first one slowly. An MAE has to reconstruct what is hidden. If its tokens were the same for every image, it would
 # have to predict the same for all of them. We estimate what that would cost: we give the decoder the tokens of another
 # photograph, or the mean tokens of all five.
 
 # %%
+mean_guess = course.predict("With its own tokens the loss is 0.47, and zeros cost about 1. "
+                            "What does it cost to use the mean tokens of all five photographs?")
+
+# %%
+lines = []
 noise = torch.rand(1, 196, generator=torch.Generator().manual_seed(0)).expand(5, -1)  # one mask
 with torch.no_grad():
     latent, hidden, ids_restore = original.encoder(photographs, 0.75, noise)  # (5, 49, D)
     same = latent.mean(dim=0, keepdim=True).expand_as(latent)
     for name, z in (("own", latent), ("another's", latent.roll(1, 0)), ("mean", same)):
         pred = original.decoder(z, ids_restore)  # (5, 196, V)
-        print(f"{name:10} tokens: loss {mae_loss(pred, photographs, hidden, 16, True):.2f}")
+        lines.append(f"{name:10} tokens: loss {mae_loss(pred, photographs, hidden, 16, True):.2f}")
+mean_guess.reveal("\n".join([lines[-1].split()[-1], *lines]))
 
 # %% [markdown]
 # The loss is 0.47 when the decoder gets a photograph's own tokens, 1.30 when it gets another photograph's tokens, and 1.03
@@ -719,7 +726,8 @@ with torch.no_grad():
 # 73 % of the scenes again, far above chance, so it has not fully collapsed.
 #
 # There is a milder form. [Zhang, Wang and Wang (2022)](https://arxiv.org/abs/2210.08344) argue that an MAE can suffer
-# from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE) and report a
+# from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE), the mean
+# squared cosine between images in place of our logarithm, and report a
 # higher accuracy of a **linear probe**, a linear classifier on features that stay fixed, after 200 epochs of
 # pretraining. Our models were trained for ten epochs, so they cannot contradict this result.
 #
@@ -727,14 +735,22 @@ with torch.no_grad():
 # feature of all scenes, which is one constant vector, and normalise again.
 
 # %%
+shift_guess = course.predict("The uniformity loss of `original` is −0.03. What is it after one and "
+                             "the same vector is subtracted from all features?")
+
+# %%
+lines = []
 for name in all_weights:
     z, view = features[name]
     common = z.mean(dim=0)  # (D,)
     moved = [F.normalize(x - common, dim=1) for x in (z, view)]
     before, after = (uniformity_loss(x[:, None]) for x in (z, moved[0]))
     found = [found_again(*views).double().mean() for views in ((z, view), moved)]
-    print(f"{name:10} common part {common.norm():.2f} long   loss {before:.2f} → {after:.2f}   "
-          f"found again {100 * found[0]:.0f} % → {100 * found[1]:.0f} %")
+    lines.append(f"{name:10} common part {common.norm():.2f} long   loss {before:.2f} → {after:.2f}"
+                 f"   found again {100 * found[0]:.0f} % → {100 * found[1]:.0f} %")
+    if name == "original":
+        lines.insert(0, f"{after:.2f}")
+shift_guess.reveal("\n".join(lines))
 
 # %% [markdown]
 # Subtracting one constant vector takes the loss of `original` from −0.03 to −2.41, which covers much of the distance to

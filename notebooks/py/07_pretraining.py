@@ -442,7 +442,8 @@ with torch.no_grad():
 # %% [markdown]
 # For the same prediction, the original logs 1.41 and the improved method logs 1.46. The Laplacian term raises the sum,
 # and the uniformity term, which is negative, lowers it. So the losses that different methods log are different
-# quantities. This begins to explain the picture at the top.
+# quantities, and you cannot compare them. Before training, the improved method logs the higher loss; in the picture at
+# the top, it logs the lower one. The section "Which method is better?" explains why.
 #
 # ## Half precision
 #
@@ -827,8 +828,8 @@ show(figure, "Six scenes in four rows: the visible patches, the reconstruction b
 
 # %% [markdown]
 # The noise in the untrained model's reconstructions is gone. The trained model continues the stripes of the disc and of
-# the red cross across hidden patches. It has not learned to continue the checks of the ring and the triangle, and
-# mostly predicts a plain patch there. As in notebook 04, the mean and the contrast of each patch come from the true
+# the red cross across hidden patches. It has not learned to continue the checks of the ring or the quilted
+# pattern of the triangle, and mostly predicts a plain patch there. As in notebook 04, the mean and the contrast of each patch come from the true
 # picture, because the model predicts normalised patches. So look only at the pattern within the patches.
 #
 # ## Has it learned anything?
@@ -915,22 +916,21 @@ guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {spe
 #
 # ## The specified run
 #
-# With a GPU, for example on Colab (Runtime → Change runtime type → T4), and run level `quick` or `full`, the next three
-# cells run the specified training with your parts. The photographs are STL-10, which is downloaded first (2.6 GB). At the start of every epoch, a
-# checkpoint is written to the folder that holds your parts. If Colab takes the machine away, run the notebook again,
-# and the training resumes from there. For this, the folder has to be on Google Drive: run
-# `from google.colab import drive; drive.mount("/content/drive")` in a new cell above the first one, then the notebook from
-# the top. Without a GPU these cells train nothing.
+# With a GPU, for example on Colab (Runtime → Change runtime type → T4), the next three cells run the specified training
+# with your parts, if you set `run_it = True`. The photographs are STL-10, which is downloaded first (2.6 GB). At the start
+# of every epoch, a checkpoint is written to the folder that holds your parts. If Colab takes the machine away, run the
+# notebook again, and the training resumes from there. For this, the folder has to be on Google Drive, which
+# `course.start(drive=True)` in the first cell does.
 
 # %%
 checkpoint = path_of_model("specified").with_suffix(".pt")
-run_it = on_gpu and session.level != "smoke"  # or set it to False, to read on first
+run_it = False  # True, with a GPU: downloads 2.6 GB and trains as long as estimated above
 if run_it:
     photos = load_data("stl10")
     long_progress = widgets.Progress(10 * 1563, 64)
     display(long_progress)
 else:
-    print("The specified run needs a GPU and level quick or full. See the recorded runs below.")
+    print("The specified run is switched off. See the recorded runs below.")
 
 
 # %%

@@ -16,7 +16,8 @@
 # **Before you start:** notebook [03](03_asymmetric_autoencoder.ipynb), for the encoder, and [07](07_pretraining.ipynb), which
 # trains yours. If you have not run 07, we use a small encoder that comes with the course.
 #
-# **Time:** 60 minutes to read and run, and about 45 more for the exercises and 20 for the open one.
+# **Time:** 60 minutes to read and run, and about 65 more for the exercises. A good place for a break is before "How certain
+# is a difference?".
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -474,14 +475,16 @@ def standardise(train, test):
 check.standardise(standardise)
 
 # %% [markdown]
-# In evaluation mode, a BatchNorm layer that has seen all training features as one batch gives the same result.
+# In evaluation mode, a BatchNorm layer that has seen all training features as one batch gives the same result. (As soon as
+# your function has passed its check, this cell and those that follow use it.)
 
 # %%
+scaled = check.standardise.yours_or(lambda train, test: ((train - mean) / std, (test - mean) / std))
 train, test = features["original"]
 norm = nn.BatchNorm1d(train.shape[1], affine=False, eps=1e-12, momentum=None)
 norm(train)  # in training mode: it collects mean and variance
 norm.eval()
-x, x_test = (train - mean) / std, (test - mean) / std  # (N, D), (M, D)
+x, x_test = scaled(train, test)  # (N, D), (M, D)
 torch.testing.assert_close(norm(test), x_test, rtol=1e-3, atol=1e-3)
 
 
@@ -562,6 +565,10 @@ print(f"test accuracy of this probe: {percent((x_test @ weight + bias).argmax(di
 # in random order, then in batches that each contain a single class.
 
 # %%
+trap_guess = course.predict("The probe gets 77 % of the test scenes right. How many per cent does "
+                            "it get right in training mode, on batches of a single class?")
+
+# %%
 test = features["original"][1]
 
 
@@ -573,9 +580,10 @@ def in_batches(batches):
 
 shuffled = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
 by_class = [(test_labels == label).nonzero()[:, 0] for label in range(classes)]
-print(f"evaluation mode:             {percent((x_test @ weight + bias).argmax(dim=1)):.0f} %")
-print(f"training mode, batches of 8: {in_batches(list(shuffled.split(8))):.0f} %")
-print(f"training mode, by class:     {in_batches(by_class):.0f} %")
+trap_guess.reveal(
+    f"{in_batches(by_class):.0f} %\n"
+    f"evaluation mode:             {percent((x_test @ weight + bias).argmax(dim=1)):.0f} %\n"
+    f"training mode, batches of 8: {in_batches(list(shuffled.split(8))):.0f} %")
 
 
 # %% [markdown]
@@ -807,14 +815,21 @@ for truth, guess in zip(test_labels, predicted, strict=True):
 show(*widgets.confusion(confusion, data.classes))
 
 # %% [markdown]
-# When the probe is wrong, does it more often get the shape right or the pattern?
+# Each class is a pattern with a shape. Which of the two is harder?
 
 # %%
+half_guess = course.predict("When the probe is wrong, does it more often get the shape right or "
+                            "the pattern?")
+
+# %%
+lines = []
 words = [name.split() for name in data.classes]  # (pattern, shape) of each class
 wrong = [(words[t], words[p]) for t, p in zip(test_labels, predicted, strict=True) if t != p]
 for i, part in enumerate(("pattern", "shape")):
     agree = sum(truth[i] == guess[i] for truth, guess in wrong)
-    print(f"{part} right in {agree} of {len(wrong)} mistakes ({100 * agree / len(wrong):.0f} %)")
+    lines.append(f"{part} right in {agree} of {len(wrong)} mistakes "
+                 f"({100 * agree / len(wrong):.0f} %)")
+half_guess.reveal("\n".join(["the pattern", *lines]))
 
 # %% [markdown]
 # Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape and a wrong pattern. A random choice
@@ -906,11 +921,17 @@ def paired_interval(a, b):
 # %%
 check.paired_interval(paired_interval)
 
+
 # %%
+def package_interval(a, b):
+    return results.mean_interval(100 * (b.double() - a.double()))
+
+
+paired = check.paired_interval.yours_or(package_interval)
 print("improved − original, points   unpaired                     paired")
 for measure, title in (("lp", "linear probe"), ("knn", "kNN"), ("ft", "fine-tuned")):
     a, b = (widgets.recorded(name, measure) for name in ("original", "improved"))
-    mean, low, high = results.paired_difference(a, b)
+    mean, low, high = paired(a.correct, b.correct)
     p, q, n = a.percent / 100, b.percent / 100, len(a.correct)
     unpaired = 196 * math.sqrt((p * (1 - p) + q * (1 - q)) / n)
     row = f"{title:12} {mean:+14.1f}  "
@@ -1106,10 +1127,14 @@ def tune(encoder, head, cfg, layer_decay, iters):
 # First we try a careless recipe: the full learning rate from the first step, for all layers. How much of the probe's accuracy is left after six steps? We look at training scenes, so that we decide nothing on the test set.
 
 # %% tags=["nbval-ignore-output"]
-careless = FineTuneConfig(epochs=1, lr=4e-3, warmup_epochs=0, label_smoothing=0.0)
 before = accuracy(*start(own, chosen[own]), own_images, labels)
+careless_guess = course.predict(f"The probe gets {before.percent:.0f} % of the training scenes "
+                                "right. How many per cent are left after six careless steps?")
+
+# %% tags=["nbval-ignore-output"]
+careless = FineTuneConfig(epochs=1, lr=4e-3, warmup_epochs=0, label_smoothing=0.0)
 after = accuracy(*tune(*start(own, chosen[own]), careless, 1.0, iters=6), own_images, labels)
-print(f"training scenes: {before.percent:.0f} % before, {after.percent:.0f} % after six steps")
+careless_guess.reveal(f"{after.percent:.0f} %")
 
 # %% [markdown]
 # Six careless steps bring the accuracy on the training scenes down from 84 % to 25 %. AdamW divides each gradient by its size, so its first steps have full length however small the gradient is. At the full rate they carry every weight of the encoder away from what

@@ -17,7 +17,7 @@
 #
 # **Before you start:** notebooks [02](02_curriculum_masking.ipynb), for masks from noise, [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR,
 # and [05](05_laplacian_loss.ipynb), for the HF error. If you trained a model in
-# [07](07_pretraining.ipynb), it takes part here. **Time:** 40 minutes to read and run, and about 35 more for the exercises.
+# [07](07_pretraining.ipynb), it takes part here. **Time:** 45 minutes to read and run, and about 35 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -372,16 +372,20 @@ def nearest_visible(mask):
 # %%
 check.nearest_visible(nearest_visible)
 
+
 # %%
-library = widgets.distance_to_visible(toy.view(1, -1), (6, 6)).view(6, 6)
-torch.testing.assert_close(library[row, column].item(), nearest, atol=1e-4, rtol=0)
+def package_distances(mask):
+    return widgets.distance_to_visible(mask.view(1, -1), mask.shape).view(mask.shape)
+
+
+distances = check.nearest_visible.yours_or(package_distances)
+torch.testing.assert_close(distances(toy)[row, column].item(), nearest, atol=1e-4, rtol=0)
 for kind in table:
-    far = [widgets.distance_to_visible(mask[None], (side, side))[0][mask == 1].mean()
-           for mask in masks_of(kind)]
+    far = [distances(mask.view(side, side)).view(-1)[mask == 1].mean() for mask in masks_of(kind)]
     print(f"{kind:8} {torch.stack(far).mean():.1f} patches to the nearest visible one, on average")
 
 # %% [markdown]
-# The package's `distance_to_visible` does the same for a batch of masks, and it agrees with the slow loop for our patch. The mean
+# The distances come from your function if it passed its check, else from the package's, and they agree with the slow loop for our patch. The mean
 # distances come in the same order as the difficulty: grid, random, block. To test the idea, we compare hidden patches
 # that are **equally far** from anything visible. If only distance mattered, the kind of mask would make no difference
 # for them.
@@ -494,8 +498,32 @@ guess_alone.reveal(f"{alone['random']:+.1f} dB; on grids {alone['grid']:+.1f} dB
 # Without help, the model's lead over the bilinear fill drops from 2.7 to 0.1 dB on random masks. So nearly all of it depends on the
 # help. But help alone is not enough there either: *zeros, helped* is half a decibel below the fill. (On blocks it is 0.9 dB
 # above.) The detail that the model predicts pays off on top of the right brightness and contrast. There may be better ways to guess brightness and contrast than
-# ours, so another method could get more out of the same model. And none of this says how good the features
-# are, because filling in was only the pretext task.
+# ours, so another method could get more out of the same model.
+#
+# A model that was trained on pixels needs no help. How far does it get on the same masks?
+
+# %%
+pixel_model = MAE(**sizes)
+pixel_model.load_state_dict(course.shipped_weights("pixels")[1])
+
+
+def on_pixels(images, mask):
+    """PSNR of the model trained on pixels, which borrows nothing."""
+    where = patch_mask_to_pixels(mask[None], p).expand(len(images), -1, -1, -1)
+    pred = predict(pixel_model, normalise(images), mask)
+    picture = denormalise(unpatchify(pred, p, side, side)).clamp(0, 1)
+    return metrics.masked_psnr(picture, images, where)  # (B,)
+
+
+for kind, psnr in table.items():
+    unaided = torch.cat([on_pixels(photos, mask) for mask in masks_of(kind)]).mean().item()
+    lead = unaided - psnr["bilinear fill"]
+    print(f"{kind:7} {unaided:.1f} dB, lead over the fill {lead:+.1f} dB")
+
+# %% [markdown]
+# With nothing borrowed, this model leads the fill by 1.2 dB on random masks, by 1.8 dB on grids and by 0.5 dB on blocks.
+# So masked autoencoders do learn to fill in. `original` was only never asked to predict the brightness and the contrast.
+# None of this says how good the features are, because filling in was only the pretext task.
 #
 # ## Your checkpoint among the others
 #
@@ -731,6 +759,7 @@ for measure, label in measures.items():
     mean, low, high = results.difference(runs["original"], runs["improved"], measure)
     print(f"improved − original, {label}: {mean:+.5f}, 95 % interval [{low:+.5f}, {high:+.5f}]")
 
+
 # %% [markdown]
 # Over three training runs of each method at 64 pixels, the interval for PSNR contains zero. So these runs do not show that one method
 # reconstructs better, although our improved weights beat our original ones at 224 pixels. The HF error of the improved method is lower
@@ -744,6 +773,74 @@ for measure, label in measures.items():
 #
 # [Notebook 10](10_claims.ipynb) uses the records of many runs to test every claim that was made for the improved MAE.
 #
+# ## Look at the tokens
+#
+# The two models draw nearly the same pictures. Are they alike inside, too? The encoder turns each patch into 192 numbers.
+# We give it whole photographs and reduce the tokens of all five to three numbers each, their first three **principal
+# components**, the directions along which the tokens vary most. Shown as red, green and blue, patches of one colour are
+# alike for the encoder. The colours themselves mean nothing, and they cannot be compared between encoders.
+
+# %%
+@torch.no_grad()
+def tokens_of(encoder):
+    """All tokens of the photographs, every number with mean 0 and deviation 1: (5, L, D)."""
+    in_order = torch.arange(side * side).expand(len(photos), -1)  # as noise: nothing is shuffled
+    tokens, _, _ = encoder(normalise(photos), 0.0, in_order)  # nothing is hidden
+    return (tokens - tokens.mean(dim=(0, 1))) / tokens.std(dim=(0, 1))
+
+
+def as_colours(tokens):
+    """The first three principal components as colours: (5, 3, side, side)."""
+    x = tokens.flatten(0, 1)  # (5·L, D)
+    _, _, directions = torch.linalg.svd(x, full_matrices=False)  # (D, D)
+    parts = x @ directions[:3].T  # (5·L, 3)
+    low, high = parts.quantile(0.02, dim=0), parts.quantile(0.98, dim=0)
+    colours = ((parts - low) / (high - low)).clamp(0, 1)
+    return colours.view(5, side, side, 3).permute(0, 3, 1, 2)
+
+
+# %%
+torch.manual_seed(0)
+untrained = MAE(**sizes)
+tokens = {"untrained": tokens_of(untrained.encoder), "original": tokens_of(model.encoder),
+          "improved": tokens_of(improved.encoder)}
+rows = {"photograph": photos} | {name: as_colours(x) for name, x in tokens.items()}
+show(widgets.gallery(rows), "Five photographs, and below each the tokens of three encoders as "
+     "coloured squares. Untrained: areas of one colour stand out. Original: outlines, such as the "
+     "rim of the cup, the towers beside the rocket and a face. Improved: colours that change from "
+     "left to right and from top to bottom in the same way in most photographs.")
+
+# %% [markdown]
+# Untrained tokens mostly follow the colours of the photograph. Those of `original` pick out parts: the rim of the cup, the
+# towers beside the rocket, the face. Those of `improved` look different: in most photographs, the colours change in the
+# same way from left to right and from top to bottom, as if the tokens mainly said *where* a patch is. Only the rocket and
+# the portrait can still be recognised.
+#
+# We can measure this. We average the tokens of each place over the five photographs, and ask what share of the variance
+# these averages have. If the place made no difference, the share would be about a fifth, since an average over five
+# has a fifth of the variance.
+
+# %%
+place_guess = course.predict("What share of the variance of the improved model's tokens is decided "
+                             "by the place, in %?")
+
+
+# %%
+def share_of_place(tokens):
+    by_place = tokens.mean(dim=0)  # (L, D)
+    return 100 * (by_place.var(dim=0).sum() / tokens.flatten(0, 1).var(dim=0).sum()).item()
+
+
+shares = {name: share_of_place(x) for name, x in tokens.items()}
+lines = [f"{name:10} {share:.0f} %" for name, share in shares.items()]
+place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
+
+# %% [markdown]
+# For `original` and the untrained network, the share is about a fifth. For `improved` it is almost half. So the two
+# encoders differ a lot, although their reconstructions do not. Which of them has the better features? That is a
+# question for the probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb): it averages the tokens over all places, so a part that depends only on the place adds
+# the same vector to every image. (One model of each method and five photographs cannot tell us which of the three additions causes this.)
+#
 # ## Your own photographs
 #
 # The explorer and the functions of this notebook work with your own pictures too. In the explorer, use the button "your photograph", or type a path. The
@@ -751,8 +848,8 @@ for measure, label in measures.items():
 # to the kernel.
 #
 # - **On Colab** the limit is about 1 MB, which most phone photographs exceed. Open the Files pane (the folder icon on the left),
-#   upload the photograph there, and type its name into the explorer. Or mount your Drive with
-#   `from google.colab import drive; drive.mount("/content/drive")`, and type the path inside `MyDrive`.
+#   upload the photograph there, and type its name into the explorer. Or use your Drive with
+#   `course.start(drive=True)`, and type the path inside `MyDrive`.
 # - **In Jupyter** started by `make lab`, large files work. Otherwise, files of more than 10 MB are lost, so type their
 #   path.
 #
@@ -865,6 +962,7 @@ for name, images in changed.items():
 # - Any mask can be passed to the model as noise: random, blocks, a grid or your own pattern.
 # - Masks whose hidden patches are far from visible ones are hard, both for the model and for a fill that has learned nothing.
 # - With `norm_pix`, part of every reconstruction comes from the target. Compare with zeros that get the same help, or take it away.
+# - Two encoders can draw the same pictures and still describe an image differently. Look at their tokens.
 # - Some bugs show in the pictures. Others change the features and hardly change the pictures.
 # - Compare models on the same images and masks, blind or by a paired difference. Ask what an interval is about: photographs, masks or
 #   training runs.

@@ -743,7 +743,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
     print(f"{name:20} {'there' if (keep / name).exists() else 'missing'}")
 
 # %% [markdown]
-# All four files are in `my_mae/capstone`. On Colab, they are in your Drive if you have mounted it. Otherwise download them
+# All four files are in `my_mae/capstone`. On Colab, they are in your Drive if you use it. Otherwise download them
 # before the session ends: open the folder in the *Files* pane on the left.
 #
 # ## Going further: three projects

@@ -556,7 +556,7 @@ def colab(tmp_path, monkeypatch):
 def test_colab_without_drive_keeps_them_for_the_session_and_says_so(colab, capsys):
     solve("patchify")
     said = capsys.readouterr().out
-    assert "Kept in my_mae/patchify.py" in said and "unless you mount Google Drive" in said
+    assert "Kept in my_mae/patchify.py" in said and "unless you use Google Drive" in said
     assert len(said.splitlines()) == 2
     assert (colab / "content" / "my_mae" / "patchify.py").exists()
 
@@ -567,10 +567,24 @@ def test_colab_with_drive_keeps_them_there(colab, capsys):
     solve("unpatchify")
     said = capsys.readouterr().out
     assert f"Kept in {seam.DRIVE / 'my_mae' / 'unpatchify.py'}" in said
-    assert said.count("unless you mount") == 1
+    assert said.count("unless you use") == 1
     shutil.rmtree(colab / "content" / "my_mae")  # the next session
     course.use("patchify", "unpatchify")
     assert capsys.readouterr().out == "Using your patchify, unpatchify.\n"
+
+
+def test_colab_start_offers_drive_once_and_mounts_it(colab, capsys):
+    def mount(place):
+        assert place == str(seam.DRIVE.parent)
+        seam.DRIVE.mkdir(parents=True)
+
+    sys.modules["google.colab"].drive = types.SimpleNamespace(mount=mount)
+    course.start()
+    assert "course.start(drive=True)" in capsys.readouterr().out and not seam.DRIVE.exists()
+    course.start(drive=True)
+    course.start()
+    assert "course.start" not in capsys.readouterr().out
+    assert seam.folder() == seam.DRIVE / "my_mae"
 
 
 CELLS = ["import torch\nfrom mae_lib import course\n"

@@ -13,20 +13,22 @@ from mae_lib import course
 from mae_lib.course.widgets import Explorer, Frame, side_by_side, to_picture
 from mae_lib.course.widgets.panels import named
 from mae_lib.data.augment import denormalise, normalise
-from mae_lib.losses import predicted_images
 from mae_lib.metrics import composite, masked_psnr, trivial_reconstructions
-from mae_lib.model import MAEOutput
-from mae_lib.patches import patch_mask_to_pixels, patchify
+from mae_lib.model import MAEOutput, MaskedAutoencoder
+from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.plots import COLOURS
 from mae_lib.training.checkpoints import load_shipped
 
-WEIGHTS = "original", "pixels"
 HIDDEN = 0.5  # the grey that stands for a hidden patch
 GALLERY = ("coffee", "Grace Hopper", "rocket", "cat")
-FIRST = 0.75, 6, "pixels"  # ratio, mask and weights of the first picture and of the drawing
+FIRST = 0.75, 6  # ratio and mask of the first picture and of the drawing
 BLUE, ORANGE, PALE = COLOURS[0], COLOURS[1], "#D9D9D9"
 
-shipped = functools.cache(load_shipped)
+
+@functools.cache
+def trained() -> MaskedAutoencoder:
+    """The shipped model that predicts plain pixels: its pictures owe nothing to the target."""
+    return load_shipped("pixels")[0]
 
 
 @functools.cache
@@ -43,14 +45,14 @@ def _noise(num_patches: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def reconstruct(
-    photograph: str, mask_ratio: float, seed: int, weights: str
+    photograph: str, mask_ratio: float, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, MAEOutput]:
     """The target and the prediction in [0, 1], both (1, 3, H, W), the mask (1, 1, H, W), and all
     that the model returned."""
-    model, facts = shipped(weights)
+    model = trained()
     x = _normalised(photograph, model.img_size)
     output = model(x, mask_ratio, noise=_noise(model.num_patches, seed))
-    pred = predicted_images(output.pred, x, model.patch_size, facts["norm_pix"])
+    pred = unpatchify(output.pred, model.patch_size, model.grid)
     mask = patch_mask_to_pixels(output.mask, model.patch_size)
     return denormalise(x).clamp(0, 1), denormalise(pred).clamp(0, 1), mask, output
 
@@ -61,11 +63,10 @@ def cover(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def render(
-    photograph: str = "Grace Hopper", mask_ratio: float = 0.75, seed: int = 0,
-    weights: str = "original",
+    photograph: str = "Grace Hopper", mask_ratio: float = 0.75, seed: int = 0
 ) -> Frame:
     """Target, what the encoder sees, and what comes back."""
-    target, pred, mask, output = reconstruct(photograph, round(mask_ratio, 2), seed, weights)
+    target, pred, mask, output = reconstruct(photograph, round(mask_ratio, 2), seed)
     size, length = target.shape[-1], output.mask.shape[1]
     zoom = max(1, 320 // size)
     pictures = {"photograph": target, "visible patches": cover(target, mask),
@@ -108,7 +109,7 @@ TOP, BOTTOM = 30, 0  # the lower edges of the two rows
 
 def diagram() -> tuple[Figure, str]:
     """A masked autoencoder from a photograph and back, made of what really passes through it."""
-    model, _ = shipped(FIRST[2])
+    model = trained()
     target, pred, mask, output = reconstruct(GALLERY[0], *FIRST)
     rows, columns = model.grid
     visible = output.mask[0].view(rows, columns) == 0
@@ -222,15 +223,12 @@ def _arrow(axis: Axes, start: tuple[float, float], stop: tuple[float, float]) ->
 
 
 def explorer() -> Explorer:
-    for name in WEIGHTS:
-        shipped(name)  # now, so that the first move of a control does not wait for it
+    trained()  # now, so that the first move of a control does not wait for it
     photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="Grace Hopper",
                                      description="photograph")
     ratio = ipywidgets.FloatSlider(value=0.75, min=0.1, max=0.95, step=0.05,
                                    description="mask ratio")
     seed = ipywidgets.IntSlider(value=0, min=0, max=9, description="mask seed")
-    weights = ipywidgets.ToggleButtons(options=WEIGHTS, description="weights")
     stills = [{"mask_ratio": share, "title": f"{100 * share:.0f} % hidden"}
               for share in (0.25, 0.5, 0.75, 0.95)]
-    return Explorer(render, stills, photograph=photograph, mask_ratio=ratio, seed=seed,
-                    weights=weights)
+    return Explorer(render, stills, photograph=photograph, mask_ratio=ratio, seed=seed)
