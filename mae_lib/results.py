@@ -142,21 +142,24 @@ def grouped(records: list[dict]) -> dict[str, list[dict]]:
     return groups
 
 
-def table(records: list[dict]) -> str:
-    """The comparison as text: a row a method, baselines first, trivial reconstructions last."""
+def table(records: list[dict], times: bool = True) -> str:
+    """The comparison as text: a row a method, baselines first, trivial reconstructions last.
+
+    Times mean something only of runs that had their machine to themselves.
+    """
     groups = grouped(records)
     width = max(18, *(len(name) + 2 for name in groups))
     titles = "".join(f"{title:^15}" for title, _ in MEASURES.values())
-    lines = [f"{'':{width}}{titles}{'train s':>8}{'images/s':>9}"]
+    lines = [f"{'':{width}}{titles}{'train s images/s' * times:>17}".rstrip()]
 
     def add(name: str, cells: dict[str, Interval | None], speed: str = "") -> None:
         texts = (_cell(cells[m], digits) for m, (_, digits) in MEASURES.items())
         lines.append(f"{name:{width}}{''.join(f'{t:^15}' for t in texts)}{speed}".rstrip())
 
     for name, group in groups.items():
-        times = [(r["measures"]["seconds"], r["measures"]["images_per_second"])
+        timed = [(r["measures"]["seconds"], r["measures"]["images_per_second"])
                  for r in group if "seconds" in r["measures"] and r["device"] == group[0]["device"]]
-        speed = "{:8.0f}{:9.0f}".format(*np.mean(times, axis=0)) if times else ""
+        speed = "{:8.0f}{:9.0f}".format(*np.mean(timed, axis=0)) if timed and times else ""
         add(name, {m: summarise(group, m) for m in MEASURES}, speed)
     first, *others = [g for g in groups.values() if "epochs" in g[0]["measures"]] or [None]
     for other in others:

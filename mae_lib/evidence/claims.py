@@ -39,9 +39,14 @@ def text_of(interval: Interval | None, digits: int = 1, sign: str = "+") -> str:
     """An effect with its 95 % interval, where there is one; `sign` "" leaves plus signs out."""
     if interval is None:
         return NOT_MEASURED
-    value, low, high = (f"{number:{sign}.{digits}f}" for number in interval)
+    value, low, high = (f"{round(number, digits) + 0.0:{sign}.{digits}f}" for number in interval)
     alone = math.isnan(interval[1])
     return (value if alone else f"{value} [{low}, {high}]").replace("-", "−")
+
+
+def text_of_p(p: float) -> str:
+    """A p-value with three digits after the point; nothing for nan."""
+    return "" if math.isnan(p) else "< 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ def judge_gain(claim: Gain, evidence: Evidence) -> Judgement:
     verdict = rule.verdict_on_gain(low, high, claim.claimed, claim.worth)
     if verdict == INCONCLUSIVE and rule.claimed_size_excluded(high, claim.claimed, claim.worth):
         verdict += ", claimed size excluded"
+    if verdict == CONFIRMED and low < claim.worth:  # the registered rule lets this happen
+        verdict += ", perhaps too small to be worth having"
     p = float(stats.ttest_1samp(gains, 0).pvalue) if claim.accuracy and len(gains) > 1 else math.nan
     return Judgement(claim, interval, verdict, f"{len(pairs)} pair{'s'[:len(pairs) > 1]}", p)
 
@@ -136,9 +143,11 @@ def holm(p_values: list[float]) -> list[float]:
 def ledger(evidence: Evidence) -> list[Judgement]:
     """The verdicts on everything that was claimed, in the order of the topics."""
     gains = [judge_gain(claim, evidence) for claim in rule.GAINS]
-    tested = [i for i, found in enumerate(gains) if not math.isnan(found.p)]
-    for i, p in zip(tested, holm([gains[i].p for i in tested]), strict=True):
-        gains[i] = replace(gains[i], p=p)
+    tested = [i for i, found in enumerate(gains) if found.claim.accuracy]
+    # What is not measured yet counts: the others' p-values do not change when it is.
+    adjusted = holm([1.0 if math.isnan(gains[i].p) else gains[i].p for i in tested])
+    for i, p in zip(tested, adjusted, strict=True):
+        gains[i] = replace(gains[i], p=gains[i].p if math.isnan(gains[i].p) else p)
     prices = [judge_price(claim, evidence) for claim in rule.PRICES]
     return gains + prices + [judge_check(claim, evidence) for claim in CHECKS]
 

@@ -112,11 +112,16 @@ class Experimenter:
     results: Results
     device: object
 
-    def comparison(self, place: str, kind: type = Comparison, **changes) -> Comparison:
+    def comparison(self, place: str, kind: type = Comparison, seed: int | None = None,
+                   **changes) -> Comparison:
+        """Runs at a place; those of one seed in one precision, since they are compared."""
         place = PLACES[place]
+        precision = next((r["settings"]["precision"] for r in self.results.read()
+                          if seed and r["seed"] == seed and r["recipe"] == place.recipe
+                          and "epochs" in r["measures"]), self.precision)
         data = replace(self.data, unlabeled=self.data.unlabeled[:place.images])
         tune, scratch = RECIPES[place.recipe].fine_tunings()
-        base = {**RECIPES[place.recipe].pretrain, **place.settings, "precision": self.precision}
+        base = {**RECIPES[place.recipe].pretrain, **place.settings, "precision": precision}
         settings = dict(base=base, fine_tune=tune, scratch=scratch, recipe=place.recipe) | changes
         out = self.out / f"{settings['recipe'].replace(' ', '-')}-{len(data.unlabeled)}"
         return kind(data, out=out, results=self.results, device=self.device, **settings)
@@ -136,9 +141,11 @@ class Experimenter:
     def jobs(self, study: Study) -> list[Job]:
         """The runs of a study, seed by seed."""
         changes = {"label_counts": LABEL_COUNTS} if study.fine_tune else {"fine_tune": None}
-        comparison = self.comparison(study.place, **changes)
-        jobs = jobs_of(comparison, study.variants, study.seeds)
-        return jobs + jobs_of(comparison, BASELINES, study.seeds[:1]) * study.baselines
+        jobs = []
+        for seed in study.seeds:
+            names = study.variants + BASELINES * (study.baselines and seed == study.seeds[0])
+            jobs += jobs_of(self.comparison(study.place, seed=seed, **changes), names, [seed])
+        return jobs
 
 
 def main() -> None:

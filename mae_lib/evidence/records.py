@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
 from mae_lib.config import ADD_ONS
-from mae_lib.evidence.plan import PLACES
+from mae_lib.evidence.plan import PLACES, STUDIES
 from mae_lib.evidence.registration import GAINS, LETTER, OWN, SMALL
-from mae_lib.results import Interval, Results, entries_of_pairs, student
+from mae_lib.results import BASELINES, Interval, Results, entries_of_pairs, student
 from mae_lib.training.checkpoints import ASSETS
 
 ADD_ON_SETS = [frozenset(names) for n in range(len(ADD_ONS) + 1)
@@ -25,13 +25,13 @@ def name_of(add_ons: frozenset[str]) -> str:
 class Evidence:
     """The records of the experiments by place (SMALL, LETTER), and the measured prices of a step.
 
-    At each place, of several data sets that on which all claims of the place can be judged best;
-    others do not mix with it.
+    At each place, the registered runs count from the moment when all that judge its claims are
+    there; until then, those of the first edition do. The two never mix.
     """
 
     def __init__(self, folder: Path = ASSETS):
         records = Results(folder / "results.json").read()
-        self.records = {place: _on_one_data_set(records, place) for place in (SMALL, LETTER)}
+        self.records = {place: _that_count(records, place) for place in (SMALL, LETTER)}
         path = folder / "add_on_prices.json"
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
         registered = [p for p in prices if p["preset"] == "specified" and p["batch_size"] == 64
@@ -95,17 +95,27 @@ class Evidence:
         return tuple(100 * (r - 1) for r in (ratio, ratio / factor, ratio * factor))
 
 
-def _on_one_data_set(records: list[dict], place: str) -> list[dict]:
-    """The records of a place on one data set.
+def _that_count(records: list[dict], place: str) -> list[dict]:
+    """The registered runs of a place, once all that its claims need are there; until then others.
 
-    It is the set on which the claimed method with the fewest runs has the most, so that another set
-    takes its place only once all claims can be judged there.
+    So no verdict is given on some of the registered seeds, nor on more than those. The others are
+    those on the data set with most of them. Raises ValueError for registered runs of one seed that
+    differ in precision.
     """
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]
-    claimed = {n for c in (*GAINS, *OWN) if c.runs == place for n in (c.base, c.variant)}
-    runs = defaultdict(lambda: dict.fromkeys(claimed, 0))  # of each set, by method
-    for r in (r for r in found if r["name"] in claimed):
-        runs[json.dumps(r["data"])][r["name"]] += 1
-    best = max(runs, key=lambda d: (min(runs[d].values()), sum(runs[d].values())), default="")
-    return [r for r in found if json.dumps(r["data"]) == best]
+    planned = {(name, seed) for study in STUDIES.values() if study.place == place
+               for name in study.variants for seed in study.seeds}
+    claimed = {name for c in (*GAINS, *OWN) if c.runs == place for name in (c.base, c.variant)}
+    registered = [r for r in found if "fingerprint" in r["data"]]  # the first edition's have none
+    made = {(r["name"], r["seed"]): r["settings"].get("precision") for r in registered}
+    if len({(seed, precision) for (name, seed), precision in made.items() if name in claimed}) > (
+            len({seed for name, seed in made if name in claimed})):
+        raise ValueError(f"Registered runs of one seed, {place}, differ in precision: they are "
+                         "compared, so make them again in one.")
+    if all(run in made for run in planned if run[0] in claimed):
+        return [r for r in registered
+                if (r["name"], r["seed"]) in planned or r["name"] in BASELINES]
+    others = [r for r in found if "fingerprint" not in r["data"]] or found
+    sets = Counter(json.dumps(r["data"]) for r in others if r["name"] in claimed)
+    return [r for r in others if json.dumps(r["data"]) == max(sets, key=sets.get, default="")]

@@ -6,14 +6,13 @@
 
 import hashlib
 import json
-import math
 import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from mae_lib.evidence import registration as rule
-from mae_lib.evidence.claims import NOT_MEASURED, Judgement, ledger, own_claims, text_of
+from mae_lib.evidence.claims import NOT_MEASURED, Judgement, ledger, own_claims, text_of, text_of_p
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
 from mae_lib.evidence.registration import CONTRASTS, LETTER, SMALL, Gain
 from mae_lib.model import PRESETS
@@ -82,10 +81,14 @@ def headline(evidence: Evidence) -> str:
         return f"We measured {found.measured()}, over {found.over}: **{found.verdict}**." if (
             found.over) else f"We have **{NOT_MEASURED}** it yet."
 
-    provisional = "" if evidence.count(SMALL) and evidence.count(LETTER) else (
-        "These results are **provisional**. We fixed the rule after these runs. We also used the "
-        "same photographs to choose our own loss (the last item) and to judge it, so its gain may "
-        "be overstated.\n\n")
+    letter, small = (not evidence.count(place) for place in (LETTER, SMALL))
+    which = ("These results are" if letter and small else
+             "The first two results are" if letter else "The last three results are")
+    early = letter or small
+    provisional = f"{which} **provisional**. We fixed the rule after these runs." * early
+    provisional += (" We also used the same photographs to choose our own loss (the last item) and "
+                    "to judge it, so its gain may be overstated.") * small
+    provisional += "\n\n" * early
     return (
         f"{provisional}"
         "- The report says that **all three together** raise the accuracy by 4.2 percentage "
@@ -102,15 +105,16 @@ def headline(evidence: Evidence) -> str:
 
 def ledger_table(found: list[Judgement]) -> str:
     """Claims with their verdicts, as Markdown."""
-    lines = ["| | claim | measured, 95 % interval | over | p (Holm) | verdict |",
-             "|---|---|---|---|---|---|"]
+    tested = any(j.claim.accuracy for j in found if isinstance(j.claim, Gain))
+    titles = ["", "claim", "measured, 95 % interval", "over", *["p (Holm)"] * tested, "verdict"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     topic = ""
     for judgement in found:
         claim = judgement.claim
         first, topic = "" if claim.topic == topic else claim.topic, claim.topic
-        p = "" if math.isnan(judgement.p) else f"{judgement.p:.3f}"
-        lines.append(f"| {first} | {claim.text} | {judgement.measured()} | {judgement.over} | {p} "
-                     f"| {judgement.verdict} |")
+        p = [text_of_p(judgement.p)] * tested
+        cells = first, claim.text, judgement.measured(), judgement.over, *p, judgement.verdict
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -135,11 +139,11 @@ def contrasts_table(evidence: Evidence) -> str:
 
 def methods_table(evidence: Evidence, place: str = SMALL) -> str:
     """Baselines, original and improved, as plain text."""
-    baselines = [r for r in evidence.records[place] if r["name"] in BASELINES]
-    first = min((r["seed"] for r in baselines if r["seed"] is not None), default=None)
-    runs = [r for r in baselines if r["seed"] in (first, None)]
-    runs += evidence.runs("original", place) + evidence.runs("improved", place)
-    return f"```\n{table(runs)}\n```" if len(runs) > len(baselines) else NOT_MEASURED
+    found = sorted((r for r in evidence.records[place] if r["name"] in BASELINES),
+                   key=lambda r: -(r["seed"] or 0))
+    baselines = list({r["name"]: r for r in found}.values())  # of its first seed each
+    runs = evidence.runs("original", place) + evidence.runs("improved", place)
+    return f"```\n{table(baselines + runs, times=False)}\n```" if runs else NOT_MEASURED
 
 
 def search_list(records: list[dict]) -> str:
@@ -222,8 +226,10 @@ def ledger_figure(found: list[Judgement]) -> Figure:
         axis.set_yticks(range(len(rows)), words, fontsize=8.5)
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.grid(axis="y", visible=False)
-    figure.axes[0].set(xlim=(-1.6, 1.8), xlabel="gain, in units of the claimed gain (diamond: the "
-                       "claim; grey: too small to be worth having)")
+    ends = [v / j.claim.claimed for j in gains for v in j.interval or () if v == v]
+    figure.axes[0].set(xlim=(min([-1.6, *ends]) - 0.1, max([1.7, *ends]) + 0.1),
+                       xlabel="gain, in units of the claimed gain (diamond: the claim; grey: too "
+                       "small to be worth having)")
     figure.axes[1].set(xlabel="cost, % (diamond: the claim)")
     return figure
 
@@ -238,7 +244,8 @@ def add_ons(evidence: Evidence) -> Figure | None:
     title, digits = MEASURES["lp"]
     names = [name_of(names) for names in reversed(ADD_ON_SETS)]
     for y, name in enumerate(names):
-        values = [r["measures"]["lp"]["value"] for r in evidence.runs(name)]
+        values = [r["measures"]["lp"]["value"] for r in evidence.runs(name)
+                  if r["seed"] in rule.FACTORIAL_SEEDS]
         left.plot(values, [y] * len(values), "o", color=COLOURS[0], alpha=0.5, markersize=5)
         left.plot(sum(values) / len(values), y, "|", color="black", markersize=14)
     left.set_yticks(range(len(names)), names)

@@ -868,7 +868,7 @@ guess_probe.reveal(f"{accuracy['after']:.0f} %; with the encoder before training
 # model has to represent the pattern and its direction. This probably explains the gain, because each class is a pattern
 # on a shape.
 #
-# We keep the model. Notebooks 08, 09 and 11 find it under the name "scenes". If you train again with other settings, the
+# We keep the model. Notebooks 08 and 09 find it under the name "scenes". If you train again with other settings, the
 # new model replaces it.
 
 # %%

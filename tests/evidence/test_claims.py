@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import scipy.stats
@@ -60,16 +61,22 @@ def evidence(tmp_path):
     return evidence_of(tmp_path, records, prices)
 
 
-def test_another_data_set_takes_over_once_all_claims_can_be_judged_on_it(tmp_path):
-    claimed = ("original", "curriculum", "uniformity", "energy+lambda_freq=0.2")
-    other = {"data": {"name": "others", "fingerprint": "0123"}}
-    records = [record(name, s, lp=40) for name in claimed for s in (1, 2)]
-    more = [record(name, s, lp=50) | other for name in claimed[:3] for s in range(1, 9)]
-    more += [record(claimed[3], 1, lp=50) | other]
-    assert evidence_of(tmp_path, records + more).runs("original") == records[:2]
-    more += [record(claimed[3], 2, lp=50) | other]  # as many as on the first, and more in all
-    assert len(evidence_of(tmp_path, more + records).runs("original")) == 8
-    assert len(evidence_of(tmp_path, records + more).runs("original")) == 8
+def test_registered_runs_count_once_all_are_there_and_no_others_then(tmp_path):
+    eight, six = ("original", "energy+lambda_freq=0.2"), ("curriculum", "uniformity")
+    now = {"data": {"name": "others", "fingerprint": "0123"}}
+    first = [record(name, s, lp=40) for name in eight + six for s in (1, 2)]
+    more = [record(name, s, lp=50) | now for names, last in ((eight, 8), (six, 6))
+            for name in names for s in range(1, last + 1)]
+    extra = [record(name, s, lp=90) | now for name in eight + six for s in (0, 9)]
+    for missing in (0, 9, -1):  # one run is enough
+        some = more[:missing] + more[missing:][1:]
+        assert evidence_of(tmp_path, first + extra + some).runs("original") == first[:2]
+    assert evidence_of(tmp_path, extra + more + first).runs("original") == more[:8]
+    assert evidence_of(tmp_path, first + more).runs("uniformity") == more[-6:]
+    assert len(evidence_of(tmp_path, more[1:]).runs("original")) == 7  # there are no others
+    more[8]["settings"] = more[8]["settings"] | {"precision": "bf16"}
+    with pytest.raises(ValueError, match="of one seed, small, tuned, differ in precision"):
+        evidence_of(tmp_path, first + more)
 
 
 def test_effects_are_paired_by_seed(evidence):
@@ -118,6 +125,16 @@ def test_an_inconclusive_gain_says_where_the_claimed_size_is_excluded(tmp_path):
     records += [record("improved", s, lp=40.5 + s / 2) for s in (1, 2, 3)]
     found = claims.judge_gain(GAIN, evidence_of(tmp_path, records))
     assert found.verdict == "inconclusive, claimed size excluded"
+
+
+def test_a_confirmed_gain_says_where_it_may_be_too_small(tmp_path):
+    records = [record("original", s, lp=40) for s in (1, 2, 3)]
+    records += [record("improved", s, lp=40.3 + s / 10) for s in (1, 2, 3)]
+    found = evidence_of(tmp_path, records)
+    gain = Gain("", "", "lp", 0.5, 0.5, "points", SMALL)
+    assert claims.judge_gain(gain, found).verdict == (
+        "confirmed, perhaps too small to be worth having")
+    assert claims.judge_gain(replace(gain, worth=0.25), found).verdict == "confirmed"
 
 
 def test_runs_to_the_letter_stand_apart(evidence, tmp_path):
@@ -207,7 +224,7 @@ def test_p_values_are_adjusted_by_holms_method():
             {0.01: 0.03, 0.04: 0.08, 0.2: 0.2})
 
 
-def test_the_ledger_adjusts_for_the_accuracies_that_were_measured(evidence, tmp_path):
+def test_the_ledger_adjusts_for_all_four_accuracies_measured_or_not(evidence, tmp_path):
     assert all(math.isnan(j.p) for j in claims.ledger(evidence))  # none of them is to the letter
     records = evidence.records[SMALL] + [
         record(name, s, lp=41 + s * scale)
@@ -218,8 +235,8 @@ def test_the_ledger_adjusts_for_the_accuracies_that_were_measured(evidence, tmp_
     assert set(raw) == {"curriculum", "uniformity"}
     adjusted = {j.claim.variant: j.p for j in found if not math.isnan(j.p)}
     first, second = sorted(raw, key=raw.get)
-    assert adjusted[first] == pytest.approx(2 * raw[first])
-    assert adjusted[second] == pytest.approx(max(2 * raw[first], raw[second]))
+    assert adjusted[first] == pytest.approx(4 * raw[first])
+    assert adjusted[second] == pytest.approx(max(4 * raw[first], 3 * raw[second]))
 
 
 def spent(variant="original"):

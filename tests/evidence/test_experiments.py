@@ -213,6 +213,18 @@ def test_a_study_can_have_other_seeds_and_variants(folder, tmp_path, monkeypatch
         run(folder, tmp_path, *words, "sharper", monkeypatch=monkeypatch)
 
 
+def test_runs_of_one_seed_have_the_precision_of_its_first(
+    folder, tmp_path, monkeypatch, tiny  # noqa: F811
+):
+    words = ("--studies", "methods", "--variants", "original", "--seeds")
+    run(folder, tmp_path, *words, "1", monkeypatch=monkeypatch)
+    records = run(folder, tmp_path, "--studies", "methods", "--variants", "laplacian", "--seeds",
+                  "1", "2", "--precision", "bf16", monkeypatch=monkeypatch)
+    assert {(r["name"], r["seed"]): r["settings"]["precision"] for r in records
+            if "epochs" in r["measures"]} == {
+        ("original", 1): "fp32", ("laplacian", 1): "fp32", ("laplacian", 2): "bf16"}
+
+
 def test_a_setting_that_diverges_loses_instead_of_ending_the_search(
     folder, tmp_path, monkeypatch, tiny, capsys  # noqa: F811
 ):

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.evidence import plan
 from mae_lib.evidence import registration as R
 from mae_lib.evidence.claims import REPORTED
 
@@ -93,6 +94,19 @@ def test_claims_are_judged_as_their_words_say():
         assert claim.runs == (R.LETTER if claim.topic == "all three" else R.SMALL)
     for price in R.PRICES:
         assert ("curriculum" in price.rows) == ("ten epochs" in price.text)
+
+
+def test_every_registered_run_is_planned():
+    studies = {(s.place, v): s for s in plan.STUDIES.values() for v in s.variants}
+    for claim in R.GAINS + R.OWN:
+        for name in (claim.base, claim.variant):
+            study, few = studies[claim.runs, name], name in plan.FACTORIAL[1:-1]
+            assert study.seeds == (R.FACTORIAL_SEEDS if few else R.SEEDS[claim.runs])
+            assert study.fine_tune or claim.measure != "ft"
+    assert all((R.SMALL, name) in studies for c in R.CONTRASTS for name in c[:2])
+    assert {(R.SMALL, name) for name in plan.FACTORIAL} <= studies.keys()
+    assert plan.PLACES[R.SMALL].images == 8_000
+    assert plan.PLACES[R.LETTER].settings["images_per_epoch"] == 100_000
 
 
 def test_everything_registered_can_be_run():

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mae_lib.config import ADD_ONS, PretrainConfig
+from mae_lib.evidence.records import Evidence
 from mae_lib.losses import total_loss
 from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.plots import COLOURS
@@ -31,13 +32,15 @@ def pixels(figure: Figure) -> np.ndarray:
 def recorded() -> dict[str, list[dict]]:
     """Records of original and improved, alike in everything else, one a seed: {name: records}.
 
-    Of several such comparisons among the results that come with the package, one with fine-tuning;
-    of these the one with most seeds, and then the one with the tuned recipe.
+    They are on the photographs of the ledger. Of several such comparisons, one with fine-tuning; of
+    these the one with most seeds, and then the one with the tuned recipe.
     """
-    varied = {"seed", *(setting for changes in ADD_ONS.values() for setting in changes)}
+    photographs = Evidence().runs("original")[0]["data"]
+    varied = {"seed", "precision", *(s for changes in ADD_ONS.values() for s in changes)}
     found: dict[str, dict[str, dict]] = {}
     for record in Results(ASSETS / "results.json").read():
-        if record["name"] in STYLES and "epochs" in record["measures"]:
+        if (record["name"] in STYLES and "epochs" in record["measures"]
+                and record["data"] == photographs):
             same = {k: v for k, v in record["settings"].items() if k not in varied}
             key = json.dumps([record["data"], record["device"], same], sort_keys=True)
             by_name = found.setdefault(key, {name: {} for name in STYLES})
