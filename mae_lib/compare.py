@@ -320,15 +320,15 @@ def main() -> None:
     recipe = RECIPES[arguments.recipe]
     base = recipe.pretrain | cli.given(arguments, PretrainConfig)
     fine_tune, scratch = recipe.fine_tunings(cli.given(arguments, FineTuneConfig, "ft_"))
-    if any("seed=" in name for name in arguments.variants):
-        raise ValueError("A variant cannot set the seed: use --seeds.")
     configs = [PretrainConfig(**{**variant_settings(name, base), "seed": seed})
                for name in arguments.variants for seed in arguments.seeds]
     for settings in (*configs, fine_tune, scratch):
         settings.check()
     if min(map(input_size, configs)) < 11:
         raise ValueError("img_size must be at least 11: the SSIM compares windows of 11 pixels.")
-    if len({(input_size(cfg), cfg.build_model().num_patches) for cfg in configs}) > 1:
+    with torch.device("meta"):  # without memory
+        sizes = {(input_size(cfg), cfg.build_model().num_patches) for cfg in configs}
+    if len(sizes) > 1:
         raise ValueError("The variants of a comparison need the same img_size and patch_size.")
     device = hardware.pick_device(arguments.device)
     asked = arguments.helper or base.get("precision", "auto")

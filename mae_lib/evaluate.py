@@ -59,8 +59,9 @@ def check_labels(x: Tensor, labels: Tensor, what: str = "training") -> None:
     """Raise ValueError unless `labels` (N,) are whole numbers from 0, one for each of x (N, …)."""
     check_value(f"The features of the {what} images", x, Tensor)
     check_shape(labels, f"The {what} labels", len(x))  # one for each image
-    if labels.is_floating_point() or not len(x) or int(labels.min()) < 0:
-        raise ValueError(f"The {what} labels must be whole numbers from 0 on, one at least.")
+    if labels.dtype != torch.int64 or not len(x) or int(labels.min()) < 0:
+        raise ValueError(f"The {what} labels must be whole numbers from 0 on, of type int64, and "
+                         "one at least.")
     if x.is_floating_point() and not bool(x.isfinite().all()):
         raise ValueError(f"The features of the {what} images hold values that are not finite.")
 
@@ -117,12 +118,16 @@ def knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) 
     largest_fold = int(folds(train_labels).bincount().max())
     tried = [k for k in NEIGHBOURS if k <= len(train) - largest_fold] or [1]
 
+    def in_parts(train: Tensor, labels: Tensor, test: Tensor, k: int) -> Tensor:
+        parts = test.split(1000)  # all similarities at once can be gigabytes
+        return torch.cat([knn_predict(train, labels, part, k, classes) for part in parts])
+
     def predict(rest: Tensor, held: Tensor) -> Iterable[Tensor]:
         for k in tried:
-            yield knn_predict(train[rest], train_labels[rest], train[held], k, classes)
+            yield in_parts(train[rest], train_labels[rest], train[held], k)
 
     k, _ = cross_validate(train_labels, tried, 0, predict)
-    predicted = knn_predict(train, train_labels, test, k, classes)
+    predicted = in_parts(train, train_labels, test, k)
     return Accuracy(predicted == test_labels, f"k={k}")
 
 

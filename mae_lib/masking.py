@@ -22,9 +22,8 @@ def num_visible_patches(num_patches: int, mask_ratio: float) -> int:
     check_value("mask_ratio", mask_ratio, float, at_least=0, below=1)
     visible = int(num_patches * (1 - mask_ratio))
     if visible < 1:
-        largest = int(1e4 * (1 - 1 / num_patches)) / 1e4  # rounded down, so that it is possible
-        raise ValueError(f"mask_ratio {mask_ratio} leaves none of {num_patches} patches visible; "
-                         f"the largest possible is {largest:.4f}.")
+        raise ValueError(f"mask_ratio {mask_ratio} leaves none of {num_patches} patches visible: "
+                         "choose a smaller one.")
     return visible
 
 

@@ -307,6 +307,7 @@ def main() -> None:
     given = cli.given(arguments, PretrainConfig)
     cfg = PretrainConfig(**variant_settings(arguments.variant, given))
     cfg.check()
+    check_value("--compile-from", arguments.compile_from, float, at_least=0, at_most=math.inf)
     device = distributed.join(hardware.pick_device(arguments.device))
     if cfg.precision != "auto":
         hardware.pick_precision(device, cfg.precision)

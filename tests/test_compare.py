@@ -424,8 +424,14 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
     with pytest.raises(ValueError, match="need the same img_size and patch_size"):
         run(folder, tmp_path, "--variants", "original", "original+patch_size=4",
             monkeypatch=monkeypatch, capsys=capsys)
-    with pytest.raises(ValueError, match=r"--workers must be at least 1, got 0\."):
-        run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys, workers="--workers=0")
+    with pytest.raises(ValueError, match=r"Unknown variant 'original.seed=3'"):
+        run(folder, tmp_path, "--variants", "original+seed=3", monkeypatch=monkeypatch,
+            capsys=capsys)
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(SystemExit):  # argparse's way
+        run(folder, tmp_path, "--fresh", monkeypatch=monkeypatch, capsys=capsys,
+            workers="--workers=0")
+    (tmp_path / "results.json").unlink()
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"mae_lib.compare runs in one process"):
         run(folder, tmp_path, monkeypatch=monkeypatch, capsys=capsys)

@@ -512,6 +512,7 @@ def test_few_labels_are_probed_with_their_mirror_images_and_picked_at_random(mon
     ([0, 1, 0, 1], "labels must be a torch tensor .*, got list"),
     (torch.zeros(4), "whole numbers"),
     (torch.tensor([0, 1, -1, 0]), "whole numbers"),
+    (torch.tensor([0, 1, 0, 1], dtype=torch.uint8), "of type int64"),
 ])
 def test_labels_that_do_not_fit_are_refused_everywhere(labels, words):
     x, good = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])

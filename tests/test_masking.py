@@ -138,9 +138,8 @@ def test_ratio_outside_0_to_1_is_explained(ratio, words):
 
 
 def test_ratio_that_leaves_nothing_visible_is_explained():
-    with pytest.raises(ValueError, match=r"0.95 leaves none of 16 patches .* possible is 0.9375"):
+    with pytest.raises(ValueError, match=r"0.95 leaves none of 16 patches visible: choose a smal"):
         random_masking(torch.zeros(1, 16, 2), 0.95)
-    assert num_visible_patches(16, 0.9375) == 1  # the largest that the message names
 
 
 @pytest.mark.parametrize("shape", [(2, 15), (1, 16), (16,), (2, 16, 1)])
@@ -265,13 +264,6 @@ def test_shuffling_has_each_of_the_ramps_ratios_also_where_parts_are_unequal(ite
                        for step in range(10 * iters)] for sched in ("linear", "shuffled"))
     assert set(shuffled) == set(ramp)
     assert np.mean(shuffled) == pytest.approx(np.mean(ramp), abs=5e-4)
-
-
-@pytest.mark.parametrize("length", [9, 16, 64, 144, 196])
-def test_the_largest_ratio_that_the_message_names_is_possible(length):
-    with pytest.raises(ValueError, match="leaves none of") as caught:
-        num_visible_patches(length, 0.9999)
-    assert num_visible_patches(length, float(str(caught.value).split()[-1].rstrip("."))) == 1
 
 
 def test_shuffling_keeps_the_ratios_and_changes_their_order():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mae_lib.model import PRESETS, MaskedAutoencoder
-from mae_lib.training.checkpoints import load_weights, read_safetensors, read_tensors
+from mae_lib.training.checkpoints import load_checkpoint, load_weights, read_safetensors
 
 # Parts of names that DistributedDataParallel, torch.compile, FSDP and Lightning put in.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "model"}
@@ -114,7 +114,7 @@ def load_official(path: Path, norm_pix: bool | None = None, num_heads: int | Non
             return model, facts if norm_pix is None else {**facts, "norm_pix": norm_pix}
     else:
         with torch.serialization.safe_globals([argparse.Namespace]):  # the official code's settings
-            state = read_tensors(path, "Download or copy it again.")
+            state = load_checkpoint(path, "Download or copy it again.")
     for name in ("args", "config"):  # of the official code, and of our own training
         settings = state.get(name)
         settings = vars(settings) if isinstance(settings, argparse.Namespace) else settings

@@ -117,7 +117,8 @@ def random_resized_crop(images: Tensor, size: int, generator: torch.Generator,
                         scale: tuple[float, float] = (0.2, 1.0)) -> Tensor:
     """Crop, scale and flip each image at random: uint8 (B, 3, H, W) → floats (B, 3, size, size).
 
-    The pretraining augmentation of He et al. 2022, appendix A.1. `images` lie on the generator's
+    The pretraining augmentation of He et al. 2022, appendix A.1, with bilinear in place of bicubic
+    interpolation. `images` lie on the generator's
     device; the result is normalised.
     """
     return crop(images, size, random_crops(len(images), *images.shape[-2:], scale, generator))

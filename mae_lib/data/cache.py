@@ -12,7 +12,6 @@ import shutil
 import tarfile
 import time
 import urllib.request
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
@@ -62,14 +61,7 @@ def open_or_build(folder: Path, build: Callable[[Callable], dict],
 def _open(folder: Path) -> tuple[dict[str, Tensor], dict]:
     meta, arrays = json.loads((folder / "meta.json").read_text("utf-8")), {}
     for name, file in meta["files"].items():
-        path = folder / f"{name}.bin"
-        # Reading all of it takes seconds, so only when something wrote to it.
-        if path.stat().st_mtime_ns != file["mtime_ns"]:
-            if zlib.crc32(np.memmap(path, mode="r")) != file["crc32"]:
-                raise ValueError(f"{path.name} does not have its checksum")
-            with suppress(OSError):  # only copied: with its old time back, it is trusted again
-                os.utime(path, ns=(file["mtime_ns"], file["mtime_ns"]))
-        arrays[name] = map_file(path, file["dtype"], tuple(file["shape"]))
+        arrays[name] = map_file(folder / f"{name}.bin", file["dtype"], tuple(file["shape"]))
     return arrays, meta["info"]
 
 
@@ -106,18 +98,14 @@ def _build(folder: Path, build: Callable[[Callable], dict], needed_bytes: int) -
         # Not through a map: there, a full disk would end the process instead of raising OSError.
         with open(work / f"{name}.bin", "ab") as f:
             f.write(rows.data)
-        file = files.setdefault(
-            name, {"dtype": rows.dtype.str, "shape": [0, *rows.shape[1:]], "crc32": 0})
+        file = files.setdefault(name, {"dtype": rows.dtype.str, "shape": [0, *rows.shape[1:]]})
         file["shape"][0] += len(rows)
-        file["crc32"] = zlib.crc32(rows, file["crc32"])
 
     try:
         with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             work = Path(temporary) / "entry"
             work.mkdir()
             info = build(append)
-            for name, file in files.items():
-                file["mtime_ns"] = (work / f"{name}.bin").stat().st_mtime_ns
             (work / "meta.json").write_text(json.dumps({"files": files, "info": info}), "utf-8")
             for path in work.iterdir():
                 with open(path, "rb+") as f:

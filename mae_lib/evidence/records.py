@@ -99,8 +99,7 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
     """The registered runs of a place, once all that its claims need are there; until then others.
 
     So no verdict is given on some of the registered seeds, nor on more than those. The others are
-    those on the data set with most of them. Raises ValueError for registered runs of one seed that
-    differ in precision.
+    those on the data set with most of them.
     """
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]
@@ -108,11 +107,7 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
                for name in study.variants for seed in study.seeds}
     claimed = {name for c in (*GAINS, *OWN) if c.runs == place for name in (c.base, c.variant)}
     registered = [r for r in found if "fingerprint" in r["data"]]  # the first edition's have none
-    made = {(r["name"], r["seed"]): r["settings"].get("precision") for r in registered}
-    if len({(seed, precision) for (name, seed), precision in made.items() if name in claimed}) > (
-            len({seed for name, seed in made if name in claimed})):
-        raise ValueError(f"Registered runs of one seed, {place}, differ in precision: they are "
-                         "compared, so make them again in one.")
+    made = {(r["name"], r["seed"]) for r in registered}
     if all(run in made for run in planned if run[0] in claimed):
         return [r for r in registered
                 if (r["name"], r["seed"]) in planned or r["name"] in BASELINES]

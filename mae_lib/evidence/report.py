@@ -177,16 +177,21 @@ def blocks(evidence: Evidence) -> dict[str, str]:
     }
 
 
+def fill(text: str, name: str, block: str) -> str:
+    """A page with this block written again, if it has it. Raises ValueError for only one mark."""
+    first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    if text.count(first) == text.count(last) == 0:
+        return text
+    if text.count(first) != 1 or text.count(last) != 1:
+        raise ValueError(f"The page must have {first.strip()} and {last} once each.")
+    before, _, rest = text.partition(first)
+    return before + first + block + "\n" * bool(block) + last + rest.partition(last)[2]
+
+
 def filled(text: str, evidence: Evidence) -> str:
-    """A page with its blocks written again. Raises ValueError where only one mark is there."""
+    """A page with all its blocks written again."""
     for name, block in blocks(evidence).items():
-        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        if text.count(first) == text.count(last) == 0:
-            continue
-        if text.count(first) != 1 or text.count(last) != 1:
-            raise ValueError(f"The page must have {first.strip()} and {last} once each.")
-        before, _, rest = text.partition(first)
-        text = before + first + block + "\n" * bool(block) + last + rest.partition(last)[2]
+        text = fill(text, name, block)
     return text
 
 

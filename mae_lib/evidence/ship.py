@@ -17,38 +17,12 @@ import torch
 from mae_lib.compare import about_data, encoder_measures, reconstruction_measures
 from mae_lib.config import PretrainConfig
 from mae_lib.data.sources import ImageSet
+from mae_lib.evidence.report import fill
 from mae_lib.pretrain import add_data_arguments, data_from, describe_images
 from mae_lib.results import MEASURES
 from mae_lib.runtime import cli, hardware
 from mae_lib.training.checkpoints import ASSETS, checksum, load_weights, save_weights
 from mae_lib.training.history import read_log
-
-ABOUT = """# Weights that come with the package
-
-`mae_lib.training.checkpoints.load_shipped("original")` reads and verifies them. Encoder and
-decoder, half precision, safetensors. `python -m mae_lib.evidence.ship` writes them and this page.
-
-The photographs that they were trained on are not part of this project. They come from Tiny ImageNet
-(`tin10`), and from MIT MiniPlaces and Imagenette (`photos96`), whose terms allow non-commercial
-research and teaching but not passing images on: use the weights for that alone. The images of
-`scenes` are drawn by this project, so the MIT licence of the code holds for its weights as well.
-"""
-OTHERS = """
-## features.safetensors
-
-Features of the 5,000 training and 7,944 test photographs of `photos96`, with their labels, by
-`original`, by `improved` and by the same network with random weights (`untrained`). Notebook 08
-probes them. `python tools/features.py` writes the file, and its header says what a probe gives
-before and after rounding to 8 bits. The photographs' terms hold for it too.
-
-## specified_runs.csv
-
-The log of six runs at the specified sizes (224 pixels, ten epochs of 1,563 steps, batch 64), with a
-line for each epoch: original and improved, three seeds each, on an H100 and an H200, on the
-photographs of Tiny ImageNet, enlarged. `python tools/specified_runs.py` writes it from
-`results.json`, and notebook 07 shows it. `multiply_adds` is the sum so far, in 10¹⁵. `seconds` is
-training time; some of the runs shared their GPU with others.
-"""
 
 
 def config_of(settings: dict) -> PretrainConfig:
@@ -80,9 +54,9 @@ def card(name: str, record: dict) -> str:
 """  # noqa: E501
 
 
-def readme(records: dict[str, dict]) -> str:
-    """The page on the weights of these records."""
-    return ABOUT + "".join(card(name, record) for name, record in records.items()) + OTHERS
+def with_cards(page: str, records: dict[str, dict]) -> str:
+    """The page on the weights, with the cards of these records."""
+    return fill(page, "cards", "".join(card(name, record) for name, record in records.items()))
 
 
 def ship(run: Path, name: str, trained_on: str, data: ImageSet, device: torch.device) -> dict:
@@ -127,7 +101,8 @@ def main() -> None:
                    hardware.pick_device(arguments.device)),
             "options": {"data": data.name, **{k: v for k, v in chosen.items() if v}}}
         listed.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
-    (ASSETS / "README.md").write_text(readme(records), "utf-8")
+    page = ASSETS / "README.md"
+    page.write_text(with_cards(page.read_text("utf-8"), records), "utf-8")
 
 
 if __name__ == "__main__":

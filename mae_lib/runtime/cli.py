@@ -77,12 +77,12 @@ def _kind(field: dataclasses.Field) -> type:
 
 
 def value_of(field: dataclasses.Field, text: str):
-    """`text` as a value of the field. Raises ValueError if it is none."""
-    if isinstance(field.default, bool):
-        if text not in ("yes", "no"):
-            raise ValueError(f"{text!r} is neither yes nor no.")
-        return text == "yes"
-    return _kind(field)(text)
+    """`text` as a value of the field, yes or no for a switch. Raises ValueError if it is none."""
+    try:
+        switch = isinstance(field.default, bool)
+        return bool(("no", "yes").index(text)) if switch else _kind(field)(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no value for {field.name}.") from None
 
 
 def given(arguments: argparse.Namespace, cls: type, prefix: str = "") -> dict:

@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from mae_lib.runtime.checks import check_value
-
 Job = tuple[Path, Callable[[], dict | None]]  # a folder, and what to do there: see `finish`
 
 
@@ -35,9 +33,16 @@ def finish(jobs: Sequence[Job]) -> list:
         time.sleep(1)
 
 
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("there must be at least 1")
+    return int(text)
+
+
 def add_options(parser: argparse.ArgumentParser, default: str) -> None:
     """Add --workers, and for the helpers that `helped` starts --helper."""
-    parser.add_argument("--workers", type=int, metavar="N", help=f"processes at once ({default})")
+    parser.add_argument("--workers", type=_count, metavar="N",
+                        help=f"processes at once ({default})")
     parser.add_argument("--helper", metavar="PRECISION", help=argparse.SUPPRESS)
 
 
@@ -50,11 +55,8 @@ def helped(module: str, arguments: argparse.Namespace, default: int, precision: 
     in `folder`, and ends when this process does, in whatever way. `tell` is called with a line
     about each helper every `every` seconds, and with the reason if one fails: the work that it had
     taken is then free for the others. `arguments` hold those of `add_options`.
-
-    Raises ValueError if --workers is below 1.
     """
-    count = default if arguments.workers is None else arguments.workers
-    check_value("--workers", count, int, at_least=1)
+    count = arguments.workers or default
     if arguments.helper:
         _end_with_parent()
     threads = max(1, torch.get_num_threads() // count)

@@ -60,12 +60,9 @@ def save_checkpoint(path: Path, state: dict) -> None:
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_checkpoint(path: Path) -> dict:
-    """Read a training state. Raises ValueError if the file is damaged or something else."""
-    return read_tensors(path, "If a run of yours wrote it, delete it to start over.")
-
-
-def read_tensors(path: Path, advice: str) -> dict:
+def load_checkpoint(
+    path: Path, advice: str = "If a run of yours wrote it, delete it to start over."
+) -> dict:
     """What `torch.save` wrote. Raises ValueError, with `advice` where the file is damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -128,8 +128,7 @@ class TrainStep:
         # A copy: the optimizer would go on to change the moments in `state` itself.
         moments = copy.deepcopy(state["optimizer"]["state"])
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
+        self.scaler.load_state_dict(state["scaler"])
 
 
 class RecordedStep(TrainStep):

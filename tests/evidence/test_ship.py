@@ -49,8 +49,9 @@ def test_records_are_of_the_weights(name):
 
 
 def test_the_cards_are_written_from_the_records():
-    assert (checkpoints.ASSETS / "README.md").read_text("utf-8") == ship.readme(RECORDS), (
-        "Run `python -m mae_lib.evidence.ship`.")
+    page = (checkpoints.ASSETS / "README.md").read_text("utf-8")
+    assert page == ship.with_cards(page, RECORDS), "Run `python -m mae_lib.evidence.ship`."
+    assert page != ship.with_cards(page, {})
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -88,7 +89,8 @@ def test_damaged_missing_and_unknown_weights_are_explained(assets):
 
 
 def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
-    shutil.copy(checkpoints.ASSETS / "weights.json", tmp_path)
+    for file in ("weights.json", "README.md"):
+        shutil.copy(checkpoints.ASSETS / file, tmp_path)
     for module in (ship, checkpoints):
         monkeypatch.setattr(module, "ASSETS", tmp_path)
     cfg = PretrainConfig(preset="tiny", img_size=32, patch_size=8, epochs=2, warmup_epochs=0,
@@ -117,7 +119,7 @@ def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
     for measure in ("lp", "knn"):
         assert record["measures"][measure]["value"] == expected[measure]["value"]
     text = (tmp_path / "README.md").read_text("utf-8")
-    card = text.partition("## mine")[2].partition("## specified_runs")[0]
+    card = text.partition("## mine")[2].partition("<!-- end of cards -->")[0]
     for words in ("an abacus", "64 images without labels", "2 epochs of 64 images", "seed 3",
                   "plain pixels", f"LP@1 % {expected['lp']['value']:.1f} [", "over 20 test images",
                   "--data scenes --limit 64 --preset tiny", "--no-norm-pix"):

@@ -1,12 +1,14 @@
 """Options made from dataclasses: their ranges, their flags, and how a command ends."""
 
 import argparse
+import json
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from mae_lib.config import PretrainConfig
 from mae_lib.runtime import cli
 from mae_lib.runtime.cli import option
 
@@ -148,3 +150,10 @@ def test_a_stop_says_how_to_go_on_and_other_errors_stay_as_they_are(monkeypatch)
     with pytest.raises(KeyError):
         cli.run(lambda: {}["x"])
     assert cli.run(lambda: 5) is None
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    cfg = PretrainConfig(seed=np.int64(3), lr=np.float32(0.5), norm_pix=np.bool_(False))
+    cfg.check()
+    assert [type(v) for v in (cfg.seed, cfg.lr, cfg.norm_pix)] == [int, float, bool]
+    assert json.dumps(vars(cfg))
