@@ -135,7 +135,7 @@ endef
 define INSTALL_SCRIPT
 set -e
 start=$$(date +%s)
-echo "Installing mae_lib$$EXTRAS into .venv (6 GB on Linux with CUDA; a few minutes) ..."
+echo "Installing mae_lib$$EXTRAS into .venv (up to 6 GB the first time, 1 GB with TORCH=cpu) ..."
 if [ -t 1 ]; then
     quiet=
 else  # no terminal, no progress bars: a line now and then

@@ -28,6 +28,7 @@ from mae_lib.model import MaskedAutoencoder
 from mae_lib.pretrain import Run, add_data_arguments, data_from, finished, input_size, pretrain
 from mae_lib.results import BASELINES, MEASURES, Results, grouped, mean_interval, summarise, table
 from mae_lib.runtime import cli, distributed, hardware, workers
+from mae_lib.runtime.checks import check_value
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.optim import NonFiniteLoss
 
@@ -181,6 +182,7 @@ class Comparison:
                        "epochs": run.history.epochs()}
         if self.choosing:
             return {**cross_validated_measure(run.model, data), **pretraining}
+        self.tell(f"Now: probe and kNN of {name}")
         quality = reconstruction_measures(run.model, data.test, cfg.norm_pix)
         return {**encoder_measures(run.model, data),
                 **self._fine_tune(cfg, run.model, name, folder),
@@ -242,7 +244,9 @@ class Comparison:
 
     def reconstructions(self, models: dict[str, tuple[MaskedAutoencoder, bool]]) -> Figure:
         """What models, (model, norm_pix) by name, make of five test images."""
-        return plots.reconstructions(models, evenly_spaced(self.data.test, 5), 0.75, self.title)
+        title = self.title + ("\neach patch's brightness and contrast come from the target "
+                              "(norm_pix)" * any(norm_pix for _, norm_pix in models.values()))
+        return plots.reconstructions(models, evenly_spaced(self.data.test, 5), 0.75, title)
 
     def tell(self, text: str) -> None:
         """Write a line, with a remark on the time that is left as soon as that is known."""
@@ -309,13 +313,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
     parser.add_argument("--out", type=cli.folder, metavar="FOLDER", help="(runs/RECIPE-DATA)")
     parser.add_argument("--results", type=cli.file, metavar="FILE", help="(OUT/results.json)")
-    parser.add_argument("--figures", type=cli.folder, metavar="FOLDER",
-                        help="(figures for the quick recipe on scenes, else OUT/figures)")
+    parser.add_argument("--figures", type=cli.folder, metavar="FOLDER", help="(OUT/figures)")
     parser.add_argument("--fresh", action="store_true", help="do finished runs again")
     workers.add_options(parser, "2 on a CPU with two cores or more, else 1")
-    cli.add_options(parser, PretrainConfig)
+    cli.add_options(parser, PretrainConfig, without=("seed",))
     cli.add_options(parser, FineTuneConfig, "ft-")
     arguments = parser.parse_args()
+    check_value("--workers", 1 if arguments.workers is None else arguments.workers, int, at_least=1)
     distributed.require_one_process("mae_lib.compare")
     recipe = RECIPES[arguments.recipe]
     base = recipe.pretrain | cli.given(arguments, PretrainConfig)
@@ -364,8 +368,7 @@ def main() -> None:
         records = workers.finish(jobs)
     if arguments.helper:
         return
-    figures = Path("figures") if name == "quick-scenes" else out / "figures"
-    paths = draw(comparison, records, arguments.figures or figures)
+    paths = draw(comparison, records, arguments.figures or out / "figures")
     print(f"\n{data.name}: {len(data.unlabeled):,} unlabeled, {len(data.train):,} train, "
           f"{len(data.test):,} test images\n\n{table(records)}\n")
     print(f"Records: {results.path}\nFigures: {', '.join(map(str, paths))}")

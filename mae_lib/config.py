@@ -47,7 +47,7 @@ class Checked:
         cli.check_values(self)
         if not self.warmup_epochs < self.epochs:
             raise ValueError(f"warmup_epochs must be below epochs ({self.epochs}), got "
-                             f"{self.warmup_epochs:g}.")
+                             f"{self.warmup_epochs:g}: set both.")
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,8 @@ def table(records: list[dict], times: bool = True) -> str:
             add(method, {m: summarise([{"measures": measures}], m) for m in MEASURES})
     seeds = " or ".join(map(str, sorted({len(group) for group in groups.values()} - {1})))
     over = f"{seeds} seeds (Student's t); for single runs, over " if seeds else ""
-    lines.append(f"\n±: half the width of a 95 % interval over {over}the test images.")
+    lines.append(f"\n±: half the width of a 95 % interval over {over}the test images." +
+                 " One seed says nothing about other seeds." * (not seeds))
     if any(r["settings"].get("norm_pix") for r in records):
         lines.append("PSNR and HF error of models with norm_pix use each target patch's own mean "
                      "and standard deviation, which makes them optimistic.")

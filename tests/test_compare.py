@@ -224,7 +224,9 @@ def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch
     assert imread(path)[..., :3].std() > 0.05
     # Each run is announced, from the second on with the time that is left.
     runs = [text.removeprefix("Now: ").partition(" (")[0] for text in told if "Now" in text]
-    assert runs == NAMES and "left" not in told[0] and all("min left" in t for t in told[2:])
+    parts = [text for text in runs if text.startswith("probe and kNN of ")]
+    assert [text.split()[-1] for text in parts] == ["original", "improved"]
+    assert [text for text in runs if text not in parts] == NAMES and "left" not in told[0] and all("min left" in t for t in told[2:])
 
 
 def test_drawing_leaves_a_model_as_it_was():
@@ -428,7 +430,7 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
         run(folder, tmp_path, "--variants", "original+seed=3", monkeypatch=monkeypatch,
             capsys=capsys)
     (tmp_path / "results.json").write_text("[]")
-    with pytest.raises(SystemExit):  # argparse's way
+    with pytest.raises(ValueError, match=r"--workers must be at least 1, got 0\."):
         run(folder, tmp_path, "--fresh", monkeypatch=monkeypatch, capsys=capsys,
             workers="--workers=0")
     (tmp_path / "results.json").unlink()

@@ -550,3 +550,13 @@ def test_ci_runs_make_test_and_then_solves_the_course():
     assert all((ROOT / file.split("::")[0]).is_file() for file in files)
     if shutil.which("bash"):
         assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+
+
+def test_the_example_of_the_usage_page_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "USAGE.md").read_text("utf-8"), re.DOTALL)
+    space = {}
+    exec(code, space)
+    assert space["features"].shape == (5, 192)
+    pictures, photographs = space["pictures"], space["course"].photographs() / 255
+    apart = (pictures - photographs).abs().amax(dim=1) > 1e-3
+    assert 0.5 < apart.float().mean() <= 0.75  # only hidden pixels differ

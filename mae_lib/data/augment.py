@@ -34,8 +34,8 @@ def check_images(images: Tensor, name: str = "images") -> None:
     n, c, h, w = images.shape if images.ndim == 4 else (0,) * 4
     if not n or c != 3 or h != w or images.dtype != torch.uint8:
         raise ValueError(f"{name} must be square uint8 images (N, 3, S, S), got {images.dtype} of "
-                         f"shape {tuple(images.shape)}; torchvision.transforms.functional.center_"
-                         "crop cuts others.")
+                         f"shape {tuple(images.shape)}; torchvision.transforms.functional has "
+                         "center_crop, and convert_image_dtype for floats from 0 to 1.")
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -92,7 +92,8 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
     """
     kind, _, path = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind not in [n.partition(":")[0] for n in NAMES] or bool(path) != (kind == "imagefolder"):
-        raise ValueError(f"There is no data set {name!r}; the names are {', '.join(NAMES)}.")
+        raise ValueError(f"There is no data set {name!r}; the names are {', '.join(NAMES)}, where "
+                         "PATH is a folder of yours.")
     for what, number in (("size", size), ("limit", limit)):
         if number is not None:
             check_value(what, number, int, at_least=1)
@@ -233,8 +234,8 @@ def _list_folder(path: Path, labels: bool
         for folder in (path, path / "train", path / "test"):
             if not folder.is_dir():
                 raise FileNotFoundError(
-                    f"There is no folder {folder}: imagefolder:PATH needs PATH/train/CLASS/ and "
-                    "PATH/test/CLASS/ with images; only pretraining can do without both.")
+                    f"There is no folder {folder}: imagefolder:PATH needs an existing PATH, with "
+                    "PATH/train/CLASS/ and PATH/test/CLASS/, without which one can only pretrain.")
         train, test = ({name[:-1] for name in glob("*/", root_dir=path / split)}
                        for split in ("train", "test"))
         if not train or train != test:

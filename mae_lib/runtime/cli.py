@@ -56,10 +56,10 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
                                    formatter_class=layout)
 
 
-def add_options(parser: argparse.ArgumentParser, cls: type, prefix: str = "") -> None:
-    """Add every `option` of dataclass `cls` to the parser, in groups; see `given`."""
+def add_options(parser: argparse.ArgumentParser, cls: type, prefix: str = "", without=()) -> None:
+    """Add the options of dataclass `cls` but `without` to the parser, in groups; see `given`."""
     groups = {}
-    for field in _options(cls):
+    for field in (field for field in _options(cls) if field.name not in without):
         title = field.metadata["group"]
         group = groups.setdefault(title, parser.add_argument_group(title))
         flag = "--" + (prefix + field.name).replace("_", "-")

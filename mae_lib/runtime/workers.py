@@ -33,15 +33,9 @@ def finish(jobs: Sequence[Job]) -> list:
         time.sleep(1)
 
 
-def _count(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("there must be at least 1")
-    return int(text)
-
-
 def add_options(parser: argparse.ArgumentParser, default: str) -> None:
     """Add --workers, and for the helpers that `helped` starts --helper."""
-    parser.add_argument("--workers", type=_count, metavar="N",
+    parser.add_argument("--workers", type=int, metavar="N",
                         help=f"processes at once ({default})")
     parser.add_argument("--helper", metavar="PRECISION", help=argparse.SUPPRESS)
 

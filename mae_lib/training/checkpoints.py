@@ -111,13 +111,15 @@ def load_weights(path: Path) -> tuple[MaskedAutoencoder, dict]:
 
 def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """The header's metadata and the tensors of a file. Raises ValueError if it is damaged."""
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder: name the file model.safetensors in it.")
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, tensors
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}). "
-                         "Pretraining writes the weights to model.safetensors.") from None
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error}). Pretraining "
+                         "writes weights to model.safetensors, beside checkpoint.pt.") from None
 
 
 def load_shipped(name: str = "original") -> tuple[MaskedAutoencoder, dict]:

@@ -92,6 +92,15 @@ MAE, schedule_learning_rate = course.use("MAE", "schedule_learning_rate")
 # We work with small sets of scenes, so that every step runs on a laptop. The encoders see them at 48×48 pixels. Later we turn to
 # photographs. We cannot redistribute the photographs of our larger experiments, so the course comes with two things computed from them:
 # features of one set, and **records** of another, which say for every test photograph whether a method classified it correctly.
+#
+# Three encoders of this notebook are called `original`, because all three were trained with the original MAE's loss:
+#
+# | name | size of its input | pretrained on | what we have of it |
+# |---|---|---|---|
+# | `original`, `untrained` | 64 pixels, here reduced to 48 | 60,000 photographs; nothing | the encoder |
+# | `small`, or `yours` | 48 pixels | 8,000 scenes | the encoder |
+# | `original 224`, `untrained 224` | 224 pixels | photographs; nothing | features of photographs |
+# | `original` and `improved` of the records | 64 pixels | 24,000 photographs | the test photographs that they got right |
 
 # %%
 count = session.choose(smoke=400, quick=2000, full=5000)
@@ -101,7 +110,7 @@ images, test_images = (resize(part, 48).to(session.device) for part in (data.tra
 print(f"{len(images)} training and {len(test_images)} test scenes, {classes} classes")
 
 # %% [markdown]
-# We begin with two encoders. `original` is like the MAE of the last notebooks, but for images of 64×64 instead of 224×224 pixels, which saves time. It was pretrained on 60,000 photographs. `untrained` has
+# We begin with the first two. `original` is like the MAE of the last notebooks, but for smaller images, which saves time. `untrained` has
 # the same architecture and random weights. `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
 
 # %%
@@ -801,6 +810,24 @@ for row in rows[1:]:
 # %% [markdown]
 # The scores of one encoder differ by almost 4 points. Leaving out mirror images costs 1.7 points, and adding the standard deviation over the tokens gains 2.1. Features from two blocks earlier are 1.0 ± 0.9
 # points better. So compare two encoders only with the same probe, and decide on the probe before you see the results.
+#
+# <details><summary>Aside: where MAE stands among self-supervised methods</summary>
+#
+# | method | learns by | its encoder sees | what prevents a collapse |
+# |---|---|---|---|
+# | MAE | predicting hidden pixels | only visible patches | a fixed target |
+# | [SimMIM](https://arxiv.org/abs/2111.09886) | predicting hidden pixels | all places, with mask tokens | a fixed target |
+# | [BEiT](https://arxiv.org/abs/2106.08254) | predicting codes of hidden patches, given by another network | all places, with mask tokens | a fixed target |
+# | [data2vec](https://arxiv.org/abs/2202.03555) | predicting features of the whole image | all places, with mask tokens | the features come from a slowly moving copy of the network |
+# | [I-JEPA](https://arxiv.org/abs/2301.08243) | predicting features of hidden blocks | only visible patches | the same |
+# | [SimCLR](https://arxiv.org/abs/2002.05709) | telling views of one image from those of others | whole crops | the other images |
+# | [DINO](https://arxiv.org/abs/2104.14294) | giving all views of an image the same output | whole crops | a slowly moving copy, whose outputs are centred and sharpened |
+# | [DINOv2](https://arxiv.org/abs/2304.07193) | the same, and predicting features of hidden patches | whole crops, and masked ones | similar means |
+#
+# Fine-tuned, MAE keeps up with such methods. With a linear probe or kNN, it usually scores lower than those that compare views. He et al.
+# (2022, section 4.3) find that its features are less linearly separable, and that fine-tuning a few blocks makes up for much of the difference. Later work, such as
+# [CAE](https://arxiv.org/abs/2202.03026), often probes masked models with a small attention layer in place of the mean of the tokens.
+# </details>
 #
 # ## Where the probe is wrong
 #

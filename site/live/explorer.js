@@ -340,8 +340,7 @@ class Explorer {
   async start() {
     const note = this.root.querySelector(".live-note");
     const says = (share) => {
-      note.textContent = `Loading the model, ${LIVE.megabytes} MB: ${Math.round(100 * share)} %. `
-        + "Until then, these pictures are recorded.";
+      note.textContent = `Loading the model, ${LIVE.megabytes} MB: ${Math.round(100 * share)} %.`;
     };
     try {
       says(0);
@@ -353,10 +352,9 @@ class Explorer {
       this.root.classList.add("ready");
     } catch (error) {
       this.root.classList.add("failed");
-      note.textContent = "The model cannot run here, so these pictures are recorded "
-        + `(${error.message}).`;
+      note.textContent = `The model cannot run here (${error.message}).`;
       if (location.protocol === "file:" && !alone) {
-        note.textContent = "These pictures are recorded. From a disk, the model runs on ";
+        note.textContent = "From a disk, the model runs on ";
         note.append(this.link("a page of its own"), ".");
       }
     }

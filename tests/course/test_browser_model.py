@@ -470,7 +470,7 @@ def test_recorded_pictures_stay_where_the_model_cannot_run(browser, lesson):
     page.locator(".live").scroll_into_view_if_needed()
     page.locator(".live.failed").wait_for()
     assert page.locator(".mae-player canvas").first.is_visible()
-    assert "so these pictures are recorded" in page.locator(".live-note").inner_text()
+    assert "The model cannot run here" in page.locator(".live-note").inner_text()
     assert not page.locator(".explorer").is_visible()
     page.close()
 

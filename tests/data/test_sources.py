@@ -72,7 +72,7 @@ def one_sentence(caught, *parts):
 @pytest.mark.parametrize(
     ("name", "arguments", "parts"),
     [
-        ("stl-10", {}, ["no data set 'stl-10'", "stl10, cifar10, imagefolder:PATH, scenes."]),
+        ("stl-10", {}, ["no data set 'stl-10'", "stl10, cifar10, imagefolder:PATH, scenes, where"]),
         ("imagefolder", {}, ["no data set 'imagefolder'"]),
         ("imagefolder:", {}, ["no data set 'imagefolder:'"]),
         ("scenes:x", {}, ["no data set 'scenes:x'"]),
@@ -207,7 +207,7 @@ def test_unlabeled_photographs_alone(load, tmp_path, layout, capsys):
     if not fake:
         with pytest.raises(FileNotFoundError) as caught:
             load(f"imagefolder:{root}", size=16, labels=True, cache=tmp_path / "other")
-        one_sentence(caught, "photos/train", "only pretraining can do without")
+        one_sentence(caught, "photos/train", "without which one can only pretrain")
         assert not (tmp_path / "other").exists()
 
 
