@@ -226,7 +226,8 @@ def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch
     runs = [text.removeprefix("Now: ").partition(" (")[0] for text in told if "Now" in text]
     parts = [text for text in runs if text.startswith("probe and kNN of ")]
     assert [text.split()[-1] for text in parts] == ["original", "improved"]
-    assert [text for text in runs if text not in parts] == NAMES and "left" not in told[0] and all("min left" in t for t in told[2:])
+    assert [text for text in runs if text not in parts] == NAMES
+    assert "left" not in told[0] and all("min left" in t for t in told[2:])
 
 
 def test_drawing_leaves_a_model_as_it_was():
