@@ -1,4 +1,4 @@
-"""Notebook 10: relative change, the rule of verdicts, main effects, how many seeds it takes."""
+"""Notebook 10: the rule of verdicts, main effects, how many seeds it takes."""
 
 import math
 from collections.abc import Callable
@@ -16,29 +16,6 @@ from mae_lib.evidence.registration import (
     SUPPORTED,
     verdict_on_gain,
 )
-
-
-@exercise("Right: relative to what was there before, with its sign.")
-def relative_change(answer: Callable) -> None:
-    for before, after in ((0.03324, 0.03037), (2290.0, 2333.0), (50.0, 25.0)):
-        found = float(call(answer, before, after))
-        right = 100 * (after / before - 1)
-        mistakes = [
-            (right / 100, "That is a share; a per cent is a hundredth: multiply by 100."),
-            (-right, "The sign is the wrong way round: what falls has a negative change."),
-            (100 * (after - before) / after, "Relative to what was there before: divide by "
-                                             "`before`, not by `after`."),
-            (100 * after / before, "That is how much is left, in per cent of before. The change is "
-                                   "what remains after taking 100 from it."),
-            (100 * (after - before), "That is the absolute difference, times 100. Divide by "
-                                     "`before`."),
-            (200 * (after - before) / (after + before),
-             "You divide by the mean of both; it is the value before that counts."),
-        ]
-        for other, explanation in mistakes:
-            require(not math.isclose(found, other, rel_tol=1e-3), explanation)
-        require(math.isclose(found, right, rel_tol=1e-3),
-                f"From {before} to {after} is {right:+.2f} %, you found {found:+.2f}.")
 
 
 @exercise("Right: six verdicts, and zero is never the boundary.")

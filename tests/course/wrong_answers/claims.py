@@ -1,10 +1,6 @@
 """Plausible wrong answers to the exercises of notebook 10, and what the check must say."""
 
 
-def change(value):
-    return f"def relative_change(before, after):\n    return {value}"
-
-
 RULE = (
     "if high <= -worth: return 'harmful'",
     "if high < worth: return 'refuted'",
@@ -44,14 +40,6 @@ SIDES = ("lp[1].mean() - lp[0].mean()", "lp[:, 1].mean() - lp[:, 0].mean()",
          "lp[..., 1].mean() - lp[..., 0].mean()")
 
 WRONG = {
-    "relative_change": [
-        (change("after / before - 1"), "multiply by 100"),
-        (change("100 * (1 - after / before)"), "The sign is the wrong way round"),
-        (change("100 * (after - before) / after"), "divide by `before`"),
-        (change("100 * after / before"), "how much is left"),
-        (change("100 * (after - before)"), "absolute difference"),
-        (change("200 * (after - before) / (after + before)"), "the mean of both"),
-    ],
     "judge": [
         (judge("return 'confirmed' if low > claimed else 'refuted'"), "the low end reaches"),
         (but("if low >= claimed - worth", "if low > claimed - worth"), "exactly claimed"),
