@@ -271,7 +271,7 @@ explorer
 
 # %% [markdown]
 # In the still pictures, nine patches are left at 95 % hidden. The model still draws a light face under a dark cap, dark
-# clothes and blue sky to the right, but the glasses, the stripes and the stars are gone. Is that good? To answer, we need
+# clothes and a blue background to the right, but the glasses, the stripes and the stars are gone. Is that good? To answer, we need
 # something to compare it with. First, build the two tools yourself: a baseline and the PSNR.
 #
 # ### ✏️ Exercise 2 · The baseline  (★★☆ · 6 minutes)
@@ -372,8 +372,8 @@ for mask_ratio in (0.25, 0.5, 0.75, 0.95):
 lead_guess.reveal("\n".join(lines))
 
 # %% [markdown]
-# At 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the bilinear fill, and at 95 % only
-# 0.3 dB. Yet in the picture, the model joins the head to the suit, and the bilinear fill shows a haze. The PSNR hardly
+# At 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the bilinear fill, and at 95 % less
+# than half a decibel. Yet in the picture, the model joins the head to the suit, and the bilinear fill shows a haze. The PSNR hardly
 # sees this difference. It rewards a cautious blur: where a model cannot know what is hidden, the average of everything
 # that could be there has the smallest squared error. Five photographs and one model are a small sample, too.
 #
@@ -476,8 +476,8 @@ for level, meaning in course.LEVELS.items():
 # | [11 · Your own MAE](11_your_own_mae.ipynb) | put your parts together and pretrain your MAE on images that you choose |
 #
 # Work through 01 to 04 in order. If you have little time, continue with 07, 08 and 11, where the package's losses stand in
-# for those of 05 and 06. These two build the additions of the report, and 09 and 10 examine what they change. You can swap
-# 05 and 06.
+# for those of 05 and 06. Notebooks 05 and 06 build two of the report's three additions, and you can swap them; you build
+# the third, the curriculum, in 02. Notebooks 09 and 10 examine what the additions change.
 #
 # ## Quiz
 #

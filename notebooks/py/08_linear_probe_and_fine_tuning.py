@@ -485,7 +485,7 @@ check.standardise(standardise)
 
 # %% [markdown]
 # In evaluation mode, a BatchNorm layer that has seen all training features as one batch gives the same result. (As soon as
-# your function has passed its check, this cell and those that follow use it.)
+# your function has passed its check, the next cell uses it.)
 
 # %%
 scaled = check.standardise.yours_or(lambda train, test: ((train - mean) / std, (test - mean) / std))
@@ -1002,7 +1002,7 @@ for shared, own_part in ((1.5, 0.2), (0.0, 0.5)):
     print(seeds_explorer.set(shared=shared, own=own_part, difference=1.0, seeds=3).frame.text)
 
 # %% [markdown]
-# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is wider, ± 1.3 instead of ± 0.6: it rests on only three differences, with the factor 4.30, while the unpaired one rests on six scores, with the factor 2.78. By chance, the best seed for A is also the worst for B. So decide which one you will use before
+# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is wider, ± 1.3 instead of ± 0.6: it rests on only three differences, with the factor 4.30, while the unpaired one rests on six scores, with the factor 2.78. By chance, the best seed for A is also the worst for B, which widens the paired interval further. Decide which of the two intervals you will use before
 # you see the scores. Here are the records again, this time with the seeds as the sample and with paired intervals.
 
 # %%

@@ -497,7 +497,7 @@ guess_alone.reveal(f"{alone['random']:+.1f} dB; on grids {alone['grid']:+.1f} dB
 # %% [markdown]
 # Without help, the model's lead over the bilinear fill drops from 2.7 to 0.1 dB on random masks. So nearly all of it depends on the
 # help. But help alone is not enough there either: *zeros, helped* is half a decibel below the fill. (On blocks it is 0.9 dB
-# above.) The detail that the model predicts pays off on top of the right brightness and contrast. There may be better ways to guess brightness and contrast than
+# above.) With the right brightness and contrast, the detail that the model predicts adds 3.2 dB on random masks. There may be better ways to guess brightness and contrast than
 # ours, so another method could get more out of the same model.
 #
 # A model that was trained on pixels needs no help. How far does it get on the same masks?
@@ -522,7 +522,7 @@ for kind, psnr in table.items():
 
 # %% [markdown]
 # With nothing borrowed, this model leads the fill by 1.2 dB on random masks, by 1.8 dB on grids and by 0.5 dB on blocks.
-# So masked autoencoders do learn to fill in. `original` was only never asked to predict the brightness and the contrast.
+# So masked autoencoders do learn to fill in. `original` was simply never asked to predict the brightness and the contrast.
 # None of this says how good the features are, because filling in was only the pretext task.
 #
 # ## Your checkpoint among the others
@@ -776,9 +776,10 @@ for measure, label in measures.items():
 # ## Look at the tokens
 #
 # The two models draw nearly the same pictures. Are they alike inside, too? The encoder turns each patch into 192 numbers.
-# We give it whole photographs and reduce the tokens of all five to three numbers each, their first three **principal
-# components**, the directions along which the tokens vary most. Shown as red, green and blue, patches of one colour are
-# alike for the encoder. The colours themselves mean nothing, and they cannot be compared between encoders.
+# We give it whole photographs, and find the three directions along which the tokens of all five vary most, the first
+# three **principal components**. Each token then gets three numbers, its positions along these directions, and we show
+# them as red, green and blue. Patches of similar colour are alike for the encoder, as far as three numbers can show. The
+# colours themselves mean nothing, and they cannot be compared between encoders.
 
 # %%
 @torch.no_grad()
@@ -814,15 +815,15 @@ show(widgets.gallery(rows), "Five photographs, and below each the tokens of thre
 # Untrained tokens mostly follow the colours of the photograph. Those of `original` pick out parts: the rim of the cup, the
 # towers beside the rocket, the face. Those of `improved` look different: in most photographs, the colours change in the
 # same way from left to right and from top to bottom, as if the tokens mainly said *where* a patch is. Only the rocket and
-# the portrait can still be recognised.
+# Grace Hopper can still be recognised.
 #
 # We can measure this. We average the tokens of each place over the five photographs, and ask what share of the variance
 # these averages have. If the place made no difference, the share would be about a fifth, since an average over five
 # has a fifth of the variance.
 
 # %%
-place_guess = course.predict("What share of the variance of the improved model's tokens is decided "
-                             "by the place, in %?")
+place_guess = course.predict("What share of the variance do the averages of each place have for "
+                             "the improved model, in %?")
 
 
 # %%
@@ -837,9 +838,9 @@ place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 
 # %% [markdown]
 # For `original` and the untrained network, the share is about a fifth. For `improved` it is almost half. So the two
-# encoders differ a lot, although their reconstructions do not. Which of them has the better features? That is a
-# question for the probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb): it averages the tokens over all places, so a part that depends only on the place adds
-# the same vector to every image. (One model of each method and five photographs cannot tell us which of the three additions causes this.)
+# encoders differ a lot, although their reconstructions do not. Which of them has the better features? The share
+# does not tell us. The probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb) averages the tokens over all places. A part that depends only on the place
+# then adds the same vector to every image, so it neither helps nor harms the probe. (One model of each method and five photographs cannot tell us which of the three additions causes this.)
 #
 # ## Your own photographs
 #

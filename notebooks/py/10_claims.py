@@ -66,7 +66,8 @@ show(*widgets.title())
 # ## What was claimed
 #
 # The report that introduced the three add-ons supports them with one table, from one run of each method on STL-10, with
-# ten epochs of pretraining.
+# ten epochs of pretraining. LP@1 is the accuracy of the linear probe, FT@1 the accuracy after fine-tuning, and HF error the high-frequency error on
+# hidden patches.
 
 # %%
 for name, found in REPORTED.items():
@@ -244,8 +245,8 @@ verdicts
 # A rule that is chosen after the results can be bent to fit any verdict. So the claims, sizes, runs and rule are kept in one file that was committed
 # before the first run that counts, and a test compares the file with that commit. This is called [**pre-registration**](GLOSSARY.md#pre-registration).
 # The verdicts that you see here rest on older runs. When we wrote the rule, we already knew their results, so these verdicts are *provisional*. The
-# registered runs are on their way. They replace the older ones when all that judge the claims are there, so that nobody can stop at a moment that suits
-# them. Where a claim gives a range, the middle of the range counts as the claimed size.
+# registered runs are not finished yet. They will replace the older ones only when all the runs that decide the claims are complete, so that nobody can
+# stop at a moment that suits them. Where a claim gives a range, the middle of the range counts as the claimed size.
 
 # %%
 print(report.registered(), "\n")
@@ -256,7 +257,7 @@ for claim in GAINS:
 
 # %% [markdown]
 # Two kinds of runs decide the verdicts on gains. **To the letter** uses every setting of the specification, such as 224-pixel inputs and as many steps as
-# ten epochs of 100,000 images take. Only the photographs differ from the report's: ours are other, fewer and smaller ones. **Small, tuned** uses 64-pixel inputs and
+# ten epochs of 100,000 images take. Only the photographs differ: we use a different data set, with fewer and smaller images. **Small, tuned** uses 64-pixel inputs and
 # settings that we chose for the *original* by cross-validation. So a gain over this baseline cannot come from making up for badly chosen settings.
 
 # %%
@@ -267,8 +268,8 @@ print(report.about_prices(evidence))
 
 # %% [markdown]
 # Before any verdict, we compare the methods with their baselines, as in notebook 08. Is the original far above random weights (`random init`)? Does
-# fine-tuning end above the probe and above training from scratch? If not, pretraining has not worked, and comparing two kinds of it makes no sense. The
-# table is for the small, tuned runs.
+# fine-tuning end above the probe and above training from scratch? If not, either pretraining or the fine-tuning recipe has failed, and comparing two
+# kinds of pretraining makes no sense. The table is for the small, tuned runs, in which whitened kNN was not measured.
 
 # %%
 print(report.methods_table(evidence).strip("`\n"))
@@ -293,7 +294,7 @@ guess_confirmed.reveal("\n".join([f"{len(confirmed)} of 12", *sentences]), *widg
 # add-on helps. A cost is positive where a run takes more time or compute, so the early epochs that were claimed to be faster are in fact slower.
 # Of the four other claims, two are refuted. Without the uniformity loss there is no collapse that it could prevent: the effective rank is far above 10,
 # the limit that we chose. And the asymmetric model is 1.46 times as fast as one whose encoder sees every patch, with batches of 64 on one GPU. Notebook
-# 03 counted 2.58 times the work for the same change, so on a GPU that is not busy, less work does not save as much time.
+# 03 counted that the latter does 2.58 times the work. So on a GPU that is not busy, doing less work saves less time than the count suggests.
 #
 # The rule is short, and you have written it yourself. The next cell applies your `judge` to the gains that were measured, or the package's until yours
 # has passed its check.

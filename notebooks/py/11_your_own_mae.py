@@ -324,7 +324,7 @@ print(f"{len(held)} held-out images remain")
 # | where to start | random weights | you have fewer than about 1,000 images: start from the shipped weights |
 # | size of the model | `tiny`, 0.5 million weights | you have a GPU and 20,000 images or more |
 # | patch size | a sixth to an eighth of the image's side | small details matter: smaller patches, which cost more compute |
-# | mask ratio | 0.75 | your data have little redundancy, as text does: lower |
+# | mask ratio | 0.75 | your data, like text, have little redundancy: lower it |
 # | `norm_pix` | on | you want reconstructions that borrow nothing: off |
 # | peak learning rate | 2e-3 for a small model with batches of 32 | the loss jumps: halve it; you start from the shipped weights: a tenth |
 # | epochs | as many as fit into your time | the loss on held-out images rises: fewer |
@@ -340,7 +340,7 @@ model_sizes, first_weights = {**PRESETS["tiny"], "patch_size": 8, "decoder_depth
 # To start from the shipped weights: model_sizes, first_weights = course.shipped_weights("original")
 batch_size = min(32, len(images))
 epochs = max(session.choose(smoke=8, quick=60, full=300),
-             300 * batch_size // len(images))  # few images: at least 300 steps
+             -(-300 // (len(images) // batch_size)))  # few images: at least 300 steps
 recipe = PretrainConfig(epochs=epochs, batch_size=batch_size, warmup_epochs=1,
                         lr=2e-3 if first_weights is None else 2e-4, crop_scale=0.5,
                         mask_ratio=0.75, norm_pix=True, precision="fp32", seed=SEED)
@@ -470,8 +470,9 @@ show(figure, "The training loss falls steeply at first and then slowly. It is so
 
 
 # %% [markdown]
-# In the run stored here, the loss falls from about 1.4 to 0.70. It drops below 1 in the first epoch. At the end it is
-# still falling slowly, so more epochs would probably lower it further.
+# In the run stored here, the loss falls from about 1.4 to 0.70. It drops below 1 in the first epoch. Over the last
+# 400 steps it hardly changes, because the learning rate is almost zero by then. To find out whether more epochs would help,
+# train a longer run from the start.
 #
 # The training loss comes from images that the model has seen. Does the model fill in held-out images just as well? We
 # compare the two sets, using whole images instead of crops, and the same masks for both.
@@ -780,7 +781,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # ### Project 2 · Another loss  (an afternoon)
 #
 # Replace or extend the squared error. You could use absolute errors, predict the *Fourier magnitudes* of each patch,
-# predict a blurred image, or also count the visible patches, with a small weight.
+# predict a blurred image, or add the error on the visible patches, with a small weight.
 #
 # <details><summary>Where to begin</summary>
 #
