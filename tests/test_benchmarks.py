@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from benchmarks import (
     explorer_latency,
     fine_tuning,
     gpu,
+    mask_ratios,
     predict,
     report,
     scenes_search,
     timing,
 )
 from benchmarks.compiled import gathered_crop
+from mae_lib.config import RECIPES
 from mae_lib.data.augment import crop, random_crops
 from mae_lib.training import compute
 
@@ -32,6 +35,22 @@ FAST = ["--preset", "tiny", "--batch-size", "4", "--rounds", "1", "--seconds", "
 def test_the_tables_are_those_of_the_results():
     text = report.README.read_text("utf-8")
     assert report.render(text) == text, "run python -m benchmarks.report"
+
+
+def test_mask_ratios_are_compared_and_finished_ones_skipped(tmp_path, monkeypatch, capsys):
+    words = ["mask_ratios", "--counts", "64", "40", "20", "--seeds", "1", "--results",
+             str(tmp_path / "found.json"), "--work", str(tmp_path / "work")]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setitem(RECIPES, "quick", replace(
+        RECIPES["quick"], pretrain=RECIPES["quick"].pretrain | {"epochs": 2, "img_size": 32}))
+    mask_ratios.main()
+    records = json.loads((tmp_path / "found.json").read_text())
+    assert [r["settings"]["mask_ratio"] for r in records] == [0.25, 0.5, 0.75, 0.9]
+    assert all({"lp", "knn_whitened"} <= r["measures"].keys() and "ft" not in r["measures"]
+               for r in records)
+    monkeypatch.setattr(mask_ratios.Comparison, "measures", None)
+    mask_ratios.main()
+    assert capsys.readouterr().out.count("original+mask_ratio=0.75: LP@1") == 2
 
 
 def test_the_estimate_is_what_its_command_prints():

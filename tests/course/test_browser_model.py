@@ -289,7 +289,7 @@ def test_every_control_moves_the_picture(page):
     for action in (lambda: page.locator("[name=ratio]").press("ArrowLeft"),
                    lambda: page.locator("[name=seed]").press("ArrowRight"),
                    lambda: choose(page, "block"),
-                   lambda: choose(page, "pixels"),
+                   lambda: choose(page, "original"),
                    lambda: choose(page, "coffee"),
                    lambda: choose(page, "by hand")):
         settle(page, action)
@@ -443,7 +443,7 @@ def test_the_model_takes_the_place_of_recorded_pictures_and_nothing_moves(width,
             "e => [e, ...e.children].map((part) => part.offsetHeight)")
         settle(page, lambda: page.locator("[name=ratio]").press("ArrowRight"))
         settle(page, lambda: page.locator(".seen").click())
-        settle(page, lambda: choose(page, "pixels"))
+        settle(page, lambda: choose(page, "original"))
         assert page.locator(".live").evaluate(
             "e => [e, ...e.children].map((part) => part.offsetHeight)") == heights
         assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -11,15 +11,29 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mae_lib.config import PretrainConfig
+from mae_lib.config import RECIPES, PretrainConfig
 from mae_lib.course.widgets import Explorer, Frame, Live, asleep_line, live_view
 from mae_lib.course.widgets.recorded_runs import STYLES, pixels
-from mae_lib.masking import schedule_mask_ratio
+from mae_lib.masking import num_visible_patches, schedule_mask_ratio
 from mae_lib.plots import COLOURS, new_figure, styled
+from mae_lib.results import Results
 from mae_lib.training.checkpoints import ASSETS
+from mae_lib.training.compute import multiply_adds
 from mae_lib.training.optim import schedule_learning_rate
 
 IMAGES = 100_000  # of the specification, for pretraining
+
+
+def mask_ratios() -> tuple[dict[float, list[float]], dict[float, int]]:
+    """By mask ratio: the linear probes of its seeds, in per cent, and a step's multiply-adds."""
+    probes, work = {}, {}
+    cfg = PretrainConfig(**RECIPES["quick"].pretrain)
+    for run in Results(ASSETS / "mask_ratios.json").read():
+        ratio = run["settings"]["mask_ratio"]
+        probes.setdefault(ratio, []).append(run["measures"]["lp"]["value"])
+        patches = cfg.build_model().num_patches
+        work[ratio] = multiply_adds(cfg, num_visible_patches(patches, ratio))
+    return probes, work
 
 
 def box(left: float, top: float, width: float, height: float) -> Rectangle:
