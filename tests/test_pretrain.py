@@ -670,7 +670,7 @@ def test_commands_that_need_labels_refuse_such_a_folder_at_once(tmp_path, module
                    "--out", str(tmp_path / "run"), "--device", "cpu")
     assert not (tmp_path / "cache").exists()
     assert len(said.splitlines()) == 1 and "PATH/train/CLASS/" in said
-    assert said.startswith("error: ") and "only pretraining can do without" in said
+    assert said.startswith("error: ") and "without which one can only pretrain" in said
 
 
 @pytest.mark.parametrize("data, given, cfg, size", [
