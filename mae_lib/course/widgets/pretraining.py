@@ -28,10 +28,10 @@ def mask_ratios() -> tuple[dict[float, list[float]], dict[float, int]]:
     """By mask ratio: the linear probes of its seeds, in per cent, and a step's multiply-adds."""
     probes, work = {}, {}
     cfg = PretrainConfig(**RECIPES["quick"].pretrain)
+    patches = cfg.build_model().num_patches
     for run in Results(ASSETS / "mask_ratios.json").read():
         ratio = run["settings"]["mask_ratio"]
         probes.setdefault(ratio, []).append(run["measures"]["lp"]["value"])
-        patches = cfg.build_model().num_patches
         work[ratio] = multiply_adds(cfg, num_visible_patches(patches, ratio))
     return probes, work
 
