@@ -538,8 +538,9 @@ def test_every_setup_cell_installs_the_course_once_from_where_it_was_opened(fork
     before, _, first, again, after, origin = machine.run(
         VERSIONS, colab_module, every[0], every[0], VERSIONS, ORIGIN)
     assert first.startswith("Installing only mae_lib, from github.com/jane-doe/mae@spring/2026:")
-    assert first.splitlines()[-1].startswith("Ready on cpu, run level smoke")
-    assert again == first.splitlines()[-1] + "\n"  # and nothing of pip
+    ready = "".join(first.splitlines(keepends=True)[-2:])
+    assert ready.startswith("Ready on cpu, run level smoke") and "course.start(drive=True)" in ready
+    assert again == ready  # and nothing of pip
     assert after == before
     for name, version in OLDER.items():
         assert f"{name} {version} {FOLDER}" in before
