@@ -270,7 +270,7 @@ explorer
 
 
 # %% [markdown]
-# In the still pictures, nine patches are left at 95 % hidden. The model still draws a light face under a dark cap, dark
+# Take the woman in the dark cap as an example. At 95 % hidden, nine patches are left. With the masks that we tried, the model still draws a light face under a dark cap, dark
 # clothes and a blue background to the right, but the glasses, the stripes and the stars are gone. Is that good? To answer, we need
 # something to compare it with. First, build the two tools yourself: a baseline and the PSNR.
 #

@@ -448,7 +448,7 @@ guess_equal.reveal(
 # blocks, and for random masks it stops falling after 1.4 patches. We have not tested why.
 # The number of visible patches nearby may play a role, and so may the parts of the photographs that are hidden. Nothing here shows that the
 # model suffers because it saw no block masks in training, but the experiment cannot exclude it. (These values cannot be compared with those of
-# the table. Here we average the squared errors of many patches before we take the logarithm; there we averaged the PSNRs of whole images.)
+# the table. Here we average the squared errors of many patches before we take the logarithm; there we computed one PSNR for each image and mask, over all of its hidden pixels, and averaged these.)
 #
 # He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
 # easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.

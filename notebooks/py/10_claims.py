@@ -123,7 +123,7 @@ lines += [f"{name}: fine-tuned − linear probe {reported['ft'] - reported['lp']
 contradictions_guess.reveal("\n".join(lines))
 
 # %% [markdown]
-# Reading alone has turned up three problems, and you may have found others. The high-frequency error falls by 8.6 %, a quarter of what the sentence says. The costs add up to 7 %, not
+# Reading alone has turned up three problems, and you may have found others. In the table, the high-frequency error falls by 8.6 %, about a quarter of the 33 % that the text claims. The costs add up to 7 %, not
 # 2 %. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a fine-tuned network could always keep the features that the probe
 # uses (notebook 08). That is a sign of a bad fine-tuning recipe.
 #
@@ -223,7 +223,7 @@ check.judge(judge)
 guess_half = course.predict("We measure 2 ± h. How small must h be for another verdict?")
 
 # %%
-lines = ["below 1: the verdict is then “smaller than claimed”"]
+lines = ["1 or less: below 1 it is “smaller than claimed”, at exactly 1 “supported, size open”"]
 for effect, half in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8)):
     lines.append(widgets.render_verdict(effect, half).text)
 guess_half.reveal("\n".join(lines))
@@ -278,7 +278,7 @@ print(report.methods_table(evidence).strip("`\n"))
 # ## The verdicts
 #
 # The original's probe reaches 53.2 %, random weights 40.5 %. Fine-tuning reaches 63.0 %, above the probe and above training from scratch (53.7 %). So
-# pretraining has worked in the small, tuned runs, and we can go on to the claims. The next cell lists all verdicts, including four on claims of the report that were not among our
+# pretraining has worked in the small, tuned runs, which decide the last two of the seven claims about gains. The next cell lists all verdicts, including four on claims of the report that were not among our
 # twelve. Below the list is the ledger of the twelve, now filled in. A dot marks what was measured, and a line its 95 % confidence interval.
 
 # %%
@@ -296,8 +296,8 @@ guess_confirmed.reveal("\n".join([f"{len(confirmed)} of 12", *sentences]), *widg
 # the limit that we chose. And the asymmetric model is 1.46 times as fast as one whose encoder sees every patch, with batches of 64 on one GPU. Notebook
 # 03 counted that the latter does 2.58 times the work. So on a GPU that is not busy, doing less work saves less time than the count suggests.
 #
-# The rule is short, and you have written it yourself. The next cell applies your `judge` to the gains that were measured, or the package's until yours
-# has passed its check.
+# The rule is short, and you have written it yourself. The next cell applies your `judge` to the gains that were measured. Until yours
+# has passed its check, the cell uses the package's.
 
 # %%
 decide = check.judge.yours_or(verdict_on_gain)
@@ -337,8 +337,8 @@ for judgement in found.values():
 
 
 # %% [markdown]
-# In these runs, the uniformity loss has the smallest adjusted p-value, 0.005, but its effect goes the wrong way. The other two p-values are above 0.05. (There are four
-# such claims. One is not measured yet, but it counts.)
+# In these runs, the uniformity loss has the smallest adjusted p-value, 0.005, but its effect goes the wrong way. The other two p-values are above 0.05. (Four
+# of the twelve claims are about accuracy. One of them is not measured yet, but Holm's method counts it as a test.)
 #
 # ## What does each add-on do? All combinations
 #

@@ -471,7 +471,7 @@ show(figure, "The training loss falls steeply at first and then slowly. It is so
 
 # %% [markdown]
 # In the run stored here, the loss falls from about 1.4 to 0.70. It drops below 1 in the first epoch. Over the last
-# 400 steps it hardly changes, because the learning rate is almost zero by then. To find out whether more epochs would help,
+# 400 steps it hardly changes. This does not show that the model has finished learning, because the learning rate falls towards zero during these steps. To find out whether more epochs would help,
 # train a longer run from the start.
 #
 # The training loss comes from images that the model has seen. Does the model fill in held-out images just as well? We
