@@ -43,7 +43,6 @@ PLAYERS = {
     ],
     "09_reconstructions": [("explorer", "kind", ["random", "block", "grid"])],
     "10_claims": [
-        ("claim_explorer", "claim", None, {"show": "with the measurement"}),
         ("verdict_explorer", "half"),
         ("add_on_explorer", "measure", None, {"add_on": "uniformity"}),
     ],

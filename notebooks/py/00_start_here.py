@@ -14,7 +14,7 @@
 # - find your way around the course.
 #
 # **Before you start:** some Python and a little experience with PyTorch tensors. You need no knowledge of Transformers.
-# **Time:** 40 minutes.
+# **Time:** 45 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -414,9 +414,9 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 #
 # The masked autoencoder of this course follows the paper by He et al. cited above. We also follow one **project report**,
 # which we call *the report*. Its authors
-# built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three additions: a
+# built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three **add-ons**: a
 # curriculum that hides fewer patches at first, a loss on edges, and a loss that spreads out the features. They reported
-# better results with the additions than without, from a single run of each method. You build all three additions, and in
+# better results with the add-ons than without, from a single run of each method. You build all three, and in
 # notebook 10 you judge every claim of the report against many runs.
 #
 # ## How the course works
@@ -441,8 +441,8 @@ course.status()
 # - **Exercises** show their difficulty in stars, and hints and solutions open with a click. The check below your code
 #   says what is wrong and where to look. Open exercises have no check. Compare your answer with the folded list of
 #   what a good answer shows.
-# - **The time** at the top of a notebook covers reading, running, predicting and the exercises with one or two stars. Some
-#   notebooks give the time for their exercises separately. You can leave exercises with three stars and sections called
+# - **The time** at the top of a notebook covers reading, running, predicting and the exercises. Some
+#   notebooks give the time for their longer exercises separately. You can leave the hardest ones, which have three stars, and sections called
 #   *Aside* for a second visit, but run their cells.
 # - **New terms** are bold where we explain them. A linked term leads to the [glossary](GLOSSARY.md), where you can look
 #   it up again later.
@@ -460,24 +460,11 @@ for level, meaning in course.LEVELS.items():
 # %% [markdown]
 # ## The road ahead
 #
-# | notebook | what you do there |
-# |---|---|
-# | [00 · Start here](00_start_here.ipynb) | see the whole idea; you are here |
-# | [01 · Patchify](01_patchify.ipynb) | build `patchify`, `unpatchify` and the position embedding |
-# | [02 · Curriculum masking](02_curriculum_masking.ipynb) | build the random mask and its schedule |
-# | [03 · Asymmetric autoencoder](03_asymmetric_autoencoder.ipynb) | build attention, encoder, decoder and the whole MAE |
-# | [04 · Reconstruction loss](04_reconstruction_loss.ipynb) | build the loss on hidden patches and take the first training steps |
-# | [05 · Laplacian loss](05_laplacian_loss.ipynb) | see images as frequencies and build a loss for edges |
-# | [06 · Uniformity loss](06_uniformity_loss.ipynb) | watch features collapse and build a loss that spreads them |
-# | [07 · Pretraining](07_pretraining.ipynb) | build the training loop and pretrain your MAE |
-# | [08 · Linear probe and fine-tuning](08_linear_probe_and_fine_tuning.ipynb) | find out what your features are worth |
-# | [09 · Reconstructions](09_reconstructions.ipynb) | explore models and masks on your own photographs |
-# | [10 · Claims](10_claims.ipynb) | test every claim of the report and give a verdict |
-# | [11 · Your own MAE](11_your_own_mae.ipynb) | put your parts together and pretrain your MAE on images that you choose |
-#
-# Work through 01 to 04 in order. If you have little time, continue with 07, 08 and 11, where the package's losses stand in
-# for those of 05 and 06. Notebooks 05 and 06 build two of the report's three additions, and you can swap them; you build
-# the third, the curriculum, in 02. Notebooks 09 and 10 examine what the additions change.
+# In [01](01_patchify.ipynb) to [04](04_reconstruction_loss.ipynb) you build the model and its loss; work through them in order. If you have little time, continue with
+# [07](07_pretraining.ipynb), where you pretrain it, [08](08_linear_probe_and_fine_tuning.ipynb), where you find out what its features are worth, and
+# [11](11_your_own_mae.ipynb), where it learns from images that you choose. Notebooks [05](05_laplacian_loss.ipynb) and [06](06_uniformity_loss.ipynb) build two of the three
+# add-ons, and you can swap them; you build the third, the curriculum, in [02](02_curriculum_masking.ipynb). Notebooks [09](09_reconstructions.ipynb) and
+# [10](10_claims.ipynb) examine what the add-ons change.
 #
 # ## Quiz
 #

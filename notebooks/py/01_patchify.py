@@ -425,10 +425,7 @@ print(tuple(codes.shape))
 
 # %% [markdown]
 # The 96 values are 48 sines and 48 cosines, a pair for each frequency. The picture below shows five of the sines at the 14
-# positions of a row. Some frequencies are high, and their values tell neighbouring positions apart. Others are so low that
-# their values hardly change across the image. From the first position, 0, to the last, 13, the angle $\omega_i t$ grows by
-# $13\,\omega_i$. A sine never changes by more than its angle. For how many of the 48 frequencies does the angle grow by less
-# than 0.3 rad?
+# positions of a row.
 
 # %%
 figure, axes = new_figure(1, 1, 8, 2.8)
@@ -440,19 +437,11 @@ show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 r
              "once, sine 12 only rises, sine 18 rises more slowly, and sine 30 stays close to "
              "zero.")
 
-# %%
-slow_guess = course.predict("For how many of the 48 frequencies does the angle grow by less than "
-                            "0.3 rad?")
-
-# %%
-frequencies = 10000 ** (-torch.arange(48) / 48)
-turned = 13 * frequencies  # the angle from the first to the last of 14 positions
-slow_guess.reveal(f"{int((turned < 0.3).sum())} of 48")
 
 
 # %% [markdown]
-# For 28 of the 48 frequencies, more than half, the sine changes by less than 0.3 across the image, and the cosine
-# by even less. The base of 10000 comes from the first Transformer, which translated sentences longer than a row of 14
+# Some frequencies are high, and their values tell neighbouring positions apart. Others, such as number 30, are so low that
+# their values hardly change across the image. The base of 10000 comes from the first Transformer, which translated sentences longer than a row of 14
 # patches, and MAE kept it. You will soon see the effect: more than half of the picture of the embedding is almost flat.
 #
 # ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 12 minutes)

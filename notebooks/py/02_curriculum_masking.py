@@ -352,10 +352,8 @@ for name, numbers in (("one mask for all", batch[:1].expand(64, -1)), ("own mask
 # With one mask for all, 147 places are hidden in all 64 images. With a separate mask for each image, no place is
 # hidden in all of them.
 #
-# **Bug 3: the mask inverted.** Elsewhere in deep learning, masks often use 1 for *keep*. Ours uses 1 for *hidden*. If
-# you read it the wrong way round, the loss counts the visible patches and rewards copying. In
-# [notebook 04](04_reconstruction_loss.ipynb) we train with this bug, and the loss curve looks better than the correct
-# one. One line of code shows which way round a mask is.
+# **Bug 3: the mask inverted.** Elsewhere in deep learning, masks often use 1 for *keep*. Ours uses 1 for *hidden*. One
+# line of code shows which way round a mask is.
 
 # %%
 mask = random_masking(patches, 0.75, noise)[1]
@@ -363,7 +361,8 @@ print("hidden per image:", mask.sum(dim=1).int().tolist())
 print("with the mask inverted:", (1 - mask).sum(dim=1).int().tolist())
 
 # %% [markdown]
-# The correct mask hides 147 patches per image, and the inverted one hides 49.
+# The correct mask hides 147 patches per image, and the inverted one hides 49. In
+# [notebook 04](04_reconstruction_loss.ipynb) we train with this bug.
 #
 # **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each epoch to make a run
 # repeatable. Each image then keeps one mask for ever. We count how many of the 196 places of an image are visible at
@@ -427,19 +426,12 @@ guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
 # The explorer shows this. On the left are the patches that the encoder gets, with grey for the hidden ones. On the
 # right is each patch's place in the shuffled order. The coloured cells belong to visible patches, the darkest to the first places. When you move the
 # ratio, the numbers on the right stay the same. They change only when you change the seed.
-#
-# At which ratio do you stop recognising the astronaut?
 
 # %%
 explorer = widgets.explorer()
 explorer
 
 # %% [markdown]
-# <details><summary>Our answer</summary>
-#
-# There is no right answer. If you got further than you expected, you filled the gaps with what you know about people.
-# </details>
-#
 # ### ✏️ Open exercise · A pattern of your own  (★★☆ · 10 minutes)
 #
 # The noise need not be random: any numbers give an order. Give small numbers to the patches that lie both in every second
@@ -663,8 +655,7 @@ planner
 # that spends time waiting for data may hide part of the difference; [notebook 10](10_claims.ipynb) reports measured
 # times. But the extra work affects what counts as a fair comparison. At [**equal epochs**](GLOSSARY.md#equal-epochs),
 # a run with the curriculum and a run at 0.75 see the same number of images. At [**equal
-# compute**](GLOSSARY.md#equal-compute), the curriculum gets only 8.8 epochs when the constant run gets 10, because the
-# ramp costs as much as 1.2 extra epochs. A result that holds for
+# compute**](GLOSSARY.md#equal-compute), the curriculum has to make do with fewer steps, with its schedules shortened to fit (notebook 07). A result that holds for
 # one comparison may not hold for the other, so a report should say which one it makes.
 #
 # ## The trap in the training curve
@@ -718,7 +709,7 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
 # %% [markdown]
 # Under the curriculum, the loss rises from 0.41 to 0.47 in five epochs and then stays level with the other curve. The plot
 # looks like two different models, but there is only one. Compare it with the report, which counts epochs from 1. In epoch
-# 1, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its improved method, the one with all three additions. The original
+# 1, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its improved method, the one with all three add-ons. The original
 # method, at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
 
 # %%
@@ -773,7 +764,7 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # </details>
 # <details><summary>That the gain remains at equal compute</summary>
 #
-# ✓ The curriculum used 12 % more compute. If the gain disappears at 8.8 epochs, the extra work can explain it.
+# ✓ The curriculum used 12 % more compute. If the gain disappears in a run that is shorter by as much, the extra work can explain it.
 # </details>
 # <details><summary>Nothing, because both saw the same number of images</summary>
 #

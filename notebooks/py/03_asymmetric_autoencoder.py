@@ -16,9 +16,9 @@
 # - count what the mask ratio costs and what the asymmetry saves.
 #
 # **Before you start:** [01](01_patchify.ipynb) and [02](02_curriculum_masking.ipynb), for patches, positions and random
-# masking. You should have written a small `nn.Module` before.
+# masking.
 #
-# **Time:** 40 minutes to read and run, and about 80 more for the exercises. A good place for a break is before the
+# **Time:** 50 minutes to read and run, and about 85 more for the exercises. A good place for a break is before the
 # encoder.
 
 # %%
@@ -63,11 +63,11 @@ from mae_lib.course.reference import to_official
 from mae_lib.course.session import show
 from mae_lib.course.widgets import asymmetric_autoencoder as widgets
 from mae_lib.data.augment import denormalise, normalise
-from mae_lib.losses import mae_loss, predicted_images
+from mae_lib.losses import mae_loss
 from mae_lib.model import Attention as PackageAttention
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels
-from mae_lib.plots import COLOURS, new_figure
+from mae_lib.plots import new_figure
 
 show(*widgets.title())
 
@@ -79,7 +79,7 @@ show(*widgets.title())
 # far right, light grey stands for the visible patches: training compares prediction and photograph only where
 # patches are hidden.
 #
-# From notebooks 01 and 02 we need four parts. Where you have solved their exercises, your own code is used.
+# From notebooks 01 and 02 we need four parts.
 
 # %%
 patchify, unpatchify = course.use("patchify", "unpatchify")
@@ -136,25 +136,10 @@ def attend_slowly(q, k, v):
 slow = attend_slowly(q, k, v)
 print(f"{len(q) * len(k)} comparisons give an output of shape {tuple(slow.shape)}")
 
-# %% [markdown]
-# **Predict first.** We swap tokens 1 and 3 and run attention again. What happens to the five outputs?
-
-# %%
-guess_swap = course.predict("How many of the five outputs have values that were not there before?")
-
-# %%
-order = [0, 3, 2, 1, 4]
-swapped = attend_slowly(q[order], k[order], v[order])
-torch.testing.assert_close(swapped, slow[order])
-guess_swap.reveal("none: the same five outputs, with outputs 1 and 3 swapped")
-
 
 # %% [markdown]
-# No output gets new values. The outputs are swapped just as the tokens were, because each output is a sum over *all*
-# tokens, and a sum does not depend on the order of its terms. You know this property from notebook 01: attention is
-# permutation-equivariant.
-#
-# There it meant that we must add positions. Here it also helps: the visible patches reach the encoder in shuffled
+# Each output is a sum over *all* tokens, and a sum does not depend on the order of its terms. So attention is
+# permutation-equivariant (notebook 01). There it meant that we must add positions. Here it also helps: the visible patches reach the encoder in shuffled
 # order, and that makes no difference.
 #
 # ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 8 minutes)
@@ -219,6 +204,32 @@ for name, part in zip(("queries", "keys", "values"), numbers):
 # The first third of the outputs are queries, the second third are keys, and the last third are values. Within each third
 # the heads come one after the other.
 #
+# You will write these layers as a class. In PyTorch, a part of a model is a class that inherits from `nn.Module`. It
+# creates its layers in `__init__`, after `super().__init__()`, and uses them in `forward`. Here is one with two layers.
+
+# %%
+class TwoLayers(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.first = nn.Linear(dim, 2 * dim)
+        self.second = nn.Linear(2 * dim, dim)
+
+    def forward(self, x):
+        return self.second(F.gelu(self.first(x)))
+
+
+two = TwoLayers(6)
+print("output", tuple(two(x).shape))
+for name, weight in two.state_dict().items():
+    print(f"{name:<14} {tuple(weight.shape)}")
+
+
+# %% [markdown]
+# You call a module like a function: `two(x)` runs `forward`. A layer that is assigned to `self` is registered under the
+# name of its attribute. So `two.parameters()` can hand all weights to an optimizer, `two.to(device)` moves them, and
+# `two.state_dict()` lists them by name. A file of trained weights holds such a list. That is why its weights fit only a class whose
+# attributes have the same names.
+#
 # ### ✏️ Exercise 2 · `Attention`  (★★★ · 12 minutes)
 #
 # Write the module. It takes tokens (B, N, D) and returns tokens of the same shape. It has exactly two layers with
@@ -277,8 +288,7 @@ check.Attention(Attention)
 Attention = course.use("Attention")
 
 # %% [markdown]
-# From here on, `Attention` means your class once it has passed, and the package's class until then. Its weights are
-# random at first. We copy them into the package's fast version and compare the two.
+# The weights of a new `Attention` are random. We copy them into the package's fast version and compare the two.
 
 # %%
 batch = torch.randn(2, 49, 192)  # two images with 49 tokens each
@@ -291,8 +301,8 @@ print("same outputs, of shape", tuple(ours(batch).shape))
 # ## Where does a patch look?
 #
 # The attention weights of a trained model tell us where each patch looks. In a convolutional network the first layers
-# see a small neighbourhood and the last layers see far. Is it the same in an MAE's encoder? We take the one that comes
-# with this course and hide no patch.
+# see a small neighbourhood and the last layers see far. Is it the same in an MAE's encoder? We take one that comes
+# with this course, called `original`, and hide no patch.
 #
 # For each block and head we ask how much of the attention goes to the patch itself and its neighbours, a square of
 # 3 × 3 patches. We average over every patch of five photographs.
@@ -437,9 +447,8 @@ for name, part in Block(192, 6).named_children():
 #
 # ## The encoder sees only what is visible
 #
-# The encoder first turns patches into tokens. As you saw in notebook 01, a convolution that moves by a whole patch
-# each time computes the same as a matrix applied to each flattened patch. The official code stores its weights in the
-# form of a convolution, so we use one too.
+# The encoder first turns patches into tokens. The official code uses a convolution for this, so we do too. It
+# computes the same as a matrix applied to each flattened patch (notebook 01).
 
 # %%
 images = normalise(course.photographs(224)[:2])  # (2, 3, 224, 224)
@@ -447,8 +456,7 @@ conv = nn.Conv2d(3, 192, kernel_size=16, stride=16)
 tokens = conv(images).flatten(2).mT  # (2, 192, 14, 14) → (2, 196, 192)
 
 matrix = conv.weight.permute(2, 3, 1, 0).reshape(768, 192)  # in the order of patchify
-torch.testing.assert_close(tokens, patchify(images, 16) @ matrix + conv.bias)
-print("the convolution and the matrix agree:", tuple(tokens.shape))
+print("tokens:", tuple(tokens.shape))
 
 # %% [markdown]
 # Next, we add to every token the position embedding of its place. Then most tokens are dropped, and the rest pass
@@ -547,6 +555,7 @@ print("latent     ", tuple(latent.shape))
 print("mask       ", tuple(mask.shape), f"{mask[0].sum():.0f} of them hidden")
 print("ids_restore", tuple(ids_restore.shape))
 
+
 # %% [markdown]
 # The encoder returns 49 tokens for each image, one for each visible patch. They are called the [**latent**](GLOSSARY.md#latent)
 # representation. After pretraining, this encoder is what we keep.
@@ -554,22 +563,9 @@ print("ids_restore", tuple(ids_restore.shape))
 # ## The decoder fills the holes
 #
 # The decoder first makes the tokens narrower, from 192 to 128 values. Then every hidden place gets the same learned
-# vector, the **mask token**. The visible tokens must go back to their places. To see how, we follow six patches, A to F,
-# of which two are visible.
-
-# %%
-few = torch.tensor([[0.7, 0.2, 0.9, 0.5, 0.1, 0.8]])  # the noise of patches A to F
-_, _, restore = random_masking(torch.zeros(1, 6, 1), 4 / 6, few)
-joined = ["E", "B", "·", "·", "·", "·"]  # visible tokens in shuffled order, then mask tokens
-print("joined:     ", " ".join(joined))
-print("ids_restore:", " ".join(str(int(i)) for i in restore[0]))
-print("restored:   ", " ".join(joined[i] for i in restore[0]))
-
-
-# %% [markdown]
-# `ids_restore` tells each place which entry of the joined list to read. Place A reads entry 3, a mask token. Place B
-# reads entry 1, the token of patch B. The next cell does this in a loop: it starts with mask tokens everywhere and
-# copies each visible token to its place.
+# vector, the **mask token**. The visible tokens must go back to their places. Imagine a list with the visible tokens first, in
+# shuffled order, and mask tokens after them. `ids_restore` (notebook 02) tells each place which entry of this list to read. The next cell
+# does this in a loop: it starts with mask tokens everywhere and copies each visible token to its place.
 
 # %%
 def fill_slowly(x, mask_token, ids_restore):
@@ -732,11 +728,11 @@ guess_size.reveal(f"{count['encoder'] / count['decoder']:.1f} times as many: "
 #
 # ## Trained weights in your model
 #
-# Now comes the test that matters. This course ships the weights of a model that was pretrained for ten epochs on
-# photographs without labels. If every name and every shape in your classes is right, they fit.
+# Now comes the test that matters. This course ships the weights of a model that learned from 100,000
+# photographs without labels; notebook 00 used it too. If every name and every shape in your classes is right, they fit.
 
 # %%
-sizes, trained = course.shipped_weights("original")
+sizes, trained = course.shipped_weights("pixels")
 mae = MAE(**sizes).eval()
 print(mae.load_state_dict(trained))
 print(", ".join(f"{name} {number}" for name, number in sizes.items()))
@@ -759,12 +755,8 @@ with torch.no_grad():
 print(f"{seen.shape[1]} of {side**2} patches visible; prediction {tuple(pred.shape)}")
 
 # %% [markdown]
-# This model predicts each patch relative to that patch's own mean and standard deviation. To show colours,
-# `predicted_images` scales each predicted patch back with its **true** mean and standard deviation. These are borrowed
-# from the original, so the pictures look better than the model could make them on its own. In notebook 04 you write
-# this step and measure how much it helps.
-#
-# We then keep the true pixels where patches were visible. The result is called a **composite**.
+# To show the result, we put the predicted patches together and keep the true pixels where patches were visible. You know
+# this as the **composite** from notebook 00.
 
 # %%
 hidden_pixels = patch_mask_to_pixels(hidden, p) > 0  # (5, 1, S, S)
@@ -772,9 +764,12 @@ original = denormalise(photos).clamp(0, 1)  # (5, 3, S, S)
 covered = torch.where(hidden_pixels, 0.5, original)  # grey where hidden
 
 
+def as_predicted(pred):
+    return denormalise(unpatchify(pred, p, side, side)).clamp(0, 1)  # (5, 3, S, S)
+
+
 def composite(pred):
-    predicted = denormalise(predicted_images(pred, photos, p, norm_pix=True)).clamp(0, 1)
-    return torch.where(hidden_pixels, predicted, original)  # (5, 3, S, S)
+    return torch.where(hidden_pixels, as_predicted(pred), original)  # (5, 3, S, S)
 
 
 # %%
@@ -797,16 +792,15 @@ show(figure, "Five photographs in three rows: with three quarters of the patches
 
 # %% [markdown]
 # That is a working masked autoencoder, and once your exercises are solved, every line of it is yours. The body of
-# the rocket continues through hidden patches, the table comes back orange and the sky blue. (The brightness of each patch comes from
-# its true mean.) Fine detail does not come back: the faces are blurred or missing.
+# the rocket continues through hidden patches, the table comes back orange and the sky blue. Fine detail does not come back: the faces are blurred or missing.
 #
-# How good is it in numbers? We take the mean squared error on hidden patches, in the units that the model predicts
-# (you write this `mae_loss` in notebook 04). We compare it with two other errors: that of predicting zero, which
-# makes every hidden patch flat, and that of a model that still has its initial weights.
+# How good is it in numbers? We take the mean squared error on hidden patches, in normalised pixels
+# (you write this `mae_loss` in notebook 04). We compare it with two other errors: that of predicting zero, which is the mean colour
+# of many photographs, and that of a model that still has its initial weights.
 
 # %%
 def hidden_error(pred):
-    return mae_loss(pred, photos, hidden, p, norm_pix=True).item()
+    return mae_loss(pred, photos, hidden, p, norm_pix=False).item()
 
 
 torch.manual_seed(0)
@@ -817,8 +811,7 @@ print(f"predicting zero: {hidden_error(torch.zeros_like(pred)):.2f}")
 print(f"initial weights: {hidden_error(untrained):.1f}")
 
 # %% [markdown]
-# The trained model has an error of 0.45. Predicting zero gives 1.00. The initial weights give 1.3, some 30 % more than
-# predicting zero.
+# The trained model has an error of 0.51. Predicting zero gives 1.39, and the initial weights give 1.6.
 #
 # Last, we put the same weights into the package's fast model. The two should make the same predictions.
 
@@ -849,7 +842,7 @@ reconstruction_explorer
 # Suppose the decoder forgets `ids_restore`. The visible tokens then stay in front, and all mask tokens come after them.
 
 # %%
-guess_order = course.predict("If the order is not restored, will you recognise the photographs?")
+guess_order = course.predict("If the order is not restored, where will the picture look worst?")
 
 # %%
 in_order = torch.arange(side**2).expand(5, -1)  # "entry i belongs to place i"
@@ -857,17 +850,16 @@ with torch.no_grad():
     unrestored = mae.decoder(seen, in_order)
 figure = in_rows([("correct", composite(pred)), ("not restored", composite(unrestored))])
 guess_order.reveal(
-    f"yes, although the error is {hidden_error(unrestored):.2f} "
+    f"in the first rows; the error is {hidden_error(unrestored):.2f} "
     f"instead of {hidden_error(pred):.2f}",
     figure, "Five reconstructions, correct in the upper row. Below, with the order not restored, "
-    "they are blotchy but can still be recognised.")
+    "the first rows are full of gaudy stripes, and the rest is a smooth haze between the visible "
+    "patches.")
 
 # %% [markdown]
-# The error rises from 0.45 to 0.82, two thirds of the way to 1.00, the error of predicting zero. Yet you can still recognise the photographs. What
-# you recognise is mostly not predicted at all: the visible patches, and the true mean of every hidden patch. This makes the
-# mistake dangerous, because you could think that the model only needs more training. There is one sign. The 49 visible
-# tokens now stand in the first 49 places, so only hidden patches in the top three and a half rows show detail, which belongs
-# elsewhere. The hidden patches below are almost flat and mostly greyish.
+# The error rises from 0.51 to 1.60, more than that of predicting zero. The 49 visible tokens now stand in the first 49
+# places, which are the top three and a half rows. There the decoder shows what it makes of visible patches, and training
+# never asked for that. All other places have mask tokens, and they get a haze that has little to do with the visible patches around them.
 #
 # ### 2. The decoder has no positions
 #
@@ -887,26 +879,15 @@ for name, found in (("with positions", pred), ("without", lost)):
     lines.append(f"{name:<15} error {hidden_error(found):.2f}, "
                  f"standard deviation between hidden patches {spread:.2f}")
 
-
 # %%
-def as_predicted(pred):
-    return (0.5 + unpatchify(pred, p, side, side) / 4).clamp(0, 1)
-
-
-figure = in_rows([("prediction", as_predicted(pred)), ("no positions", as_predicted(lost)),
-                  ("composite", composite(lost))])
-guess_places.reveal("\n".join(lines), figure, "The raw predictions with positions, which differ "
-                    "from patch to patch; without them, one pattern repeated like wallpaper at "
-                    "every hidden place; and their composites, which still show light and dark "
-                    "areas in the right places.")
+figure = in_rows([("correct", composite(pred)), ("no positions", composite(lost))])
+guess_places.reveal("\n".join(lines), figure, "Five reconstructions, correct in the upper row. "
+                    "Below, without positions in the decoder, one greenish patch is repeated like "
+                    "wallpaper at every hidden place.")
 
 # %% [markdown]
 # All mask tokens are the same vector, so without positions all hidden patches of an image get the same prediction. The standard deviation between them is 0.00,
-# and one pattern repeats like wallpaper. The error is 1.32, a third more than that of predicting zero. (The upper two rows show raw predictions, without
-# the true means and standard deviations, so even the correct ones have unnatural colours.)
-#
-# Now look at the composites. They still show light and shade in the right places, because each patch got its *true* mean
-# and standard deviation back. To judge a decoder, look at its raw predictions as well.
+# and one patch repeats like wallpaper. The error is 1.81.
 #
 # ### 3. The checkpoint has no decoder
 #
@@ -931,7 +912,7 @@ guess_decoder.reveal(
     "coloured noise at every hidden place.")
 
 # %% [markdown]
-# We get coloured noise. The error is 1.3, some 30 % more than that of predicting zero, although the encoder is as good as
+# We get coloured noise. The error is 1.6, that of a model with its initial weights, although the encoder is as good as
 # before. If your reconstructions look like this, print the missing keys first.
 #
 # ### ✏️ Open exercise · What can your model do without?  (★★☆ · 15 minutes)
@@ -946,7 +927,7 @@ guess_decoder.reveal(
 # <details><summary>What a good answer shows</summary>
 #
 # - **One change at a time**, each on a fresh copy of the trained model, with a prediction written down before.
-# - **A scale.** The error is compared with 0.45 (the complete model) and with 1.00 (predicting zero).
+# - **A scale.** The error is compared with 0.51 (the complete model) and with 1.39 (predicting zero).
 # - **All blocks, not one.** A table or plot shows the error for every block. Only then can you say which matters most.
 # - **Some idea of noise.** The measurement is repeated with other masks (another seed), and differences smaller than
 #   the spread are not interpreted.
@@ -966,8 +947,7 @@ print(f"complete: {hidden_error(pred):.3f}, without attention in block 0: {error
 
 
 # %% [markdown]
-# Without the attention of block 0, the error stays at 0.449. First make sure that the change took effect. Then look for a
-# block whose attention the model needs.
+# Without the attention of block 0, the error rises only from 0.511 to 0.520. Look for a part that the model needs more.
 #
 # ## Aside: what does it cost?
 #
@@ -1063,17 +1043,6 @@ for n, (first, second) in prices.items():
     lines.append(f"{n:>3} visible, {100 - n / 1.96:>2.0f} % hidden: {first:>5.1f} + {second:.1f} = "
                  f"{both:>7,.1f} million   {both / sum(prices[49]):.2f} times")
 guess_ratio.reveal("\n".join(lines))
-
-# %%
-figure, axes = new_figure(1, 1, 7, 3)
-axis = axes[0, 0]
-encoders, decoders = zip(*prices.values())
-axis.stackplot(list(prices), decoders, encoders, colors=(COLOURS[1], COLOURS[0]), alpha=0.7)
-axis.text(100, 90, "decoder", color="white")
-axis.text(140, 420, "encoder", color="white")
-axis.set(xlabel="visible patches", ylabel="million multiply-adds", xlim=(19, 196))
-show(figure, "The cost against the visible patches. The decoder's part is a level band; the "
-             "encoder's part grows almost in a straight line on top of it.")
 
 # %% [markdown]
 # At ratio 0.5 a forward pass costs 1.51 times as much as at 0.75, not twice as much. The decoder has 196 tokens at every
@@ -1177,11 +1146,11 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # ✗ You wrote the encoder yourself. It returns `ids_restore` for the decoder and never reads it.
 # </details>
 #
-# **3. All hidden patches of your reconstruction show exactly the same smooth pattern in different shades. What do you suspect?**
+# **3. All hidden patches of your reconstruction show exactly the same smooth pattern. What do you suspect?**
 #
 # <details><summary>The decoder has no positions</summary>
 #
-# ✓ Then all mask tokens stay equal through every block. The shades come from the true mean and standard deviation.
+# ✓ Then all mask tokens stay equal through every block, and the decoder predicts the same patch for each of them.
 # </details>
 # <details><summary>The decoder was not in the checkpoint</summary>
 #
@@ -1201,8 +1170,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # - The encoder sees the visible patches and their positions and nothing else: B × 49 × 192. The decoder adds mask
 #   tokens, restores the order, adds positions, and predicts B × 196 × 768.
 # - Trained weights fit any code that has the same names, shapes and conventions. Yours does.
-# - A wrong order, missing positions and a missing decoder raise no error. Look at the raw predictions as well as at
-#   composites.
+# - A wrong order, missing positions and a missing decoder raise no error. You recognise them by the pictures.
 # - At a mask ratio of 0.75 the decoder does more than half of the work. With mask tokens in the encoder, a forward
 #   pass would cost 2.58 times as much here and 3.2 times as much in ViT-Large.
 

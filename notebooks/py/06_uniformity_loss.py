@@ -2,7 +2,7 @@
 # # 6 · The uniformity loss: keeping points apart
 #
 # An encoder turns every image into a point on a sphere. If all images land on the same point, the features are useless:
-# they have collapsed. The third addition to MAE that the project report proposes is a loss that pushes the points
+# they have collapsed. The third add-on to MAE that the project report proposes is a loss that pushes the points
 # apart. In this notebook we build that loss, watch it work, break it, and ask whether spreading features out makes them
 # better.
 #
@@ -405,20 +405,7 @@ explorer = widgets.explorer()
 explorer
 
 # %% [markdown]
-# The 2 in the exponent is a choice, often called $t$. With a large $t$, only the nearest neighbours matter. With a
-# small $t$, close neighbours push less than points farther away. We compare the smallest distance among twelve points on
-# a circle after 120 steps; even spacing would give 0.52.
-
-# %%
-for t in (0.5, 2, 8):
-    points = widgets.descend("circle", 12, t).points[-1]
-    print(f"t = {t:<4} smallest distance {widgets.smallest_distance(points):.2f}")
-
-# %% [markdown]
-# With $t = 0.5$ two points are still only 0.05 apart after 120 steps. With $t = 2$ they are evenly spaced, and with
-# $t = 8$ almost. Even spacing has the lowest loss for every $t$ ([Cohn and Kumar
-# 2007](https://arxiv.org/abs/math/0607446)). With a small $t$, however, moving two close points apart hardly lowers
-# the loss, so the points need many more steps to become evenly spaced.
+# (The 2 in the exponent is a choice, often called $t$. The explorer has a control for it. With a large $t$, only the nearest neighbours matter.)
 #
 # ## Where it pushes, and how hard
 #
@@ -686,7 +673,7 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 #
 # Read these shares with care. Two quarters of a scene share their colours, and random weights keep much of the colour,
 # which may be why the untrained encoder does well. Each trained model comes from a single run, neither was trained on scenes, and the
-# two differ in three additions, not in one. How well the features serve to recognise classes is the topic of [notebook
+# two differ in three add-ons, not in one. How well the features serve to recognise classes is the topic of [notebook
 # 08](08_linear_probe_and_fine_tuning.ipynb).
 #
 # Wang and Isola argue that good features need both uniformity and alignment: features of different images should be far apart, and views of one image close together. The
@@ -729,7 +716,7 @@ mean_guess.reveal("\n".join([lines[-1].split()[-1], *lines]))
 # from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE), the mean
 # squared cosine between images in place of our logarithm, and report a
 # higher accuracy of a **linear probe**, a linear classifier on features that stay fixed, after 200 epochs of
-# pretraining. Our models were trained for ten epochs, so they cannot contradict this result.
+# pretraining. Our models were trained much more briefly, so they cannot contradict this result.
 #
 # There is a third form, which the reconstruction loss does not prevent: *all* features may have a large part in common. Does it do harm? We remove that part by hand. We subtract the mean
 # feature of all scenes, which is one constant vector, and normalise again.
@@ -761,18 +748,9 @@ shift_guess.reveal("\n".join(lines))
 # ## What the claim needs
 #
 # The project report claims that this term raises linear-probe accuracy by 2–5 %, adds about 2 % of compute, is
-# parameter-free, and prevents collapse. After this notebook you can say what would count as evidence:
-#
-# - training runs with and without the term and **nothing else changed**, with several seeds each, so that the
-#   difference has a confidence interval;
-# - the effective rank of both. If it does not rise, the term brought no more directions into use. If it rises and the probe
-#   does not improve, a lack of spread was not the problem;
-# - a collapse to prevent: the encoder trained without the term must show one;
-# - accuracy on labels. A low uniformity loss is not evidence, because random points have it too;
-# - the time of a training step with and without the term, on the same machine.
-#
-# "Parameter-free" is true in one sense: the term adds no trained weights. But you have to choose its weight λ in the total
-# loss and the factor $t$. [Notebook 10](10_claims.ipynb) has the measurements.
+# parameter-free, and prevents collapse. "Parameter-free" is true in one sense: the term adds no trained weights. But you have to choose its weight λ in the total
+# loss and the factor $t$. For the other claims, a low uniformity loss is no evidence, because random points have it too.
+# [Notebook 10](10_claims.ipynb) says what would be, and has the measurements.
 #
 # ### ✏️ Open exercise · Improve a number, not the encoder  (★★☆ · 15 minutes)
 #

@@ -17,7 +17,7 @@
 #
 # **Before you start:** notebooks [02](02_curriculum_masking.ipynb), for masks from noise, [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR,
 # and [05](05_laplacian_loss.ipynb), for the HF error. If you trained a model in
-# [07](07_pretraining.ipynb), it takes part here. **Time:** 45 minutes to read and run, and about 35 more for the exercises.
+# [07](07_pretraining.ipynb), it takes part here. **Time:** 40 minutes to read and run, and about 35 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -47,10 +47,7 @@ from mae_lib import course
 session = course.start()
 
 # %%
-import json
 import math
-import pickle
-import struct
 
 import torch
 
@@ -66,7 +63,7 @@ from mae_lib.data.sources import load_data
 from mae_lib.losses import patch_statistics
 from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.plots import COLOURS, new_figure
-from mae_lib.training.checkpoints import ASSETS, load_shipped
+from mae_lib.training.checkpoints import load_shipped
 
 show(*widgets.title())
 
@@ -76,8 +73,7 @@ show(*widgets.title())
 #
 # ## From a photograph to a reconstruction
 #
-# We begin by writing the whole path from an image to its reconstruction. Two functions and one class come from earlier notebooks. If you
-# solved the exercises there, your own code is used.
+# We begin by writing the whole path from an image to its reconstruction. Two functions and one class come from earlier notebooks.
 
 # %%
 patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
@@ -140,8 +136,7 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
      "patches; and the photographs themselves.")
 
 # %% [markdown]
-# On the photograph we checked, our three short functions agree with the package. In the second row, visible patches bulge like cushions: too light or
-# too dark in the middle. The training loss ignores these patches, so the model never learned to predict them (notebook 04). The third row shows the
+# On the photograph we checked, our three short functions agree with the package. In the second row, visible patches bulge like cushions (notebook 04). The third row shows the
 # [**composites**](GLOSSARY.md#composite), with true pixels where they are known. We judge composites, and we measure
 # errors on hidden pixels only.
 #
@@ -386,69 +381,8 @@ for kind in table:
 
 # %% [markdown]
 # The distances come from your function if it passed its check, else from the package's, and they agree with the slow loop for our patch. The mean
-# distances come in the same order as the difficulty: grid, random, block. To test the idea, we compare hidden patches
-# that are **equally far** from anything visible. If only distance mattered, the kind of mask would make no difference
-# for them.
-
-# %%
-guess_equal = course.predict("For hidden patches right next to a visible one: how far apart "
-                             "are the model's best and worst kinds of masks, in dB?")
-
-
-# %%
-def hidden_patches(kind):
-    """Distance and squared errors of model and fill, for every hidden patch: (N, 3)."""
-    found = []
-    for mask in masks_of(kind):
-        pictures, _ = fillings(photos, mask)
-        far = widgets.distance_to_visible(mask[None], (side, side)).expand(len(photos), -1)
-        errors = [patchify((pictures[name] - photos) ** 2, p).mean(dim=2)
-                  for name in ("model", "bilinear fill")]  # (5, L) each
-        found.append(torch.stack([far, *errors], dim=2)[:, mask == 1].flatten(0, 1))
-    return torch.cat(found)
-
-
-CLASSES = {"1": (0, 1.2), "1.4": (1.2, 1.7), "2 to 2.3": (1.7, 2.4), "more": (2.4, 99)}
-
-
-def psnr_by_distance(patches, column):
-    """PSNR in each class of distance, nan where there are fewer than 100 patches."""
-    far, error = patches[:, 0], patches[:, column]
-    parts = [error[(far > low) & (far <= high)] for low, high in CLASSES.values()]
-    return [-10 * part.mean().log10().item() if len(part) >= 100 else math.nan for part in parts]
-
-
-# %%
-hidden = {kind: hidden_patches(kind) for kind in table}
-by_distance = {name: {kind: psnr_by_distance(patches, column) for kind, patches in hidden.items()}
-               for column, name in ((1, "model"), (2, "bilinear fill"))}
-
-# %%
-figure, axes = new_figure(1, 2, 9, 3.2)
-axes[0, 1].sharey(axes[0, 0])
-for axis, (name, lines) in zip(axes[0], by_distance.items(), strict=True):
-    for (kind, psnr), colour, marker in zip(lines.items(), COLOURS[:3], "s^o", strict=True):
-        axis.plot(psnr, marker=marker, color=colour, label=kind)
-    axis.set(title=name, xlabel="distance to the nearest visible patch", ylabel="PSNR, dB")
-    axis.set_xticks(range(len(CLASSES)), CLASSES)
-axes[0, 0].legend()
-first = [psnr[0] for psnr in by_distance["model"].values()]
-blocks = by_distance["model"]["block"]
-guess_equal.reveal(
-    f"{max(first) - min(first):.1f} dB apart. From the rim of a block to its middle, the "
-    f"model loses {blocks[0] - blocks[-1]:.1f} dB.", figure,
-    "Two panels with PSNR by distance to the nearest visible patch, for the model and for "
-    "the bilinear fill, with a line for each kind of mask. Those of grids and blocks fall with the "
-    "distance; those of random masks stop falling after 1.4. The fill's are lower.")
-
-# %% [markdown]
-# Next to a visible patch, the model's PSNR differs by at most 0.5 dB between the kinds, but it falls by 2.3 dB from the rim
-# of a block to its middle. So distance matters more than the kind of mask. But distance does not explain everything, for the
-# model or for the bilinear fill. Next to a visible patch, PSNR is lowest for random masks; farther away, it is lowest for
-# blocks, and for random masks it stops falling after 1.4 patches. We have not tested why.
-# The number of visible patches nearby may play a role, and so may the parts of the photographs that are hidden. Nothing here shows that the
-# model suffers because it saw no block masks in training, but the experiment cannot exclude it. (These values cannot be compared with those of
-# the table. Here we average the squared errors of many patches before we take the logarithm; there we computed one PSNR for each image and mask, over all of its hidden pixels, and averaged these.)
+# distances come in the same order as the difficulty: grid, random, block. That fits the idea but does not prove it, because the three kinds
+# of masks differ in more than this distance.
 #
 # He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
 # easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.
@@ -468,37 +402,7 @@ for other in ("bilinear fill", "zeros, helped"):
 # has to take the brightness of a hole from its rim, and in a block the rim is far away. The model is *told* the
 # brightness and contrast of every hidden patch, at any distance. So is *zeros, helped*, which can use only the brightness.
 #
-# Let us remove this help. We take the brightness of each hidden patch (its mean) from the bilinear fill, and its
-# contrast (its standard deviation) from the average visible patch. Both can be computed without looking behind the
-# mask.
-
-# %%
-guess_alone = course.predict("Without help, what is the model's lead over the fill on random "
-                             "masks, in dB?")
-
-
-# %%
-def without_help(images, mask):
-    """PSNR of the prediction, with brightness and contrast taken from visible patches alone."""
-    pictures, where = fillings(images, mask)
-    brightness = patchify(normalise(pictures["bilinear fill"]), p).mean(dim=2, keepdim=True)
-    _, std = patch_statistics(patchify(normalise(images), p))  # (B, L, 1)
-    contrast = std[:, mask == 0].mean(dim=1, keepdim=True)  # (B, 1, 1), of visible patches
-    pred = predict(model, normalise(images), mask) * contrast + brightness
-    picture = denormalise(unpatchify(pred, p, side, side)).clamp(0, 1)
-    return metrics.masked_psnr(picture, images, where)  # (B,)
-
-
-alone = {kind: torch.cat([without_help(photos, mask) for mask in masks_of(kind)]).mean().item()
-         - psnr["bilinear fill"] for kind, psnr in table.items()}
-guess_alone.reveal(f"{alone['random']:+.1f} dB; on grids {alone['grid']:+.1f} dB, on blocks "
-                   f"{alone['block']:+.1f} dB")
-
-# %% [markdown]
-# Without help, the model's lead over the bilinear fill drops from 2.7 to 0.1 dB on random masks. So nearly all of it depends on the
-# help. But help alone is not enough there either: *zeros, helped* is half a decibel below the fill. (On blocks it is 0.9 dB
-# above.) With the right brightness and contrast, the detail that the model predicts adds 3.2 dB on random masks. There may be better ways to guess brightness and contrast than
-# ours, so another method could get more out of the same model.
+# Notebook 04 took this help away: with brightness and contrast guessed from the visible patches, the model was at best as good as the fill.
 #
 # A model that was trained on pixels needs no help. How far does it get on the same masks?
 
@@ -612,33 +516,20 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
 #
 # ## Bugs you can see, and bugs you cannot
 #
-# Many ugly reconstructions are caused by the code around the model. Here are six classic mistakes, one at a time, always with the same weights:
+# Many ugly reconstructions are caused by the code around the model. You have seen the pictures of a missing decoder (notebook 03), of values in the
+# wrong order (01) and of `norm_pix` that was not undone (04). Here are three more mistakes, one at a time, always with the same weights:
 #
-# - **decoder missing**: official encoder files contain no decoder, and `load_state_dict(strict=False)` accepts them silently, so the
-#   decoder stays random;
-# - **norm_pix not undone**: the prediction is shown as if it were pixels;
-# - **values in wrong order**: (channel, row, column) within a patch instead of (row, column, channel);
 # - **0 to 255, not 0 to 1**: the pixels are not divided by 255 before they are normalised;
 # - **blue, green, red**: the colour channels go in and come out in this order, as in some libraries;
 # - **images not normalised**: the mean and standard deviation of ImageNet are left out, both ways.
 
 # %%
-guess_bug = course.predict("How many of these six mistakes leave no trace in the picture?")
+guess_bug = course.predict("How many of these three mistakes leave no trace in the picture?")
 
 # %%
-torch.manual_seed(0)
-headless = MAE(**sizes)
-encoder_only = {name: w for name, w in weights.items() if name.startswith("encoder.")}
-headless.load_state_dict(encoder_only, strict=False)
-
 x, swapped = normalise(photos), normalise(photos.flip(1))
-pred = predict(model, x, scattered)  # (5, L, p²·3)
-wrong_order = pred.unflatten(2, (p * p, 3)).mT.flatten(2)  # as if channels came first
 mistakes = {
-    "none": denormalise(to_image(pred, x)),
-    "decoder missing": denormalise(to_image(predict(headless, x, scattered), x)),
-    "norm_pix not undone": denormalise(unpatchify(pred, p, side, side)),
-    "values in wrong order": denormalise(to_image(wrong_order, x)),
+    "none": denormalise(to_image(predict(model, x, scattered), x)),
     "0 to 255, not 0 to 1": denormalise(to_image(
         predict(model, normalise(255 * photos), scattered), x)),
     "blue, green, red": denormalise(to_image(predict(model, swapped, scattered), swapped)).flip(1),
@@ -650,27 +541,23 @@ where = holes.expand(len(photos), -1, -1, -1)
 psnr = {name: metrics.masked_psnr(images, photos, where).mean().item()
         for name, images in mistakes.items()}
 unseen = [name for name in mistakes if name != "none" and psnr["none"] - psnr[name] < 0.3]
-lines = [f"{len(unseen)} of 6, with less than 0.3 dB lost: {'; '.join(unseen)}"]
+lines = [f"{len(unseen)} of 3, with less than 0.3 dB lost: {'; '.join(unseen)}"]
 lines += [f"{name:23} {value:5.1f} dB" for name, value in psnr.items()]
 
-figure, axes = new_figure(2, 4, 9, 4.9)
+figure, axes = new_figure(1, 5, 10, 2.5)
 shown = {"photograph": photos, **mistakes}
 for axis, (name, images) in zip(axes.flat, shown.items(), strict=True):
     axis.imshow(images[1].clamp(0, 1).where(holes[0] == 1, photos[1]).permute(1, 2, 0))
     axis.set_title(name if name != "none" else "no mistake")
     axis.axis("off")
 guess_bug.reveal(
-    "\n".join(lines), figure, "A cup of coffee and seven composites of it. Coloured speckles where "
-    "the decoder is missing, grey stripes within each patch where values are in the wrong order, "
-    "patches of the wrong brightness and colour without undoing norm_pix, dull patches for 0 to "
-    "255. The last two look as if there were no mistake.")
+    "\n".join(lines), figure, "A cup of coffee and four composites of it: without a mistake, with "
+    "dull patches for 0 to 255, and two that look as if there were no mistake.")
 
 
 # %% [markdown]
 # Two mistakes leave no visible trace and hardly change the PSNR. They are the swapped colour channels and the images that are not
-# normalised. The other four are easy to see, and it is worth remembering what they look like. Coloured speckles point to a decoder
-# without weights, and grey stripes within each patch to values in the wrong order. Patches of the wrong brightness and
-# colour can mean that `norm_pix` was not undone, and dull patches can mean pixels in the wrong range.
+# normalised. Dull patches show the third one, pixels in the wrong range.
 #
 # Are the invisible mistakes harmless, then? To find out, we look at the encoder's features. For each photograph, we
 # compute how far the mistake moves its features, as a share of the mean distance between the features of two different
@@ -840,7 +727,7 @@ place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 # For `original` and the untrained network, the share is about a fifth. For `improved` it is almost half. So the two
 # encoders differ a lot, although their reconstructions do not. Which of them has the better features? The share
 # does not tell us. The probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb) averages the tokens over all places. A part that depends only on the place
-# then adds the same vector to every image, so it neither helps nor harms the probe. (One model of each method and five photographs cannot tell us which of the three additions causes this.)
+# then adds the same vector to every image, so it neither helps nor harms the probe. (One model of each method and five photographs cannot tell us which of the three add-ons causes this.)
 #
 # ## Your own photographs
 #
@@ -882,7 +769,6 @@ changed = {"as they are": photos, "upside down": photos.rot90(2, (2, 3))}
 for name, images in changed.items():
     ...  # your measurement, for example with fillings(images, mask) and metrics.masked_psnr
 
-
 # %% [markdown]
 # <details><summary>What a good answer shows</summary>
 #
@@ -912,22 +798,7 @@ for name, images in changed.items():
 # ✗ Our model was trained on random masks, and it has a lead on blocks as well.
 # </details>
 #
-# **2. You load new weights, and the hidden patches are full of coloured speckles. What is the most likely reason?**
-#
-# <details><summary>The file had no weights for the decoder</summary>
-#
-# ✓ A random decoder predicts noise. Look at the `missing_keys` that `load_state_dict(strict=False)` returns.
-# </details>
-# <details><summary>The images were not normalised</summary>
-#
-# ✗ This mistake hardly changes the picture. It does change the features.
-# </details>
-# <details><summary>The model needs more training</summary>
-#
-# ✗ After even a little training, we expect dull blurs rather than speckles.
-# </details>
-#
-# **3. Your model has the same lead over the bilinear fill on upright and on upside-down photographs. What follows?**
+# **2. Your model has the same lead over the bilinear fill on upright and on upside-down photographs. What follows?**
 #
 # <details><summary>The model does not know which way is up</summary>
 #
@@ -942,7 +813,7 @@ for name, images in changed.items():
 # ✓ This is what was measured. For the features, use a probe.
 # </details>
 #
-# **4. B's PSNR is higher than A's by 0.02 dB on 30 photographs, with a 95 % interval of [0.01, 0.03] over photographs. One run each. What may
+# **3. B's PSNR is higher than A's by 0.02 dB on 30 photographs, with a 95 % interval of [0.01, 0.03] over photographs. One run each. What may
 # you say?**
 #
 # <details><summary>Method B reconstructs better than method A</summary>
@@ -976,39 +847,3 @@ for name, images in changed.items():
 # - Bao, Dong, Piao & Wei (2022). [*BEiT: BERT pre-training of image transformers.*](https://arxiv.org/abs/2106.08254) ICLR. The source of block masks.
 # - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). [*Context encoders: feature learning by inpainting.*](https://arxiv.org/abs/1604.07379) CVPR. One large hole instead of many small ones.
 # - Geirhos, Jacobsen, Michaelis et al. (2020). [*Shortcut learning in deep neural networks.*](https://arxiv.org/abs/2004.07780) Nature Machine Intelligence. Why a good number can have a bad reason.
-#
-# ## Appendix: files from strangers
-#
-# You can skip this if you only open your own files.
-#
-# **Weights.** Many weights on the internet are [**pickles**](GLOSSARY.md#pickle) (`.pth`, `.pt`, `.bin`). A pickle is a program, and loading it runs it.
-
-# %%
-class Gift:
-    def __reduce__(self):  # what unpickling is asked to do
-        return eval, ("print('This ran on your computer while you loaded some weights.')",)
-
-
-loaded = pickle.loads(pickle.dumps({"weights": [1.0, 2.0], "gift": Gift()}))  # never do this
-
-# %% [markdown]
-# This code only prints a line. It could have read your files instead. Since version 2.6, `torch.load` refuses such
-# objects unless you pass `weights_only=False`, which many answers on the web still recommend. A
-# [**safetensors**](GLOSSARY.md#safetensors) file cannot run anything. It holds the length of a header, the header as
-# JSON, and numbers.
-
-# %%
-content = (ASSETS / "original.safetensors").read_bytes()
-(length,) = struct.unpack("<Q", content[:8])
-header = json.loads(content[8 : 8 + length])
-print("mask_token:", header["mask_token"]["dtype"], header["mask_token"]["shape"])
-
-# %% [markdown]
-# No format can tell whether you got the right file. A [**checksum**](GLOSSARY.md#checksum) can: it is a short
-# number computed from the whole file, and it shows that yours is the one that was published. `load_shipped` compares it with the expected one. Do the same with your downloads
-# where a checksum is published.
-#
-# **Photographs.** The package's `decode_upload` takes care of four things that go wrong with pictures from outside.
-# Many phones do not turn the pixels. They note in the file's **EXIF** data how the phone was held. Transparent pixels
-# have a hidden colour, which must not become visible. A file may be cut off or contain no picture at all. And a few
-# hundred bytes can claim to be a picture of 900 million pixels, so the size is checked before decoding.

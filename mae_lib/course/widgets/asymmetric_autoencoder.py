@@ -16,7 +16,7 @@ from mae_lib.course.reference import MAE
 from mae_lib.course.widgets import Explorer, Frame, side_by_side, to_picture
 from mae_lib.course.widgets.panels import named
 from mae_lib.data.augment import denormalise, resize
-from mae_lib.losses import normalise_patches, predicted_images
+from mae_lib.losses import predicted_images
 from mae_lib.masking import num_visible_patches, random_mask_ids
 from mae_lib.metrics import composite
 from mae_lib.model import PRESETS, MaskedAutoencoder
@@ -264,11 +264,11 @@ def attention_explorer() -> Explorer:
 def reconstruction_explorer(mae: nn.Module | None = None) -> Explorer:
     """What comes back of a photograph from `mae`, a trained `MAE` of the course, at any ratio.
 
-    `mae` predicts in units of each patch's own mean and standard deviation (`norm_pix`). Without
-    one, the package's MAE with the shipped weights takes its place.
+    `mae` predicts plain pixels. Without one, the package's MAE with the shipped weights takes its
+    place.
     """
     if mae is None:
-        sizes, weights = course.shipped_weights("original")
+        sizes, weights = course.shipped_weights("pixels")
         mae = MAE(**sizes).eval()
         mae.load_state_dict(weights)
     rows, cols = (round(mae.encoder.pos_embed.shape[1] ** 0.5),) * 2
@@ -283,13 +283,13 @@ def reconstruction_explorer(mae: nn.Module | None = None) -> Explorer:
         noise = torch.rand(1, rows * cols, generator=torch.Generator().manual_seed(seed))
         pred, mask, _ = (y.cpu() for y in mae(x.to(device), round(mask_ratio, 2),
                                               noise=noise.to(device)))
-        found = predicted_images(pred, x, mae.patch_size, norm_pix=True)
+        found = predicted_images(pred, x, mae.patch_size, norm_pix=False)
         pixels = patch_mask_to_pixels(mask, mae.patch_size)
         seen = torch.where(pixels > 0, torch.full_like(x, 0.5), denormalise(x))
         pictures = seen, denormalise(composite(found, x, pixels)), denormalise(x)
         zoom = max(1, 240 // size)
         names = "what the encoder sees", "reconstruction", "original"
-        target = normalise_patches(patchify(x, mae.patch_size))
+        target = patchify(x, mae.patch_size)
         error, zero = ((y - target)[mask > 0].square().mean() for y in (pred, 0))
         text = (f"{rows * cols - int(mask.sum())} of {rows * cols} patches visible; error on the "
                 f"hidden ones {error:.2f}; predicting zero has {zero:.2f}.")

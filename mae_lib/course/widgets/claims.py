@@ -1,4 +1,4 @@
-"""Notebook 10: a claim and its measurement, the rule of verdicts, what each add-on adds."""
+"""Notebook 10: the rule of verdicts, what each add-on adds, the ledger."""
 
 import functools
 
@@ -10,14 +10,13 @@ from mae_lib.course.widgets import Explorer, Frame
 from mae_lib.course.widgets.recorded_runs import pixels, price_of_steps, settings_of
 from mae_lib.course.widgets.sheet import INK, Sheet
 from mae_lib.evidence import claims, report
-from mae_lib.evidence.claims import NOT_MEASURED, REPORTED, Judgement
+from mae_lib.evidence.claims import NOT_MEASURED, Judgement
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
 from mae_lib.evidence.registration import Gain, Price, verdict_on_gain
 from mae_lib.plots import COLOURS, GREY, new_figure, styled
 from mae_lib.results import MEASURES
 
 CLAIMED, WORTH = 4.0, 1.0  # of the gain in the verdict explorer
-SHOW = ("the claim alone", "with the measurement")
 EFFECTS = {name: MEASURES[name] for name in ("lp", "ft", "knn", "psnr", "hf_error")}
 CONTROLS = ("original", "curriculum", "shuffled", "mean-ratio", "curriculum+equal-compute",
             "original+epochs=12", "improved", "improved+equal-compute")
@@ -43,77 +42,38 @@ def sentence(judgement: Judgement) -> str:
     """A claim, its measurement and its verdict in words."""
     claim = judgement.claim
     kind = {Gain: "a gain of ", Price: "a cost of "}.get(type(claim), "")
+    early = isinstance(claim, Gain) and not evidence().count(claim.runs)
+    provisional = "provisionally " * early
     if judgement.verdict == NOT_MEASURED:
         return f"“{claim.topic}: {claim.text}”: not measured."
     return (f"“{claim.topic}: {claim.text}”: measured {kind}{judgement.measured()} "
-            f"({judgement.over}). Verdict: {judgement.verdict}.")
-
-
-# ---------------------------------------------------------------- a claim and what was measured
-
-
-def draw_gain(sheet: Sheet, top: int, claimed: float, worth: float, ends: tuple[float, float],
-              name: str, interval=None, verdict: str = "") -> None:
-    """An axis with a diamond at the claim and a band that is not worth having; an interval."""
-    floor = top + 90
-    place = sheet.axis(30, 730, floor, *ends, name)
-    sheet.box(place(-worth), top, place(worth), floor - 1, "#EEEEEE")
-    sheet.line([(place(0), top), (place(0), floor)], "black", 1.5)
-    x, y = place(claimed), top + 22
-    sheet.area([(x, y - 8), (x + 8, y), (x, y + 8), (x - 8, y)], "black")
-    sheet.text(x, top + 2, "claimed", "mm", INK, 12)
-    if interval:
-        value, low, high = interval
-        low, high = (value, value) if low != low else (low, high)
-        colour = colour_of(verdict)
-        sheet.line([(place(low), top + 56), (place(high), top + 56)], colour, 3)
-        for x in (place(low), place(high)):
-            sheet.line([(x, top + 48), (x, top + 64)], colour, 2)
-        sheet.dot(place(value), top + 56, 6, colour)
-
-
-def render_claim(claim: int = 1, show: str = SHOW[0]) -> Frame:
-    """One gain or price of the ledger, counted from 1: the claim, and what was measured."""
-    found = judgements()[claim - 1]
-    shown = show == SHOW[1]
-    marks = [0.0, found.claim.claimed, found.claim.worth, -found.claim.worth,
-             *(v for v in found.interval or () if v == v)]
-    margin = 0.12 * (max(marks) - min(marks))
-    unit = "cost, %" if isinstance(found.claim, Price) else f"gain, {found.claim.unit}"
-    sheet = Sheet(760, 220)
-    sheet.text(30, 12, f"{found.claim.topic}: {found.claim.text}", "lt", size=14)
-    draw_gain(sheet, 60, found.claim.claimed, found.claim.worth * isinstance(found.claim, Gain),
-              (min(marks) - margin, max(marks) + margin), unit,
-              found.interval if shown else None, found.verdict)
-    if shown:
-        sheet.text(730, 200, found.verdict, "rm", colour_of(found.verdict), 15)
-    return sheet.frame(sentence(found) if shown else
-                       f"The claim “{found.claim.topic}: {found.claim.text}”.")
-
-
-def claim_explorer() -> Explorer:
-    names = [(f"{i}. {j.claim.topic}: {j.claim.text[:48]}", i)
-             for i, j in enumerate(judgements(), 1)]
-    claim = ipywidgets.Dropdown(options=names, value=1, description="claim")
-    show = ipywidgets.ToggleButtons(options=SHOW, description="show")
-    stills = [{"claim": 1, "show": SHOW[0], "title": "claim 1 alone"}]
-    stills += [{"claim": i, "show": SHOW[1], "title": f"claim {i} with its measurement"}
-               for i in (1, 7, 10)]
-    return Explorer(render_claim, stills, claim=claim, show=show)
+            f"({judgement.over}). Verdict: {provisional}{judgement.verdict}.")
 
 
 # ---------------------------------------------------------------- the rule
 
 
 def render_verdict(effect: float = 2.0, half: float = 1.5) -> Frame:
-    """An interval around a measured gain, and what the rule makes of it."""
+    """An interval around a measured gain, beside the claim, and what the rule makes of it."""
     low, high = effect - half, effect + half
     verdict = verdict_on_gain(low, high, CLAIMED, WORTH)
+    colour = colour_of(verdict)
     sheet = Sheet(760, 190)
     sheet.text(30, 12, f"claimed: a gain of {CLAIMED:g}; worth having: {WORTH:g} or more", "lt",
                size=14)
-    draw_gain(sheet, 50, CLAIMED, WORTH, (-5.0, 9.0), "gain, points", (effect, low, high), verdict)
-    sheet.text(730, 12, verdict, "rt", colour_of(verdict), 16)
+    sheet.text(730, 12, verdict, "rt", colour, 16)
+    top, floor = 50, 140
+    place = sheet.axis(30, 730, floor, -5.0, 9.0, "gain, points")
+    sheet.box(place(-WORTH), top, place(WORTH), floor - 1, "#EEEEEE")
+    sheet.line([(place(0), top), (place(0), floor)], "black", 1.5)
+    x, y = place(CLAIMED), top + 22
+    sheet.area([(x, y - 8), (x + 8, y), (x, y + 8), (x - 8, y)], "black")
+    sheet.text(x, top + 2, "claimed", "mm", INK, 12)
+    y = top + 56
+    sheet.line([(place(low), y), (place(high), y)], colour, 3)
+    for x in (place(low), place(high)):
+        sheet.line([(x, y - 8), (x, y + 8)], colour, 2)
+    sheet.dot(place(effect), y, 6, colour)
     return sheet.frame(f"Measured {effect:+.1f} [{low:+.1f}, {high:+.1f}]: {verdict}.")
 
 
@@ -190,21 +150,6 @@ def controls() -> tuple[Figure, str]:
 
 
 # ---------------------------------------------------------------- pictures
-
-
-@styled
-def reported_losses() -> tuple[Figure, str]:
-    """The losses that were reported, and the mask ratio at which they were taken."""
-    figure, ((left, right),) = new_figure(1, 2, 10, 3)
-    for (name, found), colour, style in zip(REPORTED.items(), COLOURS, ("o-", "s--"), strict=False):
-        left.plot(range(1, 11), found["loss"], style, color=colour, label=name)
-        right.plot(range(1, 11), found["mask_ratio"], style, color=colour, label=name)
-    left.set(title="training loss, as reported", xlabel="epoch")
-    right.set(title="mask ratio at the end of the epoch, as reported", xlabel="epoch")
-    left.legend()
-    return figure, ("Two reported loss curves that fall and cross several times, the improved one "
-                    "mostly lower; next to them the mask ratio, constant for the original, rising "
-                    "over five epochs for the improved.")
 
 
 @styled
