@@ -24,7 +24,6 @@ class RNG(IntEnum):
     VALIDATION = 3
     RATIOS = 4
     FINE_TUNE = 10
-    SPLIT = 11
     TEST_MASKS = 12
     FOLDS = 13
     LABELS = 14

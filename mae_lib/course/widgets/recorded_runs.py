@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from mae_lib.config import ADD_ONS, PretrainConfig
 from mae_lib.evidence.records import Evidence
-from mae_lib.losses import total_loss
 from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.plots import COLOURS
 from mae_lib.results import Results
@@ -58,15 +57,6 @@ def recorded() -> dict[str, list[dict]]:
     return max(pairs, key=rank)
 
 
-def about_records() -> str:
-    """On what the recorded runs were made, in two lines."""
-    record, seeds = recorded()["original"][0], len(recorded()["original"])
-    data, settings = record["data"], record["settings"]
-    return (f"{data['name']}, {data['unlabeled']:,} images of {data['pixels']} pixels, "
-            f"{settings['epochs']} epochs,\nbatch {settings['batch_size']}, peak learning rate "
-            f"{settings['lr']:g}, {seeds} seed{'s' * (seeds > 1)}, on {record['device']}")
-
-
 def settings_of(record: dict) -> PretrainConfig:
     """The settings of a recorded run; it may have been made before some of them existed."""
     known = {field.name for field in dataclasses.fields(PretrainConfig)}
@@ -101,27 +91,6 @@ def price_of_steps(cfg: PretrainConfig, iters: int) -> np.ndarray:
     visible = [num_visible_patches(len(price) - 1, ratio) for ratio in ratios]
     return np.array([price[n] for n in visible]) * cfg.batch_size
 
-
-def bytes_kept(cfg: PretrainConfig, batch_size: int = 2) -> float:
-    """What a step keeps for its backward pass, in float32, per image; weights do not count."""
-    model_alone, whole = (_saved_bytes(cfg, n) for n in (1, 1 + batch_size))
-    return (whole - model_alone) / batch_size
-
-
-def _saved_bytes(cfg: PretrainConfig, images: int) -> int:
-    sizes: dict[int, int] = {}
-
-    def note(x: torch.Tensor) -> torch.Tensor:
-        storage = x.untyped_storage()  # which views share
-        sizes[storage._cdata] = storage.nbytes()
-        return x
-
-    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        model = cfg.build_model()
-        x = torch.empty(images, 3, model.img_size, model.img_size)
-        loss = total_loss(model, model(x, cfg.mask_ratio, hidden_only=True), cfg)["loss"]
-    assert loss.requires_grad  # and alive until here, with all that it keeps
-    return sum(sizes.values())
 
 
 # What is drawn: (key of an epoch's record, digits after the point, whether more is better).
