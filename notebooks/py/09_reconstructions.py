@@ -62,7 +62,7 @@ from mae_lib.data.augment import denormalise, normalise, resize
 from mae_lib.data.sources import load_data
 from mae_lib.losses import patch_statistics
 from mae_lib.patches import patch_mask_to_pixels
-from mae_lib.plots import COLOURS, new_figure
+from mae_lib.plots import new_figure
 from mae_lib.training.checkpoints import load_shipped
 
 show(*widgets.title())
@@ -94,8 +94,8 @@ print(f"photographs of {size}×{size} pixels, cut into {side}×{side} patches of
 # zeros, the visible patches, are sorted before its ones.
 #
 # With `norm_pix`, the model predicts each patch minus its own mean, divided by its own standard deviation. To turn its predictions back into pixels we need the mean and the
-# standard deviation of every hidden patch, and we take them from the true photograph. This helps the model, and we will
-# measure how much.
+# standard deviation of every hidden patch, and we take them from the true photograph. This helps the model. So we will compare it
+# with a reference that gets the same help, and with a model that gets none.
 
 # %%
 @torch.no_grad()

@@ -274,8 +274,8 @@ guess_confirmed.reveal("\n".join([f"{len(confirmed)} of 12", *others]), *widgets
 # claimed. Among the seven gains, one turns out to be harmful, five are inconclusive, and one has not been measured yet. A gain is positive where the
 # add-on helps. A cost is positive where a run takes more time or compute, so the early epochs that were claimed to be faster are in fact slower.
 # Of the four other claims, two are refuted. Without the uniformity loss there is no collapse that it could prevent: in the small, tuned runs, the effective rank is far above 10,
-# the limit that we chose. And the asymmetric model is 1.46 times as fast as one whose encoder processes all places, with batches of 64 on one GPU. Notebook
-# 03 counted that the latter does 2.58 times the work. So on a GPU that is not busy, doing less work saves less time than the count suggests.
+# the limit that we chose. And the asymmetric model is 1.46 times as fast as one whose encoder processes all patches, hidden ones included, with batches of 64 on one GPU. Notebook
+# 03 counted that the latter does 2.58 times the work. A batch of 64 does not keep this GPU busy, and then doing less work saves less time than the count suggests.
 #
 # The rule is short, and you have written it yourself. The next cell checks that your `judge` agrees with the ledger. Until yours
 # has passed its check, the cell uses the package's.
@@ -303,7 +303,8 @@ print(f"the rule gives the ledger's verdict on {len(measured)} of {len(measured)
 # without the machine, the model and the batch size.
 #
 # **Count the tests.** If each of them has a 5 % chance of a false alarm, many tests will probably produce at least one. Four of the twelve claims are about accuracy, so
-# [RESULTS.md](../RESULTS.md) adjusts their p-values for this number, by Holm's method.
+# [RESULTS.md](../RESULTS.md) also gives *p-values* for them, adjusted for this number by Holm's method. A p-value is the chance of a difference at least as large as the measured one if
+# the add-on did nothing.
 #
 # ## What does each add-on do? All combinations
 #
@@ -431,11 +432,11 @@ for variant, base, words in CONTRASTS:
 #
 # ### What we can say so far
 #
-# - **All three together** cost the probe 1.2 ± 0.6 points in the small, tuned runs. Notebook 08 could not tell this with three seeds. The three pairs to the
-#   letter say nothing either way (−0.3 ± 5.6 points).
+# - **All three together** cost the probe 1.2 ± 0.6 points in the small, tuned runs. Notebook 08 could not show this with three seeds. The three pairs of
+#   *to the letter* runs say nothing either way (−0.3 ± 5.6 points).
 # - **The uniformity loss** harms the probe, by about 2 points, and helps kNN a little.
-# - **The curriculum** gains about 1 point, but it also computes more. At equal compute, no gain is left that these runs could show.
-# - **The Laplacian loss** makes no difference to the probe.
+# - **The curriculum** gains about 1 point, but it also computes more. At equal compute, these runs show no clear gain.
+# - **The Laplacian loss** makes no difference worth having to the probe: −0.1 points, with an interval from −0.5 to +0.3.
 # - **The costs** are higher than claimed, except that of the uniformity loss.
 #
 # ## Our own claim

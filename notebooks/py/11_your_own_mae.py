@@ -754,13 +754,14 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # ## After a small MAE
 #
 # Your model is small and its training was short. MAE is at its best with large models, many images and long runs. He et al. trained for 800 to 1,600 epochs on 1.3
-# million photographs, and their largest model reached 87.8 % on ImageNet after fine-tuning. Such encoders also serve where it matters *where* things are. To detect or
-# segment objects, one keeps the tokens on their grid instead of taking their mean, and there MAE was ahead of supervised pretraining (tables 4 and 5 of the paper).
+# million photographs, and their largest model reached 87.8 % on ImageNet after fine-tuning. Such encoders are also useful for tasks in which the position of things matters. To detect or
+# segment objects, you keep the tokens on their grid instead of taking their mean. There, MAE was ahead of supervised pretraining (tables 4 and 5 of the paper).
 #
 # If a project of yours needs features of photographs, start from a published encoder. [Notebook 09](09_reconstructions.ipynb) can load the official
-# `vit_base`. Look up four things first: how its images were normalised; at which size it was trained (for others, the position embeddings are interpolated); whether
-# its feature is the mean of the tokens or the class token; and its licence. Then fine-tune it. If the features have to stay frozen, encoders that
-# were trained by comparing views, such as DINOv2, usually give a higher accuracy.
+# `vit_base`. Look up four things first: how its images were normalised; at which size it was trained (for images of another size, its position embeddings have to be interpolated); whether
+# its feature is the mean of the patch tokens or the *class token*, an extra token that stands for the whole image; and its licence. Then fine-tune it. If the features have to stay
+# frozen, encoders such as DINOv2 usually give a higher accuracy. They learn to give similar features to several crops of a photograph, and DINOv2 predicts the features of masked
+# patches as well.
 #
 # ## Going further: three projects
 #

@@ -185,7 +185,7 @@ def test_generator_is_the_same_in_every_process_and_on_every_machine():
     assert seeds == SEEDS
     streams = {rng.name: rng.value for rng in hardware.RNG}
     assert streams == dict(
-        ORDER=0, CROP_AND_MASK=1, WEIGHTS=2, VALIDATION=3, RATIOS=4, FINE_TUNE=10, SPLIT=11,
+        ORDER=0, CROP_AND_MASK=1, WEIGHTS=2, VALIDATION=3, RATIOS=4, FINE_TUNE=10,
         TEST_MASKS=12, FOLDS=13, LABELS=14)
 
 
