@@ -709,8 +709,8 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
 # %% [markdown]
 # Under the curriculum, the loss rises from 0.41 to 0.47 in five epochs and then stays level with the other curve. The plot
 # looks like two different models, but there is only one. Compare it with the report, which counts epochs from 1. In epoch
-# 1, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its improved method, the one with all three add-ons. The original
-# method, at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
+# 1, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its *improved* method, which combines the curriculum with two more loss terms (notebooks 05 and 06). The *original*
+# method, always at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
 
 # %%
 print(f"reported in epoch 1: {100 * (1 - 0.6655 / 0.7210):.0f} % lower")

@@ -226,7 +226,7 @@ for name, weight in two.state_dict().items():
 
 # %% [markdown]
 # You call a module like a function: `two(x)` runs `forward`. A layer that is assigned to `self` is registered under the
-# name of its attribute. So `two.parameters()` can hand all weights to an optimizer, `two.to(device)` moves them, and
+# name of its attribute. So `two.parameters()` can hand all weights to an optimiser, `two.to(device)` moves them, and
 # `two.state_dict()` lists them by name. A file of trained weights holds such a list. That is why its weights fit only a class whose
 # attributes have the same names.
 #
@@ -728,8 +728,8 @@ guess_size.reveal(f"{count['encoder'] / count['decoder']:.1f} times as many: "
 #
 # ## Trained weights in your model
 #
-# Now comes the test that matters. This course ships the weights of a model that learned from 100,000
-# photographs without labels; notebook 00 used it too. If every name and every shape in your classes is right, they fit.
+# Now comes the test that matters. This course also ships the weights of a second model, called `pixels`, which learned from 100,000
+# photographs without labels; notebook 00 used it too. If every name and every shape in your classes is right, these weights fit.
 
 # %%
 sizes, trained = course.shipped_weights("pixels")
@@ -857,9 +857,9 @@ guess_order.reveal(
     "patches.")
 
 # %% [markdown]
-# The error rises from 0.51 to 1.60, more than that of predicting zero. The 49 visible tokens now stand in the first 49
-# places, which are the top three and a half rows. There the decoder shows what it makes of visible patches, and training
-# never asked for that. All other places have mask tokens, and they get a haze that has little to do with the visible patches around them.
+# The error rises from 0.51 to 1.60, which is higher than the error of predicting zero (1.39). The 49 visible tokens now stand in the first 49
+# places, which are the top three and a half rows. What you see there is the decoder's output for visible tokens, and training
+# never compared this output with anything. All other places have mask tokens, and they get a haze that has little to do with the visible patches around them.
 #
 # ### 2. The decoder has no positions
 #
@@ -872,7 +872,7 @@ guess_places = course.predict("Will the predictions for two hidden patches of an
 broken = copy.deepcopy(mae)
 broken.decoder.pos_embed.zero_()
 with torch.no_grad():
-    lost = broken.decoder(seen, draw.argsort(dim=1).argsort(dim=1))
+    lost = broken(photos, 0.75, draw)[0]
 lines = ["no"]
 for name, found in (("with positions", pred), ("without", lost)):
     spread = torch.stack([one[m > 0].std(dim=0).mean() for one, m in zip(found, hidden)]).mean()

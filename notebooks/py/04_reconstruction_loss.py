@@ -365,7 +365,7 @@ show(draw_rows({"what it sees": seen, "raw prediction": raw}),
 
 
 # %% [markdown]
-# The weights are fine. Many of the visible patches bulge like cushions, because the model was never trained on them. And the hidden patches
+# The weights are fine. Many of the visible patches bulge like cushions, because the loss never trained the predictions there. And the hidden patches
 # are still in their own units, so the light and dark areas of the photograph are missing.
 
 # %% [markdown]

@@ -804,12 +804,13 @@ for name, (rows, chances) in list(possible.items())[:3]:
 # $$\big|\log(e(\hat y) + 0.1) - \log(e(y) + 0.1)\big| ,$$
 #
 # averaged over the hidden patches, with prediction and target in the patch's own units. (The 0.1 keeps the logarithm of a flat patch
-# finite.) This form is an idea of ours, not of the report. In the package it is `freq_form="energy"`. We try it on our rows, which stand for one patch
-# each, at λ = 0.2. For the stripes, squared error and the Laplacian loss both gave flat grey. We start a little off the mean, because a perfectly flat row has no gradient.
+# finite.) This form is an idea of ours, not of the report. In the package it is `freq_form="energy"`. We try it at λ = 0.2 on our rows, each of which stands for one
+# patch. We leave their values between 0 and 1 and do not normalise them. For the stripes, squared error and the Laplacian loss both gave flat grey. We start a little
+# off the mean, because the gradient of this form is zero at a perfectly flat row.
 
 # %%
-replaces = course.predict("With the energy form, what will replace the flat grey in place of the "
-                          "stripes?")
+replaces = course.predict("With the energy form, what will the best prediction for the stripes "
+                          "be, instead of flat grey?")
 
 
 # %%
@@ -828,7 +829,8 @@ nudge[[0, -1]] = 0
 best = {name: best_row(*found, 0.2, energy_cost, nudge) for name, found in possible.items()}
 
 # %%
-lines = ["fast stripes, as strong as the true ones", "amount of detail      before   after   truth"]
+lines = ["fast stripes with the same amount of detail",
+         "amount of detail      before   after   truth"]
 for name, (rows, chances) in possible.items():
     lines.append(f"{name:<20} {detail(chances @ rows):>7.2f} {detail(best[name]):>7.2f} "
                  f"{detail(rows[0]):>7.2f}")
@@ -842,15 +844,16 @@ replaces.reveal("\n".join(lines), figure,
                 "and down around grey from one pixel to the next in most places.")
 
 # %% [markdown]
-# The flat grey becomes fast stripes. They have as much detail as the truth, 0.94, although nobody knows where the true stripes lie. For the
-# edges hardly anything changes, because the mean of several edges has as much detail in total as one edge. So this form
-# cannot be lowered by smoothness. It does not make the detail right, either: any fine texture of the right strength
-# will do. Whether it makes the *features* better is another question, which [notebook 10](10_claims.ipynb) takes up.
+# The flat grey becomes fast stripes, finer and weaker than the true ones. The amount of detail rises from 0.00 in the mean row (the column "before") to 0.94, as much as the
+# truth has, although nobody knows where the true stripes lie. So a prediction cannot lower this form by being smoother than the truth. It does not make the
+# detail right, either: any fine texture with the right amount of detail will do. For the edges hardly anything changes, because the mean of several edges has as
+# much detail in total as one edge. So the energy form does not sharpen them. Whether it makes the *features* better is another question, which
+# [notebook 10](10_claims.ipynb) takes up.
 #
-# ## How strong is the term in a real total?
+# ## How strong is the Laplacian loss in a real total?
 #
-# We compare the two terms at the shipped model's prediction: their values, and the lengths of their gradients with respect to
-# the prediction.
+# We return to the Laplacian loss of the report. At the shipped model's prediction we compare $L_\text{MAE}$ and $L_\text{freq}$: their values, and the lengths of
+# their gradients with respect to the prediction.
 
 # %%
 free = pred.clone().requires_grad_()
@@ -863,14 +866,14 @@ for lam in (0.01, 0.05, 0.25, 1.0):
     print(f"λ = {lam:<4}  share of the total {share:>2.0f} %   gradient vs MAE's {length:>3.0f} %")
 
 # %% [markdown]
-# At λ = 0.05 the term is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. It is a
+# At λ = 0.05 the Laplacian loss is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. It is a
 # small correction.
 #
 # ## What does a lower number prove?
 #
-# The report measures success by a masked [**HF error**](GLOSSARY.md#hf-error) (high-frequency error), which is our loss
+# The report measures success by a masked [**HF error**](GLOSSARY.md#hf-error) (high-frequency error), which is the Laplacian loss
 # computed on images with values from 0 to 1. We measure it, together with the masked PSNR, for two shipped models:
-# `original`, and `improved`, which was trained with this term, the curriculum and the uniformity loss of notebook 06. We also
+# `original`, and `improved`, which was trained with the Laplacian loss, the curriculum and the uniformity loss of notebook 06. We also
 # measure both numbers for five reference images that need no training:
 #
 # - **masked mean**: the mean colour of the visible pixels;

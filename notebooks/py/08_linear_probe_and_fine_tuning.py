@@ -153,8 +153,9 @@ print(f"cosine, same scene under two masks: {same:.2f}; different scenes: {other
 
 # %% [markdown]
 # The features of the same scene under two masks have a cosine similarity of 0.98, and those of different scenes 0.92. So the mask
-# changes the features, which adds noise. That is why we show the encoder the whole image. It then gets 36 tokens, although it saw only nine at a time in
-# pretraining. It can, because attention is a weighted mean of however many tokens there are, and every token still carries its position. The similarity of different scenes is
+# changes the features, which adds noise. That is why we show the encoder the whole image. It then gets 36 tokens, although in
+# pretraining, on images of 64 pixels, it saw only 16 of 64 at a time. It can handle any number, because attention is a weighted mean of however many tokens there are, and every
+# token still carries its position. The similarity of different scenes is
 # surprisingly high, and we will come back to it.
 #
 # ### ✏️ Exercise 1 · Features  (★☆☆ · 6 minutes)
@@ -379,7 +380,7 @@ for name, parts in features.items():
 # 32 % and from 42 % to 60 %. The original encoder rises from 44 % to 54 % by centring and to 59 % by whitening. The encoders
 # did not change; we only changed how we measure similarity. So if you compare two encoders by plain kNN, you may only be comparing their cones. For example, a uniformity
 # loss (notebook [06](06_uniformity_loss.ipynb)) spreads the features out, which can raise plain kNN accuracy although the features
-# carry no more information. That is why our full results list whitened kNN as well.
+# carry no more information. So report whitened kNN next to plain kNN.
 #
 # ## Look at the neighbours
 #
@@ -1229,8 +1230,9 @@ show(figure, "Each recipe's difference from the probe, with its interval: from �
 # %% [markdown]
 # Five of the nine recipes end below the probe, by up to 22.0 points. Two are not distinguishable from it, and two end above it, by up to 9.7 points. All of them start from the same encoder and use the same photographs.
 #
-# Look at the four recipes with 15 epochs. From the careless one at the low rate, which reaches 62.5 %, both the higher rate (46.4 %) and more care (56.7 %) make it worse. But the two together reach 66.1 %.
-# This is an **interaction**: the effect of one setting depends on another. If you change one thing at a time, you miss the best recipe.
+# Look at the four recipes with 15 epochs. The careless one at the low rate reaches 62.5 %. The higher rate alone lowers this to 46.4 %, and care alone lowers it to 56.7 %. But the two
+# together raise it to 66.1 %. This is an **interaction**: the effect of one setting depends on another. If you start from the careless recipe at the low rate and change one thing at a time, you
+# miss the best recipe.
 # Care probably costs accuracy at the low rate because layer-wise decay slows the lower layers down so much that they hardly change.
 #
 # Keep in mind that this is one encoder on one data set, and that the best of nine recipes on a test set is a little lucky, as you saw above.
