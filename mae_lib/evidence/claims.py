@@ -197,6 +197,6 @@ CHECKS = (
           _effective_rank, 10, "seeds of the original", "of 192"),
     Check("design", "an asymmetric model is 3 times as fast as a symmetric one", _symmetric_ratio,
           2.5, "rounds of timing", "times", above=True),
-    Check("schedule", "learning rates and mask ratios end each epoch as printed",
+    Check("schedule", "learning rates and mask ratios at the ends of epochs are as reported",
           _schedules_deviate, 0.5, "largest deviation of 20 printed values", "%"),
 )

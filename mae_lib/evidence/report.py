@@ -44,14 +44,15 @@ def about(evidence: Evidence, place: str = SMALL) -> str:
         "the weight decay of the probe was chosen on 500 images.")
     data, settings = runs[0]["data"], runs[0]["settings"]
     sizes = PRESETS[settings["preset"]] | {k: v for k, v in settings.items() if v is not None}
-    devices = " and ".join(dict.fromkeys(run["device"] for run in runs))
+    devices = ", ".join(dict.fromkeys(run["device"].replace(", ", " with ") for run in
+                                      runs + evidence.runs("improved", place)))
     precisions = " and ".join(dict.fromkeys(run["settings"]["precision"] for run in runs))
     return (f"{data['unlabeled']:,} unlabelled photographs of {data['pixels']} pixels "
             f"({data['name']}), {data['train']:,} labelled ones in {data['classes']} classes and "
             f"{data['test']:,} for testing; inputs of {sizes['img_size']} pixels in patches of "
             f"{sizes['patch_size']}; {runs[0]['measures']['epochs'][-1]['step']:,} steps of "
             f"{settings['batch_size']} images, peak learning rate {settings['lr']:g}; "
-            f"{len(runs)} seed{'s'[:len(runs) > 1]}; {devices}, {precisions}.{provisional}")
+            f"{len(runs)} seed{'s'[:len(runs) > 1]}; on: {devices}; {precisions}.{provisional}")
 
 
 def about_prices(evidence: Evidence) -> str:

@@ -47,7 +47,7 @@ def card(name: str, record: dict) -> str:
 | sizes | `{cfg.preset}`, {model.img_size} px, patches of {model.patch_size} px, decoder {model.config['decoder_depth']} × {model.config['decoder_embed_dim']}, {record['megabytes']} MB |
 | data | {data['name']}: {data['unlabeled']:,} images without labels, {data['pixels']} px |
 | schedule | {cfg.epochs} epochs of {cfg.images_per_epoch or data['unlabeled']:,} images, batch {cfg.batch_size}, peak learning rate {cfg.lr:g}, seed {cfg.seed} |
-| target | {'patches with mean 0 and variance 1' if cfg.norm_pix else 'plain pixels'} (`norm_pix`) |
+| target | {'patches with mean 0 and variance 1 (`norm_pix`)' if cfg.norm_pix else 'plain pixels (no `norm_pix`)'} |
 | device | {record['trained_on']}; {record['seconds']:.0f} s |
 | measured | {scores} (95 % intervals over {measures['lp']['images']:,} test images for accuracies, {measures['psnr']['images']:,} for reconstructions) |
 | command | `{cli.command_of('python -m mae_lib.pretrain', cfg, **record['options'])}` |

@@ -461,9 +461,9 @@ for level, meaning in course.LEVELS.items():
 # ## The road ahead
 #
 # In [01](01_patchify.ipynb) to [04](04_reconstruction_loss.ipynb) you build the model and its loss; work through them in order. If you have little time, continue with
-# [07](07_pretraining.ipynb), where you pretrain it, [08](08_linear_probe_and_fine_tuning.ipynb), where you find out what its features are worth, and
+# [07](07_pretraining.ipynb), where you train it without labels (this is called *pretraining*), [08](08_linear_probe_and_fine_tuning.ipynb), where you find out what its features are worth, and
 # [11](11_your_own_mae.ipynb), where it learns from images that you choose. Notebooks [05](05_laplacian_loss.ipynb) and [06](06_uniformity_loss.ipynb) build two of the three
-# add-ons, and you can swap them; you build the third, the curriculum, in [02](02_curriculum_masking.ipynb). Notebooks [09](09_reconstructions.ipynb) and
+# add-ons, and you can do them in either order. You build the third one, the curriculum, in [02](02_curriculum_masking.ipynb). Notebooks [09](09_reconstructions.ipynb) and
 # [10](10_claims.ipynb) examine what the add-ons change.
 #
 # ## Quiz

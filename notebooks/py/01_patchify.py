@@ -13,7 +13,7 @@
 # - explain why patches need positions, and build a two-dimensional position embedding.
 #
 # **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`).
-# [00 · Start here](00_start_here.ipynb) explains the whole idea. **Time:** 50 minutes.
+# [00 · Start here](00_start_here.ipynb) explains the whole idea. **Time:** 60 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.

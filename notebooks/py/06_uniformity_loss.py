@@ -590,7 +590,7 @@ for name, scattered in shapes.items():
 # ## Three encoders and two impostors
 #
 # Now we look at real features from three encoders. `untrained` has random weights, and `original` is a plain MAE.
-# `improved` was trained with a curriculum, the Laplacian loss and the uniformity loss. We use `scenes`, simple pictures
+# `improved` was trained with all three add-ons: a curriculum, a loss on edges (the Laplacian loss of [notebook 05](05_laplacian_loss.ipynb)), and the uniformity loss. We use `scenes`, simple pictures
 # of 96×96 pixels that the course generates, enlarged to the encoders' 224×224. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then a
 # *different* quarter. So the two **views** share no patch. Can we find the scene again?
 
@@ -745,12 +745,13 @@ shift_guess.reveal("\n".join(lines))
 # nothing, so a lower loss alone does not mean better features. Subtracting the mean may still help a classifier that
 # compares directions. The linear probe of notebook 08 standardises the features first, so it subtracts this mean in any case.
 #
-# ## What the claim needs
+# ## What the report claims
 #
 # The project report claims that this term raises linear-probe accuracy by 2–5 %, adds about 2 % of compute, is
 # parameter-free, and prevents collapse. "Parameter-free" is true in one sense: the term adds no trained weights. But you have to choose its weight λ in the total
-# loss and the factor $t$. For the other claims, a low uniformity loss is no evidence, because random points have it too.
-# [Notebook 10](10_claims.ipynb) says what would be, and has the measurements.
+# loss and the factor $t$. A low uniformity loss is no evidence of a higher accuracy, because random points have it too.
+# It shows that the features have not collapsed, but not that the term prevented this: `original` was trained without the term and has not fully collapsed either.
+# [Notebook 10](10_claims.ipynb) says what evidence such claims need, and has the measurements.
 #
 # ### ✏️ Open exercise · Improve a number, not the encoder  (★★☆ · 15 minutes)
 #

@@ -251,7 +251,7 @@ def test_every_claim_is_judged_without_evidence(tmp_path):
     compute = found["adds no compute (multiply-adds of ten epochs)"]
     assert compute.verdict == rule.MORE and compute.over == "counted"
     assert compute.interval == pytest.approx(3 * [100 * (spent("curriculum") / spent() - 1)])
-    schedule = found["learning rates and mask ratios end each epoch as printed"]
+    schedule = found["learning rates and mask ratios at the ends of epochs are as reported"]
     assert schedule.verdict == rule.CONFIRMED and schedule.interval[0] < 0.5
     measured = {"adds no parameters", schedule.claim.text, compute.claim.text}
     assert all(found[text].verdict == claims.NOT_MEASURED == found[text].measured()
@@ -280,7 +280,7 @@ def test_three_times_as_fast(tmp_path, ratio, verdict):
 
 def test_a_schedule_that_differs_from_what_was_printed_is_refuted(tmp_path, monkeypatch):
     """Per cent of what was printed: 7.5 for 8e-5, and 0.55 for 0.6, which is further off."""
-    (check,) = (c for c in claims.CHECKS if "printed" in c.text)
+    (check,) = (c for c in claims.CHECKS if "reported" in c.text)
     monkeypatch.setattr(claims, "REPORTED_LR", (8e-5, *claims.REPORTED_LR[1:]))
     ratios = (0.6, *claims.REPORTED["improved"]["mask_ratio"][1:])
     for expected in (6.31, 8.33):

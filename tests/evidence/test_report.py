@@ -132,12 +132,12 @@ def test_it_says_how_the_runs_were_made(evidence, tmp_path):
     assert report.about(evidence) == (
         "1,200 unlabelled photographs of 96 pixels (photographs), 50 labelled ones in 5 classes "
         "and 80 for testing; inputs of 64 pixels in patches of 8; 14 steps of 32 images, peak "
-        "learning rate 0.002; 3 seeds; abacus, fp32.")
+        "learning rate 0.002; 3 seeds; on: abacus; fp32.")
     assert "inputs of 224 pixels in patches of 16" in report.about(evidence, LETTER)
     assert report.about_prices(evidence).startswith("abacus, fp32, model `specified`, batch 64, 5 ")
     evidence.records[SMALL].remove(evidence.runs("improved")[0])
     evidence.runs("original")[1]["device"] = "slide rule"
-    assert report.about(evidence).endswith("; 3 seeds; abacus and slide rule, fp32.")
+    assert report.about(evidence).endswith("; 3 seeds; on: abacus, slide rule; fp32.")
     del evidence.records[SMALL][0]["data"]["fingerprint"]
     assert "**Provisional**" in report.about(evidence)
     nothing = evidence_of(tmp_path, [])
