@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.timing import number
 from mae_lib import evaluate
+from mae_lib.compare import views
 from mae_lib.config import RECIPES, FineTuneConfig
 from mae_lib.data.fingerprint import fingerprint
 from mae_lib.data.sources import ImageSet
@@ -51,8 +52,8 @@ class Trial:
     def features(self) -> tuple:
         """Of the training images, their mirror images and the test images."""
         if self.views is None:
-            images = (self.data.train, self.data.train.flip(3), self.data.test)
-            self.views = [evaluate.extract_features(self.model, x) for x in images]
+            extract = partial(evaluate.extract_features, self.model)
+            self.views = [*views(extract, self.data), extract(self.data.test)]
         return self.views
 
     def probe(self) -> dict:

@@ -32,22 +32,27 @@ from mae_lib.runtime.checks import check_value
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.optim import NonFiniteLoss
 
-RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR, HF error and SSIM
+RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR and HF error
 
 FIRST_PICTURE_SECONDS = 30  # of pretraining: about a minute after the start, at the quick recipe
 WHOLE = 1.6  # what an image costs that is seen whole, compared with one of pretraining
 
 
-def frozen_measures(extract: Callable[[Tensor], Tensor], data: ImageSet) -> dict:
+def views(extract: Callable[..., Tensor], data: ImageSet) -> tuple[Tensor, Tensor]:
+    """The features (N, D) that `extract` makes of training images, and of their mirror images."""
+    return extract(data.train), extract(data.train, mirrored=True)
+
+
+def frozen_measures(extract: Callable[..., Tensor], data: ImageSet) -> dict:
     """Linear probe and kNN of the features (N, D) that `extract` makes of images."""
-    train, mirrored, test = map(extract, (data.train, data.train.flip(3), data.test))
+    (train, mirrored), test = views(extract, data), extract(data.test)
     labels, test_labels = data.train_labels, data.test_labels
     decay, cross_validated = evaluate.choose_decay(train, labels, mirrored)
     probe = evaluate.linear_probe(train, labels, test, test_labels, mirrored, decay)
     found = {"lp": probe.entry(), "lp_cv": cross_validated.entry()}
-    views = {"knn": (train, test), "knn_centred": evaluate.centred(train, test),
+    forms = {"knn": (train, test), "knn_centred": evaluate.centred(train, test),
              "knn_whitened": evaluate.whitened(train, test)}
-    for name, (ours, theirs) in views.items():
+    for name, (ours, theirs) in forms.items():
         found[name] = evaluate.knn(ours, labels, theirs, test_labels).entry()
     return found
 
@@ -59,9 +64,8 @@ def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
 
 def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
     """The linear probe on training images alone: no test image is read."""
-    features, mirrored = (evaluate.extract_features(model, x)
-                          for x in (data.train, data.train.flip(3)))
-    return {"lp_cv": evaluate.choose_decay(features, data.train_labels, mirrored)[1].entry()}
+    train, mirrored = views(partial(evaluate.extract_features, model), data)
+    return {"lp_cv": evaluate.choose_decay(train, data.train_labels, mirrored)[1].entry()}
 
 
 def reconstruction_measures(model: MaskedAutoencoder, images: Tensor, norm_pix: bool) -> dict:
@@ -219,9 +223,14 @@ class Comparison:
                 folder / f"fine-tune-{self.key(name, cfg.seed)}-{len(data.train)}.pt")
             return {"ft": result.entry()}
 
-        measures, few = tune(self.data), self._few(name)
-        if few and few[0] < len(self.data.train):
-            measures["labels"] = evaluate.label_efficiency(model, self.data, few, tune)
+        measures, extract = tune(self.data), partial(evaluate.extract_features, model)
+        counts = [count for count in self._few(name) if count < len(self.data.train)]
+        test = extract(self.data.test) if counts else None
+        for few in (evaluate.with_labels(self.data, count) for count in counts):
+            train, mirrored = views(extract, few)
+            probe = evaluate.linear_probe(train, few.train_labels, test, few.test_labels, mirrored)
+            found = {"lp": probe.entry(), **tune(few)}
+            measures.setdefault("labels", {})[str(len(few.train))] = found
         return measures
 
     def _for_labels(self, recipe: FineTuneConfig, count: int) -> FineTuneConfig:
@@ -263,17 +272,16 @@ def runs_of(names: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, int |
 
 
 def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, float]]]:
-    """Points (labels, accuracy in percent) of each line of the label-efficiency plot."""
+    """Points (labels, mean accuracy in percent) of each line of the label-efficiency plot."""
     lines = {}
-    for name, (record, *_) in groups.items():
-        found = record["measures"]
-        if "labels" in found:
-            points = {**{int(n): few for n, few in found["labels"].items()},
-                      record["data"]["train"]: found}
-            titles = {"ft": name} if name == "from scratch" else {
-                "ft": f"{name}, fine-tuned", "lp": f"{name}, linear probe"}
-            for measure, title in titles.items():
-                lines[title] = [(n, few[measure]["value"]) for n, few in points.items()]
+    for name, group in groups.items():
+        found = [{**{int(n): few for n, few in r["measures"]["labels"].items()},
+                  r["data"]["train"]: r["measures"]} for r in group if "labels" in r["measures"]]
+        titles = {"ft": name} if name == "from scratch" else {
+            "ft": f"{name}, fine-tuned", "lp": f"{name}, linear probe"}
+        for measure, title in titles.items() if found else ():
+            lines[title] = [(n, sum(run[n][measure]["value"] for run in found) / len(found))
+                            for n in found[0]]
     return lines
 
 
@@ -281,7 +289,8 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
     """Write the figures of a comparison; reconstructions only where the weights are at hand."""
     title, groups = comparison.title, grouped(records)
     pretrained = {n: g[0] for n, g in groups.items() if "epochs" in g[0]["measures"]}
-    histories = {n: r["measures"]["epochs"] for n, r in pretrained.items()}
+    histories = {n if len(groups[n]) < 2 else f"{n}, seed {r['seed']}": r["measures"]["epochs"]
+                 for n, r in pretrained.items()}
     rows = [(name, {MEASURES[m][0]: found for m in ("lp", "ft", "knn")
                     if (found := summarise(group, m))}) for name, group in groups.items()]
     figures = {"curves": plots.curves(histories, title),
@@ -328,12 +337,12 @@ def main() -> None:
                for name in arguments.variants for seed in arguments.seeds]
     for settings in (*configs, fine_tune, scratch):
         settings.check()
-    if min(map(input_size, configs)) < 11:
-        raise ValueError("img_size must be at least 11: the SSIM compares windows of 11 pixels.")
     with torch.device("meta"):  # without memory
-        sizes = {(input_size(cfg), cfg.build_model().num_patches) for cfg in configs}
+        sizes = {(input_size(cfg), cfg.build_model().num_patches)
+                 for cfg in (*configs, PretrainConfig(**variant_settings("original", base)))}
     if len(sizes) > 1:
-        raise ValueError("The variants of a comparison need the same img_size and patch_size.")
+        raise ValueError("Variants and baselines need the same img_size and patch_size: give them "
+                         "as --img-size and --patch-size.")
     device = hardware.pick_device(arguments.device)
     asked = arguments.helper or base.get("precision", "auto")
     hardware.pick_precision(device, asked)  # what the device cannot do is told at once
@@ -342,7 +351,8 @@ def main() -> None:
     name = f"{arguments.recipe}-{data.name.replace(':', '-')}"
     out = arguments.out or Path("runs") / name
     chosen = out / "precision"  # of the first start: to choose anew could choose differently
-    if asked == "auto" and chosen.exists() and not arguments.fresh:
+    automatic = asked == "auto"
+    if automatic and chosen.exists() and not arguments.fresh:
         asked = chosen.read_text("utf-8")
     base["precision"] = hardware.pick_precision(device, asked)
     out.mkdir(parents=True, exist_ok=True)
@@ -355,6 +365,11 @@ def main() -> None:
     # The longest first: then no process has to wait long for another at the end.
     runs = runs_of([*arguments.variants, *reversed(BASELINES)], arguments.seeds)
     jobs = [(comparison.folder(*run), partial(comparison.run, *run)) for run in runs]
+    made = {record["settings"].get("precision", asked) for run in runs
+            if (record := results.find(comparison.key(*run)))}
+    if (other := made - {asked}) and not (automatic or arguments.helper or arguments.fresh):
+        raise ValueError(f"{results.path} holds these runs in {' and '.join(other)}: name another "
+                         "--out, or make them again with --fresh.")
     if arguments.fresh and not arguments.helper:
         results.add(without={comparison.key(*run) for run in runs})
         for folder, _ in jobs:

@@ -1,8 +1,8 @@
 """What the representation is worth: kNN, linear probe, fine-tuning, and reconstruction quality.
 
 Features are the mean of the patch tokens after the final norm, of the whole image without masking.
-Whatever must be chosen is chosen by cross-validation on the training images; the test set is read
-once.
+Whatever must be chosen is chosen by cross-validation on the training images, nothing on the test
+images.
 """
 
 import collections
@@ -82,21 +82,24 @@ def cross_validate(labels: Tensor, settings: Sequence, draw: int,
 
 
 @torch.no_grad()
-def extract_features(model: MaskedAutoencoder, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Features of uint8 images (N, 3, S, S): float32 (N, D) on the CPU."""
+def extract_features(model: MaskedAutoencoder, images: Tensor, batch_size: int = 256,
+                     mirrored: bool = False) -> Tensor:
+    """Features of uint8 images (N, 3, S, S), or of their mirror images: (N, D) on the CPU."""
     check_images(images)
     check_value("batch_size", batch_size, int, at_least=1)
     device = next(model.parameters()).device
     model.eval()
-    parts = images.split(batch_size)
+    parts = (x.flip(3) if mirrored else x for x in images.split(batch_size))
     return torch.cat([model.features(resize(x.to(device), model.img_size)).cpu() for x in parts])
 
 
-def pixel_features(images: Tensor, size: int = 16, batch_size: int = 1024) -> Tensor:
+def pixel_features(images: Tensor, size: int = 16, batch_size: int = 1024,
+                   mirrored: bool = False) -> Tensor:
     """The baseline that learns nothing: images shrunk to size × size pixels, (N, 3·size²)."""
     check_images(images)
     check_value("size", size, int, at_least=1)
-    return torch.cat([resize(x, size).flatten(1) for x in images.split(batch_size)])
+    parts = (x.flip(3) if mirrored else x for x in images.split(batch_size))
+    return torch.cat([resize(x, size).flatten(1) for x in parts])
 
 
 def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: int) -> Tensor:
@@ -145,7 +148,7 @@ def whitened(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Features (N, D) and (M, D) turned and scaled so that `train` has the identity as covariance.
 
     Directions in which features hardly vary (under a thousandth of the largest standard deviation)
-    are not blown up further.
+    are not blown up further. With N not well above D, all of `train` are nearly equally far apart.
     """
     train, test = centred(train, test)
     _, singular, directions = torch.linalg.svd(train, full_matrices=False)  # (D,), (D, D)
@@ -165,7 +168,8 @@ def fit_logistic(x: Tensor, labels: Tensor, classes: int, decay: float,
 
     Minimises the mean cross-entropy + decay / 2 · ‖W‖², which has one minimum: no learning rate and
     no number of epochs to choose. `start` are weights to begin at; `curvature` spares computing
-    `curvature_of(x, classes)` again. It stops where no gradient is larger than `tolerance`.
+    `curvature_of(x, classes)` again. It stops where no gradient is larger than `tolerance`, or
+    the loss hardly changes.
     """
     # L-BFGS needs many steps where features are correlated, as they always are. It works on V
     # instead, W = P V, with P so that the loss is about equally curved in all directions.
@@ -363,7 +367,7 @@ def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, see
 @torch.no_grad()
 def reconstruction_quality(model: MaskedAutoencoder, images: Tensor, norm_pix: bool,
                            mask_ratio: float = 0.75) -> dict[str, dict[str, Tensor]]:
-    """Masked PSNR (dB), HF error and SSIM of each uint8 image (N, 3, H, W), under fixed masks.
+    """Masked PSNR (dB) and HF error of each uint8 image (N, 3, H, W), under fixed masks.
 
     Returns {method: {metric: (N,)}} for "model" and each of `metrics.trivial_reconstructions`. With
     `norm_pix` the model's pictures use the target's patch statistics and are optimistic.
@@ -373,8 +377,7 @@ def reconstruction_quality(model: MaskedAutoencoder, images: Tensor, norm_pix: b
     model.eval()
     noise = torch.rand(len(images), model.num_patches, generator=hardware.generator(RNG.TEST_MASKS))
     results = collections.defaultdict(lambda: collections.defaultdict(list))
-    measures = {"psnr": metrics.masked_psnr, "hf_error": metrics.masked_hf_error,
-                "ssim": metrics.masked_ssim}
+    measures = {"psnr": metrics.masked_psnr, "hf_error": metrics.masked_hf_error}
     for part, part_noise in zip(images.split(128), noise.split(128), strict=True):
         x = resize(part.to(device), model.img_size)
         output = model(x, mask_ratio, noise=part_noise.to(device))
@@ -399,18 +402,3 @@ def with_labels(data: ImageSet, count: int) -> ImageSet:
     turn = F.one_hot(labels[order]).cumsum(0).gather(1, labels[order, None])[:, 0]
     chosen = order[turn.argsort(stable=True)[:count]]  # one of each class, then the next of each
     return dataclasses.replace(data, train=data.train[chosen], train_labels=labels[chosen])
-
-
-def label_efficiency(model: MaskedAutoencoder, data: ImageSet, counts: Sequence[int],
-                     fine_tune: Callable[[ImageSet], dict]) -> dict:
-    """Test accuracy of a probe and of `fine_tune` with so many labels: {count: {measure: entry}}.
-
-    `fine_tune(data)` gives the entries of a training on all of `data.train`.
-    """
-    test = extract_features(model, data.test)
-    found = {}
-    for few in (with_labels(data, count) for count in counts if count < len(data.train)):
-        train, mirrored = (extract_features(model, x) for x in (few.train, few.train.flip(3)))
-        probe = linear_probe(train, few.train_labels, test, data.test_labels, mirrored)
-        found[str(len(few.train))] = {"lp": probe.entry(), **fine_tune(few)}
-    return found

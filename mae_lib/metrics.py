@@ -7,7 +7,6 @@ Images are float tensors (B, C, H, W) with values in [0, 1]; `mask_img` is (B, 1
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import functional as filters
 
 from mae_lib import losses
 from mae_lib.patches import check_shape
@@ -43,32 +42,6 @@ def masked_hf_error(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tens
     difference = composite(pred_img.clamp(0, 1), tgt_img, mask_img) - tgt_img
     error, count = losses.laplacian_error_per_image(difference, mask_img)
     return error / count.clamp(min=1)
-
-
-def masked_ssim(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:
-    """Structural similarity of composite and target, averaged over masked pixels, (B,).
-
-    Gaussian windows of 11×11 pixels, σ = 1.5, K₁ = 0.01, K₂ = 0.03 (Wang et al. 2004, section
-    III.B); only windows that lie wholly inside the image count.
-
-    Raises ValueError for images under 11 pixels, or if the shapes do not fit.
-    """
-    losses.check_image_pair(pred_img, tgt_img, mask_img)
-    check_value("the smaller side of images for SSIM", min(tgt_img.shape[-2:]), int, at_least=11)
-    x, y = composite(pred_img.clamp(0, 1), tgt_img, mask_img), tgt_img
-
-    def blur(z: Tensor) -> Tensor:
-        return filters.gaussian_blur(z, 11, 1.5)[..., 5:-5, 5:-5]
-
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    ssim = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    ssim = ssim / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    inner = mask_img[..., 5:-5, 5:-5]
-    total = (ssim.mean(dim=1, keepdim=True) * inner).sum(dim=(1, 2, 3))
-    return total / inner.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
 def effective_rank(features: Tensor) -> float:

@@ -15,17 +15,20 @@ from torch import Tensor
 
 from mae_lib.training.checkpoints import write_atomically
 
-# Measure: (title, digits after the point). The first three are accuracies of test images.
+# Measure: (title, digits after the point).
 MEASURES = {"lp": ("LP@1 %", 1), "ft": ("FT@1 %", 1), "knn": ("kNN %", 1),
             "knn_whitened": ("kNN whitened %", 1), "psnr": ("PSNR dB", 2),
             "hf_error": ("HF error", 4)}
+TIMES = {"seconds": ("train s", 0), "images_per_second": ("images/s", 0)}  # of pretraining
+PARTS = (("lp", "ft", "knn", "knn_whitened", "seconds"),  # of the table
+         ("psnr", "hf_error", "images_per_second"))
 BASELINES = ("chance", "raw pixels", "random init", "from scratch")  # what no run pretrained
 Interval = tuple[float, float, float]  # mean, low, high; low and high are nan where unknown
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Which of the test images were right, (N,) bool, and the setting chosen on validation."""
+    """Which of the images were right, (N,) bool, and the setting that cross-validation chose."""
 
     correct: Tensor
     chosen: str = ""
@@ -143,39 +146,41 @@ def grouped(records: list[dict]) -> dict[str, list[dict]]:
 
 
 def table(records: list[dict], times: bool = True) -> str:
-    """The comparison as text: a row a method, baselines first, trivial reconstructions last.
+    """The comparison as text: accuracies, then reconstructions; a row a method, baselines first.
 
     Times mean something only of runs that had their machine to themselves.
     """
     groups = grouped(records)
-    width = max(18, *(len(name) + 2 for name in groups))
-    titles = "".join(f"{title:^15}" for title, _ in MEASURES.values())
-    lines = [f"{'':{width}}{titles}{'train s images/s' * times:>17}".rstrip()]
-
-    def add(name: str, cells: dict[str, Interval | None], speed: str = "") -> None:
-        texts = (_cell(cells[m], digits) for m, (_, digits) in MEASURES.items())
-        lines.append(f"{name:{width}}{''.join(f'{t:^15}' for t in texts)}{speed}".rstrip())
-
-    for name, group in groups.items():
-        timed = [(r["measures"]["seconds"], r["measures"]["images_per_second"])
-                 for r in group if "seconds" in r["measures"] and r["device"] == group[0]["device"]]
-        speed = "{:8.0f}{:9.0f}".format(*np.mean(timed, axis=0)) if timed and times else ""
-        add(name, {m: summarise(group, m) for m in MEASURES}, speed)
-    first, *others = [g for g in groups.values() if "epochs" in g[0]["measures"]] or [None]
-    for other in others:
-        lines.append(f"{other[0]['name']} − {first[0]['name']}")
-        add("  paired", {m: difference(first, other, m) for m in MEASURES})
-    if first:
-        for method, measures in first[0]["measures"]["references"].items():
-            add(method, {m: summarise([{"measures": measures}], m) for m in MEASURES})
+    rows = {name: {m: summarise(group, m) for m in MEASURES} for name, group in groups.items()}
+    pretrained = [name for name in groups if "epochs" in groups[name][0]["measures"]]
+    for name in pretrained:
+        timed = [r["measures"] for r in groups[name] if r["device"] == groups[name][0]["device"]]
+        for time in TIMES if times else ():
+            mean = sum(measures[time] for measures in timed) / len(timed)
+            rows[name][time] = mean, math.nan, math.nan
+    for other in pretrained[1:]:
+        rows[f"{other} − {pretrained[0]}"] = {
+            m: difference(groups[pretrained[0]], groups[other], m) for m in MEASURES}
+    for first in pretrained[:1]:
+        for name, found in groups[first][0]["measures"]["references"].items():
+            rows[name] = {m: summarise([{"measures": found}], m) for m in MEASURES}
+    blocks = []
+    for part in PARTS:
+        columns = [m for m in part if any(found.get(m) for found in rows.values())]
+        cells = [["", *((MEASURES | TIMES)[m][0] for m in columns)]]
+        cells += [[name, *(_cell(found.get(m), (MEASURES | TIMES)[m][1]) for m in columns)]
+                  for name, found in rows.items() if any(map(found.get, columns))]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+        blocks += ["\n".join(lines)] * bool(columns)
     seeds = " or ".join(map(str, sorted({len(group) for group in groups.values()} - {1})))
     over = f"{seeds} seeds (Student's t); for single runs, over " if seeds else ""
-    lines.append(f"\n±: half the width of a 95 % interval over {over}the test images." +
-                 " One seed says nothing about other seeds." * (not seeds))
+    notes = (f"±: half the width of a 95 % interval over {over}the test images." +
+             "\nOne seed says nothing about other seeds." * (not seeds))
     if any(r["settings"].get("norm_pix") for r in records):
-        lines.append("PSNR and HF error of models with norm_pix use each target patch's own mean "
-                     "and standard deviation, which makes them optimistic.")
-    return "\n".join(lines)
+        notes += ("\nPSNR and HF error of models with norm_pix use each target patch's own mean "
+                  "and\nstandard deviation, which makes them optimistic.")
+    return "\n\n".join([*blocks, notes])
 
 
 def _cell(value: Interval | None, digits: int) -> str:

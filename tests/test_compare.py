@@ -80,16 +80,16 @@ def test_the_whole_comparison(folder, tmp_path, monkeypatch, capsys):
     text = run(folder, out, monkeypatch=monkeypatch, capsys=capsys)
     records = R.Results(out / "results.json").read()
     assert [r["name"] for r in records] == NAMES
-    lines = {line[:18].strip(): line for line in text.splitlines()}
-    for name in [*NAMES, "improved − origina", "masked mean", "bilinear fill", "blurred target"]:
-        assert name in lines, f"no row {name}"
+    rows = [line[:21].strip() for line in text.splitlines() if line[:1].islower() and "  " in line]
+    quality = ["original", "improved", "improved − original"]
+    references = ["masked mean", "bilinear fill", "blurred target"]
+    assert rows == [*BASELINES, *quality, *quality, *references]
     for title, _ in R.MEASURES.values():
         assert title in text
     improved = records[1]
-    rows = [line[:18].strip() for line in text.splitlines()]
-    assert [row for row in rows if row in NAMES] == [*BASELINES, "original", "improved"]
     lp = improved["measures"]["lp"]
-    assert f"{lp['value']:.1f} ± {(lp['high'] - lp['low']) / 2:.1f}" in lines["improved"]
+    assert f"{lp['value']:.1f} ± {(lp['high'] - lp['low']) / 2:.1f}" in next(
+        line for line in text.splitlines() if line.startswith("improved"))
     assert {"device", "torch", "python", "command", "date", "settings", "data"} <= improved.keys()
     assert improved["settings"]["lambda_freq"] == 0.05
     assert [e["epoch"] for e in improved["measures"]["epochs"]] == [1, 2]
@@ -188,6 +188,30 @@ def test_few_labels_are_spread_over_the_classes_and_part_of_more():
     places = [set(few.train[:, 0, 0, 0].tolist()) for few in sets.values()]
     assert all(small < large for small, large in itertools.pairwise(places))
     assert torch.equal(C.evaluate.with_labels(data, 9).train, sets[9].train)
+
+
+def test_few_labels_are_probed_with_their_mirror_images_and_picked_at_random(
+    tmp_path, monkeypatch
+):
+    torch.manual_seed(0)
+    images, labels = torch.randint(256, (66, 3, 16, 16), dtype=torch.uint8), torch.arange(66) % 3
+    data = ImageSet("toy", tuple("abc"), images, images[:60], labels[:60], images[60:], labels[60:])
+    model, E = MaskedAutoencoder.from_preset("tiny", img_size=16, patch_size=4), C.evaluate
+    given, probe = [], E.linear_probe
+    monkeypatch.setattr(E, "linear_probe", lambda *x: (given.append(x), probe(*x))[1])
+    monkeypatch.setattr(E, "fine_tune", lambda model, few, *_: R.Accuracy(few.train_labels == 0))
+    comparison = C.Comparison(data, {}, C.FineTuneConfig(), tmp_path, R.Results(tmp_path / "r"),
+                              torch.device("cpu"), label_counts=(6, 60))
+    found = comparison._fine_tune(comparison.config("original", 0), model, "original", tmp_path)
+    assert found["ft"]["images"] == 60 and found["labels"].keys() == {"6"}
+    few = E.with_labels(data, 6)
+    assert found["labels"]["6"]["ft"]["images"] == 6 and not torch.equal(few.train, images[:6])
+    expected = (E.extract_features(model, few.train), few.train_labels,
+                E.extract_features(model, data.test), data.test_labels,
+                E.extract_features(model, few.train.flip(3)))
+    for ours, theirs in zip(*given, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert found["labels"]["6"]["lp"] == probe(*expected).entry()
 
 
 def test_few_labels_are_fine_tuned_for_longer_recorded_and_drawn(
@@ -356,7 +380,7 @@ def test_the_precision_of_the_first_start_stays(folder, tmp_path, monkeypatch, c
 
 
 def without_times(text):
-    return [re.sub(r" +\d+ +\d+$", "", line) for line in text.splitlines()
+    return [re.sub(r" +\d+$", "", line) for line in text.splitlines()
             if "png" not in line and "json" not in line]
 
 
@@ -427,6 +451,9 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
     with pytest.raises(ValueError, match="need the same img_size and patch_size"):
         run(folder, tmp_path, "--variants", "original", "original+patch_size=4",
             monkeypatch=monkeypatch, capsys=capsys)
+    with pytest.raises(ValueError, match="and baselines need the same img_size and patch_size"):
+        run(folder, tmp_path, "--variants", "original+patch_size=4", monkeypatch=monkeypatch,
+            capsys=capsys)
     with pytest.raises(ValueError, match=r"Unknown variant 'original.seed=3'"):
         run(folder, tmp_path, "--variants", "original+seed=3", monkeypatch=monkeypatch,
             capsys=capsys)
@@ -461,6 +488,16 @@ def test_results_of_other_data_are_never_taken_for_new(
     for line in second.splitlines():
         if line.startswith("raw pixels"):  # right on all but the two mislabelled images
             assert f"{100 * 10 / 12:.1f}" in line
+
+
+def test_finished_runs_are_not_shown_as_those_of_another_precision(
+    folder, tmp_path, monkeypatch, capsys, brief
+):
+    bf16, words = "--precision=bf16", ("--variants", "original", "--ft-epochs=2")
+    run(folder, tmp_path, *words, monkeypatch=monkeypatch, capsys=capsys)
+    with pytest.raises(ValueError, match=r"holds these runs in fp32: name another --out, or"):
+        run(folder, tmp_path, *words, bf16, monkeypatch=monkeypatch, capsys=capsys)
+    run(folder, tmp_path, *words, "--precision=auto", monkeypatch=monkeypatch, capsys=capsys)
 
 
 def test_a_record_found_again_is_that_of_its_settings_seed_and_data(folder, tmp_path):
@@ -551,8 +588,8 @@ def test_times_of_several_devices_are_not_averaged():
                 "settings": {}}
 
     text = R.table([run("CPU", 100, 1), run("GPU", 5, 2), run("CPU", 300, 3)])
-    (row,) = (line for line in text.splitlines() if line.startswith("original"))
-    assert row.split()[-2:] == ["200", "1"]
+    rows = [line.split() for line in text.splitlines() if line.startswith("original")]
+    assert [row[-1] for row in rows] == ["200", "1"]
     assert text.endswith("over 3 seeds (Student's t); for single runs, over the test images.")
     assert "interval over the test images." in R.table([run("CPU", 100, 1)])
     other = [run("CPU", 1, seed) | {"name": "improved"} for seed in (1, 2)]
@@ -569,8 +606,8 @@ def test_frozen_features_are_those_of_images_and_mirror_images(monkeypatch):
     data = ImageSet("toy", tuple("abc"), images, images[:60], labels[:60], images[60:], labels[60:])
     seen = []
 
-    def extract(x):
-        seen.append(x)
+    def extract(x, mirrored=False):
+        seen.append(x := x.flip(3) if mirrored else x)
         return x[:, :, 0].flatten(1).double() @ torch.linspace(1, 3, 24).double().diag()
 
     found = C.frozen_measures(extract, data)
@@ -587,7 +624,7 @@ def test_frozen_features_are_those_of_images_and_mirror_images(monkeypatch):
         "knn_whitened": E.knn(whitened[0], known[1], whitened[1], judged[1])}
     assert found == {name: accuracy.entry() for name, accuracy in expected.items()}
     assert len({entry["correct"] for entry in found.values()}) == 5
-    monkeypatch.setattr(E, "extract_features", lambda model, x: extract(x))
+    monkeypatch.setattr(E, "extract_features", lambda model, x, **other: extract(x, **other))
     assert C.cross_validated_measure(None, data) == {"lp_cv": found["lp_cv"]}
 
 
@@ -633,3 +670,6 @@ def test_lines_of_few_labels_hold_what_they_are_called():
     assert C.label_lines({"original": [run]}) == {
         "original, linear probe": [(10, 30.0), (40, 50.0)],
         "original, fine-tuned": [(10, 20.0), (40, 60.0)]}
+    other = json.loads(json.dumps(run).replace("30.0", "36.0").replace("50.0", "60.0"))
+    lines = C.label_lines({"original": [run, other]})
+    assert lines["original, linear probe"] == [(10, 33.0), (40, 55.0)]  # the mean of the seeds

@@ -20,7 +20,7 @@ def test_single_runs_are_compared_by_test_image():
     assert difference(runs[:1], runs[1:], "lp") == paired_difference(a, b)
     assert difference(runs[:1], runs[1:], "lp")[0] == pytest.approx(2)
     text = table(runs)
-    assert "paired" in text and "2.0 ± 0.9" in text and "optimistic" in text
+    assert "improved − original" in text and "2.0 ± 0.9" in text and "optimistic" in text
     assert "optimistic" not in table(runs[:1])
 
 
@@ -32,6 +32,7 @@ def test_the_table_ends_with_the_references_of_the_first_run():
             "value": value, "low": value - 0.00123, "high": value + 0.00123}}}
     (row,) = (line for line in table(runs).splitlines() if "masked mean" in line)
     assert row.split(maxsplit=2)[2] == "0.1234 ± 0.0012"
+    assert max(map(len, table(runs).splitlines())) <= 100
 
 
 @pytest.mark.parametrize("content", [

@@ -68,7 +68,7 @@ def resample_matrix(start: Tensor, length: Tensor, in_size: int, out_size: int) 
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Scale whole square images, uint8 (B, 3, H, W), to normalised floats (B, 3, size, size)."""
+    """Scale whole images, uint8 (B, 3, H, W), to normalised floats (B, 3, size, size)."""
     h, w = images.shape[-2:]
     if (h, w) == (size, size):
         return normalise(images)
@@ -118,7 +118,6 @@ def random_resized_crop(images: Tensor, size: int, generator: torch.Generator,
     """Crop, scale and flip each image at random: uint8 (B, 3, H, W) → floats (B, 3, size, size).
 
     The pretraining augmentation of He et al. 2022, appendix A.1, with bilinear in place of bicubic
-    interpolation. `images` lie on the generator's
-    device; the result is normalised.
+    interpolation. `images` lie on the generator's device; the result is normalised.
     """
     return crop(images, size, random_crops(len(images), *images.shape[-2:], scale, generator))

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torchvision.datasets.utils import check_integrity
 from tqdm import tqdm
@@ -155,16 +156,21 @@ def download(url: str, path: Path, md5: str | None, progress: bool = True,
 def fetch(source, root: Path, needed_bytes: int, progress: bool) -> Path:
     """The folder under `root` of a torchvision data set, downloaded and extracted if not there."""
     folder, archive = root / source.base_folder, root / source.filename
-    if folder.exists():
-        return folder
     root.mkdir(parents=True, exist_ok=True)
-    check_disk(root, needed_bytes)
-    if not check_integrity(archive, source.tgz_md5):
-        download(source.url, archive, source.tgz_md5, progress)
-    # Extracted elsewhere first: an interrupted extraction must not look complete.
-    with TemporaryDirectory(dir=root) as temporary, tarfile.open(archive) as tar:
-        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 has it
-        tar.extractall(temporary)
-        os.rename(Path(temporary) / folder.name, folder)
-    archive.unlink()  # the extracted files replace it
+    with FileLock(root / f".{folder.name}.lock"):  # another process waits, and then finds it
+        if folder.exists():
+            return folder
+        for old in root.glob(f".{folder.name}.extracting*"):  # by a process that was killed
+            shutil.rmtree(old)
+        here = sum(path.stat().st_size for path in root.glob(f"{archive.name}*"))
+        check_disk(root, needed_bytes - here)
+        if not check_integrity(archive, source.tgz_md5):
+            download(source.url, archive, source.tgz_md5, progress)
+        # Extracted elsewhere first: an interrupted extraction must not look complete.
+        with (TemporaryDirectory(prefix=f".{folder.name}.extracting", dir=root) as temporary,
+              tarfile.open(archive) as tar):
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 has it
+            tar.extractall(temporary)
+            os.rename(Path(temporary) / folder.name, folder)
+        archive.unlink()  # the extracted files replace it
     return folder

@@ -1,4 +1,4 @@
-"""What data are made of, in a few letters, so that results of other data are never taken for new.
+"""What data are made of, in a few letters, so that results on other data are never reused.
 
 The same on every machine. A checksum of all values, at a gigabyte a second or more, it tells
 accidents apart, not attacks.

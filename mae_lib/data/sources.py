@@ -53,7 +53,7 @@ class ImageSet:
 
     @property
     def validation(self) -> Tensor:
-        """Images on which pretraining is validated; none of them is among `unlabeled`."""
+        """Images on which pretraining is validated; none of them is taken from `unlabeled`."""
         return self.train if self.held_out is None else self.held_out
 
     @functools.cached_property
@@ -114,9 +114,10 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
     if labels and (len(data.train) < 5 or len(data.test) < 2):
         raise ValueError(f"{data.name} has {len(data.train)} training and {len(data.test)} test "
                          "images with labels; judging an encoder takes at least 5 and 2.")
-    if limit and kind == "imagefolder":  # whose files are sorted, perhaps by what they show
-        return replace(data, unlabeled=evenly_spaced(data.unlabeled, limit))
-    return replace(data, unlabeled=data.unlabeled[:limit])
+    if limit and limit < len(data.unlabeled):
+        return replace(data, unlabeled=evenly_spaced(data.unlabeled, limit) if kind == "imagefolder"
+                       else data.unlabeled[:limit])  # a folder's may be sorted by what they show
+    return data
 
 
 def _path(path: str | Path, what: str) -> Path:

@@ -47,7 +47,10 @@ def write_atomically(path: Path, write) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with explain_full_disk(path):
+            temporary.touch()
+            mode = temporary.stat().st_mode  # safetensors lets nobody else read what it writes
             write(temporary)
+            temporary.chmod(mode)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -31,6 +31,7 @@ from torchvision import datasets
 from mae_lib.data import pictures, scenes
 from mae_lib.data import sources as data_module
 from mae_lib.data.cache import cache_key, default_cache, download, map_file, open_or_build
+from mae_lib.data.cache import fetch as fetch_set
 from mae_lib.data.sources import evenly_spaced, load_data
 
 
@@ -715,7 +716,7 @@ def test_stl10_wrong_files(load, stl, file, content, part):
 class Server(http.server.BaseHTTPRequestHandler):
     """Serves `content`, breaking off each of the first `cuts` answers half-way."""
 
-    content, cuts, ranges, asked = b"", 0, True, []
+    content, cuts, ranges, asked, pause = b"", 0, True, [], 0.0
 
     def do_GET(self):
         cls, wanted = type(self), self.headers.get("Range")
@@ -725,6 +726,7 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_error(416)
             return
         rest = cls.content[start:]
+        threading.Event().wait(cls.pause)
         self.send_response(206 if wanted and cls.ranges else 200)
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
@@ -741,6 +743,7 @@ def server(monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setenv("no_proxy", "*")
     Server.content, Server.cuts, Server.ranges, Server.asked = os.urandom(100_000), 0, True, []
+    Server.pause = 0.0
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as listening:
         threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         Server.url = f"http://127.0.0.1:{listening.server_port}/stl10_binary.tar.gz"
@@ -802,7 +805,7 @@ def test_stl10_is_downloaded_and_extracted(load, stl, server, tmp_path, monkeypa
     monkeypatch.setattr(datasets.STL10, "tgz_md5", md5(archive))
     check_stl(load("stl10", cache=tmp_path / "new"), downloads := tmp_path / "new/downloads")
     assert len(server.asked) == 2
-    assert [p.name for p in downloads.iterdir()] == ["stl10_binary"]
+    assert [p.name for p in downloads.glob("[!.]*")] == ["stl10_binary"]
     load("stl10", cache=tmp_path / "new")
     assert len(server.asked) == 2
     cut = tmp_path / "cut/downloads"
@@ -817,6 +820,31 @@ def test_stl10_is_downloaded_and_extracted(load, stl, server, tmp_path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     with pytest.raises(OSError, match="only 1,000 MB are free"):
         load("stl10", cache=tmp_path / "other")
+
+
+def test_two_programs_download_a_set_once_and_clear_up_after_a_third(stl, server, tmp_path,
+                                                                     monkeypatch):
+    with tarfile.open(archive := tmp_path / "archive.tar.gz", "w:gz") as tar:
+        tar.add(stl / "stl10_binary", "stl10_binary")
+    server.content, server.pause = archive.read_bytes(), 0.2
+    monkeypatch.setattr(datasets.STL10, "url", server.url)
+    monkeypatch.setattr(datasets.STL10, "tgz_md5", md5(archive))
+    root = tmp_path / "downloads"
+    (killed := root / ".stl10_binary.extracting1").mkdir(parents=True)  # while it extracted
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda _: fetch_set(datasets.STL10, root, 0, False), range(2))
+    assert list(found) == [root / "stl10_binary"] * 2 and server.asked == [None]
+    assert not killed.exists()
+
+
+def test_what_is_here_already_needs_no_room_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.STL10, "url", server.url)
+    (tmp_path / f"{datasets.STL10.filename}.part").write_bytes(bytes(60_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50_000))
+    with pytest.raises(ValueError, match="wrong checksum"):  # it went on
+        fetch_set(datasets.STL10, tmp_path, 110_000, False)
+    with pytest.raises(OSError, match="are free"):
+        fetch_set(datasets.STL10, tmp_path, 110_000, False)
 
 
 @pytest.fixture

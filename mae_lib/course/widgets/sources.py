@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
 from torch import Tensor
 
 from mae_lib import course
@@ -115,18 +116,20 @@ def fetch_official(name: str, progress: bool = True) -> Path:
     """
     path = default_cache() / "official" / ADDRESS.format(name).split("/")[-1]
     note = path.with_suffix(".sha256")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_disk(path.parent, int(1e9 * OFFICIAL[name]))
-        try:
-            download(ADDRESS.format(name), path, md5=None, progress=progress)
-        except ConnectionError:
-            raise ConnectionError(
-                f"The official weights could not be downloaded ({OFFICIAL[name]} GB from "
-                f"{ADDRESS.split('/')[2]}): this needs the internet. Everything else works without."
-            ) from None
-        note.write_text(checksum(path))
-    if not note.exists() or note.read_text() != checksum(path):
-        path.unlink()
-        raise ValueError(f"{path.name} is not what was downloaded and was deleted: open it again.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # another notebook may be downloading it
+        if not path.exists():
+            check_disk(path.parent, int(1e9 * OFFICIAL[name]))
+            try:
+                download(ADDRESS.format(name), path, md5=None, progress=progress)
+            except ConnectionError:
+                raise ConnectionError(
+                    f"The official weights could not be downloaded ({OFFICIAL[name]} GB from "
+                    f"{ADDRESS.split('/')[2]}): this needs the internet. Everything else works "
+                    "without.") from None
+            note.write_text(checksum(path))
+        if not note.exists() or note.read_text() != checksum(path):
+            path.unlink()
+            raise ValueError(f"{path.name} is not what was downloaded and was deleted: open it "
+                             "again.")
     return path
