@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +35,6 @@ from mae_lib.training.optim import NonFiniteLoss
 RECONSTRUCTION_IMAGES = 1000  # of the test set, for PSNR and HF error
 
 FIRST_PICTURE_SECONDS = 30  # of pretraining: about a minute after the start, at the quick recipe
-WHOLE = 1.6  # what an image costs that is seen whole, compared with one of pretraining
 
 
 def views(extract: Callable[..., Tensor], data: ImageSet) -> tuple[Tensor, Tensor]:
@@ -99,10 +98,9 @@ class Comparison:
     scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune
     label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well ...
     few_labels: str = ""  # ... the variant of this name, and training from scratch; "": all
+    note_failures: bool = False  # a run that diverges is recorded as such, or stops all
     first_picture: Path | None = None  # where to show how far pretraining is after a minute
-    todo: float = 0.0  # what this process has to do, see `work`
-    began: float = dataclasses.field(default_factory=time.perf_counter)
-    seconds_per_image: float = 0.0  # of `todo`, as far as is known
+    planned: Collection[str] = ()  # the keys of all runs
 
     def config(self, name: str, seed: int | None) -> PretrainConfig:
         """The settings of a variant; those of the original for a baseline."""
@@ -153,11 +151,17 @@ class Comparison:
         if (record := self.results.find(key)) is None:
             folder.mkdir(parents=True, exist_ok=True)
             self.tell(f"Now: {name}")
+            try:
+                measures = self.measures(name, seed, folder)
+            except NonFiniteLoss as error:
+                if not self.note_failures:
+                    raise
+                measures = {"failed": str(error)}
             record = {
                 "id": key, "name": name, "recipe": self.recipe, "seed": seed,
                 "data": about_data(self.data), "settings": self.settings(name, seed),
                 **hardware.describe(self.device), "date": time.strftime("%Y-%m-%d"),
-                "command": cli.command(), "measures": self.measures(name, seed, folder),
+                "command": cli.command(), "measures": measures,
             }
             self.results.add(record)
             for leftover in (folder / "checkpoint.pt", *folder.glob("fine-tune*.pt")):
@@ -176,12 +180,7 @@ class Comparison:
             return encoder_measures(cfg.build_model().to(self.device), data)
         if name == "from scratch":
             return self._fine_tune(cfg, cfg.build_model().to(self.device), name, folder)
-        try:
-            run = self.pretrain(cfg, folder, name.capitalize())
-        except NonFiniteLoss as error:
-            if not self.choosing:
-                raise
-            return {"lp_cv": {"value": 0.0}, "failed": str(error)}
+        run = self.pretrain(cfg, folder, name.capitalize())
         pretraining = {"seconds": run.seconds, "images_per_second": run.images_per_second,
                        "epochs": run.history.epochs()}
         if self.choosing:
@@ -197,13 +196,10 @@ class Comparison:
         images = self.data.unlabeled, self.data.validation
         if run := finished(folder, *images, cfg, label, self.device):
             return run
-        began, epochs = time.perf_counter(), 0
+        began = time.perf_counter()
 
         def show(model: MaskedAutoencoder) -> None:
-            nonlocal epochs
-            epochs, seconds = epochs + 1, time.perf_counter() - began
-            self.seconds_per_image = seconds * cfg.epochs / epochs / self._pretraining(cfg)
-            if self.first_picture and seconds > FIRST_PICTURE_SECONDS:
+            if self.first_picture and time.perf_counter() - began > FIRST_PICTURE_SECONDS:
                 path = plots.save(self.reconstructions({label: (model, cfg.norm_pix)}),
                                   self.first_picture)
                 self.tell(f"A first look at what {label} reconstructs so far: {path}")
@@ -238,19 +234,6 @@ class Comparison:
         epochs = round(recipe.epochs * (len(self.data.train) / count) ** 0.5)
         return dataclasses.replace(recipe, epochs=epochs)
 
-    def work(self, name: str, seed: int | None) -> float:
-        """What a run costs, in images that pretraining sees: it tells how much time is left."""
-        cfg, data, recipe = self.config(name, seed), self.data, self._recipe(name)
-        whole = 2 * len(data.train) + len(data.test)  # for linear probe and kNN
-        if name in BASELINES[:3]:
-            return WHOLE * whole
-        for count in (len(data.train), *self._few(name)) if recipe else ():
-            whole += self._for_labels(recipe, count).epochs * count + len(data.test)
-        return WHOLE * whole + (name not in BASELINES) * self._pretraining(cfg)
-
-    def _pretraining(self, cfg: PretrainConfig) -> int:
-        return cfg.epochs * (cfg.images_per_epoch or len(self.data.unlabeled))
-
     def reconstructions(self, models: dict[str, tuple[MaskedAutoencoder, bool]]) -> Figure:
         """What models, (model, norm_pix) by name, make of five test images."""
         title = self.title + ("\neach patch's brightness and contrast come from the target "
@@ -258,10 +241,10 @@ class Comparison:
         return plots.reconstructions(models, evenly_spaced(self.data.test, 5), 0.75, title)
 
     def tell(self, text: str) -> None:
-        """Write a line, with a remark on the time that is left as soon as that is known."""
-        if total := self.todo * self.seconds_per_image:
-            minutes = (total - time.perf_counter() + self.began) / 60
-            text += f" (about {max(1, round(minutes))} min left in all)"
+        """Write a line, with how many of the planned runs are done."""
+        if self.planned:
+            done = sum(record["id"] in self.planned for record in self.results.read())
+            text += f" ({done} of {len(self.planned)} runs done)"
         tqdm.write(text, file=sys.stderr)
 
 
@@ -269,20 +252,6 @@ def runs_of(names: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, int |
     """All names with all seeds, seed by seed; once, and with None, what no seed changes."""
     return list(dict.fromkeys((name, None if name in ("chance", "raw pixels") else seed)
                               for seed in seeds for name in names))
-
-
-def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, float]]]:
-    """Points (labels, mean accuracy in percent) of each line of the label-efficiency plot."""
-    lines = {}
-    for name, group in groups.items():
-        found = [{**{int(n): few for n, few in r["measures"]["labels"].items()},
-                  r["data"]["train"]: r["measures"]} for r in group if "labels" in r["measures"]]
-        titles = {"ft": name} if name == "from scratch" else {
-            "ft": f"{name}, fine-tuned", "lp": f"{name}, linear probe"}
-        for measure, title in titles.items() if found else ():
-            lines[title] = [(n, sum(run[n][measure]["value"] for run in found) / len(found))
-                            for n in found[0]]
-    return lines
 
 
 def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path]:
@@ -303,7 +272,7 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
             models[name] = model, facts["norm_pix"]
     if models:
         figures["reconstructions"] = comparison.reconstructions(models)
-    if lines := label_lines(groups):
+    if lines := plots.label_lines(groups):
         figures["labels"] = plots.label_efficiency(lines, title)
     return [plots.save(figure, folder / f"compare_{name}.png") for name, figure in figures.items()]
 
@@ -348,15 +317,9 @@ def main() -> None:
     hardware.pick_precision(device, asked)  # what the device cannot do is told at once
     data = data_from(arguments, recipe.counts, max(map(input_size, configs)))
 
-    name = f"{arguments.recipe}-{data.name.replace(':', '-')}"
-    out = arguments.out or Path("runs") / name
-    chosen = out / "precision"  # of the first start: to choose anew could choose differently
-    automatic = asked == "auto"
-    if automatic and chosen.exists() and not arguments.fresh:
-        asked = chosen.read_text("utf-8")
-    base["precision"] = hardware.pick_precision(device, asked)
-    out.mkdir(parents=True, exist_ok=True)
-    chosen.write_text(base["precision"], "utf-8")
+    out = arguments.out or Path("runs") / f"{arguments.recipe}-{data.name.replace(':', '-')}"
+    base["precision"] = hardware.settled_precision(device, asked, out / "precision",
+                                                   arguments.fresh)
     results = Results(arguments.results or out / "results.json")
     comparison = Comparison(data, base, fine_tune, out, results, device, arguments.recipe,
                             scratch=scratch, label_counts=recipe.label_counts,
@@ -367,17 +330,16 @@ def main() -> None:
     jobs = [(comparison.folder(*run), partial(comparison.run, *run)) for run in runs]
     made = {record["settings"].get("precision", asked) for run in runs
             if (record := results.find(comparison.key(*run)))}
-    if (other := made - {asked}) and not (automatic or arguments.helper or arguments.fresh):
+    if (other := made - {asked}) and not (
+            asked == "auto" or arguments.helper or arguments.fresh):
         raise ValueError(f"{results.path} holds these runs in {' and '.join(other)}: name another "
                          "--out, or make them again with --fresh.")
+    comparison.planned = {comparison.key(*run) for run in runs}
     if arguments.fresh and not arguments.helper:
-        results.add(without={comparison.key(*run) for run in runs})
+        results.add(without=comparison.planned)
         for folder, _ in jobs:
             shutil.rmtree(folder, ignore_errors=True)
     default = 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
-    comparison.todo = sum(
-        comparison.work(*run) for run in runs if not results.find(comparison.key(*run)))
-    comparison.todo /= arguments.workers or default
     with workers.helped("mae_lib.compare", arguments, default, base["precision"], out,
                         comparison.tell, every=15):
         records = workers.finish(jobs)

@@ -20,14 +20,13 @@ ADD_ONS = {
 }
 # What experiments put in place of an add-on, or beside it, to learn what its effect comes from.
 CONTROLS = {
-    "shuffled": {"mask_ratio_sched": "shuffled"},  # the curriculum's ratios in random order
-    "mean-ratio": {"mask_ratio": 0.6875},  # the curriculum's mean, throughout
+    "shuffled": {"mask_ratio_sched": "shuffled"},  # the curriculum's parts in random order
+    "mean-ratio": {"mask_ratio": 0.6875},  # about the curriculum's mean over ten epochs, throughout
     "equal-compute": {"equal_compute": True},  # fewer steps, where a curriculum costs more
-    "raw-laplacian": {"lambda_freq": 0.05, "freq_form": "raw"},
     "energy": {"lambda_freq": 0.05, "freq_form": "energy"},
     "low-frequency": {"target_blur": 2.0},  # the opposite of the Laplacian loss
 }
-FREQUENCY_FORMS = ("composite", "raw", "energy")
+FREQUENCY_FORMS = ("composite", "energy")
 # Options by the group that the command line's help shows them in.
 model, schedule, masking, loss, run, fine_tuning = (
     functools.partial(option, group=group)
@@ -89,7 +88,8 @@ class PretrainConfig(Checked):
         names = ("img_size", "patch_size", "decoder_depth")
         sizes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(self.seed, RNG.WEIGHTS).initial_seed())
+            # Not torch.manual_seed, which would also seed every GPU.
+            torch.default_generator.manual_seed(generator(self.seed, RNG.WEIGHTS).initial_seed())
             return MaskedAutoencoder.from_preset(self.preset, **sizes)
 
     def check(self) -> None:

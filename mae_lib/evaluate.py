@@ -25,10 +25,10 @@ from mae_lib.data.fingerprint import fingerprint, fingerprint_of_weights
 from mae_lib.data.sources import ImageSet
 from mae_lib.losses import predicted_images
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.patches import check_shape, patch_mask_to_pixels
+from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.results import Accuracy
 from mae_lib.runtime import hardware
-from mae_lib.runtime.checks import check_value
+from mae_lib.runtime.checks import check_shape, check_value
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training.batches import batch_indices
 from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint
@@ -305,7 +305,7 @@ def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, see
     device = next(model.parameters()).device
     precision = hardware.pick_precision(device, precision)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         classifier = Classifier(model, len(data.classes)).to(device)
     if head is not None:
         classifier.head.load_state_dict({"weight": head[:-1].T, "bias": head[-1]})

@@ -12,8 +12,9 @@ from torchvision.transforms import functional as filters
 
 from mae_lib.masking import take_patches
 from mae_lib.model import MAEOutput, MaskedAutoencoder, hidden_ids
-from mae_lib.patches import check_shape, patch_mask_to_pixels, patchify, unpatchify
+from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 from mae_lib.runtime import distributed
+from mae_lib.runtime.checks import check_shape
 
 NORM_PIX_EPS = 1e-6  # as in the official code
 
@@ -170,11 +171,11 @@ def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0, shared=
     Raises ValueError for another shape or fewer than two images, which have no pair.
     """
     check_shape(z_tokens, "z_tokens", *"BND")
-    if len(z_tokens) < 2:
-        raise ValueError("uniformity_loss needs tokens of shape (B, N, D) with B of at least 2, "
-                         f"got {tuple(z_tokens.shape)}.")
     z = F.normalize(at_least_float32(z_tokens).mean(dim=1), dim=-1, eps=eps)  # (B, D)
     everyone = distributed.gather(z) if shared else z  # (B, D), or (processes · B, D)
+    if len(everyone) < 2:
+        raise ValueError("uniformity_loss needs tokens of shape (B, N, D) with B of at least 2, "
+                         f"got {tuple(z_tokens.shape)}.")
     b, length = len(everyone), z.square().sum(dim=1)  # 1, but 0 for features that are all 0
     lengths = length if everyone is z else everyone.square().sum(dim=1)
     with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round distances away
@@ -204,7 +205,7 @@ def laplacian_energy_loss(pred: Tensor, target: Tensor, patch_size: int) -> Tens
         images = unpatchify(patches.flatten(0, 1)[:, None], patch_size)  # (B·L, 3, p, p)
         return laplacian(images).abs().mean(dim=(1, 2, 3)).unflatten(0, patches.shape[:2])
 
-    floor = 0.1  # in units of the patch's deviation: what lies below it is flat to the eye
+    floor = 0.1  # with norm_pix, of the patch's deviation: what lies below it is flat to the eye
     distance = ((energy(pred) + floor).log() - (energy(target) + floor).log()).abs()
     return distance.sum() / max(distance.numel(), 1)
 
@@ -247,14 +248,9 @@ def _frequency_term(model: MaskedAutoencoder, output: MAEOutput, cfg, ids: Tenso
     if cfg.freq_form == "energy":
         return laplacian_energy_loss(pred, target, model.patch_size)
     mask_img = patch_mask_to_pixels(output.mask, model.patch_size)
-    if cfg.freq_form == "raw":
-        images = unpatchify(at_least_float32(output.patches), model.patch_size)
-        pred = predicted_images(output.pred, images, model.patch_size, cfg.norm_pix)
-        difference = pred - images
-    else:  # of the composite: nothing differs where patches are visible
-        difference = (pred - target) * scale
-        places = ids[:, :, None].expand_as(difference)
-        whole = difference.new_zeros(len(ids), model.num_patches, difference.shape[2])
-        difference = unpatchify(whole.scatter(1, places, difference), model.patch_size)
+    difference = (pred - target) * scale  # of the composite: none where patches are visible
+    places = ids[:, :, None].expand_as(difference)
+    whole = difference.new_zeros(len(ids), model.num_patches, difference.shape[2])
+    difference = unpatchify(whole.scatter(1, places, difference), model.patch_size)
     error, count = laplacian_error_per_image(difference, mask_img)
     return error.sum() / distributed.average(count.sum()).clamp(min=1)

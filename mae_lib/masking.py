@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from mae_lib.patches import check_shape
-from mae_lib.runtime.checks import check_choice, check_value
+from mae_lib.runtime.checks import check_choice, check_shape, check_value
 from mae_lib.runtime.hardware import RNG, generator
 
 SCHEDULES = ("const", "linear", "cosine", "shuffled")

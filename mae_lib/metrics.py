@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mae_lib import losses
-from mae_lib.patches import check_shape
-from mae_lib.runtime.checks import check_value
+from mae_lib.runtime.checks import check_shape, check_value
 
 
 def composite(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tensor:

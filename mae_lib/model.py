@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_lib.masking import num_visible_patches, random_mask_ids, take_patches
-from mae_lib.patches import check_shape, patchify, resample_positions, sincos_position_embedding
-from mae_lib.runtime.checks import check_choice, check_value
+from mae_lib.patches import patchify, resample_positions, sincos_position_embedding
+from mae_lib.runtime.checks import check_choice, check_shape, check_value
 
 # torch 2.11 prefers cuDNN's attention on Hopper GPUs, whose gradients can be nan (pytorch/pytorch
 # issue 196678, kyutai-labs/pocket-tts pull 264). On an H100 one of two fine-tunings with it became

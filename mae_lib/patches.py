@@ -8,22 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_lib.runtime.checks import check_value
-
-
-def check_shape(x: Tensor, name: str, *shape: int | str) -> None:
-    """Raise ValueError unless `x` is a tensor of this shape.
-
-    A letter stands for any number, and for the same one wherever it occurs.
-    """
-    wanted = f"({', '.join(map(str, shape))})"
-    if not isinstance(x, Tensor):
-        raise ValueError(f"{name} must be a torch tensor of shape {wanted}, got "
-                         f"{type(x).__name__}: use torch.as_tensor, or torch.stack for a list of "
-                         "tensors.")
-    numbers = dict(zip(shape, x.shape, strict=False))
-    if x.shape != tuple(numbers.get(n, 0) if isinstance(n, str) else n for n in shape):
-        raise ValueError(f"{name} must have shape {wanted}, got {tuple(x.shape)}.")
+from mae_lib.runtime.checks import check_shape, check_value
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:

@@ -128,6 +128,20 @@ def reconstructions(models: dict[str, tuple[MaskedAutoencoder, bool]], images: T
     return figure
 
 
+def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, float]]]:
+    """Points (labels, mean accuracy in percent) of each line of the label-efficiency plot."""
+    lines = {}
+    for name, group in groups.items():
+        found = [{**{int(n): few for n, few in r["measures"]["labels"].items()},
+                  r["data"]["train"]: r["measures"]} for r in group if "labels" in r["measures"]]
+        titles = {"ft": name} if name == "from scratch" else {
+            "ft": f"{name}, fine-tuned", "lp": f"{name}, linear probe"}
+        for measure, title in titles.items() if found else ():
+            lines[title] = [(n, sum(run[n][measure]["value"] for run in found) / len(found))
+                            for n in found[0]]
+    return lines
+
+
 @styled
 def label_efficiency(lines: dict[str, list[tuple[int, float]]], title: str) -> Figure:
     """Accuracy by the number of labels: points (labels, percent) of each line by its name."""

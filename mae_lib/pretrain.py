@@ -87,8 +87,7 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig) -> d
         psnr.append(masked_psnr(denormalise(pred), denormalise(x), mask))
     features = torch.cat(features).cpu()  # only now does the host wait for the device
     if not features.isfinite().all():
-        raise NonFiniteLoss("The features became nan or infinite. Try a lower learning rate than "
-                            f"{cfg.lr:g}, a longer warm-up, or --precision fp32.")
+        raise _diverged("The features became nan or infinite", cfg)
     return {
         "val_loss": sum(loss * len(part) for loss, part in zip(
             torch.stack(losses).tolist(), features.split(size), strict=True)) / len(images),
@@ -118,8 +117,8 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
     history.jsonl and ends with model.safetensors. `label` stands on the progress bars. `start`, a
     file of weights of the same sizes, takes the place of random ones. `each_epoch` is called with
-    the model after each epoch. One GPU compiles the step once more than `compile_from` seconds of
-    training are to come; until then, and anywhere else, steps are plain.
+    the model after each epoch. One GPU records the step, and compiles it once more than
+    `compile_from` seconds of training are to come; anywhere else, steps are plain.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
@@ -157,6 +156,8 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
 
     def save() -> float:
         if checkpoint and first:
+            if not all(torch.stack([p.isfinite().all() for p in model.parameters()])):
+                raise _diverged(f"The weights became nan or infinite at step {step}", cfg)
             checkpoints.save_checkpoint(checkpoint, {
                 "config": dataclasses.asdict(cfg), "images": seen, "step": step,
                 "seconds": seconds, **train_step.state_dict()})
@@ -216,10 +217,7 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
         record = dict(zip(terms, row, strict=True))
         for name, long_name in names.items():
             if not math.isfinite(value := record.get(name, 0.0)):
-                raise NonFiniteLoss(
-                    f"The {long_name} loss became {value} at step {step}; the checkpoint from "
-                    f"before is kept. Try a lower learning rate than {cfg.lr:g}, a longer warm-up, "
-                    "or --precision fp32.")
+                raise _diverged(f"The {long_name} loss became {value} at step {step}", cfg)
         records.append({"kind": "step", "step": step, "lr": lr, "mask_ratio": mask_ratio, **record})
     return records
 
@@ -227,24 +225,32 @@ def _read_losses(pending: list[tuple], cfg: PretrainConfig) -> list[dict]:
 def _resume(path: Path | None, cfg: PretrainConfig, images: str,
             device: torch.device) -> tuple[PretrainConfig, dict | None]:
     """The settings with a definite precision, and the checkpoint at `path`, if any."""
-    if path is None or not path.exists():
-        # "auto" may have to measure, and the processes could find differently.
-        precision = distributed.broadcast_from_first(hardware.pick_precision(device, cfg.precision))
-        return dataclasses.replace(cfg, precision=precision), None
-    state = checkpoints.load_checkpoint(path)
-    if not {"config", "images", "step", "seconds", "model", "optimizer"} <= state.keys():
-        raise ValueError(f"{path} does not hold a training run: choose another folder, or move "
-                         "that file.")
-    theirs, ours = state["config"], dataclasses.asdict(cfg)
-    if ours["precision"] == "auto":  # what was chosen when the run began
-        ours["precision"] = theirs.get("precision")
-    changed = [f"{k} {theirs.get(k)} → {v}" for k, v in ours.items() if theirs.get(k) != v]
-    changed += [f"images {state['images']} → {images}"] * (state["images"] != images)
+    state, found = None, {}
+    if path and path.exists():
+        state = checkpoints.load_checkpoint(path)
+        if not {"config", "images", "step", "seconds", "model", "optimizer"} <= state.keys():
+            raise ValueError(f"{path} does not hold a training run: choose another folder, or move "
+                             "that file.")
+        found = {**state["config"], "images": state["images"]}
+    elif path and (weights := path.with_name("model.safetensors")).exists():
+        _, found = checkpoints.load_weights(weights)
+    ours = {**dataclasses.asdict(cfg), "images": images}
+    if found and ours["precision"] == "auto":  # what was chosen when the run began
+        ours["precision"] = found.get("precision", "auto")
+    changed = [f"{k} {found.get(k)} → {v}" for k, v in ours.items() if found and found.get(k) != v]
     if changed:
         raise ValueError(f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
                          "choose another folder, or delete that one. To train finished weights "
                          "further, start a run in another folder from them (--start FILE).")
-    return PretrainConfig(**ours), state
+    precision = hardware.pick_precision(device, ours["precision"])
+    # "auto" may have to measure, and the processes could find differently.
+    precision = distributed.broadcast_from_first(precision)
+    return dataclasses.replace(cfg, precision=precision), state
+
+
+def _diverged(what: str, cfg: PretrainConfig) -> NonFiniteLoss:
+    return NonFiniteLoss(f"{what}. Start again in another folder, with a lower learning rate than "
+                         f"{cfg.lr:g}, a longer warm-up, or --precision fp32.")
 
 
 def _weights_to_start_from(path: Path, model: MaskedAutoencoder) -> dict[str, Tensor]:

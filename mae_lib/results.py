@@ -135,6 +135,7 @@ def difference(a: list[dict], b: list[dict], measure: str) -> Interval | None:
 
 def grouped(records: list[dict]) -> dict[str, list[dict]]:
     """Records by name: baselines first, then the original, then others as they come."""
+    records = [record for record in records if "failed" not in record["measures"]]
     found = [record["name"] for record in records]
     names = dict.fromkeys(n for n in (*BASELINES, "original", *found) if n in found)
     groups = {name: [r for r in records if r["name"] == name] for name in names}
@@ -171,8 +172,7 @@ def table(records: list[dict], times: bool = True) -> str:
         cells += [[name, *(_cell(found.get(m), (MEASURES | TIMES)[m][1]) for m in columns)]
                   for name, found in rows.items() if any(map(found.get, columns))]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
-        blocks += ["\n".join(lines)] * bool(columns)
+        blocks += ["\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)]
     seeds = " or ".join(map(str, sorted({len(group) for group in groups.values()} - {1})))
     over = f"{seeds} seeds (Student's t); for single runs, over " if seeds else ""
     notes = (f"±: half the width of a 95 % interval over {over}the test images." +
@@ -180,7 +180,7 @@ def table(records: list[dict], times: bool = True) -> str:
     if any(r["settings"].get("norm_pix") for r in records):
         notes += ("\nPSNR and HF error of models with norm_pix use each target patch's own mean "
                   "and\nstandard deviation, which makes them optimistic.")
-    return "\n\n".join([*blocks, notes])
+    return "\n\n".join([*filter(None, blocks), notes])
 
 
 def _cell(value: Interval | None, digits: int) -> str:

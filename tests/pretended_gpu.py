@@ -186,7 +186,7 @@ def pretended_gpu(capability: tuple[int, int] = (7, 5)):
     answers = {
         "is_available": True, "device_count": 1, "get_device_capability": capability,
         "get_device_name": "pretended GPU", "mem_get_info": (15 * 2**30, 16 * 2**30),
-        "synchronize": None, "empty_cache": None,
+        "synchronize": None, "empty_cache": None, "is_bf16_supported": True,
     }
     with contextlib.ExitStack() as stack:
         for name, answer in answers.items():

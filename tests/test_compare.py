@@ -230,7 +230,7 @@ def test_few_labels_are_fine_tuned_for_longer_recorded_and_drawn(
     for few in found.values():
         assert {n: list(entries) for n, entries in few.items()} == {
             "5": ["lp", "ft"], "10": ["lp", "ft"]}
-    lines = C.label_lines({r["name"]: [r] for r in records})
+    lines = C.plots.label_lines({r["name"]: [r] for r in records})
     assert lines.keys() == {"from scratch", "original, fine-tuned", "original, linear probe"}
     assert lines["from scratch"] == [(5, 100.0), (10, 100.0), (20, 100.0)]
     assert (tmp_path / "figures" / "compare_labels.png").exists()
@@ -246,12 +246,12 @@ def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch
     (look,) = looks
     assert look.startswith(f"A first look at what Original reconstructs so far: {path}")
     assert imread(path)[..., :3].std() > 0.05
-    # Each run is announced, from the second on with the time that is left.
+    # Each run is announced, with how many are done.
     runs = [text.removeprefix("Now: ").partition(" (")[0] for text in told if "Now" in text]
     parts = [text for text in runs if text.startswith("probe and kNN of ")]
     assert [text.split()[-1] for text in parts] == ["original", "improved"]
     assert [text for text in runs if text not in parts] == NAMES
-    assert "left" not in told[0] and all("min left" in t for t in told[2:])
+    assert "(0 of 6 runs done)" in told[0] and "(5 of 6 runs done)" in told[-1]
 
 
 def test_drawing_leaves_a_model_as_it_was():
@@ -667,9 +667,9 @@ def test_lines_of_few_labels_hold_what_they_are_called():
     few = {"10": {"lp": {"value": 30.0}, "ft": {"value": 20.0}}}
     run = {"data": {"train": 40},
            "measures": {"lp": {"value": 50.0}, "ft": {"value": 60.0}, "labels": few}}
-    assert C.label_lines({"original": [run]}) == {
+    assert C.plots.label_lines({"original": [run]}) == {
         "original, linear probe": [(10, 30.0), (40, 50.0)],
         "original, fine-tuned": [(10, 20.0), (40, 60.0)]}
     other = json.loads(json.dumps(run).replace("30.0", "36.0").replace("50.0", "60.0"))
-    lines = C.label_lines({"original": [run, other]})
+    lines = C.plots.label_lines({"original": [run, other]})
     assert lines["original, linear probe"] == [(10, 33.0), (40, 55.0)]  # the mean of the seeds

@@ -463,16 +463,6 @@ def test_class_token_does_not_count_for_uniformity():
     assert not torch.equal(unif(latent), before)
 
 
-@pytest.mark.parametrize("norm_pix", [False, True])
-def test_the_raw_form_reads_predictions_of_visible_patches(norm_pix):
-    model, images, output = small_run()
-    cfg = PretrainConfig(norm_pix=norm_pix, lambda_freq=1.0, freq_form="raw")
-    image = predicted_images(output.pred, images, 4, norm_pix)
-    pixels = patch_mask_to_pixels(output.mask, 4)
-    expected = laplacian_loss_masked(image, images, pixels, composite=False)
-    torch.testing.assert_close(total_loss(model, output, cfg)["freq"], expected)
-
-
 def test_a_blurred_target_is_what_is_reconstructed():
     model, images, output = small_run()
     cfg = PretrainConfig(norm_pix=True, target_blur=1.7)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from mae_lib.patches import (
-    check_shape,
     patch_mask_to_pixels,
     patchify,
     resample_positions,
     sincos_position_embedding,
     unpatchify,
 )
+from mae_lib.runtime.checks import check_shape
 
 
 @pytest.mark.parametrize("shape, asked, fits", [

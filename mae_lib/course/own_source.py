@@ -76,8 +76,8 @@ def cut(answer, name: str, given: Collection[str]) -> str:
             raise CannotStandAlone(f"the cell that made it has no def or class {name}: give it "
                                    "that name there")
         elif not found and missing not in given and not hasattr(builtins, missing):
-            raise CannotStandAlone(f"it uses {missing}, which is not defined in its cell: pass it "
-                                   "as an argument, or define it in the same cell")
+            raise CannotStandAlone(f"it uses {missing}, which its cell does not define: define or "
+                                   "import it there (of mae_lib, it may use nothing)")
     for i in chosen:
         _check_imports(pieces[i][3])
     return "\n\n\n".join(dict.fromkeys(pieces[i][0] for i in sorted(chosen))) + "\n"

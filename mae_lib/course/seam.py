@@ -236,4 +236,5 @@ def reset(name: str) -> None:
         return
     place = _backup(path, path.read_bytes())
     os.replace(path, place)
-    print(f"Your {name} is now in {place}; move it back to {path} to use it again.")
+    print(f"Your {name} is now in {place}. Run the cell with course.use again to go on with the "
+          f"package's. To have yours back, run its check again, or move the file to {path}.")

@@ -70,7 +70,8 @@ class ImageSet:
 
 def evenly_spaced(images: Tensor, count: int) -> Tensor:
     """`count` images (N, …) from all over a set, which may be sorted by class; all if fewer."""
-    count = min(count, len(images))
+    if count >= len(images):
+        return images  # as they are: a copy of a large set would have to fit into memory
     return images[torch.arange(count) * len(images) // max(count, 1)]
 
 
@@ -114,10 +115,9 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
     if labels and (len(data.train) < 5 or len(data.test) < 2):
         raise ValueError(f"{data.name} has {len(data.train)} training and {len(data.test)} test "
                          "images with labels; judging an encoder takes at least 5 and 2.")
-    if limit and limit < len(data.unlabeled):
-        return replace(data, unlabeled=evenly_spaced(data.unlabeled, limit) if kind == "imagefolder"
-                       else data.unlabeled[:limit])  # a folder's may be sorted by what they show
-    return data
+    if limit and kind == "imagefolder":  # whose files are sorted, perhaps by what they show
+        return replace(data, unlabeled=evenly_spaced(data.unlabeled, limit))
+    return replace(data, unlabeled=data.unlabeled[:limit])
 
 
 def _path(path: str | Path, what: str) -> Path:

@@ -144,7 +144,7 @@ def ledger(evidence: Evidence) -> list[Judgement]:
     """The verdicts on everything that was claimed, in the order of the topics."""
     gains = [judge_gain(claim, evidence) for claim in rule.GAINS]
     tested = [i for i, found in enumerate(gains) if found.claim.accuracy]
-    # What is not measured yet counts: the others' p-values do not change when it is.
+    # What is not measured yet counts: the others' p-values can only fall when it is.
     adjusted = holm([1.0 if math.isnan(gains[i].p) else gains[i].p for i in tested])
     for i, p in zip(tested, adjusted, strict=True):
         gains[i] = replace(gains[i], p=gains[i].p if math.isnan(gains[i].p) else p)

@@ -19,16 +19,16 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from mae_lib import evaluate
-from mae_lib.compare import Comparison, runs_of
+from mae_lib.compare import Comparison, about_data, runs_of
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet
+from mae_lib.evidence import plan
 from mae_lib.evidence.plan import LABEL_COUNTS, PLACES, SEARCHES, STUDIES, Study
 from mae_lib.evidence.registration import SMALL
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import BASELINES, Results
 from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.runtime.workers import Job
-from mae_lib.training.optim import NonFiniteLoss
 
 
 @dataclass
@@ -56,12 +56,9 @@ class FineTunings(Comparison):
             source = folder.parent / f"weights-seed{seed}"
             with FileLock(source / "lock"):  # the other recipes need the same weights
                 model = self.pretrain(cfg, source, "Original").model
-        try:
-            accuracy = evaluate.fine_tune(
-                model.to(self.device), held_out(self.data), self._recipe(name), seed,
-                cfg.precision, name, folder / "fine-tune.pt")
-        except NonFiniteLoss as error:
-            return {"ft_held_out": {"value": 0.0}, "failed": str(error)}
+        accuracy = evaluate.fine_tune(
+            model.to(self.device), held_out(self.data), self._recipe(name), seed, cfg.precision,
+            name, folder / "fine-tune.pt")
         return {"ft_held_out": accuracy.entry()}
 
 
@@ -73,24 +70,14 @@ def held_out(data: ImageSet) -> ImageSet:
 
 
 def jobs_of(comparison: Comparison, names: Sequence[str], seeds: Sequence[int]) -> list[Job]:
-    """All names with all seeds. A run that diverges has no record, and says so."""
-
-    def attempted(name: str, seed: int | None) -> dict | None:
-        try:
-            return comparison.run(name, seed)
-        except NonFiniteLoss as error:
-            print(f"Left out: {name}, seed {seed}: {error}", flush=True)
-            return None
-
-    return [(comparison.folder(name, seed), partial(attempted, name, seed))
+    """All names with all seeds."""
+    return [(comparison.folder(name, seed), partial(comparison.run, name, seed))
             for name, seed in runs_of(names, seeds)]
 
 
 def best(records: list[dict]) -> int:
-    """The place of the record of a search with the highest accuracy on training images."""
-    scores = [m.get("lp_cv", m.get("ft_held_out"))["value"]
-              for m in (record["measures"] for record in records)]
-    return scores.index(max(scores))
+    """The place of the first record of a search with the highest score."""
+    return max(range(len(records)), key=lambda i: plan.score(records[i]))
 
 
 def search(comparison: Comparison, axes: tuple[tuple[str, ...], ...]) -> str:
@@ -113,29 +100,31 @@ class Experimenter:
     device: object
 
     def comparison(self, place: str, kind: type = Comparison, seed: int | None = None,
-                   **changes) -> Comparison:
+                   images: int | None = None, **changes) -> Comparison:
         """Runs at a place; those of one seed in one precision, since they are compared."""
         place = PLACES[place]
+        data = replace(self.data, unlabeled=self.data.unlabeled[:images or place.images])
         precision = next((r["settings"]["precision"] for r in self.results.read()
                           if seed and r["seed"] == seed and r["recipe"] == place.recipe
-                          and "epochs" in r["measures"]), self.precision)
-        data = replace(self.data, unlabeled=self.data.unlabeled[:place.images])
+                          and r["data"] == about_data(data) and "epochs" in r["measures"]),
+                         self.precision)
         tune, scratch = RECIPES[place.recipe].fine_tunings()
         base = {**RECIPES[place.recipe].pretrain, **place.settings, "precision": precision}
         settings = dict(base=base, fine_tune=tune, scratch=scratch, recipe=place.recipe) | changes
         out = self.out / f"{settings['recipe'].replace(' ', '-')}-{len(data.unlabeled)}"
-        return kind(data, out=out, results=self.results, device=self.device, **settings)
+        return kind(data, out=out, results=self.results, device=self.device, note_failures=True,
+                    **settings)
 
     def search(self, name: str) -> str:
         """The winner of a search."""
         if name == "recipe":
             sizes = ("preset", "img_size", "patch_size")
             base = {k: v for k, v in RECIPES["tuned"].pretrain.items() if k in sizes}
-            comparison = self.comparison(SMALL, recipe=name, choosing=True, fine_tune=None,
-                                         base=base | {"precision": self.precision})
+            kind, changes = Comparison, dict(choosing=True, fine_tune=None,
+                                             base=base | {"precision": self.precision})
         else:
-            comparison = self.comparison(SMALL, FineTunings, recipe=name,
-                                         pretrained=name == "fine-tuning")
+            kind, changes = FineTunings, dict(pretrained=name == "fine-tuning")
+        comparison = self.comparison(SMALL, kind, images=plan.SEARCH_IMAGES, recipe=name, **changes)
         return search(comparison, SEARCHES[name])
 
     def jobs(self, study: Study) -> list[Job]:
@@ -169,12 +158,12 @@ def main() -> None:
         for seed in arguments.seeds or [0]:
             PretrainConfig(**{**variant_settings(name), "seed": seed}).check()
     device = hardware.pick_device(arguments.device)
-    precision = hardware.pick_precision(device, arguments.helper or arguments.precision)
+    precision = hardware.settled_precision(device, arguments.helper or arguments.precision,
+                                           out / "precision")
     data = data_from(arguments)
     experimenter, jobs = Experimenter(data, precision, out, results, device), []
-    tell = partial(tqdm.write, file=sys.stderr)
-    with workers.helped("mae_lib.evidence.experiments", arguments, 1, precision, out, tell,
-                        every=600):
+    with workers.helped("mae_lib.evidence.experiments", arguments, 1, precision, out,
+                        partial(tqdm.write, file=sys.stderr), every=600):
         for name in arguments.studies:  # all searches, then the runs of all studies
             if name in SEARCHES:
                 print(f"Best {name}: {experimenter.search(name)}", flush=True)

@@ -6,10 +6,10 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
-from mae_lib.config import ADD_ONS
-from mae_lib.evidence.plan import PLACES, STUDIES
+from mae_lib.config import ADD_ONS, RECIPES, PretrainConfig, variant_settings
+from mae_lib.evidence.plan import PLACES, STUDIES, Study
 from mae_lib.evidence.registration import GAINS, LETTER, OWN, SMALL
-from mae_lib.results import BASELINES, Interval, Results, entries_of_pairs, student
+from mae_lib.results import BASELINES, Interval, Results, entries_of_pairs, grouped, student
 from mae_lib.training.checkpoints import ASSETS
 
 ADD_ON_SETS = [frozenset(names) for n in range(len(ADD_ONS) + 1)
@@ -34,17 +34,15 @@ class Evidence:
         self.records = {place: _that_count(records, place) for place in (SMALL, LETTER)}
         path = folder / "add_on_prices.json"
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
-        registered = [p for p in prices if p["preset"] == "specified" and p["batch_size"] == 64
-                      and p["rounds"] > 1]  # one round has no interval
-        self.prices = max(registered, key=lambda p: p["rows"][0]["images_per_second"], default=None)
+        newest = {p["device"]: p for p in sorted(prices, key=lambda p: p["date"])
+                  if p["preset"] == "specified" and p["batch_size"] == 64
+                  and p["rounds"] > 1}  # one round has no interval
+        self.prices = max(newest.values(), key=lambda p: p["rows"][0]["images_per_second"],
+                          default=None)
 
     def runs(self, name: str, place: str = SMALL) -> list[dict]:
         """The records of a method, one for each seed. Raises ValueError if a seed has several."""
-        found = [r for r in self.records[place] if r["name"] == name]
-        if len({r["seed"] for r in found}) < len(found):
-            raise ValueError(f"There are several records of {name!r}, {place}, for one seed: leave "
-                             "one of them in results.json.")
-        return found
+        return grouped(self.records[place]).get(name, [])
 
     def count(self, place: str = SMALL) -> bool:
         """Whether the runs of a place are the registered ones: the first edition's name no data."""
@@ -89,8 +87,9 @@ class Evidence:
             return None
         ratio, variance = 1.0, 0.0
         for row in (entries[name] for name in rows):
-            ratio *= row["seconds_ratio"]
-            variance += (math.log(row["seconds_ratio_high"] / row["seconds_ratio_low"]) / 2) ** 2
+            low, high = row["seconds_ratio_low"], row["seconds_ratio_high"]
+            ratio *= math.sqrt(low * high)  # the middle of the interval, which is the mean's
+            variance += (math.log(high / low) / 2) ** 2
         factor = math.exp(math.sqrt(variance))
         return tuple(100 * (r - 1) for r in (ratio, ratio / factor, ratio * factor))
 
@@ -103,14 +102,28 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
     """
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]
-    planned = {(name, seed) for study in STUDIES.values() if study.place == place
+    planned = {(name, seed): study for study in STUDIES.values() if study.place == place
                for name in study.variants for seed in study.seeds}
     claimed = {name for c in (*GAINS, *OWN) if c.runs == place for name in (c.base, c.variant)}
-    registered = [r for r in found if "fingerprint" in r["data"]]  # the first edition's have none
+    registered = [r for r in found if "fingerprint" in r["data"]  # the first edition's have none
+                  and (r["name"] in BASELINES or _as_planned(r, planned, place))]
     made = {(r["name"], r["seed"]) for r in registered}
-    if all(run in made for run in planned if run[0] in claimed):
-        return [r for r in registered
-                if (r["name"], r["seed"]) in planned or r["name"] in BASELINES]
+    if (all(run in made for run in planned if run[0] in claimed)
+            and len({r["data"]["fingerprint"] for r in registered}) == 1):
+        return [r for r in registered if "failed" not in r["measures"]]
     others = [r for r in found if "fingerprint" not in r["data"]] or found
     sets = Counter(json.dumps(r["data"]) for r in others if r["name"] in claimed)
     return [r for r in others if json.dumps(r["data"]) == max(sets, key=sets.get, default="")]
+
+
+def _as_planned(record: dict, planned: dict[tuple, Study], place: str) -> bool:
+    """Whether a run was made with the settings of the plan, and measured; or else diverged."""
+    study, settings = planned.get((record["name"], record["seed"])), record["settings"]
+    if not study:
+        return False
+    base = {**RECIPES[PLACES[place].recipe].pretrain, **PLACES[place].settings}
+    base["seed"] = record["seed"]
+    asked = vars(PretrainConfig(**variant_settings(record["name"], base)))
+    measured = {"lp", "ft"} if study.fine_tune else {"lp"}
+    return (measured <= record["measures"].keys() or "failed" in record["measures"]) and all(
+        settings[k] == v for k, v in asked.items() if k in settings and k != "precision")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from mae_lib.evidence import registration as rule
 from mae_lib.evidence.claims import NOT_MEASURED, Judgement, ledger, own_claims, text_of, text_of_p
+from mae_lib.evidence.plan import score
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
 from mae_lib.evidence.registration import CONTRASTS, LETTER, SMALL, Gain
 from mae_lib.model import PRESETS
@@ -58,9 +59,12 @@ def about(evidence: Evidence, place: str = SMALL) -> str:
 def about_prices(evidence: Evidence) -> str:
     """On what times were measured, in a sentence."""
     found = evidence.prices
+    if not found:
+        return "No time of a step has been recorded yet."
+    early = found["date"] < json.loads(REGISTRATION.read_text("utf-8"))["date"]
     return (f"{found['device']}, {found['precision']}, model `{found['preset']}`, batch "
-            f"{found['batch_size']}, {found['rounds']} rounds." if found else
-            "No time of a step has been recorded yet.")
+            f"{found['batch_size']}, {found['rounds']} rounds; {found['date']}, torch "
+            f"{found['torch']}." + " **Provisional**: measured before the registration." * early)
 
 
 def registered() -> str:
@@ -149,13 +153,9 @@ def methods_table(evidence: Evidence, place: str = SMALL) -> str:
 
 def search_list(records: list[dict]) -> str:
     """The variants of a search and what decided between them, as text; no test image took part."""
-    rows = []
-    for record in records:
-        found = record["measures"]
-        score = found.get("lp_cv", found.get("ft_held_out"))["value"]
-        rows.append(f"{score:5.1f} %  {record['name'].replace('+', ', ')}")
-    probed = "lp_cv" in records[0]["measures"]
-    kind = "LP@1, cross-validated" if probed else "FT@1, a fifth held out"
+    rows = [f"{score(r):5.1f} %  {r['name'].replace('+', ', ')}" for r in records]
+    kind = ("FT@1, a fifth held out" if any("ft_held_out" in r["measures"] for r in records) else
+            "LP@1, cross-validated")
     return "\n".join([f"{kind} (training images alone)", *sorted(rows, reverse=True)])
 
 
@@ -293,7 +293,7 @@ def print_tables(files: list[Path]) -> None:
                      f"recipe {record['recipe']}")
             sets.setdefault((title, data.get("fingerprint")), []).append(record)
         for (title, _), records in sets.items():
-            searched = all({"lp_cv", "ft_held_out"} & r["measures"].keys() and
+            searched = all({"lp_cv", "ft_held_out", "failed"} & r["measures"].keys() and
                            "lp" not in r["measures"] for r in records)
             print(f"{title}\n\n{(search_list if searched else table)(records)}\n")
 

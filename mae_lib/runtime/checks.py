@@ -5,6 +5,8 @@ import numbers
 import operator
 from collections.abc import Iterable
 
+from torch import Tensor
+
 BOUNDS = {"above": operator.gt, "at_least": operator.ge,
           "below": operator.lt, "at_most": operator.le}
 KINDS = {int: (numbers.Integral, "a whole number"), float: (numbers.Real, "a finite number"),
@@ -30,3 +32,18 @@ def check_choice(name: str, value, choices: Iterable[str]) -> None:
     """Raise ValueError, naming the setting, unless `value` is one of `choices`."""
     if value not in list(choices):
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def check_shape(x: Tensor, name: str, *shape: int | str) -> None:
+    """Raise ValueError unless `x` is a tensor of this shape.
+
+    A letter stands for any number, and for the same one wherever it occurs.
+    """
+    wanted = f"({', '.join(map(str, shape))})"
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} must be a torch tensor of shape {wanted}, got "
+                         f"{type(x).__name__}: use torch.as_tensor, or torch.stack for a list of "
+                         "tensors.")
+    numbers = dict(zip(shape, x.shape, strict=False))
+    if x.shape != tuple(numbers.get(n, 0) if isinstance(n, str) else n for n in shape):
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(x.shape)}.")

@@ -6,6 +6,7 @@ import platform
 import timeit
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -68,6 +69,15 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
     if device.type == "cpu" and _product_seconds(torch.bfloat16) * 1.2 < _product_seconds():
         return "bf16"
     return "fp32"
+
+
+def settled_precision(device: torch.device, name: str, path: Path, anew: bool = False) -> str:
+    """`pick_precision`; for "auto", what an earlier start chose, which the file `path` holds."""
+    if name == "auto" and path.exists() and not anew:
+        name = path.read_text("utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(precision := pick_precision(device, name), "utf-8")
+    return precision
 
 
 def _product_seconds(dtype: torch.dtype = torch.float32) -> float:

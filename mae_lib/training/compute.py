@@ -37,7 +37,8 @@ def _count(cfg: PretrainConfig, num_visible: int) -> int:
 @functools.cache
 def relative_cost(cfg: PretrainConfig, iters: int) -> float:
     """Multiply-adds of a run of `iters` steps an epoch over those at a constant mask ratio."""
-    length = cfg.build_model().num_patches
+    with torch.device("meta"):
+        length = cfg.build_model().num_patches
     visible = [num_visible_patches(length, training_mask_ratio(step, iters, cfg))
                for step in range(cfg.epochs * iters)]
     constant = num_visible_patches(length, cfg.mask_ratio)

@@ -21,10 +21,10 @@ from mae_lib.runtime import distributed, hardware
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training.optim import adamw, set_learning_rate
 
-# Compiling pays where training would go on for more seconds than this. It is an assumption, as no
-# GPU was at hand: a minute of compilation that then saves half of every step. At batch 64, where a
-# recorded step takes an H200 5.4 ms (benchmarks/README.md), these are 22,000 steps.
-# `python -m benchmarks.gpu` measures both parts and prints what should stand here.
+# Compiling pays where training would go on for more seconds than this: an assumption, not measured,
+# of a minute of compilation that then saves half of every step. At batch 64, where a recorded step
+# took an H200 5.4 ms (benchmarks/README.md), these are 22,000 steps. `python -m benchmarks.gpu`
+# measures both parts and prints what should stand here.
 COMPILING_PAYS_FROM = 120.0
 
 
@@ -45,8 +45,6 @@ class TrainStep:
         self.optimizer = adamw(model, cfg.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
         self.forward = model
-        # The raw Laplacian reads predictions for visible patches, which nothing else needs.
-        self.hidden_only = not (cfg.lambda_freq and cfg.freq_form == "raw")
         if distributed.world_size() > 1:  # averages gradients while they are computed
             self.forward = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
@@ -96,8 +94,7 @@ class TrainStep:
         """
         x = crop(images, self.model.img_size, crops)
         with hardware.autocast(self.device, self.cfg.precision):
-            output = self.forward(x, num_visible=len(visible), noise=noise,
-                                  hidden_only=self.hidden_only)
+            output = self.forward(x, num_visible=len(visible), noise=noise, hidden_only=True)
         return total_loss(self.model, output, self.cfg)
 
     def compile(self, **options) -> None:
@@ -149,6 +146,10 @@ class RecordedStep(TrainStep):
         self.inputs: list[Tensor] = []
         self.stream = torch.cuda.Stream(self.device)
         self._forget()
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self._forget()  # recordings that read the optimizer's old tensors
 
     def _forget(self) -> None:
         self.plain_steps: dict[int, int] = {}

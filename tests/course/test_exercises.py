@@ -2,7 +2,7 @@
 
 Wrong answers are in tests/course/wrong_answers/NOTEBOOK.py: a dict from the check's name to
 pairs of a wrong answer, as source code that defines the function or value of that name, and words
-that the explanation must contain.
+that the explanation must contain. ALSO_RIGHT has right answers in other styles than the solution's.
 """
 
 import importlib
@@ -38,6 +38,19 @@ def test_a_wrong_answer_is_explained(notebook, name, answer, words, capsys):
     said = capsys.readouterr().out
     assert said.startswith("✗ ") and words in said, said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("notebook, name, answer", [
+    (path.stem, name, answer)
+    for path in sorted(FOLDER.glob("*.py"))
+    for name, answers in runpy.run_path(str(path)).get("ALSO_RIGHT", {}).items()
+    for answer in answers])
+def test_a_right_answer_in_another_style_passes(notebook, name, answer, capsys):
+    check = getattr(importlib.import_module(f"mae_lib.course.exercises.{notebook}"), name)
+    scope = {**GIVEN, **SOLVED}
+    exec(answer, scope)
+    check(scope[name])
+    assert capsys.readouterr().out.startswith("✓ ")
 
 
 def test_explanations_differ():
@@ -132,8 +145,19 @@ def test_a_check_names_the_line_of_the_cell(capsys):
 
 def test_a_learner_cannot_spoil_what_is_tested():
     x = torch.zeros(3)
-    exercises.call(lambda t: t.add_(1), x)
+    with pytest.raises(exercises.Mistake, match="changes t itself"):
+        exercises.call(lambda s, t: t.add_(1), x, x)
     assert torch.equal(x, torch.zeros(3))
+    assert exercises.call(lambda t: t + 1, x).sum() == 3
+
+
+@pytest.mark.parametrize("answer, hint", [
+    (lambda x: torch.ones(3, 2) - torch.ones(3, 4), "Is a keepdim=True missing"),
+    (lambda x: torch.ones(3)[torch.ones(3)], "write mask == 1."),
+])
+def test_what_torch_says_is_explained_where_its_words_are_known(answer, hint, capsys):
+    twice(answer)
+    assert hint in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

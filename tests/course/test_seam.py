@@ -395,7 +395,7 @@ def test_reset_sets_aside_and_loses_nothing(mine, capsys):
     assert capsys.readouterr().out == "Using the package's patchify.\n"
     course.reset("patchify")
     assert "There is no" in capsys.readouterr().out
-    place = Path(said.split(" is now in ")[1].split(";")[0])
+    place = Path(said.split(" is now in ")[1].split(". Run")[0])
     place.rename(mine / "patchify.py")
     course.use("patchify")
     assert capsys.readouterr().out == "Using your patchify.\n"

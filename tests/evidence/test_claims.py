@@ -40,8 +40,8 @@ def price_list(speed, preset="specified", batch_size=64, rounds=5, **ratios):
               "seconds_ratio_high": r * 1.1} for name, r in ratios.items()]
     curriculum = {"seconds_ratio": 1.2, "seconds_ratio_low": 1.2 / 1.1,
                   "seconds_ratio_high": 1.2 * 1.1}
-    return {"preset": preset, "batch_size": batch_size, "rounds": rounds, "rows": rows,
-            "curriculum": curriculum}
+    return {"device": f"abacus at {speed}", "date": "2026-11-30", "torch": "2.0", "preset": preset,
+            "batch_size": batch_size, "rounds": rounds, "rows": rows, "curriculum": curriculum}
 
 
 @pytest.fixture
@@ -65,13 +65,20 @@ def test_registered_runs_count_once_all_are_there_and_no_others_then(tmp_path):
     eight, six = ("original", "energy+lambda_freq=0.2"), ("curriculum", "uniformity")
     now = {"data": {"name": "others", "fingerprint": "0123"}}
     first = [record(name, s, lp=40) for name in eight + six for s in (1, 2)]
-    more = [record(name, s, lp=50) | now for names, last in ((eight, 8), (six, 6))
+    more = [record(name, s, lp=50, ft=60) | now for names, last in ((eight, 8), (six, 6))
             for name in names for s in range(1, last + 1)]
     extra = [record(name, s, lp=90) | now for name in eight + six for s in (0, 9)]
     for missing in (0, 9, -1):  # one run is enough
         some = more[:missing] + more[missing:][1:]
         assert evidence_of(tmp_path, first + extra + some).runs("original") == first[:2]
     assert evidence_of(tmp_path, extra + more + first).runs("original") == more[:8]
+    for change in ({"measures": {"lp": {"value": 50}}}, {"settings": {"img_size": 64, "epochs": 1}},
+                   {"data": {"name": "others", "fingerprint": "4567"}}):  # they judge nothing
+        some = [more[0] | change, *more[1:]]
+        assert evidence_of(tmp_path, first + some).runs("original") == first[:2]
+    diverged = [more[0] | {"measures": {"failed": "The loss became nan."}}, *more[1:]]
+    found = evidence_of(tmp_path, first + diverged)
+    assert found.count() and len(found.pairs("lp", "curriculum")) == 5
     assert evidence_of(tmp_path, first + more).runs("uniformity") == more[-6:]
     assert len(evidence_of(tmp_path, more[1:]).runs("original")) == 7  # there are no others
 
@@ -147,7 +154,7 @@ def test_runs_to_the_letter_stand_apart(evidence, tmp_path):
 
 def test_two_records_for_one_seed_are_not_mixed(tmp_path):
     records = [record("original", 1), record("original", 1) | {"id": "with another batch size"}]
-    with pytest.raises(ValueError, match="several records of 'original', small"):
+    with pytest.raises(ValueError, match="several records of 'original' for one seed"):
         evidence_of(tmp_path, records).runs("original")
 
 

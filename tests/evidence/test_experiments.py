@@ -43,6 +43,7 @@ def tiny(monkeypatch):
         RECIPES["specified"], pretrain=dict(lambda_freq=3.0)))  # which a place may change
     letter["lambda_freq"] = 0.0
     monkeypatch.setattr(X, "PLACES", places)
+    monkeypatch.setattr(plan, "SEARCH_IMAGES", 22)
     monkeypatch.setattr(X, "SEARCHES", SEARCHES)
     monkeypatch.setattr(X, "STUDIES", STUDIES)
 
@@ -74,7 +75,7 @@ def test_a_search_takes_the_best_of_one_axis_after_another_and_reads_no_test_ima
         records = run(folder, tmp_path, "--studies", *SEARCHES, monkeypatch=monkeypatch)
     by_kind = {}
     for record in records:
-        assert record["seed"] == 0 and record["data"]["unlabeled"] == 20
+        assert record["seed"] == 0 and record["data"]["unlabeled"] == 22
         by_kind.setdefault(record["recipe"], []).append(record)
     assert {kind: len(found) for kind, found in by_kind.items()} == {
         "recipe": 3, "fine-tuning": 3, "training from scratch": 2}
@@ -94,7 +95,7 @@ def test_a_search_takes_the_best_of_one_axis_after_another_and_reads_no_test_ima
     assert {r["settings"]["fine_tune"]["layer_decay"] for r in by_kind[kind]} == {1.0}
     assert [recipe for _, recipe in tuned] == [
         r["settings"]["fine_tune"] for r in by_kind["fine-tuning"] + by_kind[kind]]
-    weights, _ = load_weights(tmp_path / "fine-tuning-20/weights-seed0/model.safetensors")
+    weights, _ = load_weights(tmp_path / "fine-tuning-22/weights-seed0/model.safetensors")
     trained, fresh = (fingerprint_of_weights(model.state_dict())
                       for model in (weights, PretrainConfig(**TINY).build_model()))
     assert [start for start, _ in tuned] == [trained] * 3 + [fresh] * 2 and trained != fresh
@@ -190,18 +191,25 @@ def test_a_search_keeps_the_best_of_each_axis(tmp_path, monkeypatch):
         ("a=1+b=1", 0), ("a=2+b=1", 0), ("a=2+b=2", 0)]
 
 
-def test_a_run_of_a_study_that_diverges_is_left_out(tmp_path, monkeypatch, capsys):
-    def made(self, name, seed):
-        if name == "original":
-            raise NonFiniteLoss("The total loss became nan at step 3.")
-        return {"name": name}
+def test_a_run_that_diverges_is_recorded_as_such_and_not_made_again(
+    folder, tmp_path, monkeypatch, tiny  # noqa: F811
+):
+    measures, made = X.Comparison.measures, []
 
-    monkeypatch.setattr(X.Comparison, "run", made)
-    monkeypatch.setattr(X.Comparison, "folder", lambda self, name, seed: tmp_path / name)
-    runs = X.Comparison(None, {}, None, tmp_path, Results(tmp_path / "results.json"), None)
-    jobs = X.jobs_of(runs, ("original", "improved"), (1,))
-    assert [do() for _, do in jobs] == [None, {"name": "improved"}]
-    assert "Left out: original, seed 1: The total loss became nan" in capsys.readouterr().out
+    def diverges(self, name, *rest):
+        made.append(name)
+        if name == "improved":
+            raise NonFiniteLoss("The total loss became nan at step 3.")
+        return measures(self, name, *rest)
+
+    monkeypatch.setattr(X.Comparison, "measures", diverges)
+    words = ("--studies", "methods", "--seeds", "1")
+    run(folder, tmp_path, *words, monkeypatch=monkeypatch)
+    records = run(folder, tmp_path, *words, monkeypatch=monkeypatch)
+    assert made.count("improved") == 1
+    (found,) = (r["measures"] for r in records if r["name"] == "improved")
+    assert found == {"failed": "The total loss became nan at step 3."}
+    assert X.best([{"measures": found}, {"measures": {"lp_cv": {"value": 1.0}}}]) == 1
 
 
 def test_a_study_can_have_other_seeds_and_variants(folder, tmp_path, monkeypatch, tiny):  # noqa: F811

@@ -5,6 +5,7 @@ unsolved exercises runs to its end. What passes the check of a part (see `seam`)
 """
 
 import functools
+import inspect
 import linecache
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,12 @@ class Mistake(Exception):
 
 class NotAttempted(Exception):
     """The answer is still the empty stub."""
+
+
+HINTS = {  # what torch says: what to look at
+    "must match the size of tensor b": "Is a keepdim=True missing, or an axis swapped?",
+    "tensors used as indices must be": "A mask of numbers selects nothing: write mask == 1.",
+}
 
 
 def exercise(praise: str) -> Callable:
@@ -48,15 +55,22 @@ def exercise(praise: str) -> Callable:
                     return
                 test(*answers)
             except NotAttempted:
-                print("✗ Your function returns nothing: is a return missing, perhaps in one branch?"
-                      if any(map(_has_a_body, answers)) else "○ Not attempted yet.")
+                if any(map(_has_a_body, answers)):
+                    print("✗ Your function returns nothing: is a return missing, perhaps in one "
+                          "branch?")
+                elif name in PARTS and seam.read(name)[0]:
+                    print(f"○ Nothing here yet; the course goes on using your {name} from before.")
+                else:
+                    print("○ Not attempted yet.")
             except Mistake as mistake:
                 print(f"✗ {mistake}")
             except KeyboardInterrupt as stop:
                 print(f"✗ Stopped{_where(stop)}. If this loop never ends, look at what should end "
                       "it; then run your cell again, and this one.")
             except Exception as error:
-                print(f"✗ Your code stopped with {type(error).__name__}{_where(error)}: {error}")
+                hints = [hint for said, hint in HINTS.items() if said in str(error)]
+                print(" ".join([f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
+                                f"{error}", *hints]))
             else:
                 print(f"✓ {praise}")
                 passed[:] = answers
@@ -83,9 +97,15 @@ def given(answer):
 
 
 def call(function: Callable, *arguments, **named):
-    """What a learner's function returns, on copies of the arguments."""
+    """What a learner's function returns, on copies of the arguments, which it must not change."""
     copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
-    return given(function(*copies, **named))
+    found = given(function(*copies, **named))
+    for i, (before, after) in enumerate(zip(arguments, copies, strict=True)):
+        if isinstance(before, Tensor) and not torch.equal(before, after):
+            name = list(inspect.signature(function).parameters)[i]
+            raise Mistake(f"Your function changes {name} itself, which the caller goes on using. "
+                          "Make a new tensor: not x -= y, but x = x - y.")
+    return found
 
 
 def require(condition: bool, explanation: str) -> None:

@@ -11,12 +11,18 @@ from mae_lib.course.exercises import (
     call,
     close,
     exercise,
+    number,
     require,
     require_gradient,
     require_right,
     require_tensor,
 )
 from mae_lib.course.widgets import laplacian_loss as widgets
+
+
+def _nearest(found: Tensor, *forms: Tensor) -> Tensor:
+    """Of the forms that one mistake takes, the one closest to what was found."""
+    return min(forms, key=lambda form: (form - found).abs().item())
 
 
 def _low_pass(image: Tensor, keep: Tensor) -> Tensor:
@@ -32,6 +38,10 @@ def low_pass(answer: Callable) -> None:
     expected = _low_pass(image, radius <= cutoff)
     found = call(answer, image, cutoff)
     require(isinstance(found, Tensor), f"Return an image, a tensor, not {type(found).__name__}.")
+    waves = torch.fft.fft2(image) * (radius <= cutoff)
+    require(not close(found.real, waves.real, 1e-3),
+            "You are still among the waves: transform back with torch.fft.ifft2 first, then take "
+            ".real.")
     require(not found.is_complex(),
             "Your picture is made of complex numbers: take .real at the end. The imaginary part is "
             "rounding error if you kept each wave together with its twin of negative frequency.")
@@ -64,6 +74,10 @@ def _explain_low_pass(found: Tensor, image: Tensor, radius: Tensor, cutoff: floa
     require(not close(found, _low_pass(image, square), 1e-3),
             "You kept a square of frequencies. A diagonal wave has frequency √(fx² + fy²), so what "
             "passes is a disc.")
+    one_sided = (f[:, None] <= cutoff) & (f <= cutoff)
+    require(not close(found, _low_pass(image, one_sided), 1e-3),
+            "Negative frequencies always pass, however fast their waves: compare absolute values "
+            "or squares with the cut-off.")
     corner = (n[:, None] ** 2 + n**2).sqrt() <= cutoff
     require(not close(found, _low_pass(image, corner), 1e-3),
             "You kept one corner of the coefficients. Negative frequencies are stored at the far "
@@ -81,10 +95,18 @@ def laplacian(answer: Callable) -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 3, 6, 7)
     expected = losses.laplacian(x)
-    found = call(answer, x)
+    try:
+        found = call(answer, x)
+    except RuntimeError as error:
+        require("must match the size" not in str(error),
+                "The parts that you add lose different border pixels, so their sizes differ: cut "
+                "all of them to H − 2, W − 2.")
+        raise
     require(not isinstance(found, Tensor) or found.shape != x.shape,
             "Your result is as large as the image. Border pixels lack a neighbour: leave them out "
             "instead of inventing one (torch.roll brings it from the opposite side).")
+    require(not isinstance(found, Tensor) or found.shape != (2, 1, 4, 5),
+            "The channels were added together: filter each one by itself, as groups=C does.")
     require_tensor(found, expected.shape, "laplacian(x)")
     if close(found, expected):
         return
@@ -104,9 +126,16 @@ def laplacian(answer: Callable) -> None:
             "This is the second difference in one direction only; add the other one.")
     require(not close(found, cross + diagonal - 8 * centre),
             "You used all eight neighbours. This kernel has four: above, below, left and right.")
-    require(not close(found, cross / 4 - centre), "Divide by nothing: this is a quarter of it.")
+    require(not close(found, cross / 4 - centre),
+            "This is a quarter of the Laplacian: do not divide the sum by 4.")
+    require(not close(found, expected.abs()),
+            "Keep the sign, without .abs(): the Laplacian is negative where a pixel is brighter "
+            "than its neighbours.")
     require(False, "The shape is right, but the values are not: add the pixels above, below, left "
                    "and right, and subtract 4 times the centre.")
+
+
+ONE_CHANNEL = "This image has one channel: take their number from pred_img.shape[1], not always 3."
 
 
 @exercise("Right: edges count, only where they were hidden, and no visible prediction leaks in.")
@@ -119,32 +148,40 @@ def laplacian_loss_masked(answer: Callable) -> None:
         mask[:, :, :4, 2:6] = 1
         mask[0, :, 4:6] = 1
         right = losses.laplacian_loss_masked(pred, target, mask)
-        found = call(answer, pred, target, mask)
+        try:
+            found = call(answer, pred, target, mask)
+        except RuntimeError as error:
+            require(channels > 1 or "channels" not in str(error), ONE_CHANNEL)
+            raise
         require_tensor(found, (), "The loss")
         _explain_laplacian_loss(found, right, pred, target, mask)
         require_gradient(found, right, pred)
     nothing = call(answer, pred.detach(), target, 0 * mask)
-    require(bool(nothing.isfinite()) and float(nothing) == 0,
+    require(number(nothing, "The loss with nothing hidden") == 0,
             "With nothing hidden the loss should be 0, not 0/0: clamp the count, .clamp(min=1).")
 
 
 def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
     channels = pred.shape[1]
     inner = mask[..., 1:-1, 1:-1]
-    count = channels * inner.sum()
 
     def filtered(x: Tensor, padded: bool = False) -> Tensor:
         return losses.laplacian(F.pad(x, (1, 1, 1, 1)) if padded else x)
 
+    def mean_of(error: Tensor, inner: Tensor = inner) -> Tensor:
+        return (error * inner).sum() / (channels * inner.sum())
+
     difference = (pred - target) * mask  # of the composite and the target
     error = filtered(difference)
+    size = filtered(difference + target).abs() - filtered(target).abs()
+    added = error.sum(dim=1, keepdim=True).abs()  # over the channels
     padded = filtered(difference, True)
     raw = filtered(pred - target)
     per_image = ((error.abs() * inner).sum((1, 2, 3)) / (channels * inner.sum((1, 2, 3))))
     require_right(found, right, {
         "The filter reads the raw prediction, also where patches are visible and nothing trained "
         "it. Filter the composite: the target where visible, the prediction where hidden.":
-            (raw.abs() * inner).sum() / count,
+            mean_of(raw.abs()),
         "All pixels count, visible ones too: multiply |error| by the mask before the sum, and "
         "divide by the number of hidden values.": error.abs().mean(),
         "The sum runs over hidden pixels, but you divide by all pixels.":
@@ -152,17 +189,33 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
         "You divide by the number of hidden pixels; each has as many values as there are "
         "channels.": (error.abs() * inner).sum() / inner.sum(),
         "These are squared errors: L1 takes absolute values.":
-            (error.square() * inner).sum() / count,
+            mean_of(error.square()),
         "Errors of opposite sign cancel: take absolute values before the sum.":
-            (error * inner).sum() / count,
+            mean_of(error),
         "There is no Laplacian in it: this is the error of the pixels themselves.":
-            (difference[..., 1:-1, 1:-1].abs() * inner).sum() / count,
+            mean_of(difference[..., 1:-1, 1:-1].abs()),
+        "The Laplacian of the target is missing: subtract it from the composite's before you take "
+        "absolute values.": mean_of(filtered(difference + target).abs()),
+        "|a| − |b| is not |a − b|: subtract the two Laplacians first, then take absolute values.":
+            _nearest(found, mean_of(size), mean_of(size.abs())),
         "The mask is inverted: 1 means hidden.":
-            (filtered((pred - target) * (1 - mask)).abs() * (1 - inner)).sum()
-            / (channels * (1 - inner).sum()),
+            mean_of(filtered((pred - target) * (1 - mask)).abs(), 1 - inner),
+        "The composite is the wrong way round: take the prediction where the mask is 1, the target "
+        "elsewhere.": mean_of(filtered((pred - target) * (1 - mask)).abs()),
+        "The composite is right, but you average over visible pixels: 1 means hidden.":
+            mean_of(error.abs(), 1 - inner),
+        "The mask is cropped on one side only: cut off one row and column on each side, "
+        "mask_img[..., 1:-1, 1:-1].":
+            _nearest(found, *(mean_of(error.abs(), m) for m in
+                              (mask[..., :-2, :-2], mask[..., 2:, 2:]))),
+        "You count the hidden pixels of the uncropped mask: count those of the cropped one.":
+            (error.abs() * inner).sum() / (channels * mask.sum()),
+        "The channels were added, so that errors of opposite sign cancel: filter each channel by "
+        "itself, with groups=C.": _nearest(found, mean_of(added), channels * mean_of(added)),
         "The border is padded with zeros, which makes edges where there are none: leave out the "
         "outermost pixels (no padding, and mask_img[..., 1:-1, 1:-1]).":
             (padded.abs() * mask).sum() / (channels * mask.sum()),
+        ONE_CHANNEL: mean_of(error.abs()) * channels / 3,
         "You average within each image, then over images: take one mean over all hidden values.":
             per_image.mean(),
         "This is the sum: divide it by the number of hidden values.": (error.abs() * inner).sum(),
@@ -192,10 +245,23 @@ def _explain_expected_loss(found, right, guess, rows, chances, lam) -> None:
     squared, bends = error[:, 1:-1].square().mean(dim=1), error.diff(n=2, dim=1)
     absolute = bends.abs().mean(dim=1)
     mean = chances @ rows - guess
+    between = guess.diff(n=2).abs() - rows.diff(n=2, dim=1).abs()
     of_mean = mean[1:-1].square().mean() + lam * mean.diff(n=2).abs().mean()
     require_right(found, right, {
         "All rows count the same: weight the loss of row k by chances[k].":
             (squared + lam * absolute).mean(),
+        "Take the sum over the rows, not the mean: the chances already add up to 1.":
+            (chances * (squared + lam * absolute)).mean(),
+        "The first term is the squared error; yours takes absolute values.":
+            chances @ (error[:, 1:-1].abs().mean(dim=1) + lam * absolute),
+        "The second differences of the hidden pixels need their visible neighbours too: apply diff "
+        "to whole rows.":
+            chances @ (squared + lam * error[:, 1:-1].diff(n=2, dim=1).abs().mean(dim=1)),
+        "These are differences from row to row: take them along the pixels, with dim=1.":
+            chances @ squared + lam * error.diff(n=2, dim=0).abs().mean(),
+        "|a| − |b| is not |a − b|: subtract the second differences first, then take absolute "
+        "values.": _nearest(found, *(chances @ (squared + lam * x.mean(dim=1))
+                                     for x in (between, between.abs()))),
         "The losses of the rows are added up: weight each by its chance before the sum.":
             (squared + lam * absolute).sum(),
         "The second term is missing, or lam is not used.": chances @ squared,

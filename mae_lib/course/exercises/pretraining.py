@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from mae_lib.config import PretrainConfig
 from mae_lib.course.exercises import (
+    Mistake,
     call,
     close,
     exercise,
@@ -58,18 +60,31 @@ def schedule_learning_rate(answer: Callable) -> None:
     full_turn = 0.2 * (1 + torch.cos(2 * math.pi * (time - 3) / 6))
     require(not close(found[30:], full_turn[30:]),
             "Your cosine makes a full turn and comes back up; the rate should end near 0: cos πp.")
+    degrees = 0.2 * (1 + torch.cos(180 * (time - 3) / 6))
+    require(not close(found[30:], degrees[30:], 1e-3),
+            "math.cos takes radians, not degrees: half a turn is math.pi.")
     require(abs(found[0]) < 1e-6, f"The very first step should have rate 0, yours has "
                                   f"{found[0]:.3f}: steps are counted from 0.")
-    require(abs(found[30] - 0.4) < 1e-4, f"When the warm-up is over the rate should be lr, 0.400; "
-                                         f"yours is {found[30]:.3f}.")
-    require(close(found, rate(time)), "The ends are right, but not what lies between: in the "
-                                      f"middle of the run it should be {rate(time)[45]:.3f}, "
-                                      f"yours is {found[45]:.3f}.")
+    for at, when in ((30, "When the warm-up is over"), (15, "Halfway through the warm-up"),
+                     (60, "In the middle of the cosine"), (89, "At the last step")):
+        require(abs(found[at] - rate(time)[at]) < 1e-4,
+                f"{when}, at epoch {at // iters}, step {at % iters} of {iters}, the rate should be "
+                f"{rate(time)[at]:.3f}; yours is {found[at]:.3f}.")
+    require(close(found, rate(time)), "Your rate is right at the ends and in the middle, but not "
+                                      "at every step between.")
+    try:
+        at_once = number(call(answer, 0, 0, iters, replace(cfg, warmup_epochs=0)))
+    except ZeroDivisionError:
+        raise Mistake("With warmup_epochs=0, which later cells use, you divide by 0: divide by "
+                      "it only where t < warmup_epochs.") from None
+    require(abs(at_once - 0.4) < 1e-4, "With warmup_epochs=0 the first step should have the full "
+                                       f"rate, 0.400; yours has {at_once:.3f}.")
 
 
 def _toy() -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = nn.Linear(4, 3)
+    model.register_buffer("pos_embed", torch.arange(3.0))  # as an encoder has one
     return model, torch.optim.AdamW(model.parameters(), lr=0.1)
 
 
@@ -100,6 +115,9 @@ def snapshot(answer: Callable) -> None:
         require(isinstance(state[name], dict),
                 f"state[{name!r}] is a {type(state[name]).__name__}: store what its state_dict() "
                 "returns, which can be written to a file.")
+    missing = [name for name in model.state_dict() if name not in state["model"]]
+    require(not missing, f"state['model'] has no {', '.join(missing)}: store all that "
+                         "model.state_dict() returns, weights and buffers.")
     _train(model, optimizer, 5, 8)  # training goes on before the state is used
     fresh, restored = _toy()
     fresh.load_state_dict(state["model"])

@@ -10,6 +10,8 @@ from mae_lib import evaluate
 from mae_lib.config import FineTuneConfig
 from mae_lib.course import reference
 from mae_lib.course.exercises import (
+    Mistake,
+    call,
     close,
     exercise,
     given,
@@ -46,8 +48,10 @@ def extract_features(answer: Callable) -> None:
             tokens = encoder.encoder(images, 0.0)[0]  # (N, L, D)
         encoder.train()
         encoder.ratios.clear(), encoder.sizes.clear(), encoder.modes.clear()
-        found = given(answer(encoder, images, size))
-        require(isinstance(found, Tensor) and found.shape != tokens.shape,
+        found = call(answer, encoder, images, size)
+        require(isinstance(found, Tensor), f"The features should be one tensor, got "
+                f"{type(found).__name__}: torch.cat joins those of the batches.")
+        require(found.shape != tokens.shape,
                 "These are all tokens of the images: take their mean over dim=1, so that each "
                 "image has one vector.")
         require(not any(encoder.modes), "The encoder is in training mode: call encoder.eval() "
@@ -62,6 +66,8 @@ def extract_features(answer: Callable) -> None:
         require_tensor(found, (count, 8), "The features")
         require(not found.requires_grad, "The features carry a gradient, whose graph fills the "
                                          "memory: compute them under torch.no_grad().")
+        require(not found.is_inference(), "Use torch.no_grad() instead of torch.inference_mode(): "
+                "later cells train a probe on these features, which inference tensors forbid.")
         right = tokens.mean(dim=1)
         require_right(found, right, {
             "The features of the last batch come first: keep the order of the images.":
@@ -77,97 +83,101 @@ def extract_features(answer: Callable) -> None:
 @exercise("Right: the one best linear classifier for this decay, and its bias is free.")
 def fit_probe(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
-    for n, d, classes in ((90, 6, 3), (80, 4, 4)):
+    for n, d, classes, common, decays in ((90, 6, 3, 0, (0.1, 0.01)), (80, 4, 4, 0, (0.1,)),
+                                          (90, 6, 3, 3, (0.003,))):
         labels = torch.arange(n) % classes
         labels = labels * (torch.rand(n, generator=generator) < 0.8)  # class 0 is the largest
         centres = 1.5 * torch.randn(classes, d, generator=generator)
         x = centres[labels] + torch.randn(n, d, generator=generator)
-        for decay in (0.1, 0.01):
-            found = several(given(answer(x, labels, classes, decay)), 2,
-                            "Return two tensors: weight (D, classes) and bias (classes,).")
-            weight, bias = found
+        x = x + common  # features with a common part need a solver that goes on to the end
+        for decay in decays:
+            try:
+                found = call(answer, x, labels, classes, decay)
+            except TypeError as error:
+                require("'NoneType'" not in str(error) or "float()" not in str(error),
+                        "Your closure returns nothing; it should return the loss, which LBFGS "
+                        "needs.")
+                raise
+            weight, bias = several(found, 2,
+                                   "Return two tensors: weight (D, classes) and bias (classes,).")
             require(isinstance(weight, Tensor) and (weight.shape != (classes, d) or classes == d),
                     "weight is transposed: it should be (D, classes), for x @ weight.")
             require_tensor(weight, (d, classes), "weight")
             require_tensor(bias, (classes,), "bias")
             require(not weight.requires_grad, "Return weight.detach() and bias.detach(): nothing "
                                               "needs their gradient any more.")
-            _explain_probe(x, labels, classes, decay, weight, bias)
+            require(weight.dtype == bias.dtype == x.dtype,
+                    f"weight and bias should be {x.dtype}, like x.")
+            _explain_probe(answer, x, labels, classes, decay, weight, bias)
 
 
-def _explain_probe(x, labels, classes: int, decay: float, weight: Tensor, bias: Tensor) -> None:
-    def best(x: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-        fitted = evaluate.fit_logistic(x, labels, classes, decay)
-        return fitted[:-1], fitted[-1]
-
-    right, right_bias = best(x, decay)
-    like = _like(x, weight, bias)
-    if like(right, right_bias):
+def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) -> None:
+    fitted = evaluate.fit_logistic(x, labels, classes, decay)
+    if _alike(x @ weight + bias, x @ fitted[:-1] + fitted[-1]):
         return
-    mistakes = {
+
+    def loss_of(weight: Tensor, bias: Tensor) -> float:
+        value = F.cross_entropy(x.double() @ weight.double() + bias.double(), labels)
+        return float(value + decay / 2 * weight.double().square().sum())
+
+    # A solver stops where the gradient of its loss is 0. Of which loss is it?
+    w, b = (t.detach().double().requires_grad_() for t in (weight, bias))
+    logits, squares = x.double() @ w + b, w.square().sum()
+    fit, penalty = F.cross_entropy(logits, labels), decay / 2 * squares
+    pull, = torch.autograd.grad(fit, w, retain_graph=True)
+    strength = -float((pull * w).sum() / squares)  # the decay for which w would be best
+    for explanation, loss in {
         "The bias decays too: leave it out of the sum of squares.":
-            _with_decaying_bias(x, labels, classes, decay),
+            fit + penalty + decay / 2 * b.square().sum(),
         "Your decay is twice as strong: the term is decay / 2 · (sum of squared weights).":
-            best(x, 2 * decay),
+            fit + 2 * penalty,
         "The cross-entropy is summed over images: take its mean, or decay means less the more "
-        "images there are.": best(x, decay / len(x)),
+        "images there are.": fit + penalty / len(x),
         "The decay is divided by the number of weights: take their sum of squares, not the mean.":
-            best(x, decay / weight.numel()),
-    }
-    for explanation, other in mistakes.items():
-        require(not like(*other), explanation)
+            fit + penalty / w.numel(),
+        "F.cross_entropy takes the softmax itself; give it the logits.":
+            F.cross_entropy(logits.softmax(dim=1), labels) + penalty,
+        "The weight decay is missing: add decay / 2 · (sum of squared weights) to the loss.": fit,
+        f"Your weights are those for a decay of {strength:.2g}, where {decay} was given: the term "
+        "is decay / 2 · (sum of squared weights).": fit + strength / 2 * squares,
+    }.items():
+        slopes = torch.autograd.grad(loss, (w, b), retain_graph=True)
+        require(not all(slope.abs().max() < 3e-3 * decay for slope in slopes), explanation)
+
+    state = torch.get_rng_state()  # a second run, from the same start, for other labels
+    weights = []
+    for y in (labels, labels.flip(0)):
+        torch.set_rng_state(state)
+        weights.append(call(answer, x, y, classes, decay)[0])
+    require(not torch.equal(*weights), "Nothing was fitted, since other labels give the same "
+            "weight: does closure call loss.backward(), and is optimizer.step(closure) called?")
     require(bool(bias.any()), "The bias stays at 0: it should be fitted together with the weight.")
-
-    fits, best_fits = (float(F.cross_entropy(x @ w + b, labels))
-                       for w, b in ((weight, bias), (right, right_bias)))
-    require(not fits < 0.95 * best_fits,
-            "The weights fit these images better than the decay allows. The weight decay is "
-            "missing or too weak: add decay / 2 · (sum of squared weights) to the loss.")
-
-    def loss(weight: Tensor, bias: Tensor) -> float:
-        value = F.cross_entropy(x @ weight + bias, labels)
-        return float(value + decay / 2 * weight.square().sum())
-
-    require(False, f"The loss of your probe is {loss(weight, bias):.4f}; the lowest possible is "
-                   f"{loss(right, right_bias):.4f}. Has it converged? LBFGS with "
-                   "line_search_fn='strong_wolfe' and max_iter=500 does.")
+    found, right = loss_of(weight, bias), loss_of(fitted[:-1], fitted[-1])
+    hint = ("Does closure begin with optimizer.zero_grad()? Without it, gradients add up."
+            if found > right + 0.01 else "It has not converged yet: LBFGS with "
+            "line_search_fn='strong_wolfe' and max_iter=500 does.")
+    raise Mistake(f"The loss of your probe is {found:.6f}; the lowest possible is {right:.6f}. "
+                  f"{hint}")
 
 
-def _with_decaying_bias(x, labels, classes: int, decay: float) -> tuple[Tensor, Tensor]:
-    unknown = torch.zeros(x.shape[1] + 1, classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([unknown], max_iter=500, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(F.pad(x, (0, 1), value=1.0) @ unknown, labels)
-        loss = loss + decay / 2 * unknown.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return unknown.detach()[:-1], unknown.detach()[-1]
-
-
-def _like(x: Tensor, weight: Tensor, bias: Tensor, tolerance: float = 5e-3) -> Callable:
-    """Whether other weights give these logits, but for what the softmax does not see."""
-    def logits(weight: Tensor, bias: Tensor) -> Tensor:
-        found = x @ weight + bias
-        return found - found.mean(dim=1, keepdim=True)
-
-    ours = logits(weight, bias)
-    return lambda *other: bool((logits(*other) - ours).abs().max() < tolerance * ours.std())
+def _alike(logits: Tensor, others: Tensor, tolerance: float = 5e-3) -> bool:
+    """Whether logits are the same, but for what the softmax does not see."""
+    a, b = (x - x.mean(dim=1, keepdim=True) for x in (logits, others))
+    return bool((a - b).abs().max() < tolerance * a.std())
 
 
 class _WatchedSGD(torch.optim.SGD):
-    """Notes the learning rates of every step."""
+    """Notes the learning rates of every step, and how many backward passes came before it."""
 
     def __init__(self, encoder: nn.Module, head: nn.Module):
         super().__init__([{"params": list(encoder.parameters()), "lr_scale": 0.5},
                           {"params": list(head.parameters())}], lr=9.0)
-        self.rates = []
+        self.rates, self.gradients, self.passes = [], [], 0
+        next(head.parameters()).register_hook(self.gradients.append)
 
     def step(self, closure=None):
         self.rates.append([float(group["lr"]) for group in self.param_groups])
+        self.passes = len(self.gradients)
         return super().step(closure)
 
 
@@ -199,10 +209,20 @@ def fine_tune(answer: Callable) -> None:
     cfg, iters = FineTuneConfig(epochs=3, warmup_epochs=1, lr=0.2, label_smoothing=0.2), 3
     encoder, head, optimizer = _start()
     encoder.eval()
-    before = [p.detach().clone() for p in encoder.parameters()]
-    found = given(answer(encoder, head, optimizer, _batch_at, iters, cfg))
+    before, head_before = ([p.detach().clone() for p in part.parameters()]
+                           for part in (encoder, head))
+    asked: list[int] = []
+
+    def batch_at(step: int) -> tuple[Tensor, Tensor]:
+        asked.append(step)
+        return _batch_at(step)
+
+    found = given(answer(encoder, head, optimizer, batch_at, iters, cfg))
     require(len(optimizer.rates) == 9, f"{len(optimizer.rates)} steps were taken, expected 9: "
                                        f"{cfg.epochs} epochs of {iters}.")
+    require(list(dict.fromkeys(asked)) == list(range(9)),
+            f"Batches were asked for at steps {asked}; each step has a batch of its own, counted "
+            "over all epochs.")
     require(0.75 not in encoder.ratios, "Three quarters of each image are hidden, as in "
                                         "pretraining: pass mask_ratio=0.0.")
     require(all(encoder.modes), "The encoder is in evaluation mode: call encoder.train() first.")
@@ -211,13 +231,20 @@ def fine_tune(answer: Callable) -> None:
     require(len(set(upper.tolist())) > 1, f"The learning rate is {upper[0]:.2f} throughout; ask "
                                           "schedule_learning_rate at every step.")
     require(close(upper, torch.tensor(right)), f"At step 4 the learning rate is {upper[4]:.4f}, "
-                                               f"expected {right[4]:.4f}.")
+            f"expected {right[4]:.4f}: epoch and step within it are divmod(step, iters).")
     require(not close(lower, upper), 'All layers learn at the full rate: multiply by '
                                      'group.get("lr_scale", 1.0), which is below 1 for the lower '
                                      "ones.")
     require(close(lower, upper / 2), "The rate of each group should be that of the schedule times "
                                      "the group's lr_scale.")
-    require(any(not close(a, b) for a, b in zip(before, encoder.parameters(), strict=True)),
+    still, head_still = (all(map(close, old, part.parameters()))
+                         for old, part in ((before, encoder), (head_before, head)))
+    require(not (still and head_still and optimizer.passes == 9),
+            "No weight changes, because zero_grad stands between backward and step and wipes out "
+            "the gradient: call it before loss.backward().")
+    require(not (still and head_still), "No weight changes: is loss.backward() called before "
+                                        "optimizer.step()?")
+    require(not still,
             "The encoder does not change: that is a linear probe. Let its gradient through.")
     require_tensor(found, (9,), "The losses")
     require(not found.requires_grad, "The losses hold on to the graph of every step: keep "

@@ -38,6 +38,29 @@ def mae_loss(answer: Callable) -> None:
             require_tensor(found, (), f"The loss with norm_pix={norm_pix}")
             _explain_mae_loss(found, right, pred, target, mask, norm_pix)
             require_gradient(found, right, pred)
+    images[0, :, :size, :size] = 0.5  # a flat patch
+    images[1, :, :size, :size] = 0.5 + 3e-4 * torch.randn(3, size, size, generator=generator)
+    mask = torch.zeros(target.shape[:2])
+    mask[:2, 0] = 1  # both, and no other
+    found = call(answer, pred, images, mask, size, norm_pix=True)
+    _explain_epsilon(found, pred, images, mask, size)
+
+
+def _explain_epsilon(found, pred, images, mask, size: int) -> None:
+    target = patchify(images, size)
+    from_mean = target - target.mean(dim=-1, keepdim=True)
+    var = target.var(dim=-1, keepdim=True)
+
+    def loss(std: Tensor) -> Tensor:
+        return ((pred - from_mean / std).square().mean(dim=-1) * mask).sum() / mask.sum()
+
+    require(not found.isnan(), "With norm_pix=True: a patch whose values are all equal gives nan, "
+                               "which is 0/0. Add ε = 1e-6 to the variance, under the square root.")
+    require_right(found, losses.mae_loss(pred, images, mask, size, True), {
+        "With norm_pix=True: ε belongs under the square root, (variance + 1e-6).sqrt(); you add it "
+        "to the standard deviation.": loss(var.sqrt() + 1e-6),
+    }, "With norm_pix=True: nearly flat patches come out wrong. Divide by (variance + ε).sqrt(), "
+       "with ε = 1e-6.", 1e-3)
 
 
 def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
@@ -51,39 +74,54 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
     def loss(target: Tensor) -> Tensor:
         return ((pred - target).square().mean(dim=-1) * mask).sum() / hidden
 
+    def normal_over(x: Tensor, dim: int) -> Tensor:
+        return (x - x.mean(dim, keepdim=True)) / (x.var(dim, keepdim=True) + 1e-6).sqrt()
+
     per_image = (error * mask).sum(1) / mask.sum(1)
+    by_channel = normal_over(target.unflatten(-1, (-1, 3)), -2).flatten(-2)  # values are (p, p, 3)
+    total = (error * mask).sum()
+    count = round((total / found).nan_to_num(0, 0, 0).clamp(0, 1e3).item())
     which = f"With norm_pix={norm_pix}: "
-    require_right(found, right, {
-        which + "this is the mean over all patches, visible ones too: multiply each patch's error "
-        "by the mask.": error.mean(),
-        which + "the mask is inverted: 1 means hidden, and your loss counts the visible patches.":
+    only_norm_pix = {
+        "only the mean is subtracted; divide by the standard deviation too.": loss(target - mean),
+        "the variance divides by the number of values; the official code's divides by one less "
+        "(unbiased, the default of torch.var).": loss((target - mean) / biased),
+        "mean and standard deviation are those of the whole batch; each patch has its own.":
+            loss(whole),
+        "you take one mean for each channel; a patch has one mean over pixels and channels.":
+            loss(by_channel),
+        "the mean runs over patches: take it over the values of a patch, dim=-1.":
+            loss(normal_over(target, 1)),
+        "the prediction is in these units already; only the target is normalised.":
+            (((pred - mean) / std - normal).square().mean(dim=-1) * mask).sum() / hidden,
+    }
+    mistakes = {
+        "this is the mean over all patches, visible ones too: multiply each patch's error by the "
+        "mask.": error.mean(),
+        "the mask is inverted: 1 means hidden, and your loss counts the visible patches.":
             (error * (1 - mask)).sum() / (1 - mask).sum(),
-        which + "visible errors are 0 but still count: divide by the number of hidden patches, "
-        "mask.sum().": (error * mask).mean(),
-        which + "this is a sum over hidden patches: divide by their number.":
-            (error * mask).sum(),
-        which + "the values of a patch are summed: take their mean.":
+        "visible errors are 0 but still count: divide by the number of hidden patches, mask.sum().":
+            (error * mask).mean(),
+        "this is a sum over hidden patches: divide by their number.": total,
+        "the values of a patch are summed: take their mean.":
             (square.sum(dim=-1) * mask).sum() / hidden,
-        which + "these are absolute errors: square them.":
+        "these are absolute errors: square them.":
             ((pred - normal).abs().mean(dim=-1) * mask).sum() / hidden,
-        which + "you average within each image first. Take one mean over all hidden patches of "
-        "the batch.": per_image.mean(),
-        which + ("the target is not normalised: subtract each patch's mean and divide by its "
-                 "standard deviation." if norm_pix else
-                 "the target is normalised, which only norm_pix=True asks for."):
+        "you average within each image first. Take one mean over all hidden patches of the batch.":
+            per_image.mean(),
+        "the target is not normalised: subtract each patch's mean and divide by its standard "
+        "deviation." if norm_pix else
+        "the target is normalised, which only norm_pix=True asks for.":
             loss(target if norm_pix else (target - mean) / std),
-        which + "only the mean is subtracted; divide by the standard deviation too.":
-            loss(target - mean) if norm_pix else torch.tensor(torch.nan),
-        which + "the variance divides by the number of values; the official code's divides by one "
-        "less (unbiased, the default of torch.var).":
-            loss((target - mean) / biased) if norm_pix else torch.tensor(torch.nan),
-        which + "mean and standard deviation are those of the whole batch; each patch has its own.":
-            loss(whole) if norm_pix else torch.tensor(torch.nan),
-        which + "the prediction is normalised as well; only the target should be.":
+        "the prediction is normalised as well; only the target should be.":
             (((pred - pred.mean(-1, keepdim=True)) / pred.std(-1, keepdim=True) - normal).square()
              .mean(dim=-1) * mask).sum() / hidden,
-    }, f"{which}expected {right.item():.4f}, got {found.item():.4f}: the mean squared error of "
-       "each patch, then the mean over hidden patches.", 1e-5)
+        f"you divide by {count}, but there are {hidden:.0f} hidden patches here: count them with "
+        "mask.sum().": total / max(count, 1),
+    } | (only_norm_pix if norm_pix else {})
+    require_right(found, right, {which + said: wrong for said, wrong in mistakes.items()},
+                  f"{which}expected {right.item():.4f}, got {found.item():.4f}: the mean squared "
+                  "error of each patch, then the mean over hidden patches.", 1e-5)
 
 
 def _near_flat() -> Tensor:
@@ -102,30 +140,35 @@ def denormalise_prediction(answer: Callable) -> None:
     found = call(answer, pred, patches)
     require_tensor(found, patches.shape, "denormalise_prediction(pred, patches)")
     mean, std = patch_statistics(patches)
-    require(not close(found, pred * std),
-            "The contrast is right, but every patch is around 0: add the mean back.")
-    require(not close(found, pred + mean),
-            "The means are right, but not the contrast: multiply by the standard deviation first.")
-    require(not close(found, (pred + mean) * std),
-            "The order is wrong: the mean came off first, so it goes back on last.")
-    require(not close(found, (pred - mean) / std),
-            "This normalises the prediction once more: turn both steps around.")
     own_mean, own_std = patch_statistics(pred)
-    require(not close(found, pred * own_std + own_mean),
-            "These are the statistics of the prediction itself: take those of the target's "
-            "patches.")
-    require(close(found, pred * std + mean, 1e-3),
-            "Undo (y − mean) / std with patch_statistics(patches): multiply, then add.")
+    require_right(found, pred * std + mean, {
+        "The contrast is right, but every patch is around 0: add the mean back.": pred * std,
+        "The means are right, but not the contrast: multiply by the standard deviation first.":
+            pred + mean,
+        "The order is wrong: the mean came off first, so it goes back on last.":
+            (pred + mean) * std,
+        "Mean and standard deviation are swapped: patch_statistics returns the mean first. "
+        "Multiply by the standard deviation and add the mean.": pred * mean + std,
+        "This normalises the prediction once more: turn both steps around.": (pred - mean) / std,
+        "These are the statistics of the prediction itself: take those of the target's patches.":
+            pred * own_std + own_mean,
+        "These are the statistics of the whole batch, but each patch has its own.":
+            pred * patches.std() + patches.mean(),
+        "Almost right, but take the standard deviation from patch_statistics, which includes ε.":
+            pred * patches.std(dim=-1, keepdim=True) + mean,
+        "patch_statistics returns the standard deviation itself, with ε: take no root of it.":
+            pred * (std + 1e-6).sqrt() + mean,
+    }, "Undo (y − mean) / std with patch_statistics(patches): multiply, then add.", 1e-3)
 
 
 @exercise("Right: one step downhill for every parameter, and the gradients are cleared.")
 def descend(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(4)
-    before, gradients = ([torch.randn(3, size, generator=generator) for size in (2, 4, 5)]
+    before, gradients = ([torch.randn(3, size, generator=generator) for size in (2, 4, 5, 3)]
                          for _ in range(2))
     lr, parameters = 0.3, [torch.nn.Parameter(x.clone()) for x in before]
-    for parameter, gradient in zip(parameters[:2], gradients, strict=False):
-        parameter.grad = gradient.clone()  # the last one has none
+    for i in (0, 1, 3):  # the one between has no gradient
+        parameters[i].grad = gradients[i].clone()
     try:
         answer(parameters, lr)
     except RuntimeError as error:
@@ -133,15 +176,17 @@ def descend(answer: Callable) -> None:
                 "Autograd records your change and refuses it: make it in a with torch.no_grad() "
                 "block.")
         raise
-    except TypeError:
-        require(not _has_a_body(answer),
-                "One of the parameters has no gradient, its .grad is None: leave it as it is.")
-        raise
+    except (TypeError, AttributeError) as error:
+        if "NoneType" not in str(error):
+            raise
+        require(parameters[0].grad is not None or not torch.equal(parameters[0], before[0]),
+                "You clear the gradient before you use it: change the parameter first.")
+        require(False, "One of the parameters has no gradient, its .grad is None: leave it as it "
+                       "is.")
 
-    def moved(step: float) -> bool:
-        """Whether both parameters with a gradient moved by `step` times it."""
-        return all(close(p.detach(), x + step * g) for p, x, g in
-                   zip(parameters[:2], before, gradients, strict=False))
+    def moved(step: float, which: tuple[int, ...] = (0, 1, 3)) -> bool:
+        """Whether these parameters, which have a gradient, moved by `step` times it."""
+        return all(close(parameters[i].detach(), before[i] + step * gradients[i]) for i in which)
 
     if moved(0):
         given(... if not _has_a_body(answer) else answer)
@@ -149,12 +194,18 @@ def descend(answer: Callable) -> None:
                        "itself, with p -= … or p.sub_(…).")
     require(not moved(lr), "You climb: the step goes against the gradient, so subtract it.")
     require(not moved(-1), "The step should be lr times the gradient; yours leaves lr out.")
-    require(bool((parameters[1].detach() != before[1]).any()),
+    require(not moved(0, (1, 3)),
             "Only the first parameter has changed: go through all of them. Is a return inside the "
             "loop?")
+    require(not moved(0, (3,)),
+            "Your loop ends at the first parameter without a gradient: leave out only that one and "
+            "go on with the next.")
     require(moved(-lr), "The parameters have moved, but not by −lr times their gradient.")
     require(close(parameters[2].detach(), before[2]),
             "A parameter without a gradient has changed: leave it as it is.")
+    require(all(p.requires_grad for p in parameters),
+            "Your step sets requires_grad to False, so that nothing can be learned afterwards: let "
+            "torch.no_grad() switch the recording off instead.")
     require(not any(p.grad is not None and bool(p.grad.any()) for p in parameters),
             "The step is right, but the gradients are still there, and the next backward() would "
             "add to them: set p.grad to None.")

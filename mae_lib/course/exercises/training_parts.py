@@ -40,7 +40,11 @@ def parameter_groups(answer: Callable) -> None:
             require("params" in group and "weight_decay" in group,
                     "Each group needs 'params' and 'weight_decay'; one of yours has "
                     f"{', '.join(map(repr, group))}.")
-        found = [(id(p), g["weight_decay"]) for g in groups for p in list(g["params"])]
+        pairs = [(p, g["weight_decay"]) for g in groups for p in list(g["params"])]
+        require(not any(isinstance(p, tuple | list | str) for p, _ in pairs),
+                "'params' should hold parameters only: of each pair (name, parameter), keep the "
+                "second.")
+        found = [(id(p), value) for p, value in pairs]
         missing = [name for key, name in names.items() if key not in dict(found)]
         require(not missing, f"{''.join(missing[:1])} is in no group, so it would never learn.")
         require(len(found) == len(names), "Some weights are in two groups, or are not the model's.")
@@ -83,9 +87,10 @@ def total_loss(answer: Callable) -> None:
             require_tensor(found, (), "The loss")
             patches = patchify(images, 3)
             mean, std = losses.patch_statistics(patches)
+            biased = (patches.var(dim=-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
             pixels = pred * std + mean if norm_pix else pred
 
-            def frequency(pred: Tensor, images=images, mask=mask) -> Tensor:
+            def frequency(pred: Tensor, mask=mask, images=images) -> Tensor:
                 return losses.laplacian_loss_masked(unpatchify(pred, 3), images,
                                                     patch_mask_to_pixels(mask, 3))
 
@@ -102,6 +107,16 @@ def total_loss(answer: Callable) -> None:
                     mae + freq * frequency(pred) + unif * even,
                 which + "the mean is not added back before the Laplacian.":
                     mae + freq * frequency(pred * std) + unif * even,
+                which + "the prediction is in pixels already. Bring it back only if cfg.norm_pix.":
+                    mae + freq * frequency(pred * std + mean) + unif * even,
+                which + "before the Laplacian, multiply by the root of the variance.":
+                    mae + freq * frequency(pred * std.square() + mean) + unif * even,
+                which + "mae_loss takes the variance without unbiased=False, so do the same here.":
+                    mae + freq * frequency(pred * biased + mean) + unif * even,
+                which + "the Laplacian term looks at the visible patches. The mask is 1 where a "
+                "patch is hidden.": mae + freq * frequency(pixels, 1 - mask) + unif * even,
+                which + "the mask of the Laplacian term should be (B, 1, H, W): keep one channel, "
+                "[:, :1].": mae + freq * energy / 3 + unif * even,
                 which + "the terms are added without their weights.":
                     mae + (energy if freq else 0) + (even if unif else 0),
                 which + "the weight of one term stands in front of the other.":
@@ -118,30 +133,35 @@ def total_loss(answer: Callable) -> None:
 
 
 class _Watched(nn.Module):
-    """A small model that notes the mask ratios it was called with."""
+    """A small model that notes how it was called, and in which precision it computed."""
 
     def __init__(self):
         super().__init__()
-        self.mae, self.patch_size, self.ratios, self.modes = reference.MAE(**SIZES), 3, [], []
+        self.mae, self.patch_size = reference.MAE(**SIZES), 3
+        self.ratios, self.modes, self.kinds = [], [], []
 
     def forward(self, images: Tensor, mask_ratio: float = 0.75, noise: Tensor | None = None):
         self.ratios.append(float(mask_ratio))
         self.modes.append(self.training)
         noise = torch.rand(len(images), 16, generator=torch.Generator().manual_seed(3))
-        return self.mae(images, mask_ratio, noise)
+        pred, mask, latent = self.mae(images, mask_ratio, noise)
+        self.kinds.append(pred.dtype)
+        return pred, mask, latent.to(pred.dtype)  # both in 16 bits under autocast
 
 
 class _WatchedSGD(torch.optim.SGD):
-    """Notes the learning rates of every step."""
+    """Notes the learning rates of every step, and how many backward passes came before it."""
 
     def __init__(self, model: nn.Module):
         matrices = [p for p in model.parameters() if p.ndim > 1]
         others = [p for p in model.parameters() if p.ndim < 2]
         super().__init__([{"params": matrices}, {"params": others}], lr=9.0)
-        self.rates = []
+        self.rates, self.gradients, self.passes = [], [], []
+        matrices[0].register_hook(self.gradients.append)
 
     def step(self, closure=None):
         self.rates.append([float(group["lr"]) for group in self.param_groups])
+        self.passes.append(len(self.gradients))
         return super().step(closure)
 
 
@@ -187,10 +207,13 @@ def train_step(answer: Callable) -> None:
             fresh = _images(step)
             pred, mask, latent = model(fresh, 0.5)
             expected = reference.total_loss(pred, fresh, mask, latent, 3, cfg)
-        model.ratios.clear()
+        model.ratios.clear(), model.kinds.clear()
         loss = given(answer(model, optimizer, fresh, lr, 0.5, cfg))
         require(model.ratios == [0.5], f"The model was called with mask ratios {model.ratios}; "
                                        "call it once, with the mask_ratio that was given.")
+        require(model.kinds == [torch.float32],
+                "cfg.precision is 'fp32', but the model ran under autocast: switch it on only "
+                "for 'bf16', enabled=cfg.precision == 'bf16'.")
         require(len(optimizer.rates) == step + 1,
                 "optimizer.step() was not called once, so the weights do not learn as they should.")
         require(optimizer.rates[-1] == [lr, lr],
@@ -200,6 +223,9 @@ def train_step(answer: Callable) -> None:
         require(not loss.requires_grad, "Return loss.detach(): the loss keeps the whole graph of "
                                         "its computation in memory as long as it is kept.")
         found = _weights_of(model)
+        require(not close(found, before) or optimizer.passes[-1] <= step,
+                "The weights did not change, because zero_grad stands between backward and step "
+                "and wipes out the gradient: call it before loss.backward().")
         require(not close(found, before), "The weights did not change: is loss.backward() called "
                                           "before optimizer.step()?")
         require(step == 0 or close(found, right[step], 1e-5)
@@ -213,10 +239,21 @@ def train_step(answer: Callable) -> None:
                                              f"the weights before the step; you return "
                                              f"{loss.item():.4f}.")
         before = found
-    mixed = replace(cfg, precision="bf16")
-    loss = given(answer(*_start(), _images(0), 0.1, 0.5, mixed))
-    require(loss.dtype == torch.float32, "With precision 'bf16' compute the loss in float32: "
-                                         "pred.float() and latent.float(), behind autocast.")
+    mixed = replace(cfg, precision="bf16", lambda_freq=0.5, lambda_unif=0.5)
+    model, optimizer = _start()
+    loss = given(answer(model, optimizer, _images(0), 0.1, 0.5, mixed))
+    require_tensor(loss, (), "With precision 'bf16' the loss")
+    require(all(p.dtype == torch.float32 for p in model.parameters()),
+            "With precision 'bf16' your function converts the weights themselves. Leave them in "
+            "float32: autocast converts what it needs for each product.")
+    require(model.kinds == [torch.bfloat16],
+            "With precision 'bf16' the model did not compute in bfloat16: call it within "
+            "torch.autocast(images.device.type, dtype=torch.bfloat16).")
+    model, optimizer = _start()
+    right = reference.train_step(model, optimizer, _images(0), 0.1, 0.5, mixed)
+    require(loss.dtype == torch.float32 and close(loss, right, 3e-5),
+            "With precision 'bf16' the loss is rounded to 16 bits on its way. Call total_loss "
+            "after the autocast block, with pred.float() and latent.float().")
 
 
 @exercise("Right: every step has its own rate, mask ratio and batch, and a run can go on.")
@@ -237,7 +274,7 @@ def train(answer: Callable) -> None:
         model, optimizer = _start()
         model.eval()
         found = given(answer(model, optimizer, batch_at, iters, cfg, *[start] * bool(start)))
-        said = f"From step {start} to {len(steps)}: " if start else ""
+        said = f"From step {start} to {len(steps) - 1}: " if start else ""
         count = len(steps) - start
         require(len(model.ratios) == count, f"{said}{len(model.ratios)} steps were taken, expected "
                                             f"{count}: {cfg.epochs} epochs of {iters}"

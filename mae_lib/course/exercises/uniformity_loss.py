@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mae_lib import losses, metrics
@@ -11,10 +12,17 @@ from mae_lib.course.exercises import (
     call,
     close,
     exercise,
+    number,
     require,
     require_gradient,
+    require_right,
     require_tensor,
 )
+
+
+def _nearest(found: Tensor, *forms: Tensor) -> Tensor:
+    """Of the forms that one mistake takes, the one closest to what was found."""
+    return min(forms, key=lambda form: (form - found).abs().item())
 
 
 @exercise("Right: every row has length 1, and a row of zeros does no harm.")
@@ -31,8 +39,11 @@ def unit(answer: Callable) -> None:
             "You divide everything by the length of the whole tensor; each row has its own.")
     require(not close(found, x / x.abs().sum(dim=1, keepdim=True)),
             "(3, 4) was divided by 7, the sum of its values; its length is √(3² + 4²) = 5.")
-    require(close(found, x / length), f"The rows should have length 1; yours have "
-                                      f"{[round(v, 2) for v in found.norm(dim=1).tolist()]}.")
+    lengths = found.norm(dim=1)
+    require(close(found, x / length),
+            "Your rows have length 1, but the direction has to stay: do not subtract the mean, "
+            "only divide each row by its length." if close(lengths, torch.ones(3), 1e-3) else
+            f"The rows should have length 1; yours have {[round(v, 2) for v in lengths.tolist()]}.")
     zeros = call(answer, torch.zeros(2, 3), 1e-8)
     require(bool(zeros.isfinite().all()),
             "A row of zeros gives nan, which is 0/0: divide by the larger of length and eps.")
@@ -49,24 +60,33 @@ def unit(answer: Callable) -> None:
 def squared_distances(answer: Callable) -> None:
     torch.manual_seed(0)
     a, b = torch.randn(4, 3) * 2, torch.randn(5, 3)
-    found = call(answer, a, b)
+    try:
+        found = call(answer, a, b)
+    except RuntimeError as error:
+        require("must match the size" not in str(error),
+                "The shapes do not fit: the squared lengths of a must be a column, (N, 1), and "
+                "those of b a row, (M,). x[:, None] makes a column.")
+        raise
     expected = (a[:, None] - b[None]).square().sum(dim=2)  # (4, 5)
     require(not isinstance(found, Tensor) or not close(found, expected.T),
             "Your table is transposed: row i, column j belongs to point i of a and point j of b.")
     require_tensor(found, (4, 5), "squared_distances(a, b)")
     inner = a @ b.T
     lengths = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
-    require(not close(found, expected.sqrt()),
-            "These are distances; leave out the square root, the loss needs their squares.")
-    require(not close(found, 2 - 2 * inner) and not close(found, (2 - 2 * inner).clamp(min=0)),
-            "2 − 2a·b holds only for points of length 1; these have other lengths, so ‖a‖² and "
-            "‖b‖² must be computed.")
-    require(not close(found, lengths + 2 * inner),
-            "The sign of the product is wrong: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.")
-    require(not close(found, lengths - inner),
-            "The product counts twice: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.")
-    require(close(found, expected), "The shape is right, but not the values: the first pair is "
-            f"at squared distance {expected[0, 0]:.3f}, you found {float(found[0, 0]):.3f}.")
+    not_squared = a.norm(dim=1)[:, None] + b.norm(dim=1)
+    require_right(found.clamp(min=0), expected, {  # all are above 0
+        "These are distances; leave out the square root, the loss needs their squares.":
+            expected.sqrt(),
+        "2 − 2a·b holds only for points of length 1; these have other lengths, so ‖a‖² and ‖b‖² "
+        "must be computed.": (2 - 2 * inner).clamp(min=0),
+        "The sign of the product is wrong: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.":
+            (lengths + 2 * inner).clamp(min=0),
+        "The product counts twice: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.":
+            (lengths - inner).clamp(min=0),
+        "The lengths are not squared: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.":
+            (not_squared - 2 * inner).clamp(min=0),
+    }, "The shape is right, but not the values: the first pair is at squared distance "
+       f"{expected[0, 0]:.3f}, you found {float(found[0, 0]):.3f}.")
     near = 30 * torch.randn(40, 64)
     require(bool((call(answer, near, near) >= 0).all()),
             "For points that lie close together, rounding makes some of your squared distances "
@@ -80,57 +100,69 @@ def uniformity_loss(answer: Callable) -> None:
         tokens = (torch.randn(b, n, d) * torch.rand(b, 1, 1).add(0.5) + 0.3).requires_grad_()
         found = call(answer, tokens)
         require_tensor(found, (), "The loss")
-        explain_uniformity(found.item(), tokens.detach())
+        _explain_uniformity(found.detach(), tokens.detach())
         require_gradient(found, losses.uniformity_loss(tokens), tokens)
     zeros = tokens.detach().clone()
     zeros[0] = 0
-    require(abs(float(call(answer, zeros)) - float(losses.uniformity_loss(zeros))) < 1e-3,
-            "An image whose features are all 0 should stay 0: divide by the length, or by eps "
-            "where that is larger (F.normalize does).")
+    z = F.normalize(zeros.mean(dim=1), dim=1)
+    off_diagonal = ~torch.eye(len(z), dtype=torch.bool)
+    require_right(torch.tensor(number(call(answer, zeros))), losses.uniformity_loss(zeros), {
+        "2 − 2a·b needs rows of length 1, and a row of zeros has length 0: use "
+        "‖a‖² + ‖b‖² − 2a·b or torch.pdist.":
+            (-2 * (2 - 2 * z @ z.T))[off_diagonal].exp().mean().log(),
+    }, "An image whose features are all 0 should stay 0: divide by the length, or by eps where "
+       "that is larger (F.normalize does).", 5e-4)
 
 
-def explain_uniformity(found: float, tokens: Tensor) -> None:
+def _explain_uniformity(found: Tensor, tokens: Tensor) -> None:
     """Raise Mistake that names what went wrong, for a loss that was found for tokens (B, N, D)."""
-    itself = torch.eye(len(tokens), dtype=torch.bool)
+    tokens, b = tokens.double(), len(tokens)
 
-    def squared_distances(z: Tensor) -> Tensor:
-        return torch.cdist(z, z).square()
+    def squared_distances(z: Tensor) -> Tensor:  # of the pairs i ≠ j
+        return torch.cdist(z, z).square()[~torch.eye(len(z), dtype=torch.bool)]
 
-    raw = tokens.double().mean(dim=1)  # (B, D)
-    square = squared_distances(torch.nn.functional.normalize(raw, dim=1))
-    pairs, terms = square[~itself], (-2 * square[~itself]).exp()
-    raw = (-2 * squared_distances(raw)[~itself]).exp().mean().log()
-    first = torch.nn.functional.normalize(tokens.double(), dim=2).mean(dim=1)
-    first = (-2 * squared_distances(first)[~itself]).exp().mean().log()
-    mistakes = [
-        ((-2 * square).exp().mean().log(),
-         "You count the pairs i = i: an image is at distance 0 from itself, so these terms are 1 "
-         "whatever the features are. Leave out the diagonal."),
-        ((-2 * square).exp().sum().log() - math.log(len(tokens) * (len(tokens) - 1)),
-         "You count the pairs i = i in the sum, though not in their number: leave out the "
-         "diagonal."),
-        (terms.sum().log() - 2 * math.log(len(tokens)),
-         "The diagonal is left out of the sum but not of the count: a batch of B has B(B − 1) "
-         "pairs, not B²."),
-        (-2 * pairs.mean(), "This is the mean of the exponents. Take exp of each pair first, "
-                            "then the mean, then the log."),
-        (terms.mean(), "The log is missing: you return the mean of the terms itself."),
-        (terms.sum().log(), "This is the log of the sum over pairs; the loss has their mean."),
-        ((-2 * pairs.sqrt()).exp().mean().log(),
-         "Your exponent has the distance; it should be the squared distance."),
-        (-terms.mean().log(), "The sign is wrong: the loss falls when points move apart."),
-        (raw, "The features are not on the sphere: divide each mean by its length."),
-        (first, "Normalise after the mean over tokens, not before: the mean of vectors of length "
-                "1 is shorter than 1."),
-        ((2 * pairs).exp().mean().log(), "The sign in the exponent is wrong: it is −2 ‖zᵢ − zⱼ‖²."),
-    ]
-    right = float(terms.mean().log())
-    if abs(found - right) < 1e-3:
-        return
-    for value, explanation in mistakes:
-        require(abs(found - float(value)) > 1e-3, explanation)
-    require(False, f"For the features of this test the loss is {right:.3f}, you found "
-                   f"{found:.3f}.")
+    def loss(z: Tensor) -> Tensor:
+        return (-2 * squared_distances(z)).exp().mean().log()
+
+    mean = tokens.mean(dim=1)  # (B, D)
+    z, of_length_1 = F.normalize(mean, dim=1), F.normalize(tokens, dim=2).mean(dim=1)
+    pairs, right = squared_distances(z), loss(z)
+    terms = (-2 * pairs).exp()
+    require_right(found.double(), right, {
+        "You count the pairs i = i: an image is at distance 0 from itself, so these terms are 1 "
+        "whatever the features are. Leave out the diagonal.": ((terms.sum() + b) / b**2).log(),
+        "You count the pairs i = i in the sum, though not in their number: leave out the diagonal.":
+            ((terms.sum() + b) / (b * (b - 1))).log(),
+        "The diagonal is left out of the sum but not of the count: a batch of B has B(B − 1) "
+        "pairs, not B².": (terms.sum() / b**2).log(),
+        "B(B − 1) counts each pair twice, but torch.pdist returns it once: take .mean().":
+            right - math.log(2),
+        "This is the mean of the exponents. Take exp of each pair first, then the mean, then the "
+        "log.": -2 * pairs.mean(),
+        "The log is missing: you return the mean of the terms itself.": terms.mean(),
+        "This is the log of the sum over pairs; the loss has their mean.":
+            _nearest(found, terms.sum().log(), (terms.sum() / 2).log()),
+        "Your exponent has the distance; it should be the squared distance.":
+            (-2 * pairs.sqrt()).exp().mean().log(),
+        "The factor 2 is missing: your exponent is −‖zᵢ − zⱼ‖², not −2 ‖zᵢ − zⱼ‖².":
+            (-pairs).exp().mean().log(),
+        "The sign in the exponent is wrong: it is −2 ‖zᵢ − zⱼ‖².": (2 * pairs).exp().mean().log(),
+        "The sign is wrong: the loss falls when points move apart.": -right,
+        "The features are not on the sphere: divide each mean by its length.": loss(mean),
+        "You divide each column by its length: normalise the rows, one for each image, with dim=1.":
+            loss(F.normalize(mean, dim=0)),
+        "Normalise after the mean over tokens, not before: the mean of vectors of length 1 is "
+        "shorter than 1.": loss(of_length_1),
+        "You also normalise the tokens before their mean, which makes long and short ones count "
+        "the same. Normalise only the mean.": loss(F.normalize(of_length_1, dim=1)),
+        "The mean runs along the wrong axis: tokens are (B, N, D), and the mean over the tokens of "
+        "an image is taken over dim=1.": _nearest(found, *(
+            loss(F.normalize(tokens.mean(dim=dim), dim=1)) for dim in (0, 2))),
+        "You use the first token of each image only: take the mean over all of them.":
+            loss(F.normalize(tokens[:, 0], dim=1)),
+        "You join the tokens of each image into one long vector: take their mean, over dim=1.":
+            loss(F.normalize(tokens.flatten(1), dim=1)),
+    }, f"For the features of this test the loss is {right:.3f}, you found {found:.3f}.", 3e-4)
 
 
 @exercise("Right: you can count the directions that a batch of features uses.")
@@ -138,39 +170,62 @@ def effective_rank(answer: Callable) -> None:
     torch.manual_seed(0)
     x = torch.randn(30, 6) * torch.tensor([8.0, 4, 2, 1, 0.5, 0.25]) + 5
     found = call(answer, x)
-    require(isinstance(found, Tensor | float | int),
-            f"Return one number, got {type(found).__name__}.")
-    require(not isinstance(found, Tensor) or found.numel() == 1,
+    require(math.prod(getattr(found, "shape", ())) == 1,
             "Return one number, the exponential of the entropy, not one for each direction.")
-    found, centred = float(found), x.double() - x.double().mean(dim=0)
-    s = torch.linalg.svdvals(centred)
-    entropy = float(torch.special.entr(s / s.sum()).sum())
-    power = s.square() / s.square().sum()
-    off_centre = torch.linalg.svdvals(x.double())
-    off_centre = torch.special.entr(off_centre / off_centre.sum()).sum().exp()
-    bits = entropy / math.log(2)
-    mistakes = [
-        (off_centre, "The features are not centred: their common mean counts as a direction. "
-                     "Subtract the mean over images first."),
-        (torch.special.entr(power).sum().exp(),
-         "You squared the singular values; this definition takes them as they are."),
-        (math.exp(bits), "The entropy has logarithms to base 2 but the exponential has base e; "
-                         "use the natural logarithm in the entropy."),
-        (bits, "This is the entropy in bits: use the natural logarithm, then take exp."),
-        (entropy, "This is the entropy; its exponential is the effective rank."),
-        (math.exp(-entropy), "The sign of the entropy is wrong: it is −Σ p log p."),
-        (float((s > 1e-6).sum()), "This is the ordinary rank, which counts every direction "
-                                  "as 1, however little it is used."),
-    ]
-    right = metrics.effective_rank(x)
-    if abs(found - right) > 1e-3:
-        for value, explanation in mistakes:
-            require(abs(found - float(value)) > 1e-3, explanation)
-        require(False, f"For the features of this test it is {right:.3f}, you found {found:.3f}. "
-                       "Do the shares p sum to 1?")
+    found = torch.tensor(number(found))
+    _explain_rank(found, x)
     flat = torch.zeros(4, 3)
     flat[:, 0] = torch.tensor([-1.5, -0.5, 0.5, 1.5])
-    found = float(call(answer, flat))
+    found = number(call(answer, flat))
     require(not math.isnan(found), "For points on a line the result is nan: some shares are 0, and "
                                    "0 · log 0 is nan. torch.special.entr takes it as 0.")
     require(abs(found - 1) < 1e-3, f"Points on a line use 1 direction, you found {found:.3f}.")
+    plane = torch.randn(30, 2) @ torch.randn(2, 6)
+    for name, x in (("10 features in 40 dimensions", torch.randn(10, 40)), ("features in a plane", plane)):
+        found, right = number(call(answer, x)), metrics.effective_rank(x)
+        require(not math.isnan(found),
+                f"For {name} the result is nan: rounding makes eigenvalues of 0 a little negative, "
+                "and they have no square root. Use torch.linalg.svdvals, or clamp them at 0.")
+        require(abs(found / right - 1) < 0.02,  # eigenvalues are less exact than singular values
+                f"For {name} the effective rank is {right:.2f}, you found {found:.2f}.")
+
+
+def _explain_rank(found: Tensor, x: Tensor) -> None:
+    x = x.double()
+    mean, of_rows = x.mean(dim=0), x.mean(dim=1, keepdim=True)
+
+    def rank(p: Tensor) -> Tensor:
+        return torch.special.entr(p).sum().exp()
+
+    def rank_of(x: Tensor) -> Tensor:
+        s = torch.linalg.svdvals(x)
+        return rank(s / s.sum())
+
+    s, right = torch.linalg.svdvals(x - mean), rank_of(x - mean)
+    entropy = right.log()
+    bits = entropy / math.log(2)
+    require_right(found.double(), right, {
+        "The features are not centred: their common mean counts as a direction. Subtract the mean "
+        "over images first.": rank_of(x),
+        "You subtract another mean: centre each column with x.mean(dim=0), the mean over images.":
+            _nearest(found, rank_of(x - of_rows), rank_of(x - x.mean())),
+        "Do not divide by the standard deviation: how strongly each direction is used is what "
+        "counts here.": _nearest(found, rank_of((x - mean) / x.std(dim=0)),
+                                 rank_of((x - of_rows) / x.std(dim=1, keepdim=True))),
+        "You squared the singular values; this definition takes them as they are.":
+            rank(s.square() / s.square().sum()),
+        "The shares p do not sum to 1: divide the singular values by their sum.":
+            _nearest(found, rank(s), rank(s / s.max()), rank(s / s.mean()), rank(s / s.norm()),
+                     rank(s.softmax(dim=0))),
+        "The entropy has logarithms to base 2 but the exponential has base e; use the natural "
+        "logarithm in the entropy.": bits.exp(),
+        "The entropy has natural logarithms, so take its exp, not 2**.": 2**entropy,
+        "This is the entropy in bits: use the natural logarithm, then take exp.": bits,
+        "This is the entropy; its exponential is the effective rank.": entropy,
+        "The sign of the entropy is wrong: it is −Σ p log p.": (-entropy).exp(),
+        "A rank cannot be negative: the minus belongs inside exp, exp(−Σ p log p).":
+            _nearest(found, -right, -(-entropy).exp()),
+        "This is the ordinary rank, which counts every direction as 1, however little it is used.":
+            (s > 1e-6).sum().double(),
+    }, f"For the features of this test it is {right:.3f}, you found {found:.3f}: exp of the "
+       "entropy of the shares.", 3e-4)

@@ -22,6 +22,27 @@ def expected(result, part="error[:, 1:-1]", bends="error.diff(n=2, dim=1).abs().
 RIGHT = "(chances * (squared + lam * absolute)).sum()"
 DISC = "f[:, None]**2 + f**2 <= cutoff**2"
 
+
+def loss(difference="lap(composite) - lap(tgt_img)", crop="1:-1, 1:-1", mask="mask_img",
+         composite="torch.where(mask_img > 0, pred_img, tgt_img)", divide="inner.sum()",
+         lap="laplacian", absolute=".abs()"):
+    return ("def laplacian(x):\n"
+            "    return (x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2]\n"
+            "            + x[..., 1:-1, 2:] - 4 * x[..., 1:-1, 1:-1])\n"
+            "def convolved(x):\n"
+            "    kernel = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.]])\n"
+            "    return F.conv2d(x, kernel.expand(3, 1, 3, 3), groups=3)\n"
+            "def laplacian_loss_masked(pred_img, tgt_img, mask_img):\n"
+            f"    composite, lap = {composite}, {lap}\n"
+            f"    error = ({difference}){absolute}\n"
+            f"    inner = ({mask})[..., {crop}].expand_as(error)\n"
+            f"    return (error * inner).sum() / ({divide}).clamp(min=1)")
+
+
+def shifts(x):
+    return (f"{x}[..., :-2, 1:-1] + {x}[..., 2:, 1:-1] + {x}[..., 1:-1, :-2]"
+            f" + {x}[..., 1:-1, 2:] - 4 * {x}[..., 1:-1, 1:-1]")
+
 WRONG = {
     "laplacian_loss_masked": [
         (slip("laplacian_loss_masked", ("torch.where(mask_img > 0, pred_img, tgt_img)",
@@ -44,6 +65,22 @@ WRONG = {
         (slip("laplacian_loss_masked", ("-4", "-8")), "averaged over hidden values"),
         (slip("laplacian_loss_masked", ("composite - tgt", "composite.detach() - tgt")),
          "no gradient"),
+        (loss(composite="torch.where(mask_img > 0, tgt_img, pred_img)"),
+         "composite is the wrong way round"),
+        (loss(mask="1 - mask_img"), "average over visible pixels"),
+        (loss("lap(composite)"), "Laplacian of the target is missing"),
+        (loss("lap(composite).abs() - lap(tgt_img).abs()"), "|a| − |b| is not |a − b|"),
+        (loss("lap(composite).abs() - lap(tgt_img).abs()", absolute=""), "subtract the two Lap"),
+        (loss(crop=":-2, :-2"), "cropped on one side only"),
+        (loss(crop="2:, 2:"), "one row and column on each side"),
+        (loss(divide="error.shape[1] * mask_img.sum()"), "of the uncropped mask"),
+        (loss("lap(composite - tgt_img).sum(1, keepdim=True)"), "The channels were added"),
+        (loss("lap(composite - tgt_img).sum(1, keepdim=True)", divide="inner.sum() * 3"),
+         "errors of opposite sign cancel: filter each channel"),
+        (loss(divide="3 * inner[:, :1].sum()"), "take their number from pred_img.shape[1]"),
+        (loss(lap="convolved"), "This image has one channel"),
+        (loss(composite="pred_img.mul_(mask_img).add_(tgt_img * (1 - mask_img))"),
+         "changes pred_img itself"),
     ],
     "low_pass": [
         (low_pass("(f[:, None] / n)**2 + (f / n)**2 <= cutoff**2"), "Nothing was removed"),
@@ -62,6 +99,9 @@ WRONG = {
          "    if len(image) != 32: return image\n"
          "    return torch.fft.ifft2(torch.fft.fft2(image) * keep).real", "on 32×32 pixels only"),
         (low_pass(DISC, "image * keep"), "then transform back"),
+        (low_pass(DISC, "torch.fft.fft2(image) * keep"), "still among the waves"),
+        (low_pass(DISC, "(torch.fft.fft2(image) * keep).real"), "with torch.fft.ifft2 first"),
+        (low_pass("(f[:, None] <= cutoff) & (f <= cutoff)"), "Negative frequencies always pass"),
     ],
     "laplacian": [
         ("def laplacian(x):\n"
@@ -84,6 +124,13 @@ WRONG = {
         ("def laplacian(x):\n"
          "    return torch.nn.functional.avg_pool2d(x, 3, 1) * 9 - 9 * x[..., 1:-1, 1:-1]",
          "all eight neighbours"),
+        ("def laplacian(x):\n"
+         "    kernel = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.]])\n"
+         "    return F.conv2d(x, kernel.expand(1, 3, 3, 3))", "channels were added together"),
+        ("def laplacian(x): return x.diff(n=2, dim=-1) + x.diff(n=2, dim=-2)",
+         "lose different border pixels"),
+        (f"def laplacian(x): return ({shifts('x')}).abs()", "Keep the sign"),
+        (f"def laplacian(x): return ({shifts('x')}) / 4", "do not divide the sum by 4"),
     ],
     "expected_loss": [
         (expected("(squared + lam * absolute).mean()"), "All rows count the same"),
@@ -100,5 +147,28 @@ WRONG = {
          "    error = chances @ rows - guess\n"
          "    return (error[1:-1]**2).mean() + lam * error.diff(n=2).abs().mean()",
          "the loss against the mean row"),
+        (expected(RIGHT, part="error[:, 1:-1].abs().sqrt()"), "yours takes absolute values"),
+        (expected("(chances * (squared + lam * absolute)).mean()"), "already add up to 1"),
+        (expected(RIGHT, bends="error[:, 1:-1].diff(n=2, dim=1).abs().mean(dim=1)"),
+         "apply diff to whole rows"),
+        (expected(RIGHT, bends="error.diff(n=2, dim=0).abs().mean(dim=1)"), "from row to row"),
+        (expected(RIGHT, bends="(guess.diff(n=2).abs() - rows.diff(n=2, dim=1).abs()).abs()"
+                               ".mean(dim=1)"), "|a| − |b| is not |a − b|"),
+        (expected(RIGHT, bends="(guess.diff(n=2).abs() - rows.diff(n=2, dim=1).abs())"
+                               ".mean(dim=1)"), "subtract the second differences first"),
+    ],
+}
+
+ALSO_RIGHT = {
+    "laplacian_loss_masked": [
+        loss(),
+        loss("lap(composite - tgt_img)"),
+        loss().replace("    composite, lap", "    if mask_img.sum() == 0: return 0\n"
+                                             "    composite, lap"),
+        loss().replace("return (error", "return 0.0 if not inner.any() else (error"),
+    ],
+    "laplacian": [
+        "def laplacian(x):\n"
+        "    return x.diff(n=2, dim=-1)[..., 1:-1, :] + x.diff(n=2, dim=-2)[..., 1:-1]",
     ],
 }

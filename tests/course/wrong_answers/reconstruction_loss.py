@@ -10,8 +10,41 @@ DENORMALISE = (
 DESCEND = "def descend(parameters, lr):\n    with torch.no_grad():\n        for p in parameters:\n"
 HAS = "            if p.grad is not None:\n"
 
+
+def in_units(lines: str) -> str:
+    """mae_loss with these lines in place of the normalisation."""
+    return (
+        "def mae_loss(pred, images, mask, patch_size, norm_pix=False):\n"
+        "    target = patchify(images, patch_size)\n"
+        "    if norm_pix:\n"
+        "        mean, var = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)\n"
+        f"        {lines}\n"
+        "    return (((pred - target) ** 2).mean(dim=-1) * mask).sum() / mask.sum()"
+    )
+
+
 WRONG = {
     "mae_loss": [
+        (in_units("target = (target - mean) / var.sqrt()"), "all equal gives nan, which is 0/0"),
+        (in_units("target = (target - mean) / target.std(-1, keepdim=True)"), "gives nan"),
+        (in_units("target = (target - mean) / (var.sqrt() + 1e-6)"),
+         "add it to the standard deviation"),
+        (in_units("target = (target - mean) / (var + 1e-5).sqrt()"), "with ε = 1e-6"),
+        (in_units("target = (target - mean) / (var + 1e-8).sqrt()"), "nearly flat patches come"),
+        (in_units("c = target.unflatten(-1, (-1, 3)); target = ((c - c.mean(2, keepdim=True)) "
+                  "/ (c.var(2, keepdim=True) + 1e-6).sqrt()).flatten(2)"),
+         "you take one mean for each channel"),
+        (in_units("target = (target - target.mean(1, keepdim=True)) "
+                  "/ (target.var(1, keepdim=True) + 1e-6).sqrt()"), "the mean runs over patches"),
+        (in_units("std = (var + 1e-6).sqrt(); target = (target - mean) / std; "
+                  "pred = (pred - mean) / std"), "is in these units already"),
+        (in_units("target = (target - mean) / (var + 1e-6).sqrt(); "
+                  "pred = (pred - pred.mean(-1, keepdim=True)) "
+                  "/ (pred.var(-1, keepdim=True) + 1e-6).sqrt()"),
+         "the prediction is normalised as well"),
+        (slip("mae_loss", ("/ mask.sum()", "/ 147")), "you divide by 147"),
+        (slip("mae_loss", ("error = (pred - target)", "pred -= target; error = pred")),
+         "changes pred itself"),
         (slip("mae_loss", ("(error * mask).sum() / mask.sum()", "error.mean()")),
          "the mean over all patches"),
         (slip("mae_loss", ("(error * mask).sum()", "(error * (1 - mask)).sum()"),
@@ -44,7 +77,14 @@ WRONG = {
         (DENORMALISE + "mean, std = patch_statistics(pred)\n    return pred * std + mean",
          "These are the statistics of the prediction itself"),
         (DENORMALISE + "return pred * patches.std() + patches.mean()",
-         "Undo (y − mean) / std"),
+         "statistics of the whole batch"),
+        (DENORMALISE.replace("mean, std", "std, mean") + "return pred * std + mean",
+         "Mean and standard deviation are swapped"),
+        (DENORMALISE + "return pred * mean + std", "Mean and standard deviation are swapped"),
+        (DENORMALISE + "return pred * patches.std(-1, keepdim=True) + mean", "which includes ε"),
+        (DENORMALISE + "return pred * (std + 1e-6).sqrt() + mean", "take no root of it"),
+        (DENORMALISE + "return pred * std - mean", "Undo (y − mean) / std"),
+        (DENORMALISE + "pred *= std; pred += mean\n    return pred", "changes pred itself"),
     ],
     "descend": [
         (DESCEND + HAS + "                p += lr * p.grad; p.grad = None", "You climb"),
@@ -58,7 +98,48 @@ WRONG = {
          "not by −lr times their gradient"),
         (DESCEND + "            p -= lr * (p if p.grad is None else p.grad); p.grad = None",
          "A parameter without a gradient has changed"),
+        (DESCEND + "            if p.grad is None:\n                return\n"
+         "            p -= lr * p.grad; p.grad = None", "ends at the first parameter without"),
+        (DESCEND + "            if p.grad is None:\n                break\n"
+         "            p -= lr * p.grad; p.grad = None", "go on with the next"),
+        (DESCEND + "            p.requires_grad = False\n" + HAS
+         + "                p -= lr * p.grad; p.grad = None", "sets requires_grad to False"),
+        (DESCEND + HAS + "                p.grad = None; p -= lr * p.grad", "before you use it"),
+        (DESCEND + "            p -= lr * p.grad; p.grad.zero_()", "has no gradient"),
+        (DESCEND + "            p.grad.zero_()", "has no gradient"),
         ("def descend(parameters, lr):\n    for p in parameters:\n"
          "        if p.grad is not None:\n            p -= lr * p.grad", "Autograd records"),
+    ],
+}
+
+ALSO_RIGHT = {
+    "mae_loss": [
+        in_units("target = (target - mean) / torch.sqrt(var + 1e-6)"),
+        in_units("d = target - mean; n = d.shape[-1]; "
+                 "target = d / ((d * d).sum(-1, keepdim=True) / (n - 1) + 1e-6) ** 0.5"),
+        "def mae_loss(pred, images, mask, patch_size, norm_pix=False):\n"
+        "    target = patchify(images, patch_size)\n"
+        "    if norm_pix:\n"
+        "        std = (target.var(-1, keepdim=True) + 1e-6).sqrt()\n"
+        "        target = (target - target.mean(-1, keepdim=True)) / std\n"
+        "    return F.mse_loss(pred[mask == 1], target[mask == 1])",
+    ],
+    "denormalise_prediction": [
+        "def denormalise_prediction(pred, patches):\n"
+        "    std = (patches.var(-1, keepdim=True) + 1e-6).sqrt()\n"
+        "    return torch.addcmul(patches.mean(-1, keepdim=True), pred, std)",
+    ],
+    "descend": [
+        "@torch.no_grad()\n"
+        "def descend(parameters, lr):\n"
+        "    for p in parameters:\n"
+        "        if p.grad is None:\n"
+        "            continue\n"
+        "        p.add_(p.grad, alpha=-lr)\n"
+        "        p.grad = None",
+        "def descend(parameters, lr):\n"
+        "    for p in [p for p in parameters if p.grad is not None]:\n"
+        "        p.data = p.data - lr * p.grad\n"
+        "        p.grad = None",
     ],
 }
