@@ -60,9 +60,8 @@ def add_options(parser: argparse.ArgumentParser, cls: type, prefix: str = "", wi
     """Add the options of dataclass `cls` but `without` to the parser, in groups; see `given`."""
     groups = {}
     for field in (field for field in _options(cls) if field.name not in without):
-        if (title := field.metadata["group"]) not in groups:
-            groups[title] = parser.add_argument_group(title)
-        group = groups[title]
+        title = field.metadata["group"]
+        group = groups[title] = groups.get(title) or parser.add_argument_group(title)
         flag = "--" + (prefix + field.name).replace("_", "-")
         default = "" if field.default is None else f" (default: {_show(field.default)})"
         settings = {"default": argparse.SUPPRESS, "help": field.metadata["help"] + default}
