@@ -39,7 +39,7 @@ notebooks: .venv/.test  ## run notebooks/py/*.py and store their outputs (ARGS="
 site: .venv/.site  ## the course as web pages that need no kernel, in build/site (ARGS="00 09")
 	@.venv/bin/python site/build_site.py $(ARGS)
 
-report: .venv/.test  ## README's tables and figures, and notebook 10, anew from the records
+report: .venv/.test  ## README, RESULTS.md, their figures and notebook 10, anew from the records
 	@.venv/bin/python -m mae_lib.evidence.report
 	@.venv/bin/python tools/build.py 10
 

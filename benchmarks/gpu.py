@@ -253,11 +253,15 @@ class Stored:
             print(f"{name}: {shown}", flush=True)
 
 
+def machine(arguments: argparse.Namespace) -> dict:
+    """What measurements in one file have in common."""
+    return {**hardware.describe(arguments.device), "preset": arguments.preset,
+            "precision": arguments.precision, "rounds": arguments.rounds}
+
+
 def work(arguments: argparse.Namespace, stored: Stored) -> None:
     """Measure what is missing until the time is up. Ends after an error: see `main`."""
-    stored.put("machine", {**hardware.describe(arguments.device), "preset": arguments.preset,
-                           "precision": arguments.precision, "rounds": arguments.rounds,
-                           "date": time.strftime("%Y-%m-%d")})
+    stored.put("machine", {**machine(arguments), "date": time.strftime("%Y-%m-%d")})
     for name, measure in measurements(arguments).items():
         if name in stored.found:
             continue
@@ -322,7 +326,11 @@ def main() -> None:
         with suppress(ValueError):  # unknown to this version of torch
             torch._logging.set_logs(inductor_metrics=True)  # or `metrics` would count no bytes
         return work(arguments, Stored(path))
-    Stored(path).retry()
+    stored = Stored(path)
+    here, there = machine(arguments), stored.found.get("machine", {})
+    if other := [f"{k} {there[k]}, not {v}" for k, v in here.items() if there.get(k, v) != v]:
+        raise ValueError(f"{path} was measured elsewhere ({'; '.join(other)}): name another --out.")
+    stored.retry()
     until = time.time() + 60 * arguments.minutes
     words = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--until", str(until)]
     while subprocess.run(words).returncode and time.time() < until:

@@ -52,7 +52,8 @@ def images_per_second(found: list[tuple[float, float]], card: str,
 def main() -> None:
     found = {name: operations(ratio) for name, ratio in RATIOS.items()}
     measured = {row["name"]: row["images_per_second"]
-                for m in report.measurements("add_on_prices") if m["device"] == "NVIDIA H200"
+                for m in report.measurements("add_on_prices")
+                if (m["device"], m["preset"], m["batch_size"]) == ("NVIDIA H200", "specified", 64)
                 for row in m["rows"]}
     print(report.table(["H200, recorded, batch 64", "predicted, images/s", "measured"], [
         [f"mask ratio {ratio}", f"{images_per_second(found[name], 'H200', AS_MEASURED):,.0f}",

@@ -84,9 +84,8 @@ def add_on_prices(m: dict) -> str:
 
 
 def gains(m: dict) -> str:
-    return table(["", "images/s", "time"], [
-        [r["name"], f"{r['images_per_second']:,.0f}", more(r["seconds_ratio"], 0)]
-        for r in m["rows"]])
+    return table(["", "time of a step"], [
+        [r["name"], more(r["seconds_ratio"], 0)] for r in m["rows"]])
 
 
 def latency(m: dict) -> str:
@@ -130,6 +129,11 @@ WANTED = ("**GPU rows of the second edition are still to be measured**, by `pyth
           'report`. The H200\'s rows under "What the add-ons cost" are the first edition\'s.')
 
 
+def slower(row: dict, base: dict) -> float:
+    """The ratio of the medians of two steps' times."""
+    return base["images_per_second"] / row["images_per_second"]
+
+
 def from_gpu(found: dict, command: str) -> list[dict]:
     """What gpu.json says, as entries of the file of another command."""
     sizes = sorted({int(name.split()[2].strip(",")) for name in found if name.startswith("step, ")})
@@ -146,8 +150,7 @@ def from_gpu(found: dict, command: str) -> list[dict]:
                 row = found.get(f"step, batch {batch}, compiled + graphs, {change}", {})
                 rows |= {f"compiled and recorded, {change}": row} if "milliseconds" in row else {}
             entries.append({**about, "rows": [
-                {**row, "name": name,
-                 "seconds_ratio": row["milliseconds"] / steps["graphs"]["milliseconds"]}
+                {**row, "name": name, "seconds_ratio": slower(row, steps["graphs"])}
                 for name, row in rows.items()]})
         elif command == "add_on_prices":
             for form, base in steps.items():
@@ -156,7 +159,7 @@ def from_gpu(found: dict, command: str) -> list[dict]:
                 rows = {f"+ {name}": row for name, row in rows.items() if "milliseconds" in row}
                 entries += [{**about, "form": FORMS[form], "rows": [
                     {**row, "name": name, "multiply_adds": 1,  # losses have hardly any
-                     "seconds_ratio": row["milliseconds"] / base["milliseconds"]}
+                     "seconds_ratio": slower(row, base)}
                     for name, row in {"original": base, **rows}.items()]}] * bool(rows)
     return entries
 
@@ -170,7 +173,7 @@ def _speeds_on_gpu(found: dict, steps: dict[str, dict], batch: int) -> list[dict
     fastest = max((row["images_per_second"] for row in steps.values()), default=None)
     rates, rows = found.get("rates", {}), []
     for name, (who, row) in named.items():
-        if "images_per_second" not in row:
+        if "images_per_second" not in row or not fastest:
             continue
         row = {"name": name, **row, "ours_is_faster_by": fastest / row["images_per_second"]}
         counts = found.get(f"counts of {who}", {})

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.evidence.records import Evidence
+from mae_lib.evidence.registration import LETTER
 from mae_lib.masking import num_visible_patches, training_mask_ratio
-from mae_lib.results import Results
 from mae_lib.training.checkpoints import ASSETS
 from mae_lib.training.compute import multiply_adds
 
@@ -43,6 +44,6 @@ def test_the_log_adds_up_the_multiply_adds_of_all_steps():
 
 
 def test_the_log_of_the_specified_runs_is_what_the_tool_writes():
-    written = tool.specified_log(Results(ASSETS / "results.json").read())
+    written = tool.specified_log(Evidence().records[LETTER])
     assert (ASSETS / "specified_runs.csv").read_text("utf-8") == written, (
         "Results have changed: run `python tools/specified_runs.py`, and reread notebook 07.")

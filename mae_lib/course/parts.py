@@ -41,7 +41,7 @@ PARTS = {part.name: part for part in (
     Part("Encoder", "03_asymmetric_autoencoder", "model.MaskedAutoencoder.encode"),
     Part("Decoder", "03_asymmetric_autoencoder", "model.MaskedAutoencoder.decode"),
     Part("MAE", "03_asymmetric_autoencoder", "model.MaskedAutoencoder"),
-    Part("mae_loss", "04_reconstruction_loss", "losses.mae_loss"),
+    Part("mae_loss", "04_reconstruction_loss", "losses.mae_loss", 2),
     Part("laplacian_loss_masked", "05_laplacian_loss", "losses.laplacian_loss_masked"),
     Part("uniformity_loss", "06_uniformity_loss", "losses.uniformity_loss"),
     Part("schedule_learning_rate", "07_pretraining", "training.optim.schedule_learning_rate"),

@@ -69,8 +69,8 @@ def exercise(praise: str) -> Callable:
                       "it; then run your cell again, and this one.")
             except Exception as error:
                 hints = [hint for said, hint in HINTS.items() if said in str(error)]
-                print(" ".join([f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
-                                f"{error}", *hints]))
+                print(". ".join([f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
+                                 f"{error}", *hints]))
             else:
                 print(f"✓ {praise}")
                 passed[:] = answers

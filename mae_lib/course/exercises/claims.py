@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 
+import numpy as np
 import torch
 from scipy import stats
 
-from mae_lib.course.exercises import call, exercise, require, several
+from mae_lib.course.exercises import Mistake, call, exercise, number, require, several
 from mae_lib.evidence.registration import (
     CONFIRMED,
     HARMFUL,
@@ -31,6 +33,10 @@ def judge(answer: Callable) -> None:
         (1.0, 3.5, 4.0, 1.0, "a gain worth having, and the claimed size is still possible"),
         (-0.5, 5.0, 4.0, 1.0, "no gain and the claimed gain are both possible"),
         (0.5, 2.0, 4.0, 1.0, "the low end is below what is worth having"),
+        (2.5, 4.5, 4.0, 1.0, "the low end decides, not the middle of the interval"),
+        (0.2, 1.0, 4.0, 1.0, "the high end is exactly worth, which is not below it"),
+        (1.0, 2.5, 4.0, 1.0, "the low end is exactly worth, and that is enough"),
+        (1.5, 3.0, 4.0, 1.0, "the high end is exactly claimed − worth, which is not below it"),
         (0.4, 0.9, 0.6, 0.3, "another claim, with other sizes"),
     )
     words = (HARMFUL, REFUTED, CONFIRMED, SMALLER, SUPPORTED, INCONCLUSIVE)
@@ -47,9 +53,12 @@ def judge(answer: Callable) -> None:
 @exercise("Right: each effect uses all eight numbers, four with and four without.")
 def main_effects(answer: Callable) -> None:
     lp = torch.tensor([[[50.0, 51.0], [48.5, 50.5]], [[50.5, 52.5], [49.0, 53.0]]])
-    found = several(call(answer, lp), 3, "Return three numbers: of the curriculum, the Laplacian "
-                                         "loss and the uniformity loss.")
-    found = [float(v) for v in found]
+    found = call(answer, lp)
+    require(not isinstance(found, dict), "Return three numbers, got a dict: their order says which "
+                                         "is which.")
+    found = several(found, 3, "Return three numbers: of the curriculum, the Laplacian loss and "
+                              "the uniformity loss.")
+    found = [number(v, "Each effect") for v in found]
     right = [float(lp.select(i, 1).mean() - lp.select(i, 0).mean()) for i in range(3)]
 
     def like(other: list[float]) -> bool:
@@ -74,34 +83,43 @@ def main_effects(answer: Callable) -> None:
 
 @exercise("Right: t falls and √n rises, so the interval shrinks fast at first.")
 def seeds_needed(answer: Callable) -> None:
-    for sd, effect in ((1.1, 1.0), (0.5, 1.0), (0.3, 2.0), (1.0, 0.8), (2.5, 1.0)):
-        found = call(answer, sd, effect)
-        require(isinstance(found, int),
-                f"Return a whole number of seeds, got {type(found).__name__}.")
+    cases = ((1.1, 1.0), (0.5, 1.0), (0.3, 2.0), (1.0, 0.8), (2.5, 1.0), (0.1, 1.0), (7.0, 1.0))
+    n = np.arange(2, 1000)
+    t = stats.t.ppf(0.975, n - 1)
 
-        def smallest(half: Callable, effect=effect) -> int:
-            return next(n for n in range(2, 100) if half(n) < effect)
+    def smallest(scaled: np.ndarray) -> list[int]:
+        """The first n for each case at which sd · scaled is smaller than the effect."""
+        return [int(n[(sd * scaled < effect).argmax()]) for sd, effect in cases]
 
-        def t(n: int) -> float:
-            return float(stats.t.ppf(0.975, n - 1))
-
-        right = smallest(lambda n, sd=sd: t(n) * sd / math.sqrt(n))
-        mistakes = [
-            (smallest(lambda n, sd=sd: 1.96 * sd / math.sqrt(n)),
-             "That is with 1.96, which holds for many seeds. For n seeds take t with n − 1 degrees "
-             "of freedom."),
-            (smallest(lambda n, sd=sd: t(n) * sd / n),
-             "You divide by n; the mean of n seeds scatters √n times less."),
-            (right - 1, "One too few: n seeds have n − 1 degrees of freedom."),
-            (right + 1, "One more than needed. n seeds have n − 1 degrees of freedom, and the "
-                        "first n for which half the interval is smaller than the effect will do."),
-        ]
-        if found == right:
-            continue
-        require(found < 90, "So many are not needed: the mean of n differences scatters by "
-                            "sd / √n. Is the root missing?")
-        for other, explanation in mistakes:
-            require(found != other, f"{explanation} (sd {sd}, effect {effect}: {right} seeds, not "
-                                    f"{found}.)")
-        require(False, f"For a standard deviation of {sd} and an effect of {effect} it takes "
-                       f"{right} seeds, you found {found}.")
+    right = smallest(t / np.sqrt(n))
+    found = [call(answer, *cases[0])]  # nothing yet, perhaps
+    found += [answer(*case) for case in cases[1:]]
+    for (sd, effect), yours, needed in zip(cases, found, right, strict=True):
+        require(yours is not None, f"For sd {sd} and effect {effect} your function returns "
+                                   f"nothing. It takes {needed} seeds: does your search end early?")
+        require(isinstance(yours, Integral) and not isinstance(yours, bool),
+                f"Return a whole number of seeds, got {type(yours).__name__}.")
+    if found == right:
+        return
+    require(found[0] < 90, "So many are not needed: the mean of n differences scatters by "
+                           "sd / √n. Is the root missing?")
+    wrong = next(i for i in range(len(cases)) if found[i] != right[i])
+    where = (f" (sd {cases[wrong][0]}, effect {cases[wrong][1]}: {right[wrong]} seeds, not "
+             f"{found[wrong]}.)")
+    for explanation, other in {
+        "That is with 1.96, which holds for many seeds. For n seeds take t with n − 1 degrees of "
+        "freedom.": smallest(1.96 / np.sqrt(n)),
+        "0.95 leaves 5 % on one side. A 95 % interval leaves 2.5 % on each side, so take 0.975.":
+            smallest(stats.t.ppf(0.95, n - 1) / np.sqrt(n)),
+        "You divide by n; the mean of n seeds scatters √n times less.": smallest(t / n),
+        "The whole interval is smaller than the effect; half of it is enough.":
+            smallest(2 * t / np.sqrt(n)),
+        "Start at n = 2: one seed has no standard deviation.": [1] * len(cases),
+        "Your search starts at 3. Two seeds can be enough.": [max(v, 3) for v in right],
+        "One too few: n seeds have n − 1 degrees of freedom.": [v - 1 for v in right],
+        "One more than needed. n seeds have n − 1 degrees of freedom, and the first n for which "
+        "half the interval is smaller than the effect will do.": [v + 1 for v in right],
+    }.items():
+        require(found != other, explanation + where)
+    raise Mistake(f"For a standard deviation of {cases[wrong][0]} and an effect of "
+                  f"{cases[wrong][1]} it takes {right[wrong]} seeds, you found {found[wrong]}.")

@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from mae_lib.course.exercises import call, close, exercise, require, require_tensor, several
+from mae_lib.course.exercises import (
+    call,
+    close,
+    exercise,
+    number,
+    require,
+    require_tensor,
+    several,
+)
 from mae_lib.course.exercises.probe_parts import extract_features, fine_tune, fit_probe
 from mae_lib.results import Accuracy, paired_difference
 
@@ -20,11 +28,16 @@ __all__ = ["extract_features", "fine_tune", "fit_probe", "knn_predict", "paired_
 Z = stats.norm.ppf(0.975)
 
 
-def _votes(similarity: Tensor, labels: Tensor, k: int, weigh: Callable, largest=True) -> Tensor:
-    """Predicted labels (M,) from similarities (M, N), weighing each vote by `weigh`."""
-    near, ids = similarity.topk(k, largest=largest)  # (M, k) each
+def _votes(similarity: Tensor, labels: Tensor, k: int, weigh: Callable, largest=True,
+           first: int = 0, add=True) -> Tensor:
+    """Predicted labels (M,) from similarities (M, N), weighing each vote by `weigh`.
+
+    Neighbours before `first` have no vote. Unless `add`, a class has the weight of one neighbour.
+    """
+    near, ids = (x[:, first:] for x in similarity.topk(k, largest=largest))  # (M, k - first) each
     votes = torch.zeros(len(similarity), int(labels.max()) + 1)
-    return votes.scatter_add(1, labels[ids], weigh(near)).argmax(dim=1)
+    fill = votes.scatter_add if add else votes.scatter
+    return fill(1, labels[ids], weigh(near)).argmax(dim=1)
 
 
 @exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
@@ -32,11 +45,16 @@ def knn_predict(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
     centres = 1.2 * torch.randn(6, 8, generator=generator)
     labels = torch.arange(240) % 6
-    train, test = (centres[labels] + torch.randn(240, 8, generator=generator) for _ in range(2))
-    train, test = (x * torch.rand(240, 1, generator=generator).add(0.2) for x in (train, test))
+    train, test = (centres[labels[:n]] + torch.randn(n, 8, generator=generator) for n in (240, 180))
+    # Lengths that differ, and so short that the exponential of a dot product is still finite.
+    train, test = (0.3 * x * torch.rand(len(x), 1, generator=generator).add(0.2)
+                   for x in (train, test))
     k, one = 9, torch.ones_like
     found = call(answer, train, labels, test, k, 6)
-    require_tensor(found, (240,), "The predicted labels")
+    require(not isinstance(found, Tensor) or found.shape != (240,),
+            "You predict a label for each of the 240 training images. Each of the 180 test images "
+            "needs one: the table of similarities is test @ train.T, (M, N).")
+    require_tensor(found, (180,), "The predicted labels")
 
     def sharp(s):
         return (s / 0.07).exp()
@@ -65,6 +83,11 @@ def knn_predict(answer: Callable) -> None:
                                             "cosine, which looks at the angle alone."),
         (_votes(-distance, labels, k, sharp), "You measure distance; use the cosine, which "
                                               "looks at the angle alone."),
+        *((_votes(cosine, labels, n, sharp, first=1), "The nearest neighbour has no vote. Nothing "
+           "needs to be left out, since no test image is among the training images.")
+          for n in (k, k + 1)),
+        (_votes(cosine, labels, k, sharp, add=False), "Of several neighbours of one class only "
+         "one counts. Add their votes up, with scatter_add or with one_hot and a sum."),
     ]
     right = _votes(cosine, labels, k, sharp)
     if torch.equal(found.long(), right):
@@ -72,7 +95,7 @@ def knn_predict(answer: Callable) -> None:
     same = [float((found == other).double().mean()) for other, _ in mistakes]
     # Not all need be the same: where votes are equal, a tie can be broken in another way.
     require(max(same) < 0.97, mistakes[same.index(max(same))][1])
-    require(False, f"{int((found != right).sum())} of 240 test images get another label than by "
+    require(False, f"{int((found != right).sum())} of 180 test images get another label than by "
                    "cosine, the k nearest, and votes of exp(similarity / 0.07).")
 
 
@@ -91,6 +114,8 @@ def standardise(answer: Callable) -> None:
         std = train.std(dim=0, unbiased=unbiased)
         if close(a, (train - mean) / std) and close(b, (test - mean) / std):
             break
+        require(not close(b, test), "The test features are not scaled: subtract the training "
+                                    "features' mean and divide by their standard deviation too.")
         own = (test - test.mean(dim=0)) / test.std(dim=0, unbiased=unbiased)
         require(not close(b, own), "The test features are scaled by their own mean and standard "
                                    "deviation. The prediction for an image then depends on the "
@@ -133,8 +158,11 @@ def paired_interval(answer: Callable) -> None:
     b[:20] = True
     found = several(call(answer, a, b), 3,
                     "Return three numbers: the difference, the low and the high end.")
-    mean, low, high = map(float, found)
+    mean, low, high = (number(x, "Each result") for x in found)
     right, right_low, right_high = paired_difference(Accuracy(a), Accuracy(b))
+    require(abs(low - right) + abs(mean - right_low) + abs(high - right_high) > 0.05
+            and abs(high - right) + abs(mean - right_low) + abs(low - right_high) > 0.05,
+            "The order is another one: return the difference first, then the low and the high end.")
     half, right_half = (high - low) / 2, (right_high - right_low) / 2
     require(abs(mean + right) > 1e-3, f"The sign is wrong: b is better here, by {right:.2f} "
                                       "points. Take b − a.")
@@ -160,10 +188,12 @@ def paired_interval(answer: Callable) -> None:
         (few, "The standard deviation is taken only over the images on which the two differ; those "
               "on which they agree count as zeros."),
         (Z * spread**2 / 100 / 20, "You use the variance; take its root, the standard deviation."),
+        (right_half * 1.645 / Z, "1.645 leaves 5 % on each side. A 95 % interval leaves 2.5 % on "
+                                 "each, so the factor is 1.96."),
         (right_half / 2, "The interval is half as wide as it should be: it reaches 1.96 standard "
                          "errors to each side."),
     ]
-    if abs(half - right_half) > 0.01:
+    if abs(half - right_half) > 0.02:  # Student's t for 400 images hardly differs
         for other, explanation in mistakes:
             require(abs(half - other) > 0.01, explanation)
         require(False, f"The interval should be ± {right_half:.2f} points, yours is ± {half:.2f}.")

@@ -47,6 +47,7 @@ def mae_loss(answer: Callable) -> None:
 
 
 def _explain_epsilon(found, pred, images, mask, size: int) -> None:
+    """Raise Mistake if the loss on patches with hardly any contrast shows another ε than 1e-6."""
     target = patchify(images, size)
     from_mean = target - target.mean(dim=-1, keepdim=True)
     var = target.var(dim=-1, keepdim=True)

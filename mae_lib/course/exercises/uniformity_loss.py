@@ -181,7 +181,8 @@ def effective_rank(answer: Callable) -> None:
                                    "0 · log 0 is nan. torch.special.entr takes it as 0.")
     require(abs(found - 1) < 1e-3, f"Points on a line use 1 direction, you found {found:.3f}.")
     plane = torch.randn(30, 2) @ torch.randn(2, 6)
-    for name, x in (("10 features in 40 dimensions", torch.randn(10, 40)), ("features in a plane", plane)):
+    for name, x in (("10 features in 40 dimensions", torch.randn(10, 40)),
+                    ("features in a plane", plane)):
         found, right = number(call(answer, x)), metrics.effective_rank(x)
         require(not math.isnan(found),
                 f"For {name} the result is nan: rounding makes eigenvalues of 0 a little negative, "
@@ -191,6 +192,7 @@ def effective_rank(answer: Callable) -> None:
 
 
 def _explain_rank(found: Tensor, x: Tensor) -> None:
+    """Raise Mistake that names what went wrong, for a rank that was found for features (N, D)."""
     x = x.double()
     mean, of_rows = x.mean(dim=0), x.mean(dim=1, keepdim=True)
 
