@@ -188,7 +188,7 @@ explorer
 #
 # Write `mae_loss(pred, images, mask, patch_size, norm_pix=False)`, which returns one number as a tensor. `pred` is
 # (B, L, V), `images` are (B, 3, H, W), and `mask` is (B, L) with 1 = hidden. Cut the images into patches with `patchify`. If
-# `norm_pix` is true, normalise each target patch. Use no loop.
+# `norm_pix` is true, normalise each target patch. Use no loop. Your cell must contain everything that the function needs.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -259,7 +259,7 @@ print(f"on pixels {mae_loss(only_means, images, mask, 16):.2f}, "
 # ## Do visible patches really not matter?
 #
 # An inverted or shifted mask raises no error, so we test which patches the loss reads. We replace the
-# prediction on all visible patches by noise, a thousand times as strong as the picture. What happens to the loss? And what if we write infinity there?
+# prediction on all visible patches by noise, a thousand times as strong as the picture. The loss should not change. And if we write infinity there?
 
 # %%
 guess = course.predict("What is the loss with infinity on the visible patches?")
@@ -274,9 +274,9 @@ spoilt[visible] = torch.inf
 guess.reveal(mae_loss(spoilt, images, mask, 16).item())
 
 # %% [markdown]
-# The noise changes nothing. Infinity turns the loss into `nan`, because 0 · ∞ is not a number. Multiplying by a mask
-# removes every finite value and no infinite one. This can happen in practice: in half precision (`float16`), numbers
-# above about 65,500 become infinity. One of them on a *visible* patch is enough.
+# The noise changes nothing. Infinity turns a loss that multiplies by the mask into `nan`, because 0 · ∞ is not a number. Such a loss
+# ignores every finite value, but no infinite one. (If yours selects the hidden patches, as in `error[mask == 1]`, it has not changed.) This can happen in
+# practice: in half precision (`float16`), numbers above about 65,500 become infinity. One of them on a *visible* patch is enough.
 #
 # The second test uses the gradient, which says in which direction training would change each predicted value. On visible
 # patches it should be exactly zero.
@@ -397,7 +397,8 @@ def denormalise_prediction(pred, patches):
 check.denormalise_prediction(denormalise_prediction)
 
 # %% [markdown]
-# The package's version is `predicted_images`. It goes from the prediction and the images straight to pictures.
+# The package's version is `predicted_images`. It goes from the prediction and the images straight to pictures. (Your function is not a
+# part of the MAE, so it is not kept for later notebooks.)
 
 # %%
 truth = denormalise(images).clamp(0, 1)  # (5, 3, H, W)
@@ -489,8 +490,8 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
 # borrowed, it depends on the guess. With the statistics of the average visible patch, the prediction reaches 14.2 dB, which is 1.6 dB *less* than the
 # fill. With the brightness of the fill it reaches 15.9 dB, hardly more than the fill itself. So nearly all of the lead comes from the borrowed statistics.
 #
-# Which borrowed number matters? Borrowing the mean alone gives 18.3 dB, so the standard deviation adds next to nothing here. The
-# mean is worth 4.1 dB. Zeros with the borrowed mean, a prediction without any content, reach 15.4 dB and already show the
+# Which borrowed number matters? Borrowing the mean alone gives 18.3 dB, so the standard deviation adds next to nothing here. With
+# the mean of the visible patches instead, we had 14.2 dB, so the mean is worth 4.1 dB. Zeros with the borrowed mean, a prediction without any content, reach 15.4 dB and already show the
 # pale cup, although in grey. What the model itself contributes is the step from 15.4 to 18.3 dB, or 2.9 dB: colour and
 # structure within the patches.
 #

@@ -168,6 +168,11 @@ share_guess.reveal("\n".join([f"{shares['astronaut']:.0f} %", *lines]))
 # the image made of these waves, the result of a [**low-pass**](GLOSSARY.md#high-pass) filter; and everything else, the
 # result of a **high-pass** filter, with 0 shown as grey. Somewhere between 16 and 64 cycles you begin to see in the low-pass image that the
 # astronaut is smiling. Where?
+#
+# <details><summary>What we see</summary>
+#
+# At 16 cycles her mouth is a smudge. At 24 there is a light spot where her teeth are, and at about 32 we see the smile.
+# </details>
 
 # %%
 explorer = widgets.frequency_explorer()
@@ -458,8 +463,8 @@ print("prediction", tuple(pred.shape), "  mask", tuple(mask.shape))
 # %% [markdown]
 # This model was trained with `norm_pix` (notebook 04), so its prediction for a patch is relative to the patch's own mean, in units
 # of its standard deviation. The Laplacian needs the same units in every patch. We therefore [**de-normalise**](GLOSSARY.md#de-normalise)
-# the patches first: we multiply each one by its standard deviation and add its mean. (The package's `denormalise` is for
-# whole images. It brings their values back between 0 and 1.)
+# the patches first: we multiply each one by its standard deviation and add its mean, as `denormalise_prediction` did in notebook 04. (The
+# package's `denormalise` does something else: it undoes the normalisation of whole images, so that their values are between 0 and 1 again.)
 
 # %%
 def to_images(pred):
@@ -515,7 +520,8 @@ show(figure, "A rocket at dusk; the visible quarter of its patches on grey; the 
 #
 # This matters for our filter, because a Laplacian reads four neighbours. At the rim of a hidden patch, some of them may be visible.
 # If we filter the raw prediction, the result depends on pixels that no loss has trained. We compute the error
-# separately for masked pixels that touch a visible one and for all other masked pixels.
+# separately for masked pixels that touch a visible one and for all other masked pixels. (The Laplacian of the mask finds the former: it is 0 where
+# a pixel and its four neighbours are all masked or all visible.)
 
 # %%
 inner = mask[..., 1:-1, 1:-1]  # (5, 1, H − 2, W − 2)
@@ -766,8 +772,8 @@ steeper.reveal("\n".join(lines))
 # - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the prediction blurrier.
 # - **Stripes whose position is unknown.** The best prediction is flat grey for every λ.
 #
-# The explorer shows these best rows for more values of λ, from a more exact solver and with three more visible pixels on each
-# side. The possible rows are at the top, and the best prediction and its profile are below.
+# The explorer shows these best rows for more values of λ. It uses a more exact solver and three more visible pixels on each
+# side, so its rows differ a little from ours. The possible rows are at the top, and the best prediction and its profile are below.
 
 # %%
 weight_explorer = widgets.weight_explorer()
@@ -798,6 +804,8 @@ for name, (rows, chances) in list(possible.items())[:3]:
 #
 # ## The amount of detail
 #
+# This section is an aside: it defines a loss that only notebook 10 uses again.
+#
 # The Laplacian loss compares detail pixel by pixel, so it prefers no detail to detail in the wrong place. We can compare
 # *amounts* instead. Let $e$ be the mean absolute Laplacian inside a patch. The [**energy form**](GLOSSARY.md#energy-form) of the loss is
 #
@@ -809,8 +817,8 @@ for name, (rows, chances) in list(possible.items())[:3]:
 # off the mean, because the gradient of this form is zero at a perfectly flat row.
 
 # %%
-replaces = course.predict("With the energy form, what will the best prediction for the stripes "
-                          "be, instead of flat grey?")
+replaces = course.predict("With the energy form, is the best prediction for the stripes flat grey, "
+                          "one of the true rows, or something else?")
 
 
 # %%
@@ -829,7 +837,7 @@ nudge[[0, -1]] = 0
 best = {name: best_row(*found, 0.2, energy_cost, nudge) for name, found in possible.items()}
 
 # %%
-lines = ["fast stripes with the same amount of detail",
+lines = ["something else: fast stripes with the same amount of detail",
          "amount of detail      before   after   truth"]
 for name, (rows, chances) in possible.items():
     lines.append(f"{name:<20} {detail(chances @ rows):>7.2f} {detail(best[name]):>7.2f} "
@@ -879,7 +887,7 @@ for lam in (0.01, 0.05, 0.25, 1.0):
 # - **masked mean**: the mean colour of the visible pixels;
 # - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes, as in notebook 02;
 # - **blurred target**: the truth after a Gaussian blur;
-# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels, and so without a colour of its own. Every `norm_pix` model gets this for free when it predicts zeros;
+# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels, and so without a colour of its own (it looks brownish, because each channel is normalised differently). Every `norm_pix` model gets this for free when it predicts zeros;
 # - **moved by 2 px**: the truth, perfectly sharp, shifted by two pixels.
 #
 # We rank all seven by their HF error, from 1 (the lowest) to 7.
@@ -929,8 +937,7 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
 # models. Only the blurred and the shifted target score higher, and both are made from the true pixels. So the models do
 # know something that the HF error does not show.
 #
-# Five photographs with one mask each are enough to show what can happen, but not to rank the two models. (The patch means
-# look brownish because each channel is normalised differently. When this is undone, equal values do not give grey.)
+# Five photographs with one mask each are enough to show what can happen, but not to rank the two models.
 #
 # Why do smooth images have such low HF errors? One reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should be.
 # Leaving the detail out costs only once. So the cost of leaving out all detail is a useful

@@ -289,8 +289,8 @@ for b in (2, 4, 64):
 # ### ✏️ Exercise 3 · The uniformity loss  (★★★ · 10 minutes)
 #
 # Write `uniformity_loss(z_tokens, eps)` for tokens (B, N, D): take the mean over the tokens of each image, divide it by its length (or
-# by `eps` if that is larger), then return the log of the mean of $e^{-2\lVert z_i - z_j\rVert^2}$ over the pairs $i \neq j$. Your cell must contain everything
-# that the function needs.
+# by `eps` if that is larger), then return the log of the mean of $e^{-2\lVert z_i - z_j\rVert^2}$ over the pairs $i \neq j$. If the mean is 0, it stays 0, so not
+# every vector has length 1. Your cell must contain everything that the function needs.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -531,7 +531,7 @@ print("shares", *[f"{share:.2f}" for share in p.tolist()], f"  effective rank {e
 # %% [markdown]
 # The effective rank is 2.35: two full directions and a third that is used a little.
 #
-# ### ✏️ Exercise 4 · Effective rank  (★★☆ · 6 minutes)
+# ### ✏️ Exercise 4 · Effective rank  (★☆☆ · 5 minutes)
 #
 # Write `effective_rank(x)` for features (N, D). The singular values of the centred features are proportional to the standard
 # deviations above, and `torch.linalg.svdvals` is more accurate than the covariance. The features may lie in a plane or on a line,
@@ -607,7 +607,7 @@ def two_views(mae, images):
 count = session.choose(smoke=300, quick=1000, full=1000)
 scenes = load_data("scenes", counts=(1, count, 1), progress=False).train  # (N, 3, 96, 96)
 torch.manual_seed(0)
-random_weights = from_official(MaskedAutoencoder(**sizes).state_dict())
+random_weights = from_official(MaskedAutoencoder(**sizes).state_dict())  # under our names
 all_weights = {"untrained": random_weights, "original": weights,
                "improved": course.shipped_weights("improved")[1]}
 features = {}
@@ -722,8 +722,8 @@ mean_guess.reveal("\n".join([lines[-1].split()[-1], *lines]))
 # feature of all scenes, which is one constant vector, and normalise again.
 
 # %%
-shift_guess = course.predict("The uniformity loss of `original` is −0.03. What is it after one and "
-                             "the same vector is subtracted from all features?")
+shift_guess = course.predict("The uniformity loss of `original` is −0.03. After the subtraction, "
+                             "is it nearer to 0 or to −4?")
 
 # %%
 lines = []
@@ -736,7 +736,7 @@ for name in all_weights:
     lines.append(f"{name:10} common part {common.norm():.2f} long   loss {before:.2f} → {after:.2f}"
                  f"   found again {100 * found[0]:.0f} % → {100 * found[1]:.0f} %")
     if name == "original":
-        lines.insert(0, f"{after:.2f}")
+        lines.insert(0, f"nearer to {0 if after > -2 else -4}: it is {after:.2f}".replace("-", "−"))
 shift_guess.reveal("\n".join(lines))
 
 # %% [markdown]

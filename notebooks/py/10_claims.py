@@ -153,10 +153,6 @@ contradictions_guess.reveal("\n".join(lines))
 # The rule compares the interval with $-m$, $m$ and $C - m$, and never with zero. A gain of 0.1 points that is "significantly different from zero" is
 # still not worth having. As runs are added, the interval shrinks and the verdict settles on the one that matches the truth.
 #
-# Two verdicts in the ledger are not in the table. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the verdict is
-# *costs more than claimed* if the whole interval lies above $C + m$, *confirmed* if it lies below $C + m$, and
-# *inconclusive* otherwise. The $m$ of a cost is 1 per cent.
-#
 # ### ✏️ Exercise 1 · The judge  (★★☆ · 6 minutes)
 #
 # Write `judge(low, high, claimed, worth)`, which returns one of the six verdicts as a string, spelled as in the table.
@@ -222,11 +218,14 @@ verdicts
 # %% [markdown]
 # ## Registration, and why the verdicts are provisional
 #
-# A rule that is chosen after the results can be bent to fit any verdict. So the claims, sizes, runs and rule are kept in one file that was committed
-# before the first run that counts, and a test compares the file with that commit. This is called [**pre-registration**](GLOSSARY.md#pre-registration).
-# The verdicts that you see here rest on older runs. When we wrote the rule, we already knew their results, so these verdicts are *provisional*. The
-# registered runs are not finished yet. They will replace the older ones only when all the runs that decide the claims are complete, so that nobody can
-# stop at a moment that suits them. Where a claim gives a range, the middle of the range counts as the claimed size.
+# A rule that is chosen after the results can be bent to fit any verdict. So we put the claims, their sizes, the rule and the runs that decide into one
+# file, and committed it before the first of these runs. A test compares the file with that commit. This is called [**pre-registration**](GLOSSARY.md#pre-registration).
+#
+# The registered runs are not finished yet. The verdicts that you see here rest on older runs and on costs measured earlier. When we wrote the rule, we already knew these results, so
+# the verdicts are *provisional*. The registered runs will replace the older ones only when all those that decide the claims are complete, so that nobody
+# can stop at a moment that suits them.
+#
+# Where a claim gives a range, the middle of the range counts as the claimed size.
 
 # %%
 print(report.registered(), "\n")
@@ -249,7 +248,7 @@ print(report.about_prices(evidence))
 # %% [markdown]
 # Before any verdict, we compare the methods with their baselines, as in notebook 08. Is the original far above random weights (`random init`)? Does
 # fine-tuning end above the probe and above training from scratch? If not, either pretraining or the fine-tuning recipe has failed, and comparing two
-# kinds of pretraining makes no sense. The table is for the small, tuned runs, in which whitened kNN was not measured.
+# kinds of pretraining makes no sense. The tables are for the small, tuned runs.
 
 # %%
 print(report.methods_table(evidence).strip("`\n"))
@@ -260,6 +259,10 @@ print(report.methods_table(evidence).strip("`\n"))
 # The original's probe reaches 53.2 %, random weights 40.5 %. Fine-tuning reaches 63.0 %, above the probe and above training from scratch (53.7 %). So
 # pretraining has worked in the small, tuned runs, which decide the last two of the seven claims about gains. Here is the ledger of the twelve claims again, now filled in. A dot marks what was measured, and a line its 95 % confidence interval. Above it
 # are the verdicts on four more claims of the report.
+#
+# Two verdicts are new. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the verdict is
+# *costs more than claimed* if the whole interval lies above $C + m$, *confirmed* if it lies below $C + m$, and
+# *inconclusive* otherwise. The $m$ of a cost is 1 per cent.
 
 # %%
 found = {(j.claim.topic, j.claim.text): j for j in ledger(evidence)}
@@ -529,7 +532,7 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 # ## Your own evidence
 #
 # To make records of your own, put photographs into a folder with `unlabeled/`, `train/CLASS/` and `test/CLASS/`. In a terminal, let
-# `python -m mae_lib.evidence.experiments --data imagefolder:PATH` run overnight, then run `python -m mae_lib.evidence.report` with the file of
+# `python -m mae_lib.evidence.experiments --data imagefolder:PATH --studies methods` run overnight, then run `python -m mae_lib.evidence.report` with the file of
 # results that it names.
 #
 # ### ✏️ Open exercise · Register a claim of your own  (★★★ · 20 minutes)

@@ -316,7 +316,7 @@ HELPER = SOLUTIONS["patchify"].replace("def patchify", "def patches_of")
 
 
 @pytest.mark.parametrize("cell, reason", [
-    (P.format("0"), "it uses patches_of, which is not defined in its cell"),
+    (P.format("0"), "it uses patches_of, which its cell does not define"),
     (f"{HELPER}\n\n{P.format('import einops')}", "it imports einops"),
     (f"from mae_lib.patches import patchify as patches_of\n\n{P.format('0')}",
      "it imports mae_lib.patches"),

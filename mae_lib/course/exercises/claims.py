@@ -96,7 +96,7 @@ def seeds_needed(answer: Callable) -> None:
     found += [answer(*case) for case in cases[1:]]
     for (sd, effect), yours, needed in zip(cases, found, right, strict=True):
         require(yours is not None, f"For sd {sd} and effect {effect} your function returns "
-                                   f"nothing. It takes {needed} seeds: does your search end early?")
+                f"nothing. It takes {needed} seeds: does your search end too early?")
         require(isinstance(yours, Integral) and not isinstance(yours, bool),
                 f"Return a whole number of seeds, got {type(yours).__name__}.")
     if found == right:
@@ -112,7 +112,7 @@ def seeds_needed(answer: Callable) -> None:
         "0.95 leaves 5 % on one side. A 95 % interval leaves 2.5 % on each side, so take 0.975.":
             smallest(stats.t.ppf(0.95, n - 1) / np.sqrt(n)),
         "You divide by n; the mean of n seeds scatters √n times less.": smallest(t / n),
-        "The whole interval is smaller than the effect; half of it is enough.":
+        "You ask for the whole interval to be smaller than the effect; half of it is enough.":
             smallest(2 * t / np.sqrt(n)),
         "Start at n = 2: one seed has no standard deviation.": [1] * len(cases),
         "Your search starts at 3. Two seeds can be enough.": [max(v, 3) for v in right],

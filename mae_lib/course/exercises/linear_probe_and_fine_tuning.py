@@ -162,7 +162,8 @@ def paired_interval(answer: Callable) -> None:
     right, right_low, right_high = paired_difference(Accuracy(a), Accuracy(b))
     require(abs(low - right) + abs(mean - right_low) + abs(high - right_high) > 0.05
             and abs(high - right) + abs(mean - right_low) + abs(low - right_high) > 0.05,
-            "The order is another one: return the difference first, then the low and the high end.")
+            "The three numbers are in another order: return the difference first, then the low and "
+            "the high end.")
     half, right_half = (high - low) / 2, (right_high - right_low) / 2
     require(abs(mean + right) > 1e-3, f"The sign is wrong: b is better here, by {right:.2f} "
                                       "points. Take b − a.")

@@ -125,7 +125,7 @@ def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) 
     logits, squares = x.double() @ w + b, w.square().sum()
     fit, penalty = F.cross_entropy(logits, labels), decay / 2 * squares
     pull, = torch.autograd.grad(fit, w, retain_graph=True)
-    strength = -float((pull * w).sum() / squares)  # the decay for which w would be best
+    strength = -float((pull * w).sum().detach() / squares.detach())  # the decay that w suits
     for explanation, loss in {
         "The bias decays too: leave it out of the sum of squares.":
             fit + penalty + decay / 2 * b.square().sum(),

@@ -29,7 +29,7 @@ def leaks(answer: Callable) -> None:
     for count, tests, dim, limit in ((7, 5, 12, 0.05), (4, 9, 48, 0.1)):
         train = torch.rand(count, dim, generator=generator)
         test = torch.rand(tests, dim, generator=generator)
-        test[0], test[1] = train[0], train[2]  # the same pictures
+        test[0], test[1] = train[2], train[1] + 0.1 * limit  # the same picture, and nearly so
         test[2] = train[1] + 4.3 * limit  # far too different
         test[3] = train[0] + 0.6 * limit  # a bit lighter
         test[4] = train[3] + 1.5 * limit  # too different
@@ -55,8 +55,8 @@ def leaks(answer: Callable) -> None:
             (table.amin(1) == 0, "Only exact copies are marked. A copy that differs a little, by "
                                  "less than limit, counts too."),
             (table.amin(1) * math.sqrt(dim / 192) < limit,
-             "192 is the size of the notebook's thumbnails. Take D from the features, "
-             "train.shape[1]."),
+             "You divide by the root of 192, the size of the notebook's thumbnails. Take D from "
+             "the features, train.shape[1]."),
             (table.square().amin(1) < limit,
              "An image that is too different is marked. The limit is for the root of the mean "
              "squared difference, not for the mean squared difference."),

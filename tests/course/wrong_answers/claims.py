@@ -50,6 +50,12 @@ WRONG = {
              "if low > 0 and high < claimed"), "claimed size is still possible"),
         (judge(*RULE[:3], *RULE[4:]), "the high end misses the claim"),
         (judge("claimed, worth = 4, 1", *RULE), "another claim"),
+        (but("if low >= claimed - worth", "if (low + high) / 2 >= claimed - worth"),
+         "not the middle of the interval"),
+        (but("if high < worth", "if (low + high) / 2 < worth"), "is exactly worth, which is not"),
+        (but("if high < worth", "if high <= worth"), "the high end is exactly worth"),
+        (but("and high < claimed", "and high <= claimed"), "exactly claimed − worth, which is not"),
+        (but("if low >= worth and", "if low > worth and"), "the low end is exactly worth"),
         (judge("return 'true'"), "Return one of the six verdicts"),
         (judge("return low > 0"), "Return one of the six verdicts"),
     ],
@@ -63,6 +69,7 @@ WRONG = {
         (effects(*(side.replace("mean", "sum") for side in SIDES)), "sums over the four pairs"),
         (effects(*(f"({side}) / 2" for side in SIDES)), "coded −1 and +1"),
         (effects("lp[1].mean() - lp[0].mean()"), "Return three numbers"),
+        ("def main_effects(lp): return dict(zip('clu', lp.flatten()))", "got a dict"),
         (effects("lp[1].mean()", "lp[:, 1].mean()", "lp[..., 1].mean()"), "Expected"),
     ],
     "seeds_needed": [
@@ -73,7 +80,26 @@ WRONG = {
          "Is the root missing?"),
         (seeds("t(n) * sd / n ** 0.5", result="n - 1"), "One too few"),
         (seeds("t(n) * sd / n ** 0.5", result="n + 1"), "One more than needed"),
+        (seeds("t(n) * sd / n ** 0.5").replace("0.975", "0.95"), "so take 0.975"),
+        (seeds("2 * t(n) * sd / n ** 0.5"), "half of it is enough"),
+        (seeds("t(n) * sd / n ** 0.5", first=1).replace("while not", "while")
+         .replace("< effect", ">= effect"), "Start at n = 2"),
+        (seeds("t(n) * sd / n ** 0.5", first=3), "Your search starts at 3"),
+        ("def seeds_needed(sd, effect):\n    from scipy import stats\n"
+         "    for n in range(2, 100):\n"
+         "        if stats.t.ppf(0.975, n - 1) * sd / n ** 0.5 < effect:\n"
+         "            return n", "does your search end too early?"),
         (seeds("t(n) * sd / n ** 0.5", result="float(n)"), "Return a whole number"),
         (seeds("t(n) * sd / n ** 0.5", result="n + 7"), "it takes"),
     ],
+}
+
+ALSO_RIGHT = {
+    "seeds_needed": [
+        "import numpy as np\nfrom scipy import stats\n"
+        "def seeds_needed(sd, effect):\n"
+        "    n = np.arange(2, 10_000)\n"
+        "    return n[stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n) < effect].min()",
+    ],
+    "main_effects": [effects(*SIDES).replace("return ", "return torch.stack([") + "])"],
 }

@@ -1,11 +1,17 @@
 """Plausible wrong answers to the exercises of notebook 08, and what the check must say."""
 
 
+UNIT = "torch.nn.functional.normalize({}, dim=1)"
+VOTES = ("def knn_predict(train, labels, test, k, classes):\n"
+         "    s, ids = ({b} @ {a}.T).topk(k)\n"
+         "    voters = torch.nn.functional.one_hot(labels[ids], classes)\n"
+         "    return ((s / 0.07).exp()[:, :, None] * voters).sum(dim=1).argmax(dim=1)")
+
+
 def knn(near: str = "(b @ a.T).topk(k)", weight: str = "(s / 0.07).exp()", a: str = "",
         b: str = "") -> str:
-    normal = "torch.nn.functional.normalize({}, dim=1)"
     return (f"def knn_predict(train, labels, test, k, classes):\n"
-            f"    a, b = {a or normal.format('train')}, {b or normal.format('test')}\n"
+            f"    a, b = {a or UNIT.format('train')}, {b or UNIT.format('test')}\n"
             f"    s, ids = {near}\n    votes = torch.zeros(len(test), classes)\n"
             f"    return votes.scatter_add(1, labels[ids], {weight}).argmax(dim=1)")
 
@@ -19,6 +25,7 @@ def paired(lines: str) -> str:
             f"    m, n = d.mean(), len(d)\n    {lines}\n    return m, m - h, m + h")
 
 
+NORMAL = paired("h = 1.96 * d.std() / n ** 0.5")
 OWN = "(x - x.mean({d})) / x.std({d}{k}) for x in (train, test)"
 WRONG = {
     "knn_predict": [
@@ -32,10 +39,19 @@ WRONG = {
         (knn(b="test"), "The test features are not normalised"),
         (knn(near="(-torch.cdist(test, train)).topk(k)", weight="torch.ones_like(s)"),
          "near by distance"),
-        ("def knn_predict(train, labels, test, k, classes): return torch.zeros(240, classes)",
-         "should have shape (240,), got (240, 6)"),
-        ("def knn_predict(train, labels, test, k, classes): return labels * 0",
-         "of 240 test images get"),
+        ("def knn_predict(train, labels, test, k, classes): return torch.zeros(180, classes)",
+         "should have shape (180,), got (180, 6)"),
+        ("def knn_predict(train, labels, test, k, classes): return labels[:180] * 0",
+         "of 180 test images get"),
+        (VOTES.format(a="train", b="test"), "a dot product prefers long vectors"),
+        (VOTES.format(a=UNIT.format("test"), b=UNIT.format("train")),
+         "for each of the 240 training images"),
+        (knn(near="(x[:, 1:] for x in (b @ a.T).topk(k + 1))"), "neighbour has no vote"),
+        (knn(near="(x[:, 1:] for x in (b @ a.T).topk(k))"), "Nothing needs to be left out"),
+        (knn().replace("scatter_add", "scatter"), "only one counts"),
+        (knn().split("    return")[0] + "    m = torch.arange(len(test))[:, None]\n"
+         "    votes[m, labels[ids]] += (s / 0.07).exp()\n    return votes.argmax(dim=1)",
+         "Add their votes up"),
     ],
     "standardise": [
         (standardise(f"return tuple({OWN.format(d=0, k='')})"),
@@ -54,6 +70,10 @@ WRONG = {
          "now divide by the standard dev"),
         (standardise("m, s = train.mean(0), train.std(0); return (train - m) / s, (test - m) / s"),
          "One feature is the same in all images"),
+        (standardise("m, s = train.mean(0), train.std(0); return (train - m) / s, test"),
+         "The test features are not scaled"),
+        (standardise("m, s = train.mean(0), train.std(0)\n    train -= m\n    train /= s\n"
+                     "    return train, (test - m) / s"), "changes train itself"),
         (standardise("return (train - train.mean(0)) / train.std(0)"), "Return two tensors"),
     ],
     "paired_interval": [
@@ -61,6 +81,9 @@ WRONG = {
         (paired("m = m / 100; h = 1.96 * d.std() / n ** 0.5"), "a difference of shares"),
         (paired("h = 196 * (a.double().var() / n + b.double().var() / n).sqrt()"),
          "for two different test sets"),
+        (paired("h = 1.645 * d.std() / n ** 0.5"), "1.645 leaves 5 %"),
+        (NORMAL.replace("m, m - h, m + h", "m - h, m + h, m"), "return the difference first"),
+        (NORMAL.replace("m, m - h, m + h", "m - h, m, m + h"), "in another order"),
         (paired("h = 1.96 * d.std()"), "how much single images vary"),
         (paired("h = d.std() / n ** 0.5"), "The factor 1.96 is missing"),
         (paired("h = 1.96 * d.std() / n"), "You divide by n"),
@@ -77,5 +100,13 @@ WRONG = {
         ("def paired_interval(a, b): return (b - a).mean()", "Your code stopped with"),
         ("def paired_interval(a, b): return 100 * (b.double() - a.double()).mean()",
          "Return three numbers"),
+    ],
+}
+
+ALSO_RIGHT = {
+    "knn_predict": [VOTES.format(a=UNIT.format("train"), b=UNIT.format("test"))],
+    "paired_interval": [
+        paired("h = 1.966 * d.std() / n ** 0.5"),  # Student's t
+        NORMAL.replace("m, m - h, m + h", "[x.numpy() for x in (m, m - h, m + h)]"),
     ],
 }

@@ -27,6 +27,11 @@ WRONG = {
         (RATE.format("", COSINE.replace("math.pi", "2 * math.pi")), "makes a full turn"),
         (RATE.format("t = epoch + (step + 1) / iters", COSINE),
          "The very first step should have rate 0"),
+        (RATE.format("", COSINE.replace("math.pi", "180")), "half a turn is math.pi"),
+        (RATE.format("t = step / iters", COSINE), "over, at epoch 3, step 0 of 10"),
+        (RATE.format("", "max(0.05, " + COSINE + ")"), "At the last step, at epoch 8, step 9"),
+        (RATE.format("warm = t / warmup", COSINE), "With warmup_epochs=0"),
+        (RATE.format("warmup = warmup or 1", COSINE), "should have the full rate"),
     ],
     "snapshot": [
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'step': step}}"),
@@ -42,5 +47,7 @@ WRONG = {
         (SNAPSHOT.format("copy.deepcopy(model.state_dict())"), "The state has no 'model'"),
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': {COPIES[1]}, 'step': 0}}"),
          "should be 5, the number that was given"),
+        (SNAPSHOT.format("{'model': {k: p.detach().clone() for k, p in model.named_parameters()}, "
+                         f"'optimizer': {COPIES[1]}, 'step': step}}"), "has no pos_embed"),
     ],
 }

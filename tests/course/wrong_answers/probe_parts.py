@@ -3,7 +3,11 @@
 from slips import slip
 
 PENALTY = "decay / 2 * weight.square().sum()"
+SCORES = "x @ weight + bias"
+SOLVER = 'max_iter=500, line_search_fn="strong_wolfe"'
 LOGITS = "head(encoder(images, mask_ratio=0.0)[0].mean(dim=1))"
+
+TRIO = "        optimizer.zero_grad()\n        loss.backward()\n"
 
 WRONG = {
     "extract_features": [
@@ -20,9 +24,13 @@ WRONG = {
          "The features of the last batch come first"),
         (slip("extract_features", ("torch.cat(found)", "F.normalize(torch.cat(found), dim=1)")),
          "divided by their length"),
+        (slip("extract_features", ("torch.cat(found)", "found")), "got list: torch.cat joins"),
+        (slip("extract_features", ("def extract", "@torch.inference_mode()\ndef extract")),
+         "instead of torch.inference_mode()"),
     ],
     "fit_probe": [
-        (slip("fit_probe", (f" + {PENALTY}", "")), "The weight decay is missing or too weak"),
+        (slip("fit_probe", (f" + {PENALTY}", "")), "The weight decay is missing"),
+        (slip("fit_probe", ("decay / 2", "decay / 20")), "those for a decay of 0.01"),
         (slip("fit_probe", ("decay / 2", "decay")), "twice as strong"),
         (slip("fit_probe", (PENALTY, f"{PENALTY} + decay / 2 * bias.square().sum()")),
          "The bias decays too"),
@@ -30,7 +38,19 @@ WRONG = {
          "take their sum of squares"),
         (slip("fit_probe", ("labels) +", "labels, reduction='sum') +")), "summed over images"),
         (slip("fit_probe", ("[weight, bias], max", "[weight], max")), "The bias stays at 0"),
-        (slip("fit_probe", ("max_iter=500", "max_iter=2")), "Has it converged?"),
+        (slip("fit_probe", ("max_iter=500", "max_iter=2")), "the lowest possible is 0.263244"),
+        (slip("fit_probe", (SOLVER, "")), "It has not converged yet"),
+        (slip("fit_probe", ("LBFGS", "Adam"), (SOLVER, "lr=0.05"),
+              ("    optimizer.step", "    for _ in range(1000): optimizer.step")),
+         "It has not converged yet"),
+        (slip("fit_probe", ("        optimizer.zero_grad()\n", "")), "gradients add up"),
+        (slip("fit_probe", ("        loss.backward()\n", "")), "Nothing was fitted"),
+        (slip("fit_probe", ("        loss.backward()\n", ""), ("torch.zeros", "torch.rand")),
+         "does closure call loss.backward()"),
+        (slip("fit_probe", ("        return loss\n", "")), "Your closure returns nothing"),
+        (slip("fit_probe", (SCORES, f"({SCORES}).softmax(dim=1)")), "takes the softmax itself"),
+        (slip("fit_probe", ("weight.detach(),", "weight.detach().double(),")),
+         "should be torch.float32"),
         (slip("fit_probe", ("return weight.detach()", "return weight.detach().T")),
          "weight is transposed"),
         (slip("fit_probe", ("return weight.detach(), bias.detach()", "return weight, bias")),
@@ -52,5 +72,39 @@ WRONG = {
         (slip("fine_tune", (LOGITS, "head(encoder(images, mask_ratio=0.0)[0].mean(dim=1).detach())"
                             )), "that is a linear probe"),
         (slip("fine_tune", ("        optimizer.zero_grad()\n", "")), "the later ones are not"),
+        (slip("fine_tune", (TRIO, "        loss.backward()\n        optimizer.zero_grad()\n")),
+         "zero_grad stands between backward and step"),
+        (slip("fine_tune", ("        loss.backward()\n", "")), "is loss.backward() called before"),
+        (slip("fine_tune", ("batch_at(step)", "batch_at(i)")), "at steps [0, 1, 2, 0,"),
+        (slip("fine_tune", ("learning_rate(epoch, i,", "learning_rate(epoch, 0,")),
+         "divmod(step, iters)"),
     ],
+}
+
+NEWTON = """
+def fit_probe(x, labels, classes, decay):
+    x = F.pad(x, (0, 1), value=1.0)  # for the bias
+    right = F.one_hot(labels, classes).float()
+    decays = torch.full((x.shape[1], classes), decay)
+    decays[-1] = 0
+    w = torch.zeros_like(decays)
+    for _ in range(12):
+        p = (x @ w).softmax(dim=1)
+        gradient = x.T @ (p - right) / len(x) + decays * w
+        curved = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]  # (N, C, C)
+        hessian = torch.einsum("nd,ncb,ne->dceb", x, curved, x) / len(x)
+        hessian = hessian.reshape(w.numel(), -1) + torch.diag(decays.flatten())
+        w = w - (torch.linalg.pinv(hessian) @ gradient.flatten()).reshape(w.shape)
+    return w[:-1], w[-1]
+"""
+ALSO_RIGHT = {
+    "fit_probe": [
+        NEWTON,
+        slip("fit_probe", ("max_iter=500", "max_iter=300"), ("torch.zeros", "torch.rand")),
+        slip("fit_probe", (SOLVER, "max_iter=500")),
+        slip("fit_probe", (SOLVER, ""), ("    optimizer.step",
+                                         "    for _ in range(50): optimizer.step")),
+    ],
+    "fine_tune": [slip("fine_tune", ("images, labels = batch_at(step)",
+                                     "images = batch_at(step)[0]; labels = batch_at(step)[1]"))],
 }

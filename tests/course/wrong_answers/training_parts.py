@@ -4,6 +4,10 @@ from slips import slip
 
 LAPLACIAN = "loss + cfg.lambda_freq * laplacian"
 UNIFORM = "loss + cfg.lambda_unif * uniformity"
+AUTOCAST = 'torch.autocast(images.device.type, torch.bfloat16, enabled=cfg.precision == "bf16")'
+HALF = ', enabled=cfg.precision == "bf16"'
+LOSS = "    loss = total_loss(pred.float(), images, mask, latent.float(), model.patch_size, cfg)\n"
+TRIO = "    optimizer.zero_grad()\n    loss.backward()\n"
 
 WRONG = {
     "parameter_groups": [
@@ -27,12 +31,22 @@ WRONG = {
          "Return a list of dicts"),
         ("def parameter_groups(model, weight_decay):\n"
          "    return [{'params': list(model.parameters())}]", "Each group needs"),
+        (slip("parameter_groups", (".append(parameter)", ".append((name, parameter))")),
+         "of each pair (name, parameter), keep the second"),
     ],
     "total_loss": [
         (slip("total_loss", ("patch_size, cfg.norm_pix)", "patch_size)")), "you ignore norm_pix"),
         (slip("total_loss", ("if cfg.norm_pix:", "if False:")), "Bring it back to pixels"),
         (slip("total_loss", (" + patches.mean(dim=-1, keepdim=True)", "")),
          "the mean is not added back"),
+        (slip("total_loss", ("if cfg.norm_pix:", "if True:")), "is in pixels already"),
+        (slip("total_loss", ("(patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()",
+                             "patches.var(dim=-1, keepdim=True)")), "by the root of the variance"),
+        (slip("total_loss", ("keepdim=True) + 1e-6", "keepdim=True, unbiased=False) + 1e-6")),
+         "without unbiased=False"),
+        (slip("total_loss", ("unpatchify(mask[", "unpatchify(1 - mask[")),
+         "looks at the visible patches"),
+        (slip("total_loss", ("*grid)[:, :1]", "*grid)")), "keep one channel"),
         (slip("total_loss", (LAPLACIAN, "loss + laplacian"), (UNIFORM, "loss + uniformity")),
          "without their weights"),
         (slip("total_loss", ("if cfg.lambda_freq", "if False")), "the Laplacian term is missing"),
@@ -62,10 +76,24 @@ WRONG = {
         (slip("train_step", ("    loss.backward()\n    optimizer.step()\n",
                              "    optimizer.step()\n    loss.backward()\n")),
          "is loss.backward() called before optimizer.step()"),
+        (slip("train_step", (TRIO, "    loss.backward()\n    optimizer.zero_grad()\n")),
+         "zero_grad stands between backward and step"),
+        (slip("train_step", (HALF, "")), "the model ran under autocast"),
+        (slip("train_step", (AUTOCAST, "torch.enable_grad()")), "did not compute in bfloat16"),
+        (slip("train_step", ("images.device.type", '"cuda"')), "images.device.type"),
+        (slip("train_step", ("torch.bfloat16", "torch.float16")), "did not compute in bfloat16"),
+        (slip("train_step", (LOSS, "    " + LOSS)), "after the autocast block"),
+        (slip("train_step", (LOSS, "    " + LOSS.replace(".float()", ""))),
+         "is rounded to 16 bits"),
+        (slip("train_step", ("latent.float()", "latent")), "pred.float() and latent.float()"),
+        (slip("train_step", ("    with", "    if cfg.precision == 'bf16':\n"
+                                         "        model = model.bfloat16()\n    with")),
+         "converts the weights themselves"),
     ],
     "train": [
         (slip("train", ("cfg.epochs * iters", "cfg.epochs")), "3 steps were taken, expected 12"),
         (slip("train", ("range(start, ", "range(")), "less those before start"),
+        (slip("train", ("range(start, ", "range(")), "From step 5 to 11: 12 steps were taken"),
         (slip("train", ("batch_at(step)", "batch_at(i)")), "batches were asked for at steps"),
         (slip("train", ("schedule_learning_rate(epoch, i,", "schedule_learning_rate(epoch, 0,")),
          "the learning rate is 0.0000, expected"),
@@ -76,5 +104,13 @@ WRONG = {
         (slip("train", ("divmod(step, iters)", "divmod(step + 1, iters)")), "divmod(step, iters)"),
         (slip("train", ("    model.train()\n", "")), "call model.train() first"),
         (slip("train", ("return torch.stack(losses)", "return losses")), "should be a tensor"),
+    ],
+}
+
+ALSO_RIGHT = {
+    "train_step": [
+        slip("train_step", ("optimizer.zero_grad()", "model.zero_grad()")),
+        slip("train_step", (AUTOCAST, AUTOCAST.replace(HALF, "") + ' if cfg.precision == "bf16" '
+                                      "else torch.enable_grad()")),
     ],
 }

@@ -32,6 +32,8 @@ WRONG = {
         (leaks("torch.cdist(test, train).amin(1) < limit"), "A lighter copy is missed"),
         (leaks(f"{TABLE}.square().amin(1) < limit"), "too different is marked"),
         (leaks(f"{TABLE}.mean(1) < limit"), "on average"),
+        (leaks("(test[:, None] == train).all(2).any(1)"), "Only exact copies are marked"),
+        (leaks("torch.cdist(test, train).amin(1) / 192 ** 0.5 < limit"), "train.shape[1]"),
         (leaks("torch.tensor([i < len(train) and bool((x - train[i]).square().mean() ** 0.5 < limit"
                ") for i, x in enumerate(test)])"), "the same number"),
     ],
@@ -53,6 +55,24 @@ WRONG = {
         (card(line="f'- {value}'"), "without its name"),
         (card(line="f'- {name}: {value}' + 9 * '\\n'"), "far apart"),
         (card(limits="'## About'"), "needs a section"),
-        (card(limits="'## Limits', 'None.'"), "at least two sentences"),
+        (card(limits="'## Limits', 'None.'"), "has 1 word. Write at least two sentences"),
+        (card(title="'# ' + facts.pop('name')"), "changes facts itself"),
+        (card(items="sorted(facts.items())"), "next to each other"),
+        (card(limits=f"'    ## Limits', '    {LIMITS}'"), "A heading is indented"),
+    ],
+}
+
+ALSO_RIGHT = {
+    "leaks": ["import numpy as np\ndef leaks(train, test, limit):\n"
+              "    d = test.numpy()[:, None] - train.numpy()\n"
+              "    return (np.sqrt((d**2).mean(axis=2)) < limit).any(axis=1)"],
+    "epochs_that_fit": ["import numpy as np\n"
+                        + epochs("np.int64(60 * minutes // (steps * seconds_per_step))")],
+    "model_card": [
+        card(line="f'- **{name.capitalize()}:** {value}'"),
+        card(line="f'| {name.title()} | {value} |'"),
+        card(items="reversed(facts.items())"),
+        card(items="[(n, facts[n]) for n in ('images', 'sizes', 'recipe', 'held-out loss', "
+                   "'linear probe', 'random weights', 'chance')]"),
     ],
 }
