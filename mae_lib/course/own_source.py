@@ -76,8 +76,9 @@ def cut(answer, name: str, given: Collection[str]) -> str:
             raise CannotStandAlone(f"the cell that made it has no def or class {name}: give it "
                                    "that name there")
         elif not found and missing not in given and not hasattr(builtins, missing):
-            raise CannotStandAlone(f"it uses {missing}, which its cell does not define: define or "
-                                   "import it there (of mae_lib, it may use nothing)")
+            raise CannotStandAlone(f"it uses {missing}, which its cell does not define: define it "
+                                   "there, or import it there if it comes from torch, numpy or "
+                                   "Python itself")
     for i in chosen:
         _check_imports(pieces[i][3])
     return "\n\n\n".join(dict.fromkeys(pieces[i][0] for i in sorted(chosen))) + "\n"

@@ -236,5 +236,6 @@ def reset(name: str) -> None:
         return
     place = _backup(path, path.read_bytes())
     os.replace(path, place)
-    print(f"Your {name} is now in {place}. Run the cell with course.use again to go on with the "
-          f"package's. To have yours back, run its check again, or move the file to {path}.")
+    print(f"Your {name} is now in {place}. Run the cell with course.use again to continue with "
+          "the package's version. To get yours back, run its check again, or move the file to "
+          f"{path}.")

@@ -603,7 +603,7 @@ for use_composite in (False, True):
 
 # %% [markdown]
 # When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. The share is small because only the
-# pixels at the rim of a hidden patch have visible neighbours. When we filter the composite, none does. This small leak matters less than the wrong neighbours above.
+# pixels at the rim of a hidden patch have visible neighbours. When we filter the composite, no gradient goes to visible pixels. This small leak matters less than the wrong neighbours above.
 #
 # ## Seams
 #

@@ -187,7 +187,7 @@ show(figure, "Above, six generated scenes; below, a random crop of each at the m
 # %% [markdown]
 # Each crop keeps at least half the area of its scene. Because the crops differ from pass to pass, the model hardly ever
 # sees the same picture twice. MAE needs no other augmentation, because a fresh mask already makes a new task of every image. In He et al. (2022, table 1e),
-# such a classifier reaches 65.7 % without augmentation, 73.5 % with crops, and 71.9 % if the colours of the crops are changed at random too. Methods that compare two changed
+# a linear classifier on the encoder's fixed features reaches 65.7 % without augmentation, 73.5 % with crops, and 71.9 % if the colours of the crops are changed at random too. Methods that compare two changed
 # versions of an image, called views, depend far more on such changes.
 #
 # ## The learning rate
@@ -295,7 +295,8 @@ _ = schedule_explorer.set(batch=64)
 # starts at 1, for a bias, or for the mask token, so these are left alone.
 #
 # **Predict first.** Suppose that we let everything decay, and that no gradient pulls a norm's scale back to 1. Each
-# step multiplies it by $1 - \eta\lambda$. In the specified run an epoch has 1,563 steps, $\lambda$ is 0.05, and $\eta$ is about $7 \cdot 10^{-5}$ on average.
+# step multiplies it by $1 - \eta\lambda$. In a run with the report's settings, the *specified* run, an epoch has 1,563 steps, $\lambda$ is 0.05, and
+# $\eta$ is $7.5 \cdot 10^{-5}$ on average.
 
 # %%
 guess_decay = course.predict("What is left of a scale of 1 after 800 epochs?")

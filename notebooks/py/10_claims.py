@@ -205,7 +205,7 @@ for effect, half in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8)):
 guess_half.reveal("\n".join(lines))
 
 # %% [markdown]
-# The first two measurements have the same gain. With ± 1.5 the verdict is *inconclusive*, with ± 0.8 it is *smaller than claimed*. With less
+# The first two measurements have the same gain. With ± 1.5 the verdict is *inconclusive*, and with ± 0.8 it is *smaller than claimed*. With less
 # than ± 1, the interval begins above $m = 1$ and ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the experiment was
 # too small for the question.
 #

@@ -28,7 +28,7 @@ class NotAttempted(Exception):
 
 HINTS = {  # what torch says: what to look at
     "must match the size of tensor b": "Is a keepdim=True missing, or an axis swapped?",
-    "tensors used as indices must be": "A mask of numbers selects nothing: write mask == 1.",
+    "tensors used as indices must be": "A mask of floats cannot be an index: write x[mask == 1].",
 }
 
 
@@ -59,7 +59,7 @@ def exercise(praise: str) -> Callable:
                     print("✗ Your function returns nothing: is a return missing, perhaps in one "
                           "branch?")
                 elif name in PARTS and seam.read(name)[0]:
-                    print(f"○ Nothing here yet; the course goes on using your {name} from before.")
+                    print(f"○ Nothing here yet. The course still uses your earlier {name}.")
                 else:
                     print("○ Not attempted yet.")
             except Mistake as mistake:
@@ -103,8 +103,8 @@ def call(function: Callable, *arguments, **named):
     for i, (before, after) in enumerate(zip(arguments, copies, strict=True)):
         if isinstance(before, Tensor) and not torch.equal(before, after):
             name = list(inspect.signature(function).parameters)[i]
-            raise Mistake(f"Your function changes {name} itself, which the caller goes on using. "
-                          "Make a new tensor: not x -= y, but x = x - y.")
+            raise Mistake(f"Your function changes {name} in place, but the caller still needs it. "
+                          "Make a new tensor: write x = x - y instead of x -= y.")
     return found
 
 

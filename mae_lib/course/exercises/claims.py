@@ -24,7 +24,7 @@ from mae_lib.evidence.registration import (
 def judge(answer: Callable) -> None:
     cases = (  # low, high, claimed, worth, what decides
         (3.5, 6.0, 4.0, 1.0, "the low end reaches the claim, up to what is not worth having"),
-        (3.0, 9.0, 4.0, 1.0, "the low end is exactly claimed − worth, and that is enough"),
+        (3.0, 9.0, 4.0, 1.0, "the low end equals claimed − worth, and that is enough"),
         (-1.5, 0.5, 4.0, 1.0, "the high end is below what is worth having"),
         (0.2, 0.9, 4.0, 1.0, "there is a gain, but none worth having"),
         (-3.0, -1.0, 4.0, 1.0, "the high end is −worth or below: this does harm"),
@@ -34,9 +34,9 @@ def judge(answer: Callable) -> None:
         (-0.5, 5.0, 4.0, 1.0, "no gain and the claimed gain are both possible"),
         (0.5, 2.0, 4.0, 1.0, "the low end is below what is worth having"),
         (2.5, 4.5, 4.0, 1.0, "the low end decides, not the middle of the interval"),
-        (0.2, 1.0, 4.0, 1.0, "the high end is exactly worth, which is not below it"),
-        (1.0, 2.5, 4.0, 1.0, "the low end is exactly worth, and that is enough"),
-        (1.5, 3.0, 4.0, 1.0, "the high end is exactly claimed − worth, which is not below it"),
+        (0.2, 1.0, 4.0, 1.0, "the high end equals worth, so it is not below it"),
+        (1.0, 2.5, 4.0, 1.0, "the low end equals worth, and that is enough"),
+        (1.5, 3.0, 4.0, 1.0, "the high end equals claimed − worth, so it is not below it"),
         (0.4, 0.9, 0.6, 0.3, "another claim, with other sizes"),
     )
     words = (HARMFUL, REFUTED, CONFIRMED, SMALLER, SUPPORTED, INCONCLUSIVE)
@@ -54,8 +54,8 @@ def judge(answer: Callable) -> None:
 def main_effects(answer: Callable) -> None:
     lp = torch.tensor([[[50.0, 51.0], [48.5, 50.5]], [[50.5, 52.5], [49.0, 53.0]]])
     found = call(answer, lp)
-    require(not isinstance(found, dict), "Return three numbers, got a dict: their order says which "
-                                         "is which.")
+    require(not isinstance(found, dict), "Return three numbers in order, not a dict: the order "
+                                         "says which effect is which.")
     found = several(found, 3, "Return three numbers: of the curriculum, the Laplacian loss and "
                               "the uniformity loss.")
     found = [number(v, "Each effect") for v in found]
@@ -101,17 +101,17 @@ def seeds_needed(answer: Callable) -> None:
                 f"Return a whole number of seeds, got {type(yours).__name__}.")
     if found == right:
         return
-    require(found[0] < 90, "So many are not needed: the mean of n differences scatters by "
-                           "sd / √n. Is the root missing?")
+    require(found[0] < 90, "You need far fewer: the mean of n differences has the standard error "
+                           "sd / √n. Did you divide by √n?")
     wrong = next(i for i in range(len(cases)) if found[i] != right[i])
     where = (f" (sd {cases[wrong][0]}, effect {cases[wrong][1]}: {right[wrong]} seeds, not "
              f"{found[wrong]}.)")
     for explanation, other in {
-        "That is with 1.96, which holds for many seeds. For n seeds take t with n − 1 degrees of "
-        "freedom.": smallest(1.96 / np.sqrt(n)),
+        "You used 1.96, which is right only for many seeds. For n seeds take t with n − 1 degrees "
+        "of freedom.": smallest(1.96 / np.sqrt(n)),
         "0.95 leaves 5 % on one side. A 95 % interval leaves 2.5 % on each side, so take 0.975.":
             smallest(stats.t.ppf(0.95, n - 1) / np.sqrt(n)),
-        "You divide by n; the mean of n seeds scatters √n times less.": smallest(t / n),
+        "You divide by n; the standard error of the mean of n seeds is sd / √n.": smallest(t / n),
         "You ask for the whole interval to be smaller than the effect; half of it is enough.":
             smallest(2 * t / np.sqrt(n)),
         "Start at n = 2: one seed has no standard deviation.": [1] * len(cases),
@@ -122,4 +122,4 @@ def seeds_needed(answer: Callable) -> None:
     }.items():
         require(found != other, explanation + where)
     raise Mistake(f"For a standard deviation of {cases[wrong][0]} and an effect of "
-                  f"{cases[wrong][1]} it takes {right[wrong]} seeds, you found {found[wrong]}.")
+                  f"{cases[wrong][1]} it takes {right[wrong]} seeds; you found {found[wrong]}.")

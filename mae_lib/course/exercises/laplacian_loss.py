@@ -40,7 +40,7 @@ def low_pass(answer: Callable) -> None:
     require(isinstance(found, Tensor), f"Return an image, a tensor, not {type(found).__name__}.")
     waves = torch.fft.fft2(image) * (radius <= cutoff)
     require(not close(found.real, waves.real, 1e-3),
-            "You are still among the waves: transform back with torch.fft.ifft2 first, then take "
+            "This is still the spectrum: transform it back with torch.fft.ifft2 first, then take "
             ".real.")
     require(not found.is_complex(),
             "Your picture is made of complex numbers: take .real at the end. The imaginary part is "
@@ -76,7 +76,7 @@ def _explain_low_pass(found: Tensor, image: Tensor, radius: Tensor, cutoff: floa
             "passes is a disc.")
     one_sided = (f[:, None] <= cutoff) & (f <= cutoff)
     require(not close(found, _low_pass(image, one_sided), 1e-3),
-            "Negative frequencies always pass, however fast their waves: compare absolute values "
+            "Your test lets every negative frequency pass, however high: compare absolute values "
             "or squares with the cut-off.")
     corner = (n[:, None] ** 2 + n**2).sqrt() <= cutoff
     require(not close(found, _low_pass(image, corner), 1e-3),
@@ -99,8 +99,8 @@ def laplacian(answer: Callable) -> None:
         found = call(answer, x)
     except RuntimeError as error:
         require("must match the size" not in str(error),
-                "The parts that you add lose different border pixels, so their sizes differ: cut "
-                "all of them to H − 2, W − 2.")
+                "The slices that you add have different sizes: crop each of them to "
+                "(H − 2, W − 2).")
         raise
     require(not isinstance(found, Tensor) or found.shape != x.shape,
             "Your result is as large as the image. Border pixels lack a neighbour: leave them out "
@@ -135,7 +135,8 @@ def laplacian(answer: Callable) -> None:
                    "and right, and subtract 4 times the centre.")
 
 
-ONE_CHANNEL = "This image has one channel: take their number from pred_img.shape[1], not always 3."
+ONE_CHANNEL = ("This test image has one channel, not three: take the number of channels from "
+               "pred_img.shape[1].")
 
 
 @exercise("Right: edges count, only where they were hidden, and no visible prediction leaks in.")

@@ -83,11 +83,11 @@ def knn_predict(answer: Callable) -> None:
                                             "cosine, which looks at the angle alone."),
         (_votes(-distance, labels, k, sharp), "You measure distance; use the cosine, which "
                                               "looks at the angle alone."),
-        *((_votes(cosine, labels, n, sharp, first=1), "The nearest neighbour has no vote. Nothing "
-           "needs to be left out, since no test image is among the training images.")
+        *((_votes(cosine, labels, n, sharp, first=1), "You leave out the nearest neighbour. Keep "
+           "it: no test image is among the training images.")
           for n in (k, k + 1)),
-        (_votes(cosine, labels, k, sharp, add=False), "Of several neighbours of one class only "
-         "one counts. Add their votes up, with scatter_add or with one_hot and a sum."),
+        (_votes(cosine, labels, k, sharp, add=False), "Only one of several neighbours of the "
+         "same class counts. Add up their votes, with scatter_add or with one_hot and a sum."),
     ]
     right = _votes(cosine, labels, k, sharp)
     if torch.equal(found.long(), right):
@@ -95,8 +95,9 @@ def knn_predict(answer: Callable) -> None:
     same = [float((found == other).double().mean()) for other, _ in mistakes]
     # Not all need be the same: where votes are equal, a tie can be broken in another way.
     require(max(same) < 0.97, mistakes[same.index(max(same))][1])
-    require(False, f"{int((found != right).sum())} of 180 test images get another label than by "
-                   "cosine, the k nearest, and votes of exp(similarity / 0.07).")
+    require(False, f"{int((found != right).sum())} of 180 test images get the wrong label. Rank by "
+                   "cosine similarity, take the k nearest, and weight each vote by "
+                   "exp(similarity / 0.07).")
 
 
 @exercise("Right: training images set the scale, and test images are only measured with it.")
@@ -162,15 +163,15 @@ def paired_interval(answer: Callable) -> None:
     right, right_low, right_high = paired_difference(Accuracy(a), Accuracy(b))
     require(abs(low - right) + abs(mean - right_low) + abs(high - right_high) > 0.05
             and abs(high - right) + abs(mean - right_low) + abs(low - right_high) > 0.05,
-            "The three numbers are in another order: return the difference first, then the low and "
-            "the high end.")
+            "The three numbers are in the wrong order: return the difference first, then the low "
+            "and the high end.")
     half, right_half = (high - low) / 2, (right_high - right_low) / 2
     require(abs(mean + right) > 1e-3, f"The sign is wrong: b is better here, by {right:.2f} "
                                       "points. Take b − a.")
     require(abs(mean - right / 100) > 1e-4,
             "That is a difference of shares; in percentage points it is a hundred times as much.")
     require(abs(mean - right) < 1e-3,
-            f"The difference is {right:.2f} points, you found {mean:.2f}: it is the mean of b − a "
+            f"The difference is {right:.2f} points; you found {mean:.2f}: it is the mean of b − a "
             "over all images, times 100.")
     require(low <= high, "The ends are swapped: low comes first.")
     difference = b.double() - a.double()

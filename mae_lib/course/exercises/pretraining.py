@@ -116,8 +116,8 @@ def snapshot(answer: Callable) -> None:
                 f"state[{name!r}] is a {type(state[name]).__name__}: store what its state_dict() "
                 "returns, which can be written to a file.")
     missing = [name for name in model.state_dict() if name not in state["model"]]
-    require(not missing, f"state['model'] has no {', '.join(missing)}: store all that "
-                         "model.state_dict() returns, weights and buffers.")
+    require(not missing, f"state['model'] has no {', '.join(missing)}: store "
+                         "everything that model.state_dict() returns: weights and buffers.")
     _train(model, optimizer, 5, 8)  # training goes on before the state is used
     fresh, restored = _toy()
     fresh.load_state_dict(state["model"])

@@ -50,7 +50,7 @@ def extract_features(answer: Callable) -> None:
         encoder.ratios.clear(), encoder.sizes.clear(), encoder.modes.clear()
         found = call(answer, encoder, images, size)
         require(isinstance(found, Tensor), f"The features should be one tensor, got "
-                f"{type(found).__name__}: torch.cat joins those of the batches.")
+                f"{type(found).__name__}: join the features of the batches with torch.cat.")
         require(found.shape != tokens.shape,
                 "These are all tokens of the images: take their mean over dim=1, so that each "
                 "image has one vector.")
@@ -135,10 +135,10 @@ def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) 
         "images there are.": fit + penalty / len(x),
         "The decay is divided by the number of weights: take their sum of squares, not the mean.":
             fit + penalty / w.numel(),
-        "F.cross_entropy takes the softmax itself; give it the logits.":
+        "F.cross_entropy applies the softmax itself: give it the logits.":
             F.cross_entropy(logits.softmax(dim=1), labels) + penalty,
         "The weight decay is missing: add decay / 2 · (sum of squared weights) to the loss.": fit,
-        f"Your weights are those for a decay of {strength:.2g}, where {decay} was given: the term "
+        f"Your weights fit a decay of {strength:.2g}, but the decay given was {decay}: the term "
         "is decay / 2 · (sum of squared weights).": fit + strength / 2 * squares,
     }.items():
         slopes = torch.autograd.grad(loss, (w, b), retain_graph=True)
@@ -149,8 +149,8 @@ def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) 
     for y in (labels, labels.flip(0)):
         torch.set_rng_state(state)
         weights.append(call(answer, x, y, classes, decay)[0])
-    require(not torch.equal(*weights), "Nothing was fitted, since other labels give the same "
-            "weight: does closure call loss.backward(), and is optimizer.step(closure) called?")
+    require(not torch.equal(*weights), "Nothing was fitted: other labels give the same weights. "
+            "Does closure call loss.backward(), and do you call optimizer.step(closure)?")
     require(bool(bias.any()), "The bias stays at 0: it should be fitted together with the weight.")
     found, right = loss_of(weight, bias), loss_of(fitted[:-1], fitted[-1])
     hint = ("Does closure begin with optimizer.zero_grad()? Without it, gradients add up."
@@ -221,8 +221,8 @@ def fine_tune(answer: Callable) -> None:
     require(len(optimizer.rates) == 9, f"{len(optimizer.rates)} steps were taken, expected 9: "
                                        f"{cfg.epochs} epochs of {iters}.")
     require(list(dict.fromkeys(asked)) == list(range(9)),
-            f"Batches were asked for at steps {asked}; each step has a batch of its own, counted "
-            "over all epochs.")
+            f"You called batch_at with {asked}. Each step needs its own batch: count the steps "
+            "over all epochs, from 0 to 8.")
     require(0.75 not in encoder.ratios, "Three quarters of each image are hidden, as in "
                                         "pretraining: pass mask_ratio=0.0.")
     require(all(encoder.modes), "The encoder is in evaluation mode: call encoder.train() first.")
@@ -240,7 +240,7 @@ def fine_tune(answer: Callable) -> None:
     still, head_still = (all(map(close, old, part.parameters()))
                          for old, part in ((before, encoder), (head_before, head)))
     require(not (still and head_still and optimizer.passes == 9),
-            "No weight changes, because zero_grad stands between backward and step and wipes out "
+            "No weight changes, because zero_grad is called between backward and step and erases "
             "the gradient: call it before loss.backward().")
     require(not (still and head_still), "No weight changes: is loss.backward() called before "
                                         "optimizer.step()?")
@@ -258,7 +258,7 @@ def fine_tune(answer: Callable) -> None:
         "F.cross_entropy.": F.cross_entropy(logits, labels),
         "The head reads the first token alone; give it the mean of all tokens.":
             F.cross_entropy(head(tokens[:, 0]).detach(), labels, label_smoothing=0.2),
-        "F.cross_entropy takes the softmax itself; give it the logits.":
+        "F.cross_entropy applies the softmax itself: give it the logits.":
             F.cross_entropy(logits.softmax(1), labels, label_smoothing=0.2),
         "The loss is summed over the batch; take its mean.":
             F.cross_entropy(logits, labels, label_smoothing=0.2, reduction="sum"),

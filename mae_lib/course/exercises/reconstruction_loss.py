@@ -85,7 +85,7 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
     which = f"With norm_pix={norm_pix}: "
     only_norm_pix = {
         "only the mean is subtracted; divide by the standard deviation too.": loss(target - mean),
-        "the variance divides by the number of values; the official code's divides by one less "
+        "the variance is divided by the number of values; the official code divides by one less "
         "(unbiased, the default of torch.var).": loss((target - mean) / biased),
         "mean and standard deviation are those of the whole batch; each patch has its own.":
             loss(whole),
@@ -93,7 +93,7 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
             loss(by_channel),
         "the mean runs over patches: take it over the values of a patch, dim=-1.":
             loss(normal_over(target, 1)),
-        "the prediction is in these units already; only the target is normalised.":
+        "the prediction is already in normalised units: normalise only the target.":
             (((pred - mean) / std - normal).square().mean(dim=-1) * mask).sum() / hidden,
     }
     mistakes = {
@@ -148,16 +148,16 @@ def denormalise_prediction(answer: Callable) -> None:
             pred + mean,
         "The order is wrong: the mean came off first, so it goes back on last.":
             (pred + mean) * std,
-        "Mean and standard deviation are swapped: patch_statistics returns the mean first. "
-        "Multiply by the standard deviation and add the mean.": pred * mean + std,
-        "This normalises the prediction once more: turn both steps around.": (pred - mean) / std,
+        "Mean and standard deviation are swapped: patch_statistics returns the mean first.":
+            pred * mean + std,
+        "This normalises the prediction once more: reverse both steps.": (pred - mean) / std,
         "These are the statistics of the prediction itself: take those of the target's patches.":
             pred * own_std + own_mean,
         "These are the statistics of the whole batch, but each patch has its own.":
             pred * patches.std() + patches.mean(),
         "Almost right, but take the standard deviation from patch_statistics, which includes ε.":
             pred * patches.std(dim=-1, keepdim=True) + mean,
-        "patch_statistics returns the standard deviation itself, with ε: take no root of it.":
+        "patch_statistics returns the standard deviation itself, with ε: do not take its root.":
             pred * (std + 1e-6).sqrt() + mean,
     }, "Undo (y − mean) / std with patch_statistics(patches): multiply, then add.", 1e-3)
 
@@ -199,8 +199,8 @@ def descend(answer: Callable) -> None:
             "Only the first parameter has changed: go through all of them. Is a return inside the "
             "loop?")
     require(not moved(0, (3,)),
-            "Your loop ends at the first parameter without a gradient: leave out only that one and "
-            "go on with the next.")
+            "Your loop ends at the first parameter without a gradient: skip only that one and "
+            "continue with the next.")
     require(moved(-lr), "The parameters have moved, but not by −lr times their gradient.")
     require(close(parameters[2].detach(), before[2]),
             "A parameter without a gradient has changed: leave it as it is.")

@@ -107,7 +107,7 @@ def total_loss(answer: Callable) -> None:
                     mae + freq * frequency(pred) + unif * even,
                 which + "the mean is not added back before the Laplacian.":
                     mae + freq * frequency(pred * std) + unif * even,
-                which + "the prediction is in pixels already. Bring it back only if cfg.norm_pix.":
+                which + "the prediction is already in pixels: undo norm_pix only if cfg.norm_pix.":
                     mae + freq * frequency(pred * std + mean) + unif * even,
                 which + "before the Laplacian, multiply by the root of the variance.":
                     mae + freq * frequency(pred * std.square() + mean) + unif * even,
@@ -213,7 +213,7 @@ def train_step(answer: Callable) -> None:
                                        "call it once, with the mask_ratio that was given.")
         require(model.kinds == [torch.float32],
                 "cfg.precision is 'fp32', but the model ran under autocast: switch it on only "
-                "for 'bf16', enabled=cfg.precision == 'bf16'.")
+                "for 'bf16' (autocast has an argument enabled).")
         require(len(optimizer.rates) == step + 1,
                 "optimizer.step() was not called once, so the weights do not learn as they should.")
         require(optimizer.rates[-1] == [lr, lr],
@@ -224,8 +224,8 @@ def train_step(answer: Callable) -> None:
                                         "its computation in memory as long as it is kept.")
         found = _weights_of(model)
         require(not close(found, before) or optimizer.passes[-1] <= step,
-                "The weights did not change, because zero_grad stands between backward and step "
-                "and wipes out the gradient: call it before loss.backward().")
+                "The weights did not change, because zero_grad is called between backward and step "
+                "and erases the gradient: call it before loss.backward().")
         require(not close(found, before), "The weights did not change: is loss.backward() called "
                                           "before optimizer.step()?")
         require(step == 0 or close(found, right[step], 1e-5)
@@ -252,7 +252,7 @@ def train_step(answer: Callable) -> None:
     model, optimizer = _start()
     right = reference.train_step(model, optimizer, _images(0), 0.1, 0.5, mixed)
     require(loss.dtype == torch.float32 and close(loss, right, 3e-5),
-            "With precision 'bf16' the loss is rounded to 16 bits on its way. Call total_loss "
+            "With precision 'bf16' part of the loss is computed in 16 bits. Call total_loss "
             "after the autocast block, with pred.float() and latent.float().")
 
 

@@ -41,8 +41,8 @@ def unit(answer: Callable) -> None:
             "(3, 4) was divided by 7, the sum of its values; its length is √(3² + 4²) = 5.")
     lengths = found.norm(dim=1)
     require(close(found, x / length),
-            "Your rows have length 1, but the direction has to stay: do not subtract the mean, "
-            "only divide each row by its length." if close(lengths, torch.ones(3), 1e-3) else
+            "Your rows have length 1, but their directions have changed: do not subtract the "
+            "mean, only divide each row by its length." if close(lengths, torch.ones(3), 1e-3) else
             f"The rows should have length 1; yours have {[round(v, 2) for v in lengths.tolist()]}.")
     zeros = call(answer, torch.zeros(2, 3), 1e-8)
     require(bool(zeros.isfinite().all()),
@@ -81,12 +81,12 @@ def squared_distances(answer: Callable) -> None:
         "must be computed.": (2 - 2 * inner).clamp(min=0),
         "The sign of the product is wrong: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.":
             (lengths + 2 * inner).clamp(min=0),
-        "The product counts twice: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.":
+        "You subtract the product once; subtract it twice: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.":
             (lengths - inner).clamp(min=0),
         "The lengths are not squared: ‖a − b‖² = ‖a‖² + ‖b‖² − 2a·b.":
             (not_squared - 2 * inner).clamp(min=0),
     }, "The shape is right, but not the values: the first pair is at squared distance "
-       f"{expected[0, 0]:.3f}, you found {float(found[0, 0]):.3f}.")
+       f"{expected[0, 0]:.3f}; you found {float(found[0, 0]):.3f}.")
     near = 30 * torch.randn(40, 64)
     require(bool((call(answer, near, near) >= 0).all()),
             "For points that lie close together, rounding makes some of your squared distances "
@@ -131,7 +131,7 @@ def _explain_uniformity(found: Tensor, tokens: Tensor) -> None:
     require_right(found.double(), right, {
         "You count the pairs i = i: an image is at distance 0 from itself, so these terms are 1 "
         "whatever the features are. Leave out the diagonal.": ((terms.sum() + b) / b**2).log(),
-        "You count the pairs i = i in the sum, though not in their number: leave out the diagonal.":
+        "You count the pairs i = i in the sum, but not in their number: leave out the diagonal.":
             ((terms.sum() + b) / (b * (b - 1))).log(),
         "The diagonal is left out of the sum but not of the count: a batch of B has B(B − 1) "
         "pairs, not B².": (terms.sum() / b**2).log(),
@@ -140,9 +140,9 @@ def _explain_uniformity(found: Tensor, tokens: Tensor) -> None:
         "This is the mean of the exponents. Take exp of each pair first, then the mean, then the "
         "log.": -2 * pairs.mean(),
         "The log is missing: you return the mean of the terms itself.": terms.mean(),
-        "This is the log of the sum over pairs; the loss has their mean.":
+        "This is the log of the sum over pairs; the loss is the log of their mean.":
             _nearest(found, terms.sum().log(), (terms.sum() / 2).log()),
-        "Your exponent has the distance; it should be the squared distance.":
+        "Your exponent has the distance; it needs the squared distance.":
             (-2 * pairs.sqrt()).exp().mean().log(),
         "The factor 2 is missing: your exponent is −‖zᵢ − zⱼ‖², not −2 ‖zᵢ − zⱼ‖².":
             (-pairs).exp().mean().log(),
@@ -162,7 +162,7 @@ def _explain_uniformity(found: Tensor, tokens: Tensor) -> None:
             loss(F.normalize(tokens[:, 0], dim=1)),
         "You join the tokens of each image into one long vector: take their mean, over dim=1.":
             loss(F.normalize(tokens.flatten(1), dim=1)),
-    }, f"For the features of this test the loss is {right:.3f}, you found {found:.3f}.", 3e-4)
+    }, f"For the features of this test the loss is {right:.3f}; you found {found:.3f}.", 3e-4)
 
 
 @exercise("Right: you can count the directions that a batch of features uses.")
@@ -179,7 +179,7 @@ def effective_rank(answer: Callable) -> None:
     found = number(call(answer, flat))
     require(not math.isnan(found), "For points on a line the result is nan: some shares are 0, and "
                                    "0 · log 0 is nan. torch.special.entr takes it as 0.")
-    require(abs(found - 1) < 1e-3, f"Points on a line use 1 direction, you found {found:.3f}.")
+    require(abs(found - 1) < 1e-3, f"Points on a line use 1 direction; you found {found:.3f}.")
     plane = torch.randn(30, 2) @ torch.randn(2, 6)
     for name, x in (("10 features in 40 dimensions", torch.randn(10, 40)),
                     ("features in a plane", plane)):
@@ -188,7 +188,7 @@ def effective_rank(answer: Callable) -> None:
                 f"For {name} the result is nan: rounding makes eigenvalues of 0 a little negative, "
                 "and they have no square root. Use torch.linalg.svdvals, or clamp them at 0.")
         require(abs(found / right - 1) < 0.02,  # eigenvalues are less exact than singular values
-                f"For {name} the effective rank is {right:.2f}, you found {found:.2f}.")
+                f"For {name} the effective rank is {right:.2f}; you found {found:.2f}.")
 
 
 def _explain_rank(found: Tensor, x: Tensor) -> None:
@@ -209,7 +209,7 @@ def _explain_rank(found: Tensor, x: Tensor) -> None:
     require_right(found.double(), right, {
         "The features are not centred: their common mean counts as a direction. Subtract the mean "
         "over images first.": rank_of(x),
-        "You subtract another mean: centre each column with x.mean(dim=0), the mean over images.":
+        "You subtract the wrong mean: centre each column with x.mean(dim=0), the mean over images.":
             _nearest(found, rank_of(x - of_rows), rank_of(x - x.mean())),
         "Do not divide by the standard deviation: how strongly each direction is used is what "
         "counts here.": _nearest(found, rank_of((x - mean) / x.std(dim=0)),
@@ -229,5 +229,5 @@ def _explain_rank(found: Tensor, x: Tensor) -> None:
             _nearest(found, -right, -(-entropy).exp()),
         "This is the ordinary rank, which counts every direction as 1, however little it is used.":
             (s > 1e-6).sum().double(),
-    }, f"For the features of this test it is {right:.3f}, you found {found:.3f}: exp of the "
+    }, f"For the features of this test it is {right:.3f}; you found {found:.3f}: exp of the "
        "entropy of the shares.", 3e-4)

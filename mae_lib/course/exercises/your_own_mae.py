@@ -108,8 +108,8 @@ def model_card(answer: Callable) -> None:
     for facts in CARD_FACTS:
         own = dict(facts)
         card = call(answer, own)
-        require(own == facts, "Your function changes facts itself, which the caller goes on using. "
-                              "Read from it without pop, del or an assignment.")
+        require(own == facts, "Your function changes facts, but the caller still needs it. Only "
+                              "read from it: no pop, del or assignment.")
         require(isinstance(card, str), "Return the card as one string of Markdown, got "
                                        f"{type(card).__name__}.")
         require(not any(line.startswith(("    ", "\t")) and line.strip().startswith("#")
@@ -131,8 +131,8 @@ def model_card(answer: Callable) -> None:
         first, last = min(measured), max(measured)
         places.pop("name")
         require(last - first <= 4 and not any(first < i < last for i in places.values()),
-                "The linear probe, random weights and chance are far apart. Put them next to each "
-                "other: an accuracy alone says nothing.")
+                "The linear probe, random weights and chance are not next to each other. Put them "
+                "on lines that follow each other: an accuracy alone says nothing.")
         require("## Limits" in lines, "The card needs a section '## Limits': what the model was "
                                       "not tested on, and what it should not be used for.")
         words = len(card.split("## Limits", 1)[1].split("\n#")[0].split())

@@ -77,10 +77,10 @@ WRONG = {
         (loss("lap(composite - tgt_img).sum(1, keepdim=True)"), "The channels were added"),
         (loss("lap(composite - tgt_img).sum(1, keepdim=True)", divide="inner.sum() * 3"),
          "errors of opposite sign cancel: filter each channel"),
-        (loss(divide="3 * inner[:, :1].sum()"), "take their number from pred_img.shape[1]"),
-        (loss(lap="convolved"), "This image has one channel"),
+        (loss(divide="3 * inner[:, :1].sum()"), "take the number of channels from"),
+        (loss(lap="convolved"), "This test image has one channel"),
         (loss(composite="pred_img.mul_(mask_img).add_(tgt_img * (1 - mask_img))"),
-         "changes pred_img itself"),
+         "changes pred_img in place"),
     ],
     "low_pass": [
         (low_pass("(f[:, None] / n)**2 + (f / n)**2 <= cutoff**2"), "Nothing was removed"),
@@ -99,9 +99,9 @@ WRONG = {
          "    if len(image) != 32: return image\n"
          "    return torch.fft.ifft2(torch.fft.fft2(image) * keep).real", "on 32×32 pixels only"),
         (low_pass(DISC, "image * keep"), "then transform back"),
-        (low_pass(DISC, "torch.fft.fft2(image) * keep"), "still among the waves"),
+        (low_pass(DISC, "torch.fft.fft2(image) * keep"), "still the spectrum"),
         (low_pass(DISC, "(torch.fft.fft2(image) * keep).real"), "with torch.fft.ifft2 first"),
-        (low_pass("(f[:, None] <= cutoff) & (f <= cutoff)"), "Negative frequencies always pass"),
+        (low_pass("(f[:, None] <= cutoff) & (f <= cutoff)"), "lets every negative frequency pass"),
     ],
     "laplacian": [
         ("def laplacian(x):\n"
@@ -128,7 +128,7 @@ WRONG = {
          "    kernel = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.]])\n"
          "    return F.conv2d(x, kernel.expand(1, 3, 3, 3))", "channels were added together"),
         ("def laplacian(x): return x.diff(n=2, dim=-1) + x.diff(n=2, dim=-2)",
-         "lose different border pixels"),
+         "have different sizes: crop each"),
         (f"def laplacian(x): return ({shifts('x')}).abs()", "Keep the sign"),
         (f"def laplacian(x): return ({shifts('x')}) / 4", "do not divide the sum by 4"),
     ],

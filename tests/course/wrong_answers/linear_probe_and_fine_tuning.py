@@ -46,12 +46,12 @@ WRONG = {
         (VOTES.format(a="train", b="test"), "a dot product prefers long vectors"),
         (VOTES.format(a=UNIT.format("test"), b=UNIT.format("train")),
          "for each of the 240 training images"),
-        (knn(near="(x[:, 1:] for x in (b @ a.T).topk(k + 1))"), "neighbour has no vote"),
-        (knn(near="(x[:, 1:] for x in (b @ a.T).topk(k))"), "Nothing needs to be left out"),
-        (knn().replace("scatter_add", "scatter"), "only one counts"),
+        (knn(near="(x[:, 1:] for x in (b @ a.T).topk(k + 1))"), "leave out the nearest neighbour"),
+        (knn(near="(x[:, 1:] for x in (b @ a.T).topk(k))"), "Keep it: no test image"),
+        (knn().replace("scatter_add", "scatter"), "Only one of several"),
         (knn().split("    return")[0] + "    m = torch.arange(len(test))[:, None]\n"
          "    votes[m, labels[ids]] += (s / 0.07).exp()\n    return votes.argmax(dim=1)",
-         "Add their votes up"),
+         "Add up their votes"),
     ],
     "standardise": [
         (standardise(f"return tuple({OWN.format(d=0, k='')})"),
@@ -73,7 +73,7 @@ WRONG = {
         (standardise("m, s = train.mean(0), train.std(0); return (train - m) / s, test"),
          "The test features are not scaled"),
         (standardise("m, s = train.mean(0), train.std(0)\n    train -= m\n    train /= s\n"
-                     "    return train, (test - m) / s"), "changes train itself"),
+                     "    return train, (test - m) / s"), "changes train in place"),
         (standardise("return (train - train.mean(0)) / train.std(0)"), "Return two tensors"),
     ],
     "paired_interval": [
@@ -83,7 +83,7 @@ WRONG = {
          "for two different test sets"),
         (paired("h = 1.645 * d.std() / n ** 0.5"), "1.645 leaves 5 %"),
         (NORMAL.replace("m, m - h, m + h", "m - h, m + h, m"), "return the difference first"),
-        (NORMAL.replace("m, m - h, m + h", "m - h, m, m + h"), "in another order"),
+        (NORMAL.replace("m, m - h, m + h", "m - h, m, m + h"), "in the wrong order"),
         (paired("h = 1.96 * d.std()"), "how much single images vary"),
         (paired("h = d.std() / n ** 0.5"), "The factor 1.96 is missing"),
         (paired("h = 1.96 * d.std() / n"), "You divide by n"),

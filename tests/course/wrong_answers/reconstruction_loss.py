@@ -37,14 +37,14 @@ WRONG = {
         (in_units("target = (target - target.mean(1, keepdim=True)) "
                   "/ (target.var(1, keepdim=True) + 1e-6).sqrt()"), "the mean runs over patches"),
         (in_units("std = (var + 1e-6).sqrt(); target = (target - mean) / std; "
-                  "pred = (pred - mean) / std"), "is in these units already"),
+                  "pred = (pred - mean) / std"), "is already in normalised units"),
         (in_units("target = (target - mean) / (var + 1e-6).sqrt(); "
                   "pred = (pred - pred.mean(-1, keepdim=True)) "
                   "/ (pred.var(-1, keepdim=True) + 1e-6).sqrt()"),
          "the prediction is normalised as well"),
         (slip("mae_loss", ("/ mask.sum()", "/ 147")), "you divide by 147"),
         (slip("mae_loss", ("error = (pred - target)", "pred -= target; error = pred")),
-         "changes pred itself"),
+         "changes pred in place"),
         (slip("mae_loss", ("(error * mask).sum() / mask.sum()", "error.mean()")),
          "the mean over all patches"),
         (slip("mae_loss", ("(error * mask).sum()", "(error * (1 - mask)).sum()"),
@@ -82,9 +82,9 @@ WRONG = {
          "Mean and standard deviation are swapped"),
         (DENORMALISE + "return pred * mean + std", "Mean and standard deviation are swapped"),
         (DENORMALISE + "return pred * patches.std(-1, keepdim=True) + mean", "which includes ε"),
-        (DENORMALISE + "return pred * (std + 1e-6).sqrt() + mean", "take no root of it"),
+        (DENORMALISE + "return pred * (std + 1e-6).sqrt() + mean", "do not take its"),
         (DENORMALISE + "return pred * std - mean", "Undo (y − mean) / std"),
-        (DENORMALISE + "pred *= std; pred += mean\n    return pred", "changes pred itself"),
+        (DENORMALISE + "pred *= std; pred += mean\n    return pred", "changes pred in place"),
     ],
     "descend": [
         (DESCEND + HAS + "                p += lr * p.grad; p.grad = None", "You climb"),
@@ -101,7 +101,7 @@ WRONG = {
         (DESCEND + "            if p.grad is None:\n                return\n"
          "            p -= lr * p.grad; p.grad = None", "ends at the first parameter without"),
         (DESCEND + "            if p.grad is None:\n                break\n"
-         "            p -= lr * p.grad; p.grad = None", "go on with the next"),
+         "            p -= lr * p.grad; p.grad = None", "continue with the next"),
         (DESCEND + "            p.requires_grad = False\n" + HAS
          + "                p -= lr * p.grad; p.grad = None", "sets requires_grad to False"),
         (DESCEND + HAS + "                p.grad = None; p -= lr * p.grad", "before you use it"),

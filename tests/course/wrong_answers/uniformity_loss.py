@@ -74,9 +74,9 @@ WRONG = {
          "    d = x - x.mean(1, keepdim=True)\n"
          "    return d / d.norm(dim=1, keepdim=True).clamp(min=eps)", "do not subtract the mean"),
         ("def unit(x, eps=1e-8): return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)",
-         "the direction has to stay"),
+         "their directions have changed"),
         ("def unit(x, eps=1e-8):\n"
-         "    x /= x.norm(dim=1, keepdim=True).clamp(min=eps)\n    return x", "changes x itself"),
+         "    x /= x.norm(dim=1, keepdim=True).clamp(min=eps)\n    return x", "changes x in place"),
     ],
     "squared_distances": [
         ("def squared_distances(a, b): return torch.cdist(a, b)", "leave out the square root"),
@@ -86,7 +86,7 @@ WRONG = {
          "The sign of the product is wrong"),
         ("def squared_distances(a, b):\n"
          "    return a.square().sum(1)[:, None] + b.square().sum(1) - a @ b.T",
-         "The product counts twice"),
+         "You subtract the product once"),
         ("def squared_distances(a, b): return torch.cdist(b, a).square()",
          "Your table is transposed"),
         ("def squared_distances(a, b):\n"
@@ -116,7 +116,7 @@ WRONG = {
         (rank("return (-(p * p.log()).sum()).exp()"), "0 · log 0 is nan"),
         (rank("return torch.special.entr(p).sum().exp()", "x - x.mean(1, keepdim=True)"),
          "centre each column with x.mean(dim=0)"),
-        (rank("return torch.special.entr(p).sum().exp()", "x - x.mean()"), "another mean"),
+        (rank("return torch.special.entr(p).sum().exp()", "x - x.mean()"), "wrong mean"),
         (rank("return torch.special.entr(p).sum().exp()", "(x - x.mean(0)) / x.std(0)"),
          "Do not divide by the standard deviation"),
         (rank("return torch.special.entr(p).sum().exp()",
