@@ -55,7 +55,7 @@ def main() -> None:
                 for m in report.measurements("add_on_prices")
                 if (m["device"], m["preset"], m["batch_size"]) == ("NVIDIA H200", "specified", 64)
                 for row in m["rows"]}
-    print(report.table(["H200, recorded, batch 64", "predicted, images/s", "measured"], [
+    print(report.table(["H200, recorded, batch 64", "fitted, images/s", "measured"], [
         [f"mask ratio {ratio}", f"{images_per_second(found[name], 'H200', AS_MEASURED):,.0f}",
          f"{measured[name]:,.0f}"] for name, ratio in RATIOS.items()]))
     rows = []

@@ -124,9 +124,9 @@ def scenes_search(records: list[dict]) -> str:
 
 FORMS = {"graphs": "recorded", "compiled + graphs": "compiled and recorded", "plain": "plain",
          "compiled": "compiled"}
-WANTED = ("**GPU rows of the second edition are still to be measured**, by `python -m "
+WANTED = ("**The second edition has not been measured on a GPU yet.** To do so, run `python -m "
           "benchmarks.gpu --out mae_lib/assets --official PATH` and then `python -m benchmarks."
-          'report`. The H200\'s rows under "What the add-ons cost" are the first edition\'s.')
+          'report`. The H200 rows under "What the add-ons cost" are from the first edition.')
 
 
 def slower(row: dict, base: dict) -> float:

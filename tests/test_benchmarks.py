@@ -129,10 +129,10 @@ def test_what_a_gpu_said_stands_beside_what_the_cpu_said(tmp_path, monkeypatch):
         (tmp_path / f"{name}.json").write_bytes((report.RESULTS / f"{name}.json").read_bytes())
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     text = report.README.read_text("utf-8")
-    assert "still to be measured" in report.render(text)
+    assert "not been measured on a GPU yet" in report.render(text)
     (tmp_path / "gpu.json").write_text(json.dumps(MEASURED))
     text = report.render(text)
-    assert "still to be measured" not in text
+    assert "not been measured on a GPU yet" not in text
     speeds, prices, gains = (text.split(f"<!-- {name} -->")[1].split("<!--")[0]
                              for name in ("pretrain_speed", "add_on_prices", "gains"))
     for block in (speeds, prices, gains):
