@@ -33,8 +33,8 @@ class Part:
 PARTS = {part.name: part for part in (
     Part("patchify", "01_patchify", "patches.patchify"),
     Part("unpatchify", "01_patchify", "patches.unpatchify"),
-    Part("sincos_positions", "01_patchify", "patches.sincos_position_embedding"),
-    Part("random_masking", "02_curriculum_masking", "masking.random_masking"),
+    Part("sincos_positions", "01_patchify", "patches.sincos_position_embedding", 2),
+    Part("random_masking", "02_curriculum_masking", "masking.random_masking", 2),
     Part("schedule_mask_ratio", "02_curriculum_masking", "masking.schedule_mask_ratio"),
     Part("Attention", "03_asymmetric_autoencoder", "model.Attention"),
     Part("Block", "03_asymmetric_autoencoder", "model.Block"),

@@ -448,7 +448,7 @@ show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 r
 #
 # An image has two axes, so a patch has a column and a row. The first half of its vector is $e(\text{column})$ and the
 # second half is $e(\text{row})$, each with `dim // 2` values. Write `sincos_positions(dim, rows, cols)`, which returns
-# the embedding of all patches, (rows·cols, dim), in the order in which `patchify` lists them. Try it without a loop over
+# the embedding of all patches, (rows·cols, dim) in float32, in the order in which `patchify` lists them. Try it without a loop over
 # positions. You may define a helper in the same cell.
 #
 # <details><summary>Hint 1</summary>

@@ -232,7 +232,7 @@ print(x.gather(1, ids[:, :, None].expand(-1, -1, 3)))
 # ### ✏️ Exercise 1 · Random masking  (★★☆ · 12 minutes)
 #
 # Write `random_masking(x, mask_ratio, noise=None)` for `x` of shape (B, L, D). Return `x_vis`, `mask` and `ids_restore` as
-# in the table. The `int(L * (1 - mask_ratio))` patches with the smallest noise stay visible. If `noise` is `None`, draw it
+# in the table, the mask as floats. The `int(L * (1 - mask_ratio))` patches with the smallest noise stay visible. If `noise` is `None`, draw it
 # with `torch.rand`, one number for each patch of each image.
 #
 # <details><summary>Hint 1</summary>

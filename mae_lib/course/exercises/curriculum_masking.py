@@ -49,20 +49,24 @@ def _explain_masking(found, right, x, noise) -> None:
     (x_vis, mask, restore), (right_vis, right_mask, right_restore) = found, right
     visible, shuffle = right_vis.shape[1], noise.argsort(dim=1)
     require_tensor(mask, right_mask.shape, "mask")
+    require(not close(mask, right_restore),
+            "The second and the third result are swapped: return x_vis, mask, ids_restore.")
     require_right(mask, right_mask, {
         "Your mask has 1 where a patch is visible; here 1 means hidden, 0 visible.":
             1 - right_mask,
         f"The mask is in shuffled order: its first {visible} columns are 0 for every image. Ask "
         "for each patch whether its place, ids_restore, is among the visible ones.":
             (torch.arange(x.shape[1]) >= visible).float().expand_as(right_mask),
-        "You compare ids_shuffle with the number of visible patches: it holds patches, not places. "
-        "The place of each patch is in ids_restore.": (shuffle >= visible).float(),
+        "Your mask comes from ids_shuffle, which holds patches, not places. The place of each "
+        "patch is in ids_restore, the argsort of ids_shuffle.": (shuffle >= visible).float(),
         "Nothing is hidden: sort the patches of each image, along dim=1. With dim=0 you sort "
         "across the images of the batch.": torch.zeros_like(right_mask),
         "You keep the patches with the largest noise: here the smallest stay visible.":
             ((-noise).argsort(1).argsort(1) >= visible).float(),
     }, f"The mask leaves {int((mask == 0).sum(1)[0])} patches of the first image visible; it "
        f"should leave the {visible} with the smallest noise, int(L · (1 − mask_ratio)) of them.")
+    require(mask.is_floating_point(), f"The mask is right, but of type {mask.dtype}. We compute "
+            "1 − mask and averages with it, so add .float().")
     require_tensor(restore, right_restore.shape, "ids_restore")
     require_right(restore, right_restore, {
         "Your ids_restore is ids_shuffle itself, which shuffles once more. Its inverse is the "

@@ -134,3 +134,6 @@ def sincos_positions(answer: Callable) -> None:
             "−i / (dim/4).": code(x, y, cut=dim / 2),
         }, "The frequencies of each half should be 10000^(−i / (dim/4)) for i = 0 … dim/4 − 1, "
            "first their sines, then their cosines.", 1e-3)
+        require(found.dtype == torch.float32,
+                f"The values are right, but of type {found.dtype}: the model computes in float32, "
+                "so add .float().")

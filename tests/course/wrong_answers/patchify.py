@@ -68,5 +68,11 @@ WRONG = {
                                    "for a in angles], dim=1)")), "alternate"),
         (slip("sincos_positions", ("10000.0", "1000.0")), "The frequencies of each half should be"),
         (slip("sincos_positions", (".float()", ".float()[None]")), "should have shape (10, 24)"),
+        ("def sincos_positions(dim, rows, cols):\n"
+         "    import numpy as np\n"
+         "    y, x = np.divmod(np.arange(rows * cols), cols)\n"
+         "    f = 10000.0 ** (-np.arange(dim // 4) / (dim // 4))\n"
+         "    waves = [w(p[:, None] * f) for p in (x, y) for w in (np.sin, np.cos)]\n"
+         "    return torch.from_numpy(np.concatenate(waves, 1))", "so add .float()"),
     ],
 }
