@@ -334,7 +334,7 @@ def main() -> None:
             asked == "auto" or arguments.helper or arguments.fresh):
         raise ValueError(f"{results.path} holds these runs in {' and '.join(other)}: name another "
                          "--out, or make them again with --fresh.")
-    comparison.planned = {comparison.key(*run) for run in runs}
+    comparison.planned = () if arguments.helper else {comparison.key(*run) for run in runs}
     if arguments.fresh and not arguments.helper:
         results.add(without=comparison.planned)
         for folder, _ in jobs:
