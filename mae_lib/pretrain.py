@@ -156,7 +156,7 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
 
     def save() -> float:
         if checkpoint and first:
-            if not all(torch.stack([p.isfinite().all() for p in model.parameters()])):
+            if not torch.stack([p.isfinite().all() for p in model.parameters()]).all():
                 raise _diverged(f"The weights became nan or infinite at step {step}", cfg)
             checkpoints.save_checkpoint(checkpoint, {
                 "config": dataclasses.asdict(cfg), "images": seen, "step": step,
