@@ -152,7 +152,7 @@ def test_a_learner_cannot_spoil_what_is_tested():
 
 
 @pytest.mark.parametrize("answer, hint", [
-    (lambda x: torch.ones(3, 2) - torch.ones(3, 4), "Is a keepdim=True missing"),
+    (lambda x: torch.ones(3, 2) - torch.ones(3, 4), "or is a keepdim=True missing?"),
     (lambda x: torch.ones(3)[torch.ones(3)], "write x[mask == 1]."),
 ])
 def test_what_torch_says_is_explained_where_its_words_are_known(answer, hint, capsys):

@@ -27,8 +27,11 @@ class NotAttempted(Exception):
 
 
 HINTS = {  # what torch says: what to look at
-    "must match the size of tensor b": "Is a keepdim=True missing, or an axis swapped?",
+    "must match the size of tensor b": "Print both shapes: is an axis swapped, or is a "
+                                       "keepdim=True missing?",
     "tensors used as indices must be": "A mask of floats cannot be an index: write x[mask == 1].",
+    "in an in-place operation": "x += y changes the tensor that was given: write x = x + y.",
+    "Can't call numpy()": "Stay in PyTorch: NumPy passes no gradients back.",
 }
 
 
@@ -121,7 +124,15 @@ def build(answer: type, *sizes) -> torch.nn.Module:
             "instance of it.")
     module = answer(*sizes)
     if not module.state_dict():
+        require(not _has_a_body(answer),
+                "Your class has a forward, but no weights yet: create its layers in __init__, "
+                "after super().__init__(), as attributes of self.")
         raise NotAttempted
+    blocks = getattr(module, "blocks", None)
+    if isinstance(blocks, torch.nn.ModuleList | torch.nn.Sequential):
+        require(len(set(map(id, blocks))) == len(blocks),
+                "Your blocks are all the same object, and share their weights: [Block(…)] * depth "
+                "repeats one. Write [Block(…) for _ in range(depth)].")
     return module
 
 
@@ -129,6 +140,14 @@ def give_weights(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
     """Load weights into a learner's module. Raises Mistake that names the first misfit."""
     theirs = module.state_dict()
     missing = [name for name in weights if name not in theirs]
+    for name in {name.split(".")[0] for name in missing}:
+        held = getattr(module, name, None)
+        require(not isinstance(held, Tensor),
+                f"{name} is a plain tensor, so it is not saved or moved with the model. Use "
+                "nn.Parameter for what training should change, and register_buffer for the rest.")
+        require(not isinstance(held, list | tuple),
+                f"{name} is a Python list, which hides its modules from PyTorch: use nn.ModuleList "
+                "or nn.Sequential.")
     other = [name for name in theirs if name not in weights]
     hint = f" (yours has {', '.join(other[:3])})" if other else ""
     require(not missing, f"The shipped weights hold {''.join(missing[:1])}, for which your class "
@@ -140,6 +159,14 @@ def give_weights(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
                 f"{name} should have shape {tuple(value.shape)}, yours has "
                 f"{tuple(theirs[name].shape)}.")
     module.load_state_dict(weights)
+
+
+def require_depth(module: torch.nn.Module, blocks: str, depth: int, name: str = "depth") -> None:
+    """Raise Mistake unless as many blocks as `depth` have weights named `blocks`…, or none."""
+    built = {key.removeprefix(blocks).split(".")[0] for key in module.state_dict()
+             if key.startswith(blocks)}
+    require(len(built) in (0, depth),
+            f"Your class makes {len(built)} blocks, but {name} is {depth}.")
 
 
 def several(found, count: int, explanation: str) -> tuple:

@@ -44,6 +44,10 @@ def self_attention(answer: Callable) -> None:
             "a dot product of two random vectors.": (scores / d).softmax(-1) @ v,
             f"You divide by √{width}, from the length of a token. The vectors that are compared "
             f"are queries and keys, of length {d}.": (scores / width**0.5).softmax(-1) @ v,
+            f"You divide by √4 also where the queries have {d} values: take √d from their shape.":
+                (scores / 2).softmax(-1) @ v,
+            f"You divide by √{b}, from the number of images: len(q) is the first axis. Queries "
+            f"have length {d}, their last axis.": (scores / b**0.5).softmax(-1) @ v,
             "The softmax runs over the queries, so that each column sums to 1. The weights of one "
             "query must sum to 1, along each row: dim=-1.": (scores / scale).softmax(-2) @ v,
             "The softmax runs over the images of the batch (dim=0), which should not know of each "
@@ -70,10 +74,10 @@ def block_multiply_adds(answer: Callable) -> None:
                                     "additions apart. A multiply-add is one of each.")
         require(found != 12 * n * d**2,
                 "The matrices with weights are right. Two products have none: queries times keys, "
-                "and shares times values, N·N·D each.")
+                "and attention weights times values, N·N·D each.")
         require(found != 12 * n * d**2 + n**2 * d,
-                "One product of attention is missing: there is queries times keys, and shares "
-                "times values, N·N·D each.")
+                "One product of attention is missing: there is queries times keys, and attention "
+                "weights times values, N·N·D each.")
         require(found != 11 * n * d**2 + 2 * n**2 * d,
                 "attn.proj is missing, the D×D matrix that joins the heads.")
         require(found != 8 * n * d**2 + 2 * n**2 * d,

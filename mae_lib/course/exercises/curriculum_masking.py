@@ -29,6 +29,10 @@ def random_masking(answer: Callable) -> None:
         right = masking.random_masking(x, ratio, noise)
         found = several(call(answer, x, ratio, noise), 3,
                         "Return three tensors: x_vis, mask, ids_restore.")
+        again = call(answer, x, ratio, noise)[1]
+        require(isinstance(again, torch.Tensor) and close(again, found[1]),
+                "The mask changes from call to call although noise is given: draw noise only if it "
+                "is None.")
         _explain_masking(found, right, x, noise)
         require_gradient(found[0], right[0], x)
     first, second = (call(answer, x, 0.75) for _ in range(2))
@@ -51,6 +55,18 @@ def _explain_masking(found, right, x, noise) -> None:
     require_tensor(mask, right_mask.shape, "mask")
     require(not close(mask, right_restore),
             "The second and the third result are swapped: return x_vis, mask, ids_restore.")
+    require_tensor(restore, right_restore.shape, "ids_restore")
+    require_right(restore, right_restore, {
+        "Your ids_restore is ids_shuffle itself, which shuffles once more. A second argsort is "
+        "missing: ids_shuffle.argsort(dim=1) is its inverse.": shuffle,
+        "You sort across the images of the batch. Sort the patches of each image: argsort along "
+        "dim=1, not dim=0.": noise.argsort(dim=0).argsort(dim=0),
+        "You keep the patches with the largest noise: here the smallest stay visible.":
+            (-noise).argsort(1).argsort(1),
+        "Every image gets the order of the first one: sort each image's own noise, along dim=1.":
+            right_restore[:1].expand_as(right_restore),
+    }, "ids_restore should hold, for each patch, its place in the shuffled order: "
+       "ids_shuffle.argsort(dim=1).")
     require_right(mask, right_mask, {
         "Your mask has 1 where a patch is visible; here 1 means hidden, 0 visible.":
             1 - right_mask,
@@ -59,22 +75,10 @@ def _explain_masking(found, right, x, noise) -> None:
             (torch.arange(x.shape[1]) >= visible).float().expand_as(right_mask),
         "Your mask comes from ids_shuffle, which holds patches, not places. The place of each "
         "patch is in ids_restore, the argsort of ids_shuffle.": (shuffle >= visible).float(),
-        "Nothing is hidden: sort the patches of each image, along dim=1. With dim=0 you sort "
-        "across the images of the batch.": torch.zeros_like(right_mask),
-        "You keep the patches with the largest noise: here the smallest stay visible.":
-            ((-noise).argsort(1).argsort(1) >= visible).float(),
     }, f"The mask leaves {int((mask == 0).sum(1)[0])} patches of the first image visible; it "
        f"should leave the {visible} with the smallest noise, int(L · (1 − mask_ratio)) of them.")
     require(mask.is_floating_point(), f"The mask is right, but of type {mask.dtype}. We compute "
             "1 − mask and averages with it, so add .float().")
-    require_tensor(restore, right_restore.shape, "ids_restore")
-    require_right(restore, right_restore, {
-        "Your ids_restore is ids_shuffle itself, which shuffles once more. Its inverse is the "
-        "argsort of it.": shuffle,
-        "Your ids_restore is the same for every image: argsort along dim=1.":
-            right_restore[:1].expand_as(right_restore),
-    }, "ids_restore should hold, for each patch, its place in the shuffled order: "
-       "ids_shuffle.argsort(dim=1).")
     require_tensor(x_vis, right_vis.shape, "x_vis")
     ordered = masking.take_patches(x, shuffle[:, :visible].sort(dim=1).values)
     require_right(x_vis, right_vis, {
@@ -105,7 +109,7 @@ def schedule_mask_ratio(answer: Callable) -> None:
             return start + (end - start) * progress
 
         right = ramp(time / length) if sched != "const" else torch.full_like(time, 0.8)
-        which = f"With {sched!r}: "
+        which, worst = f"With {sched!r}: ", int((found - right).abs().argmax())
         require_right(found, right, {
             which + "the ratio changes only from one epoch to the next; it should grow with every "
             "step: time is epoch + step / iters.": ramp(time.floor() / length),
@@ -124,8 +128,8 @@ def schedule_mask_ratio(answer: Callable) -> None:
                 ramp(time / length, sched="linear" if sched != "linear" else "cosine"),
             which + "the ramp goes twice as far as it should: (1 − cos πp) / 2 goes from 0 to 1.":
                 0.4 + 0.8 * (1 - torch.cos(math.pi * (time / length).clamp(0, 1))) / 2,
-        }, f"{which}after {time[17]:.1f} of {length} epochs the ratio should be {right[17]:.3f}, "
-           f"yours is {found[17]:.3f}.")
+        }, f"{which}after {time[worst]:.1f} epochs of a ramp of {length}, the ratio should be "
+           f"{right[worst]:.3f}, yours is {found[worst]:.3f}.")
     cfg = PretrainConfig(mask_ratio_sched="linear", mask_ratio=0.8, mask_ratio_warmup_epochs=0)
     require(abs(number(call(answer, 0, 0, 10, cfg)) - 0.8) < 1e-6,
             "With a ramp of 0 epochs the ratio should be mask_ratio from the first step on.")

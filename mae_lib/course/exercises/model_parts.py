@@ -14,6 +14,7 @@ from mae_lib.course.exercises import (
     give_weights,
     given,
     require,
+    require_depth,
     require_gradient,
     require_right,
     require_tensor,
@@ -36,7 +37,7 @@ def _randomised(module: nn.Module) -> nn.Module:
     return module
 
 
-@exercise("Right: every head shares out on its own, and the trained weights fit your class.")
+@exercise("Right: every head attends on its own, and the trained weights fit your class.")
 def Attention(answer: type) -> None:
     torch.manual_seed(0)
     for b, n, d, heads in ((2, 5, 12, 2), (1, 4, 16, 4)):
@@ -48,7 +49,8 @@ def Attention(answer: type) -> None:
 
         def variant(scale: float = (d / heads) ** -0.5, axis: int = -1, heads: int = heads,
                     merge: tuple = (0, 2, 1, 3), order: str = "qkv", project: bool = True,
-                    split: str = "khd", x: Tensor = x, right: nn.Module = right) -> Tensor:
+                    split: str = "khd", among_heads: bool = False, x: Tensor = x,
+                    right: nn.Module = right) -> Tensor:
             b, n, d = x.shape
             size = d // heads
             y = right.qkv(x)
@@ -57,8 +59,9 @@ def Attention(answer: type) -> None:
             else:
                 q, k, v = y.reshape(b, n, heads, 3, size).permute(3, 0, 2, 1, 4)
             q, k, v = ({"q": q, "k": k, "v": v}[name] for name in order)
-            shares = q @ k.mT * scale
-            y = (shares.softmax(axis) if axis else shares) @ v
+            q, k, v = (y.transpose(1, 2) if among_heads else y for y in (q, k, v))
+            scores = q @ k.mT * scale
+            y = (scores.softmax(axis) if axis else scores) @ v
             y = y.permute(merge).reshape(b, n, d)
             return right.proj(y) if project else y
 
@@ -71,9 +74,16 @@ def Attention(answer: type) -> None:
                 variant(heads=1, scale=d**-0.5),
             "All values go through one head (and are divided by a head's √): split them into "
             "num_heads heads before q @ k.mT.": variant(heads=1),
-            "The softmax runs over the queries; each query shares itself out over the keys: "
-            "dim=-1.": variant(axis=-2),
-            "There is no softmax: the shares of a query should sum to 1.": variant(axis=0),
+            "The softmax runs over the queries. The weights of one query must sum to 1, along the "
+            "keys: dim=-1.": variant(axis=-2),
+            "The softmax runs over the heads (dim=1). It should run over the keys: dim=-1.":
+                variant(axis=1),
+            "There is no softmax: the attention weights of a query should sum to 1.":
+                variant(axis=0),
+            "The heads of a token attend to each other, because they come after the tokens. Bring "
+            "them in front: permute(2, 0, 3, 1, 4).": variant(among_heads=True),
+            "x is added to the result. That is the task of Block; attention returns only what proj "
+            "gives.": x + right(x),
             "Queries and keys are swapped: scores are q @ k.mT, with a row for each query.":
                 variant(order="kqv"),
             "qkv holds queries, keys and values in this order; yours are taken in another.":
@@ -83,8 +93,8 @@ def Attention(answer: type) -> None:
             "proj is not applied: it mixes what the heads have found.": variant(project=False),
             "The values of qkv are split as (heads, 3, size); here they come as (3, heads, size).":
                 variant(split="hkd"),
-        }, "The shape is right, the values are not: for each head softmax(q @ k.mT / √size) @ v, "
-           "then the heads side by side through proj.")
+        }, "The shape is right, but the values are not. Each head computes softmax(q @ k.mT / "
+           "√size) @ v; then the heads, side by side, go through proj.")
         require_gradient(found, right(x), x)
 
 
@@ -133,8 +143,8 @@ def Block(answer: type) -> None:
                 middle + mlp_with(lambda y: y, norm2(middle)),
             "LayerNorm's eps is 1e-5 by default; the trained weights expect eps=1e-6.":
                 with_eps(1e-5),
-        }, "The shape is right, the values are not: x + attn(norm1(x)), then the same with norm2 "
-           "and mlp on the result.", 1e-3)
+        }, "The shape is right, but the values are not. They should be x + attn(norm1(x)), and "
+           "then the same with norm2 and mlp on the result.", 1e-3)
         require_gradient(found, block(x), x)
 
 
@@ -142,7 +152,7 @@ def _small_model() -> package.MaskedAutoencoder:
     torch.manual_seed(0)
     return _randomised(package.MaskedAutoencoder(
         img_size=12, patch_size=3, embed_dim=8, depth=2, num_heads=2, decoder_embed_dim=12,
-        decoder_depth=2, decoder_num_heads=3))
+        decoder_depth=3, decoder_num_heads=3))
 
 
 def _weights(model: nn.Module, part: str) -> dict[str, Tensor]:
@@ -150,13 +160,25 @@ def _weights(model: nn.Module, part: str) -> dict[str, Tensor]:
             from_official(model.state_dict()).items() if name.startswith(part)}
 
 
-@exercise("Right: only visible patches go through the blocks, each with the code of its place.")
+def _require_kinds(module: nn.Module) -> None:
+    """Raise Mistake for what training would change, or not change, against its purpose."""
+    trained = dict(module.named_parameters())
+    require("pos_embed" not in trained,
+            "pos_embed is a parameter. Positions are fixed, so register them with register_buffer, "
+            "which still saves and moves them with the model.")
+    require("mask_token" not in dict(module.named_buffers()),
+            "mask_token is a buffer, which training never changes. It should be learned: make it "
+            "an nn.Parameter.")
+    require(getattr(getattr(module, "norm", None), "eps", 1e-6) == 1e-6,
+            "The last norm has the default eps. The trained weights expect eps=1e-6.")
+
+
+@exercise("Right: only visible patches go through the blocks, each with its own position.")
 def Encoder(answer: type) -> None:
     model = _small_model()
     module = build(answer, 12, 3, 8, 2, 2)
-    require("pos_embed" not in dict(module.named_parameters()),
-            "pos_embed is a parameter, which training would change: register_buffer keeps it fixed "
-            "and still moves and saves it with the model.")
+    _require_kinds(module)
+    require_depth(module, "blocks.", 2)
     for name, value in _weights(model, "encoder.").items():
         if name == "pos_embed" and name in module.state_dict():
             require(close(module.state_dict()[name], value),
@@ -170,6 +192,8 @@ def Encoder(answer: type) -> None:
         found = several(given(module(images, mask_ratio=ratio, noise=noise)), 3,
                         "Return three tensors: the tokens, mask, ids_restore.")
         latent, mask, ids_restore = found
+        require(not (isinstance(mask, Tensor) and close(mask, right.ids_restore)),
+                "The second and the third result are swapped: return tokens, mask, ids_restore.")
         require_tensor(latent, right.latent.shape, "The tokens")
         require_tensor(mask, right.mask.shape, "mask")
         require(close(mask, right.mask) and torch.equal(ids_restore, right.ids_restore),
@@ -190,23 +214,28 @@ def Encoder(answer: type) -> None:
             "Visible patches get the positions of the first places. Add the positions before "
             "masking, so that each patch takes its own along.":
                 through(visible + position[:, : visible.shape[1]]),
-            "The norm behind the last block is missing.": through(visible + place, norm=False),
+            "The norm after the last block is missing.": through(visible + place, norm=False),
             "The blocks are not used.": through(visible + place, blocks=0),
             "Only the first block is used.": through(visible + place, blocks=1),
-            "All patches go through the blocks, and the hidden ones are dropped behind them. Then "
+            "All patches go through the blocks, and the hidden ones are dropped afterwards. Then "
             "the visible tokens have seen what they should predict: mask first.":
                 take_patches(through(embedded + position), ids),
-            "The positions are added behind the blocks; they belong in front of the first one.":
+            "The positions are added after the blocks. Add them before the first one.":
                 model.norm(through(visible, norm=False) + place),
-        }, "The shapes are right, the tokens are not: patch_embed, plus pos_embed, then "
-           "random_masking, the blocks, the norm.", 1e-3)
+            "The convolution gives (B, dim, rows, cols), and a reshape to (B, L, dim) mixes its "
+            "channels and places. Write flatten(2).mT.":
+                through(take_patches(embedded.mT.reshape(embedded.shape) + position, ids)),
+        }, "The shapes are right, but the tokens are not. The order is patch_embed, plus "
+           "pos_embed, random_masking, the blocks, the norm.", 1e-3)
     require_gradient(latent, right.latent, images)
 
 
 @exercise("Right: every place has a token again, and a prediction.")
 def Decoder(answer: type) -> None:
     model = _small_model()
-    module = build(answer, 12, 3, 8, 12, 2, 3)
+    module = build(answer, 12, 3, 8, 12, 3, 3)
+    _require_kinds(module)
+    require_depth(module, "blocks.", 3)
     give_weights(module, _weights(model, "decoder."))
     for visible in (4, 7):
         ids_shuffle = torch.rand(3, 16).argsort(dim=1)
@@ -218,7 +247,7 @@ def Decoder(answer: type) -> None:
         x, token = model.decoder_embed(latent), model.mask_token.expand(3, 16 - visible, -1)
         joined, position = torch.cat([x, token], dim=1), model.decoder_pos_embed
 
-        def through(x: Tensor, blocks: int = 2, norm: bool = True) -> Tensor:
+        def through(x: Tensor, blocks: int = 3, norm: bool = True) -> Tensor:
             for block in model.decoder_blocks[:blocks]:
                 x = block(x)
             return model.decoder_pred(model.decoder_norm(x) if norm else x)
@@ -227,24 +256,27 @@ def Decoder(answer: type) -> None:
         require_right(found, right, {
             "The positions are not added: all mask tokens are alike, so nothing tells the decoder "
             "which place it should predict.": through(restored - position),
-            "The order is not restored: visible tokens stand in front, mask tokens behind. Gather "
+            "The order is not restored: visible tokens come first, then all mask tokens. Gather "
             "with ids_restore along dim=1.": through(joined + position),
+            "Every value of a token is replaced by its first one: gather needs an index for each "
+            "value, ids_restore[:, :, None].expand_as(x).":
+                through(joined.gather(1, ids_restore[:, :, None]) + position),
             "The positions are added before the order is restored: then they are shuffled too.":
                 through(take_patches(joined + position, ids_restore)),
             "This shuffles once more instead of undoing the shuffle: gather with ids_restore as "
             "it is, not with its argsort.": through(take_patches(joined, ids_shuffle) + position),
             "The holes hold zeros: put mask_token there.":
                 through(take_patches(torch.cat([x, 0 * token], 1), ids_restore) + position),
-            "Mask tokens stand in front of the visible ones: the shuffle had put the visible "
-            "patches first.":
+            "Mask tokens come before the visible ones. The shuffle had put the visible patches "
+            "first, so the visible tokens come first here too.":
                 through(take_patches(torch.cat([token, x], 1), ids_restore) + position),
-            "The norm behind the last block is missing.": through(restored, norm=False),
+            "The norm after the last block is missing.": through(restored, norm=False),
             "The blocks are not used, so that no token hears of another.":
                 through(restored, blocks=0),
             "All images get the order of the first one: gather with an index for every image.":
                 through(joined[:, ids_restore[0]] + position),
-        }, "The shape is right, the prediction is not: embed, mask tokens, the old order, plus "
-           "pos_embed, the blocks, norm, pred.", 1e-3)
+        }, "The shape is right, but the prediction is not. The order is embed, mask tokens, the "
+           "places restored, plus pos_embed, the blocks, norm, pred.", 1e-3)
         require_gradient(found, right, latent)
 
 
@@ -255,6 +287,8 @@ def MAE(answer: type) -> None:
     module = build(answer, *(model.config[name] for name in SIZES))
     require(getattr(module, "patch_size", None) == 3,
             "Keep the patch size: self.patch_size = patch_size. The loss will ask for it.")
+    require_depth(module, "encoder.blocks.", 2)
+    require_depth(module, "decoder.blocks.", 3, "decoder_depth")
     started = {name: value.clone() for name, value in module.state_dict().items()}
     give_weights(module, from_official(model.state_dict()))
     for name in ("encoder.blocks.0.attn.qkv.bias", "decoder.pred.bias"):
@@ -266,6 +300,12 @@ def MAE(answer: type) -> None:
     require(0.9 * limit < largest <= limit,
             f"The weights of qkv go up to {largest:.3f} at the start. Xavier's uniform "
             f"distribution for 8 inputs and 24 outputs ends at {limit:.3f}: "
+            "nn.init.xavier_uniform_.")
+    limit = (6 / (8 + 27)) ** 0.5
+    largest = float(started["encoder.patch_embed.proj.weight"].abs().max())
+    require(0.9 * limit < largest <= limit,
+            f"The weights of the convolution go up to {largest:.3f} at the start. As a matrix of "
+            f"8 × 27 they should go up to {limit:.3f}: pass weight.view(weight.shape[0], -1) to "
             "nn.init.xavier_uniform_.")
     token = started["decoder.mask_token"].std()
     require(0.008 < float(token) < 0.04,
@@ -287,7 +327,8 @@ def MAE(answer: type) -> None:
         require(isinstance(latent, Tensor) and close(latent, right.latent, 1e-3),
                 "The third result should be the encoder's tokens of the visible patches.")
         require(close(pred, right.pred, 1e-3),
-                "The prediction is not the decoder's for these tokens and ids_restore.")
+                "The prediction is not the decoder's. Does it get the latent tokens, ids_restore, "
+                "decoder_depth and decoder_num_heads?")
     require_gradient(pred, right.pred, images)
     hidden = module(images)[1].sum(dim=1)
     require(bool((hidden == 12).all()), f"For images alone {int(hidden[0])} of 16 patches are "

@@ -37,7 +37,7 @@ def token_count(answer: Callable) -> None:
 @exercise("Right: patches row by row, and the values of each by row, column and channel.")
 def patchify(answer: Callable) -> None:
     torch.manual_seed(0)
-    for channels, rows, cols, size in ((3, 2, 2, 2), (3, 2, 3, 4), (1, 3, 2, 2)):
+    for channels, rows, cols, size in ((3, 2, 3, 4), (3, 2, 2, 2), (1, 3, 2, 2)):
         images = torch.rand(2, channels, rows * size, cols * size, requires_grad=True)
         right = patches.patchify(images, size)
         found = call(answer, images, size)
@@ -54,8 +54,15 @@ def patchify(answer: Callable) -> None:
             "left to right.": x.permute(0, 4, 2, 3, 5, 1).reshape(right.shape),
             "Each patch is transposed: inside a patch the row comes before the column.":
                 x.permute(0, 2, 4, 5, 3, 1).reshape(right.shape),
-            "The axes are joined in the wrong order: those of the grid first, those inside a patch "
-            "behind them.": x.permute(0, 3, 5, 2, 4, 1).reshape(right.shape),
+            "The axes are joined in the wrong order: those of the grid come first, and those "
+            "inside a patch after them.": x.permute(0, 3, 5, 2, 4, 1).reshape(right.shape),
+            "Each axis is split in the wrong order: an axis of rows · p values is (rows, p), not "
+            "(p, rows).": images.reshape(2, channels, size, rows, size, cols)
+                                .permute(0, 3, 5, 2, 4, 1).reshape(right.shape),
+            "A reshape cannot move the channels to the end, because it keeps the order in memory. "
+            "Split into (B, C, rows, p, cols, p), and let permute move them.":
+                images.reshape(2, rows, size, cols, size, channels)
+                      .permute(0, 1, 3, 2, 4, 5).reshape(right.shape),
         }, "The shape is right, but the values are not where they belong: after permute, the axes "
            "should be (B, rows, cols, p, p, C).")
         require_gradient(found, right, images)
@@ -107,9 +114,11 @@ def sincos_positions(answer: Callable) -> None:
         x = torch.arange(cols).repeat(rows)
 
         def code(*places: torch.Tensor, cut: float = dim / 4, sign: int = -1,
-                 weave: bool = False, flip: bool = False, dim: int = dim) -> torch.Tensor:
+                 weave: bool = False, flip: bool = False, first: int = 0,
+                 dim: int = dim) -> torch.Tensor:
             n = dim // (2 * len(places))
-            frequency = 10000.0 ** (sign * torch.arange(n, dtype=torch.float64) / cut)
+            i = torch.arange(first, first + n, dtype=torch.float64)
+            frequency = 10000.0 ** (sign * i / cut)
             found = []
             for place in places:
                 angle = place[:, None] * frequency
@@ -117,12 +126,19 @@ def sincos_positions(answer: Callable) -> None:
                 found.append(torch.stack(waves, 2).flatten(1) if weave else torch.cat(waves, 1))
             return torch.cat(found, dim=1)
 
+        sines_then_cosines = code(x, y).reshape(-1, 2, 2, dim // 4).transpose(1, 2).flatten(1)
         require_right(found.detach(), right, {
             "The row comes first here. As in the official code, the first half encodes the column "
             "(x), the second the row (y).": code(y, x),
             "This is the code of a place in the sequence, which knows nothing of rows: the patch "
             "below would be as far away as one at the end of the row. Encode column and row each "
             "in one half.": code(torch.arange(rows * cols), cut=dim / 2),
+            "Both halves encode the column. The second half should encode the row.": code(x, x),
+            "Both halves encode the row. The first half should encode the column.": code(y, y),
+            "Sines of both axes come first, then cosines of both. Keep each axis together: sines "
+            "and cosines of the column, then those of the row.": sines_then_cosines,
+            "The frequencies start with i = 1. They should start with i = 0, where the frequency "
+            "is 1.": code(x, y, first=1),
             "The places run down the columns. They should run along the rows, as patches do.":
                 code(torch.arange(cols).repeat_interleave(rows), torch.arange(rows).repeat(cols)),
             "Sines and cosines are swapped: sines come first.": code(x, y, flip=True),

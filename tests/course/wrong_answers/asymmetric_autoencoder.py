@@ -19,6 +19,8 @@ WRONG = {
         (attend("s.softmax(-1) @ v", "q @ k.mT"), "not divided by √d"),
         (attend("s.softmax(-1) @ v", "q @ k.mT / q.shape[-1]"), "It should be √d = 2.00"),
         (attend("s.softmax(-1) @ v", "q @ k.mT / x.shape[-1] ** 0.5"), "You divide by √6"),
+        (attend("s.softmax(-1) @ v", "q @ k.mT / math.sqrt(4)"), "You divide by √4 also"),
+        (attend("s.softmax(-1) @ v", "q @ k.mT / len(q) ** 0.5"), "the number of images"),
         (attend("s.softmax(1) @ v"), "runs over the queries"),
         (attend("s.softmax(0) @ v"), "over the images of the batch"),
         (attend("s.softmax(-1)"), "like the attention weights"),

@@ -21,8 +21,18 @@ WRONG = {
         (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 4, 2, 3, 5, 1")), "down the columns"),
         (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 2, 4, 5, 3, 1")), "Each patch is transposed"),
         (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 3, 5, 2, 4, 1")), "joined in the wrong order"),
+        ("def patchify(images, p):\n"
+         "    b, c, h, w = images.shape\n"
+         "    x = images.reshape(b, c, p, h // p, p, w // p).permute(0, 3, 5, 2, 4, 1)\n"
+         "    return x.reshape(b, -1, p * p * c)", "Each axis is split in the wrong order"),
+        ("def patchify(images, p):\n"
+         "    b, c, h, w = images.shape\n"
+         "    x = images.reshape(b, h // p, p, w // p, p, c).permute(0, 1, 3, 2, 4, 5)\n"
+         "    return x.reshape(b, -1, p * p * c)", "cannot move the channels to the end"),
+        ("def patchify(images, p):\n"
+         "    return torch.from_numpy(images.numpy())", "NumPy passes no gradients back"),
         (slip("patchify", ("0, 2, 4, 3, 5, 1", "0, 4, 2, 5, 3, 1")), "where they belong"),
-        (slip("patchify", ("(b, -1, ", "(-1, ")), "should have shape (2, 4, 12)"),
+        (slip("patchify", ("(b, -1, ", "(-1, ")), "should have shape (2, 6, 48)"),
         (slip("patchify", ("= images.reshape", "= images.detach().reshape")), "no gradient"),
     ],
     "unpatchify": [
@@ -66,6 +76,15 @@ WRONG = {
                                    "(a.sin(), a.cos())], dim=1)",
                                    "torch.cat([torch.stack([a.sin(), a.cos()], 2).flatten(1) "
                                    "for a in angles], dim=1)")), "alternate"),
+        (slip("sincos_positions", ("for place in (x, y)", "for place in (x, x)")),
+         "Both halves encode the column"),
+        (slip("sincos_positions", ("for place in (x, y)", "for place in (y, y)")),
+         "Both halves encode the row"),
+        (slip("sincos_positions", ("wave for a in angles for wave in (a.sin(), a.cos())",
+                                   "wave(a) for wave in (torch.sin, torch.cos) for a in angles")),
+         "Sines of both axes come first"),
+        (slip("sincos_positions", ("torch.arange(dim // 4, ", "torch.arange(1, dim // 4 + 1, ")),
+         "start with i = 1"),
         (slip("sincos_positions", ("10000.0", "1000.0")), "The frequencies of each half should be"),
         (slip("sincos_positions", (".float()", ".float()[None]")), "should have shape (10, 24)"),
         ("def sincos_positions(dim, rows, cols):\n"
