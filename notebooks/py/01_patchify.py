@@ -13,7 +13,7 @@
 # - explain why patches need positions, and build a two-dimensional position embedding.
 #
 # **Before you start:** Python, and tensors in PyTorch (`shape`, `reshape`, `permute`).
-# [00 · Start here](00_start_here.ipynb) explains the whole idea. **Time:** 60 minutes.
+# [00 · Start here](00_start_here.ipynb) explains the whole idea. **Time:** 75 minutes.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -140,7 +140,7 @@ half_guess.reveal(f"by a factor of {pairs_8 // pairs_16}, from {pairs_16:,} to {
 # %% [markdown]
 # Halving the side gives **16 times** as many pairs, 614,656 instead of 38,416.
 #
-# <details><summary>Why 16?</summary>
+# <details><summary>Why 16 times?</summary>
 #
 # Half the side gives twice as many patches in a row and twice as many rows, so 4 times as many patches. Each of them
 # holds a quarter of the values. The number of pairs is the square of the number of patches, and 4² = 16.
@@ -214,13 +214,14 @@ print(split.permute(0, 2, 1, 3).reshape(4, 4))
 # %% [markdown]
 # Every row is now one patch. The first row holds 0, 1, 4, 5, which is the upper left corner of the grid.
 #
-# ### ✏️ Exercise 2 · `patchify`  (★★☆ · 8 minutes)
+# ### ✏️ Exercise 2 · `patchify`  (★★☆ · 10 minutes)
 #
 # Write `patchify` for a batch of images (B, C, H, W). It returns patches (B, L, p·p·C), where L is the number of patches
 # of an image and p is `patch_size`. The values of each patch are in the order (row, column, channel). Two axes are new
 # compared with the example: the batch, which stays in front, and the channels.
 #
-# This is the first part of your own MAE. When the check passes, the code of your cell is saved, and the course uses it.
+# This is the first part of your own MAE. When the check passes, the code of your cell is saved, and the course uses it. So
+# if you need a helper function or an import of your own, write it in the same cell.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -256,7 +257,8 @@ patchify = course.use("patchify")
 
 # %% [markdown]
 # The line above says whose `patchify` we use from now on. It is yours if the check has passed, and the package's if not.
-# Either one has to agree with the loop.
+# Either one has to agree with the loop. `assert_close` is silent when its arguments are equal (up to rounding, for
+# floating-point numbers) and raises an error when they are not.
 
 # %%
 patches = patchify(images, 16)  # (B, 196, 768)
@@ -266,7 +268,7 @@ print(tuple(patches.shape), "equal to the loop and to the package's patchify")
 
 
 # %% [markdown]
-# ### ✏️ Exercise 3 · `unpatchify`  (★★☆ · 8 minutes)
+# ### ✏️ Exercise 3 · `unpatchify`  (★★☆ · 10 minutes)
 #
 # Now write the inverse. `unpatchify` turns patches (B, L, p·p·3) back into images (B, 3, H, W), for a grid of `rows` ×
 # `cols` patches. It takes the same three steps in reverse.
@@ -333,8 +335,8 @@ bug_guess.reveal("yes, but it is almost grey and every patch is full of stripes"
 # The cat is still there, but it is almost grey and every patch is full of stripes. Most pixels take three neighbouring
 # values of *one* channel as their red, green and blue. These are nearly equal, and equal amounts of the three colours make
 # grey. Every patch is brighter at the top, because it shows its red values first, then its green and then its blue ones,
-# and the cat's fur is more red than blue. The finer stripes appear because 48 values fill a row of 16 pixels, so that three
-# rows of a channel lie next to each other.
+# and the cat's fur is more red than blue. The finer stripes have another cause: a row of 16 pixels now takes 48 values, which
+# are three rows of one channel. So you see these rows side by side, each squeezed to a third of its width.
 #
 # This bug can stay hidden for a long time. The loss falls as usual, because the model and its target use the same wrong
 # order. A test image with one flat grey per patch would not show it either. So test with an image that is **different
@@ -444,12 +446,12 @@ show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 r
 # their values hardly change across the image. The base of 10000 comes from the first Transformer, which translated sentences longer than a row of 14
 # patches, and MAE kept it. You will soon see the effect: more than half of the picture of the embedding is almost flat.
 #
-# ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 12 minutes)
+# ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 20 minutes)
 #
 # An image has two axes, so a patch has a column and a row. The first half of its vector is $e(\text{column})$ and the
 # second half is $e(\text{row})$, each with `dim // 2` values. Write `sincos_positions(dim, rows, cols)`, which returns
 # the embedding of all patches, (rows·cols, dim) in float32, in the order in which `patchify` lists them. Try it without a loop over
-# positions. You may define a helper in the same cell.
+# positions.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -18,7 +18,7 @@
 # **Before you start:** [01](01_patchify.ipynb) and [02](02_curriculum_masking.ipynb), for patches, positions and random
 # masking.
 #
-# **Time:** 50 minutes to read and run, and about 85 more for the exercises. A good place for a break is before the
+# **Time:** 55 minutes to read and run, and about 105 more for the exercises. A good place for a break is before the
 # encoder.
 
 # %%
@@ -142,7 +142,7 @@ print(f"{len(q) * len(k)} comparisons give an output of shape {tuple(slow.shape)
 # permutation-equivariant (notebook 01). There it meant that we must add positions. Here it also helps: the visible patches reach the encoder in shuffled
 # order, and that makes no difference.
 #
-# ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 8 minutes)
+# ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 10 minutes)
 #
 # Write `self_attention(x, W_q, W_k, W_v)` for a batch: `x` is (B, N, D), each matrix is (D, d), and the result is
 # (B, N, d). All comparisons together are one matrix product, and so are all the weighted sums.
@@ -205,32 +205,44 @@ for name, part in zip(("queries", "keys", "values"), numbers):
 # the heads come one after the other.
 #
 # You will write these layers as a class. In PyTorch, a part of a model is a class that inherits from `nn.Module`. It
-# creates its layers in `__init__`, after `super().__init__()`, and uses them in `forward`. Here is one with two layers.
+# creates its layers in `__init__`, after `super().__init__()`, and uses them in `forward`. Here is one that shows all you
+# need for this notebook.
 
 # %%
-class TwoLayers(nn.Module):
+class Example(nn.Module):
     def __init__(self, dim):
         super().__init__()
-        self.first = nn.Linear(dim, 2 * dim)
-        self.second = nn.Linear(2 * dim, dim)
+        self.mix = nn.Linear(dim, dim)
+        self.stack = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.shift = nn.Parameter(torch.zeros(dim))
+        self.register_buffer("scale", torch.full((dim,), 0.5))
 
     def forward(self, x):
-        return self.second(F.gelu(self.first(x)))
+        return self.scale * self.stack(self.mix(x)) + self.shift
 
 
-two = TwoLayers(6)
-print("output", tuple(two(x).shape))
-for name, weight in two.state_dict().items():
-    print(f"{name:<14} {tuple(weight.shape)}")
+example = Example(6)
+print("output", tuple(example(x).shape))
+trained = dict(example.named_parameters())
+for name, value in example.state_dict().items():
+    print(f"{name:<15} {str(tuple(value.shape)):<9}", "trained" if name in trained else "fixed")
 
 
 # %% [markdown]
-# You call a module like a function: `two(x)` runs `forward`. A layer that is assigned to `self` is registered under the
-# name of its attribute. So `two.parameters()` can hand all weights to an optimiser, `two.to(device)` moves them, and
-# `two.state_dict()` lists them by name. A file of trained weights holds such a list. That is why its weights fit only a class whose
-# attributes have the same names.
+# You call a module like a function: `example(x)` runs `forward`. What is assigned to `self` is registered under the name
+# of its attribute:
 #
-# ### ✏️ Exercise 2 · `Attention`  (★★★ · 12 minutes)
+# - a layer, or any other module, such as `mix`;
+# - several layers in a row, as in `stack`, which `nn.Sequential` numbers from 0 (the GELU, number 1, has no weights);
+# - a tensor that training should change, such as `shift`: an `nn.Parameter`;
+# - a tensor that stays fixed but belongs to the model, such as `scale`: a [**buffer**](GLOSSARY.md#buffer), which
+#   `register_buffer` creates.
+#
+# So `example.parameters()` can hand all trained tensors to an optimiser, `example.to(device)` moves everything, and
+# `example.state_dict()` lists everything by name. (A plain tensor or a Python list of layers would not be registered.) A
+# file of trained weights holds such a list. That is why its weights fit only a class whose attributes have the same names.
+#
+# ### ✏️ Exercise 2 · `Attention`  (★★★ · 18 minutes)
 #
 # Write the module. It takes tokens (B, N, D) and returns tokens of the same shape. It has exactly two layers with
 # weights, and their names must be `qkv` (D → 3D) and `proj` (D → D), because the trained weights are stored under
@@ -298,53 +310,6 @@ torch.testing.assert_close(ours(batch), fast(batch))
 print("same outputs, of shape", tuple(ours(batch).shape))
 
 # %% [markdown]
-# ## Where does a patch look?
-#
-# The attention weights of a trained model tell us where each patch looks. In a convolutional network the first layers
-# see a small neighbourhood and the last layers see far. Is it the same in an MAE's encoder? We take one that comes
-# with this course, called `original`, and hide no patch.
-#
-# For each block and head we ask how much of the attention goes to the patch itself and its neighbours, a square of
-# 3 × 3 patches. We average over every patch of five photographs.
-
-# %%
-guess_near = course.predict("Which block keeps more of its attention near: the first or the last?")
-
-# %%
-near = widgets.neighbours(widgets.shipped().grid)  # (N, N), True where two patches touch
-maps = torch.stack([widgets.recorded(name) for name in course.PHOTOGRAPHS])
-share = (maps * near).sum(dim=-1).mean(dim=(0, 3))  # (5, blocks, heads, N, N) → (blocks, heads)
-rows = {"mean, %": share.mean(dim=1), "most, %": share.amax(dim=1), "least, %": share.amin(dim=1)}
-nearer = "the first" if share[0].mean() > share[-1].mean() else "the last"
-lines = [nearer, "block:    " + "".join(f"{b:>4}" for b in range(len(share)))]
-lines += [f"{name + ':':<10}" + "".join(f"{100 * s:>4.0f}" for s in row)
-          for name, row in rows.items()]
-lines.append(f"looking at all patches evenly would give {100 * near.float().mean():.0f} %")
-guess_near.reveal("\n".join(lines))
-
-# %% [markdown]
-# Evenly spread attention would put 4 % on a patch and its neighbours. The first block puts 7 % there, the second 10 %,
-# and the last 5 %, hardly more than evenly spread attention. So the early blocks of this encoder prefer near patches, but
-# only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly differ.
-#
-# The explorer draws the weights of one patch. On the left, a square marks the patch whose query we follow. In the
-# middle, the photograph is bright where this patch looks. The map on the right shows the same weights: yellow marks
-# a large one and dark blue a small one. Move `block` and `head`, and compare the first block with the last one. A single
-# patch and a single head can differ from the average: in block 0, head 0, the patch that is shown first gives only 3 % to its
-# neighbourhood. (With evenly spread attention, a patch inside the image would give 9/196 = 5 %. Patches at the edge have
-# fewer neighbours, hence the 4 % on average.)
-
-# %%
-attention_explorer = widgets.attention_explorer()
-attention_explorer
-
-# %% [markdown]
-# This is one small model and five photographs. In larger studies,
-# [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
-# their first layers and mostly far in their last ones. [Xie et al. (2023)](https://arxiv.org/abs/2205.13543) find that
-# after *masked* pretraining, every layer has heads that look near, and the heads of a layer differ strongly.
-# Ours does not show this: in its last block, no head gives more than 5 % to the neighbourhood.
-#
 # ## The block
 #
 # Attention moves information between tokens. A Transformer block adds a second layer that works on each token alone:
@@ -380,7 +345,7 @@ guess_change.reveal(f"attention: {moved[0]} of 49, MLP: {moved[1]} of 49")
 # block to the last. Gradients run straight back along the same path. Pre-norm blocks are easier to train than the
 # original Transformer's blocks, which normalise the sums ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)).
 #
-# ### ✏️ Exercise 3 · `Block`  (★★☆ · 10 minutes)
+# ### ✏️ Exercise 3 · `Block`  (★★☆ · 12 minutes)
 #
 # Write the module with the attributes `norm1`, `attn`, `norm2` and `mlp`. The MLP is four times as wide inside, and its
 # layers are named `fc1` and `fc2`. The trained weights expect LayerNorm with `eps=1e-6`. Every wrong order of norm,
@@ -487,21 +452,21 @@ guess_first.reveal(f"yes: each order gives the same tokens, of shape {tuple(mask
 # positions the encoder could work out which places are missing. But no token stands for a missing patch, so missing
 # patches cost nothing.
 #
-# ### ✏️ Exercise 4 · `Encoder`  (★★☆ · 12 minutes)
+# ### ✏️ Exercise 4 · `Encoder`  (★★☆ · 15 minutes)
 #
 # Write the module. `forward(images, mask_ratio, noise)` embeds the images, adds the positions, masks, runs the blocks
-# and applies a last norm. It returns the tokens, the mask and `ids_restore`. The attributes are `patch_embed.proj` (the
-# convolution), `pos_embed` (1, L, D), `blocks` and `norm`. Positions are fixed, so `pos_embed` is a [**buffer**](GLOSSARY.md#buffer): it is
-# saved and moved with the model but not trained.
+# and applies a last norm. It returns the tokens, the mask and `ids_restore`. The attributes are `patch_embed` (a module with
+# the convolution as its attribute `proj`), `pos_embed` (1, L, D), `blocks` and `norm` (again with `eps=1e-6`). Positions
+# are fixed, so `pos_embed` is a buffer.
 #
 # <details><summary>Hint 1</summary>
 #
-# A class `PatchEmbed` with the convolution `proj` gives you the name `patch_embed.proj`. Write it in the same cell.
+# Write a small class `PatchEmbed` with the convolution `proj` in the same cell, above `Encoder`.
 # </details>
 # <details><summary>Hint 2</summary>
 #
 # `self.register_buffer("pos_embed", sincos_positions(dim, side, side)[None])`, with `side = img_size // patch_size`.
-# Several blocks in a row are `nn.Sequential(*[Block(dim, num_heads) for _ in range(depth)])`.
+# `nn.Sequential(*[Block(dim, num_heads) for _ in range(depth)])` makes `depth` blocks.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -587,15 +552,15 @@ print(tuple(latent.shape), "becomes", tuple(filled.shape))
 # nothing would distinguish one hidden place from another. Several blocks and a norm follow. At the end, a linear layer
 # `pred` predicts all 768 values of each patch.
 #
-# ### ✏️ Exercise 5 · `Decoder`  (★★★ · 12 minutes)
+# ### ✏️ Exercise 5 · `Decoder`  (★★★ · 18 minutes)
 #
-# Write the module with the attributes `embed`, `mask_token` (1, 1, D'), `pos_embed`, `blocks`, `norm` and `pred`. D' is
-# the decoder's width, `decoder_dim`. `forward(latent, ids_restore)` returns (B, L, p·p·3). Fill the holes without a
+# Write the module with the attributes `embed`, `mask_token` (1, 1, D'), `pos_embed`, `blocks`, `norm` (with `eps=1e-6`) and
+# `pred`. D' is the decoder's width, `decoder_dim`. `forward(latent, ids_restore)` returns (B, L, p·p·3). Fill the holes without a
 # loop.
 #
 # <details><summary>Hint 1</summary>
 #
-# A vector that should be learned is an `nn.Parameter`. `self.mask_token.expand(B, number, -1)` repeats it without
+# The mask token is an `nn.Parameter`. `self.mask_token.expand(B, number, -1)` repeats it without
 # copying.
 # </details>
 # <details><summary>Hint 2</summary>
@@ -651,11 +616,12 @@ print("prediction", tuple(decoder(latent, ids_restore).shape))
 # %% [markdown]
 # The decoder turns 49 tokens into predictions for all 196 patches. Encoder and decoder together are the model.
 #
-# ### ✏️ Exercise 6 · `MAE`  (★★☆ · 8 minutes)
+# ### ✏️ Exercise 6 · `MAE`  (★★☆ · 12 minutes)
 #
 # Write the module with the attributes `patch_size`, `encoder` and `decoder`. `forward` returns the prediction, the mask
 # and the latent tokens. Also set the initial weights much as the official code does: `nn.init.xavier_uniform_` for
-# the weight of every linear layer (and of the convolution, seen as a matrix), zeros for its bias, and
+# the weight of every linear layer and of the convolution (reshaped to a matrix, with a row for each output), zeros for the
+# biases, and
 # `nn.init.normal_` with `std=0.02` for the mask token.
 #
 # <details><summary>Hint 1</summary>
@@ -728,7 +694,7 @@ guess_size.reveal(f"{count['encoder'] / count['decoder']:.1f} times as many: "
 #
 # ## Trained weights in your model
 #
-# Now comes the test that matters. This course also ships the weights of a second model, called `pixels`, which learned from 100,000
+# Now comes the test that matters. This course ships the weights of a model called `pixels`, which learned from 100,000
 # photographs without labels; notebook 00 used it too. If every name and every shape in your classes is right, these weights fit.
 
 # %%
@@ -832,6 +798,53 @@ reconstruction_explorer = widgets.reconstruction_explorer(mae)
 reconstruction_explorer
 
 # %% [markdown]
+# ## Where does a patch look?
+#
+# The attention weights of a trained model tell us where each patch looks. In a convolutional network the first layers
+# see a small neighbourhood and the last layers see far. Is it the same in an MAE's encoder? We take another model that
+# comes with this course, called `original`, and hide no patch.
+#
+# For each block and head we ask how much of the attention goes to the patch itself and its neighbours, a square of
+# 3 × 3 patches. We average over every patch of five photographs.
+
+# %%
+guess_near = course.predict("Which block keeps more of its attention near: the first or the last?")
+
+# %%
+near = widgets.neighbours(widgets.shipped().grid)  # (N, N), True where two patches touch
+maps = torch.stack([widgets.recorded(name) for name in course.PHOTOGRAPHS])
+share = (maps * near).sum(dim=-1).mean(dim=(0, 3))  # (5, blocks, heads, N, N) → (blocks, heads)
+rows = {"mean, %": share.mean(dim=1), "most, %": share.amax(dim=1), "least, %": share.amin(dim=1)}
+nearer = "the first" if share[0].mean() > share[-1].mean() else "the last"
+lines = [nearer, "block:    " + "".join(f"{b:>4}" for b in range(len(share)))]
+lines += [f"{name + ':':<10}" + "".join(f"{100 * s:>4.0f}" for s in row)
+          for name, row in rows.items()]
+lines.append(f"looking at all patches evenly would give {100 * near.float().mean():.0f} %")
+guess_near.reveal("\n".join(lines))
+
+# %% [markdown]
+# Evenly spread attention would put 4 % on a patch and its neighbours. The first block puts 7 % there, the second 10 %,
+# and the last 5 %, hardly more than evenly spread attention. So the early blocks of this encoder prefer near patches, but
+# only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly differ.
+#
+# The explorer draws the weights of one patch. On the left, a square marks the patch whose query we follow. In the
+# middle, the photograph is bright where this patch looks. The map on the right shows the same weights: yellow marks
+# a large one and dark blue a small one. Move `block` and `head`, and compare the first block with the last one. A single
+# patch and a single head can differ from the average: in block 0, head 0, the patch that is shown first gives only 3 % to its
+# neighbourhood. (With evenly spread attention, a patch inside the image would give 9/196 = 5 %. Patches at the edge have
+# fewer neighbours, hence the 4 % on average.)
+
+# %%
+attention_explorer = widgets.attention_explorer()
+attention_explorer
+
+# %% [markdown]
+# This is one small model and five photographs. In larger studies,
+# [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
+# their first layers and mostly far in their last ones. [Xie et al. (2023)](https://arxiv.org/abs/2205.13543) find that
+# after *masked* pretraining, every layer has heads that look near, and the heads of a layer differ strongly.
+# Ours does not show this: in its last block, no head gives more than 5 % to the neighbourhood.
+#
 # ## Three ways to break it
 #
 # The three mistakes below are common. None of them raises an error, and all shapes are correct. We make them on
