@@ -381,8 +381,8 @@ print(tuple(tokens.shape), "the same from the linear layer and from the convolut
 #
 # A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all
 # tokens, and similar tokens get large weights. Here it is in one line, without learned parameters.
-# `x.mT` swaps the last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Long
-# vectors have large dot products, so we divide by the square root of the length D. `softmax` then turns each row into
+# `x.mT` swaps the last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Vectors
+# with more values tend to have larger dot products, so we divide by the square root of D, the number of values in a token. `softmax` then turns each row into
 # positive weights with a sum of 1. You build the real one in notebook 03.
 
 # %%
@@ -519,11 +519,11 @@ axes[0, 1].set(xlabel="column", ylabel="row", xticks=range(0, 14, 2), yticks=ran
 axes[0, 1].set_title("similarity to row 4, column 9", fontsize=12)
 for axis in axes[0]:
     axis.grid(visible=False)
-figure.colorbar(whole)
+figure.colorbar(whole, label="value")
 figure.colorbar(similar, label="cosine similarity")
 show(figure, "Left, stripes: the first half of the values repeats in every row of patches, the "
              "second half changes from row to row, and much of both is flat. Right, a bright "
-             "spot at row 4, column 9, with a paler cross along that row and that column.")
+             "spot at row 4, column 9, with a fainter cross along that row and that column.")
 
 # %% [markdown]
 # The similarity is 1 at the patch itself and at least 0.84 along its row and its column, because patches there share

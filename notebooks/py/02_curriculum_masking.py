@@ -655,7 +655,7 @@ planner
 # that spends time waiting for data may hide part of the difference; [notebook 10](10_claims.ipynb) reports measured
 # times. But the extra work affects what counts as a fair comparison. At [**equal epochs**](GLOSSARY.md#equal-epochs),
 # a run with the curriculum and a run at 0.75 see the same number of images. At [**equal
-# compute**](GLOSSARY.md#equal-compute), the curriculum has to make do with fewer steps, with its schedules shortened to fit (notebook 07). A result that holds for
+# compute**](GLOSSARY.md#equal-compute), the curriculum run gets fewer steps, and its ramp is shortened by the same factor (notebook 07). A result that holds for
 # one comparison may not hold for the other, so a report should say which one it makes.
 #
 # ## The trap in the training curve
@@ -764,7 +764,8 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # </details>
 # <details><summary>That the gain remains at equal compute</summary>
 #
-# ✓ The curriculum used 12 % more compute. If the gain disappears in a run that is shorter by as much, the extra work can explain it.
+# ✓ The curriculum used 12 % more compute. Shorten its run until it uses as much as the run at 0.75. If the gain then
+# disappears, the extra work can explain it.
 # </details>
 # <details><summary>Nothing, because both saw the same number of images</summary>
 #

@@ -229,8 +229,8 @@ for name, value in example.state_dict().items():
 
 
 # %% [markdown]
-# You call a module like a function: `example(x)` runs `forward`. What is assigned to `self` is registered under the name
-# of its attribute:
+# You call a module like a function: `example(x)` runs `forward`. A module registers these things under the names of their
+# attributes:
 #
 # - a layer, or any other module, such as `mix`;
 # - several layers in a row, as in `stack`, which `nn.Sequential` numbers from 0 (the GELU, number 1, has no weights);
@@ -449,8 +449,8 @@ guess_first.reveal(f"yes: each order gives the same tokens, of shape {tuple(mask
 # first is shorter to write, so your encoder may do that.
 #
 # In both orders each visible patch carries *its own* position. Nothing else says where it came from. From these
-# positions the encoder could work out which places are missing. But no token stands for a missing patch, so missing
-# patches cost nothing.
+# positions the encoder could work out which places are missing. But no token stands for a missing patch when the blocks
+# run, so missing patches cost nothing there.
 #
 # ### ✏️ Exercise 4 · `Encoder`  (★★☆ · 15 minutes)
 #
@@ -939,7 +939,7 @@ guess_decoder.reveal(
 #
 # <details><summary>What a good answer shows</summary>
 #
-# - **One change at a time**, each on a fresh copy of the trained model, with a prediction written down before.
+# - **One change at a time**, each on a fresh copy of the trained model, with a prediction written down beforehand.
 # - **A scale.** The error is compared with 0.51 (the complete model) and with 1.39 (predicting zero).
 # - **All blocks, not one.** A table or plot shows the error for every block. Only then can you say which matters most.
 # - **Some idea of noise.** The measurement is repeated with other masks (another seed), and differences smaller than
@@ -1094,7 +1094,7 @@ guess_design.reveal("\n".join(lines))
 # same here.
 #
 # The explorer draws the tokens of each stage and, below them, two bars of multiply-adds. The upper bar is the design shown,
-# the lower one our design with mask tokens in the encoder. The controls choose the mask ratio and the design.
+# the lower one our design with mask tokens in the encoder. Use the controls to choose the mask ratio and the design.
 
 # %%
 flow_explorer = widgets.flow_explorer()
