@@ -520,6 +520,7 @@ axes[0, 1].set_title("similarity to row 4, column 9", fontsize=12)
 for axis in axes[0]:
     axis.grid(visible=False)
 figure.colorbar(whole, label="value")
+figure.get_layout_engine().set(wspace=0.08)
 figure.colorbar(similar, label="cosine similarity")
 show(figure, "Left, stripes: the first half of the values repeats in every row of patches, the "
              "second half changes from row to row, and much of both is flat. Right, a bright "
