@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from mae_lib.course import exercises
 from mae_lib.course.parts import GIVEN, PARTS, stand_in
@@ -120,6 +122,19 @@ def twice(function):
 def test_a_check_says_one_line_and_never_raises(answer, said, capsys):
     twice(answer)
     assert capsys.readouterr().out.startswith(said)
+
+
+@pytest.mark.parametrize("cell, name", [("def f(x) return 2 * x", "SyntaxError"),
+                                        ("f = g", "NameError"), ("f = abs", None)])
+def test_a_check_after_a_cell_that_stopped_says_what_it_is_about(cell, name, monkeypatch, capsys):
+    shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
+    monkeypatch.setattr(exercises, "get_ipython", lambda: shell)
+    shell.run_cell(cell)
+    capsys.readouterr()
+    twice(lambda x: 2 * x)
+    *before, said = capsys.readouterr().out.splitlines()
+    assert said == "✓ well done"
+    assert [f"stopped with {name}. Mend it" in line for line in before] == [True] * bool(name)
 
 
 @exercises.exercise("well done")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from IPython import get_ipython
 from torch import Tensor
 
 from mae_lib.course import seam
@@ -49,6 +50,9 @@ def exercise(praise: str) -> Callable:
 
         @functools.wraps(test)
         def check(*answers) -> None:
+            if error := _stopped_before():
+                print(f"The cell that you ran before this one stopped with {error}. Mend it and "
+                      "run it first: the next line is about what was there before it.")
             try:
                 for answer in answers:
                     given(answer)
@@ -84,6 +88,13 @@ def exercise(praise: str) -> Callable:
         return check
 
     return decorate
+
+
+def _stopped_before() -> str:
+    """The name of the error with which the last cell before this one stopped, if it did."""
+    result = getattr(get_ipython(), "last_execution_result", None)
+    error = result and (result.error_before_exec or result.error_in_exec)
+    return type(error).__name__ if error else ""
 
 
 def _has_a_body(function) -> bool:
