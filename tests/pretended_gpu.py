@@ -223,12 +223,14 @@ def rehearse() -> contextlib.ExitStack:
             size = {"stl10": 96, "cifar10": 32}[name]
             made = load("scenes", size=size, counts=(130, 100, 100), progress=False)
             return replace(made, name=name, classes=data.STL_CLASSES)
-        counts = tuple(count if count <= 1000 else 64 for count in counts or (64,) * 3)
+        counts = tuple(count if count <= 1000 else 160 for count in counts or (64,) * 3)
         return load(name, counts=counts, **options)
 
     def fewer(session, **by_level):
         chosen = choose(session, **by_level)
-        return min(chosen, 6) if isinstance(chosen, int) and chosen != 64 else chosen
+        if not isinstance(chosen, int) or chosen == 64:
+            return chosen
+        return 240 if chosen >= 100 else min(chosen, 6)  # images or steps; epochs or repetitions
 
     data.load_data, course.Session.choose = load_data, fewer
     PRESETS["specified"].update(embed_dim=24, depth=2, num_heads=2, decoder_embed_dim=16,
