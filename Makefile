@@ -13,6 +13,7 @@ ARGS ?=
 BRANCH ?= main
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help compare test lab notebooks site report colab lint constraints clean always
 
 help:  ## show this list
@@ -21,6 +22,7 @@ help:  ## show this list
 	    printf '  %-12s %s\n' "$$name" "$$text"; done
 	@echo; echo "PYTHON creates .venv (default: the newest of 3.13 ... 3.10). TORCH=cpu installs PyTorch"
 	@echo "without CUDA, which is much smaller; later commands keep to it, until TORCH= is given."
+	@echo "For another PYTHON, make clean first."
 
 compare: .venv/.core  ## train and evaluate original against improved MAE (ARGS="--help")
 	@.venv/bin/python -m mae_lib.compare $(ARGS)
@@ -30,7 +32,7 @@ test: .venv/.test  ## ruff, pytest without the slow tests (ARGS="-k NAME"), note
 
 lab: .venv/.course  ## open the course in JupyterLab (ARGS="--no-browser")
 	@first=$$(ls notebooks/*.ipynb 2>/dev/null | head -n 1); \
-	JUPYTER_CONFIG_PATH="$$(pwd -P)/tools/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+	JUPYTER_PREFER_ENV_PATH=1 JUPYTER_CONFIG_PATH="$$(pwd -P)/tools/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
 	    .venv/bin/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url="/lab/tree/$$first" $(ARGS)
 
 notebooks: .venv/.test  ## run notebooks/py/*.py and store their outputs (ARGS="01 05")
@@ -53,7 +55,7 @@ constraints:  ## choose the newest versions again, for all Pythons, into constra
 	@sh -c "$$VENV_SCRIPT"
 	@sh -c 'eval "$$FIND_UV_SCRIPT"; unset UV_INDEX UV_FIND_LINKS; \
 	    $${uv:?could not be installed} pip compile $(COMPILE)'
-	@sed '/^\(nvidia-\|cuda-\|triton=\|setuptools=\)/d' .venv/constraints.txt > constraints.txt
+	@sed -E '/^(nvidia-|cuda-|triton=|setuptools=)/d' .venv/constraints.txt > constraints.txt
 
 # Only the main index is asked, since others may lack files for other Pythons. torch itself demands
 # exact versions of the CUDA libraries and triton: they are left out, as TORCH= may choose others.
@@ -117,6 +119,7 @@ endef
 # Sets $uv, and tells uv what pip is told about where packages are; uv's own variables go first.
 # Of several indexes, pip takes the best match of all; uv would take the first that has any.
 define FIND_UV_SCRIPT
+export PIP_USER=0 UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-1}"  # as pip: .venv, the system's certificates
 uv=
 .venv/bin/python -m pip install --disable-pip-version-check --quiet "$(UV_PIN)" 2>/dev/null &&
     uv=".venv/bin/python -m uv"
@@ -136,6 +139,7 @@ define INSTALL_SCRIPT
 set -e
 start=$$(date +%s)
 echo "Installing mae_lib$$EXTRAS into .venv (up to 6 GB the first time, 1 GB with TORCH=cpu) ..."
+trap 'exit 130' INT TERM
 if [ -t 1 ]; then
     quiet=
 else  # no terminal, no progress bars: a line now and then
@@ -144,7 +148,6 @@ else  # no terminal, no progress bars: a line now and then
         echo "  $$(($$(date +%s) - start)) s so far"
     done &
     trap "kill $$! 2>/dev/null" EXIT
-    trap 'exit 130' INT TERM
 fi
 eval "$$FIND_UV_SCRIPT"
 wheels=https://download.pytorch.org/whl/$$TORCH
@@ -158,20 +161,18 @@ if [ "$$TORCH" != "$$KEPT" ]; then
     rm -f .venv/.core .venv/.course .venv/.site .venv/.test
     .venv/bin/python -m pip uninstall --yes --quiet torch torchvision 2>/dev/null || true
 fi
+echo "$$TORCH" > .venv/.torch  # also if what follows is interrupted
 set -- -c constraints.txt -e ".$$EXTRAS"
 if [ -z "$$uv" ]; then
     echo "uv could not be installed: pip installs the rest, which takes longer."
 elif $$uv pip install $${TORCH:+--torch-backend $$TORCH} --python .venv/bin/python $$quiet "$$@"; then
     set --
-elif [ -n "$$TORCH" ]; then
-    exit 1
 else
     echo "uv could not install this: trying pip, which takes longer."
 fi
 [ $$# = 0 ] || .venv/bin/python -m pip install --disable-pip-version-check $$quiet "$$@" \
     $${TORCH:+--extra-index-url "$$wheels"}
 pwd -P > .venv/.path
-echo "$$TORCH" > .venv/.torch
 touch $$MARKS
 echo "Installed in $$(($$(date +%s) - start)) s."
 endef
@@ -195,4 +196,4 @@ fi
 echo "make test: all passed."
 endef
 
-export PYTHON TORCH KEPT REPO BRANCH VENV_SCRIPT FIND_UV_SCRIPT INSTALL_SCRIPT TEST_SCRIPT
+export PYTHON TORCH KEPT BRANCH VENV_SCRIPT FIND_UV_SCRIPT INSTALL_SCRIPT TEST_SCRIPT

@@ -98,7 +98,8 @@ def test_our_presets_build_and_build_again_from_their_config(name):
 
 @pytest.mark.parametrize("name", ["vit_base", "vit_large", "vit_huge"])
 def test_official_presets_have_the_parameters_of_transformers(name):
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     sizes = {  # He et al. 2022: ViT-B/16, ViT-L/16, ViT-H/14, decoder of 512 values and 8 blocks
         "vit_base": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12),
         "vit_large": dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16),
@@ -173,7 +174,8 @@ def to_transformers_5(name: str) -> str:
 @pytest.fixture(scope="module")
 def reference():
     """transformers' ViTMAE with random weights everywhere, and our model with the same ones."""
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     torch.manual_seed(1)
     config = transformers.ViTMAEConfig(
         image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
@@ -467,7 +469,8 @@ def test_bfloat16_autocast_is_close_to_float32():
 @pytest.mark.parametrize("size", [64, 48, 16, 32])
 @torch.no_grad()
 def test_another_size_has_interpolated_positions_and_the_same_weights(size, class_token):
-    layers = pytest.importorskip("timm.layers")
+    from timm import layers
+
     model = small(class_token).train()
     other, grid = model.at_size(size), [size // 8, size // 8]
     assert other.config == {**model.config, "img_size": size} and other.training

@@ -89,8 +89,9 @@ def check(source: Path, sync: bool) -> None:
         return
     edited, option = (f"py/{source.name}", "") if sync else (target.name, "--sync ")
     other = target.name if sync else f"py/{source.name}"
+    words = f'make notebooks ARGS="{{}}{source.name[:2]}"'
     sys.exit(f"notebooks/{edited} has edits that notebooks/{other} does not have. Keep them with "
-             f"`python tools/build.py {option}{source.name[:2]}`, or overwrite them with --force.")
+             f"`{words.format(option)}`, or overwrite them with `{words.format('--force ')}`.")
 
 
 def store(source: Path, text: str) -> None:
@@ -104,10 +105,11 @@ def build(source: Path) -> None:
     start = time.perf_counter()
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
-    os.environ["MAE_LIB_MY_MAE"] = tempfile.mkdtemp()  # nothing solved, and nothing trained
     client = NotebookClient(notebook, timeout=600, kernel_name="python3",
                             resources={"metadata": {"path": str(HERE)}})
-    client.execute()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MAE_LIB_MY_MAE"] = folder  # nothing solved, and nothing trained
+        client.execute()
     target = HERE / f"{source.stem}.ipynb"
     nbformat.write(normalise(notebook), target)
     store(source, paired_text(notebook))  # in jupytext's own layout

@@ -1,6 +1,7 @@
 """The learner's masked autoencoder in one file that runs without the package."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 from mae_lib.course import seam
@@ -34,22 +35,21 @@ def assemble(path: str | Path = "my_mae.py") -> Path:
     """Write the parts, the learner's own or else the package's, to one file in their order.
 
     Comments mark whose each part is. Raises ValueError if two parts define something else under
-    one name, which can be in the file only once.
+    one name, which can be in the file only once, or if one defines what the file imports.
     """
-    path, pieces, theirs, defined = Path(path), [], [], {}
+    path, pieces, theirs, head = Path(path), [], [], names_in(HEAD)[0]
+    defined = {bound: ("the head of the file", "") for bound in head}
     for name, part in PARTS.items():
         text, trouble = seam.read(name)
         if trouble:
             print(f"{trouble}. The package's {name} is used instead.")
         mine = text is not None
-        source = text.split("\n", 3)[3].strip("\n") if mine else stand_in(name)[1].rstrip()
-        for statement in ast.parse(source).body:
-            code = ast.unparse(statement)
-            for bound in names_in(code)[0]:
-                other, before = defined.setdefault(bound, (name, code))
-                if before != code:
-                    raise ValueError(f"{other} and {name} both define {bound}, but not alike. "
-                                     f"Rename it in one of them and run that check again.")
+        source = seam.source_in(text) if mine else stand_in(name)[1].rstrip()
+        for code, bound in _definitions(source):
+            other, before = defined.setdefault(bound, (name, code))
+            if before != code and not (bound in head and code.startswith(("import ", "from "))):
+                raise ValueError(f"{other} and {name} both define {bound}, but not alike. "
+                                 f"Rename it in {name} and run its check again.")
         theirs += [name] * mine
         whose = f"yours, from notebook {part.notebook}" if mine else (
             f"the package's, as notebook {part.notebook} is not solved yet")
@@ -59,11 +59,21 @@ def assemble(path: str | Path = "my_mae.py") -> Path:
     text = "\n\n".join([HEAD.format(whose=whose), *pieces, TAIL.lstrip("\n")])
     compile(text, str(path), "exec")
     if path.exists() and path.read_text("utf-8") != text:
-        before = path.replace(path.with_name(f"{path.stem}-before.py"))
-        print(f"What {path} held is now in {before}.")
+        print(f"What {path} held is now in {seam.backup(path, path.read_bytes())}.")
     seam.write(path.absolute(), text.encode())
     print(f"{path.name}: {len(theirs)} of {len(PARTS)} parts your own.")
     return path
+
+
+def _definitions(source: str) -> Iterator[tuple[str, str]]:
+    """Each outermost statement with each name that it binds; of an import, each of its names."""
+    for statement in ast.parse(source).body:
+        names = getattr(statement, "names", None) or [None]  # of an import
+        for alias in names:
+            if alias:
+                statement.names = [alias]
+            code = ast.unparse(statement)
+            yield from ((code, bound) for bound in names_in(code)[0])
 
 
 def _given() -> str:

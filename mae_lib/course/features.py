@@ -38,13 +38,8 @@ def rounded(features: Tensor, basis: Tensor) -> Tensor:
     return (features @ basis.T / lengths).round().clamp(-127, 127).char()
 
 
-def encoders() -> list[str]:
-    """The names of the encoders whose features come with the package."""
-    return list(_read()[0]["measured"])
-
-
 def features(name: str) -> Features:
-    """The features of one of `encoders()`. Raises ValueError for another name."""
+    """The features of one encoder, of those that come along. Raises ValueError for another name."""
     facts, tensors = _read()
     if name not in facts["measured"]:
         raise ValueError(f"name must be one of {', '.join(facts['measured'])}, got {name!r}.")

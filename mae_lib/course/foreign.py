@@ -107,7 +107,7 @@ def load_official(path: Path, norm_pix: bool | None = None, num_heads: int | Non
 
     Raises FileNotFoundError, or ValueError with one sentence for a damaged or foreign file.
     """
-    if Path(path).suffix == ".safetensors":
+    if Path(path).suffix.lower() == ".safetensors":
         metadata, state = read_safetensors(path)
         if "mae_lib" in metadata:
             model, facts = load_weights(path)

@@ -23,6 +23,7 @@ class Prediction(Live):
         self.question = question
         self.box = ipywidgets.Text(value=_typed.get(question, ""), placeholder="your guess",
                                    layout=ipywidgets.Layout(width="400px", max_width="100%"))
+        self.box.tooltip = question  # which a screen reader says
         without_echo(self.box)
         self.box.observe(self._remember, names="value")
         self.view = live_view(ipywidgets.HTML(f"<b>{escape(question)}</b>"), self.box)

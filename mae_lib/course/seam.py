@@ -13,16 +13,18 @@ import linecache
 import os
 import re
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mae_lib.course.own_source import CannotStandAlone, code_of, cut, names_in
 from mae_lib.course.parts import GIVEN, PARTS, REFERENCE, Part, earlier_parts, stand_in
+from mae_lib.training.checkpoints import write_atomically
 
 DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts it
+STAMP = re.compile(r"^# stamp: check (\d+), source (\w+)\n", re.MULTILINE)
 _made: dict[tuple, Any] = {}  # so that one source gives one class, however often it is used
 
 
@@ -30,23 +32,58 @@ def folder() -> Path:
     """Where the learner's parts are: $MAE_LIB_MY_MAE; on Colab a mounted Drive; else ./my_mae."""
     if os.environ.get("MAE_LIB_MY_MAE"):
         return Path(os.environ["MAE_LIB_MY_MAE"])
-    here = Path("my_mae")
-    if "google.colab" not in sys.modules or not DRIVE.is_dir():
+    here, there = Path("my_mae"), DRIVE / "my_mae"
+    if "google.colab" not in sys.modules or not has_drive():
         return here
-    for path in (*here.glob("*.py"), *here.glob("trained/*")):  # kept before Drive was mounted
-        place = DRIVE / "my_mae" / path.relative_to(here)
-        if not place.exists():
-            write(place, path.read_bytes())
-    return DRIVE / "my_mae"
+    try:
+        there.mkdir(exist_ok=True)
+        if here.is_dir():  # kept before Drive was mounted
+            _move(here, there)
+    except OSError as error:
+        _say_once(f"Google Drive cannot be used ({error}): your parts are kept in {here} instead.")
+        return here
+    return there
+
+
+def has_drive() -> bool:
+    """Whether Google Drive is mounted, and answers."""
+    try:
+        return DRIVE.is_dir()
+    except OSError:
+        return False
+
+
+def colab_forgets() -> str:
+    """What to say of something kept on a Colab machine without Drive; nothing elsewhere."""
+    if "google.colab" not in sys.modules or has_drive():
+        return ""
+    return (" Colab forgets it when the session ends, unless you use Google Drive: "
+            "course.start(drive=True).")
+
+
+def _move(here: Path, there: Path) -> None:
+    """Bring all files over; where both have one, the newer stays and the other goes to earlier/."""
+    for path in filter(Path.is_file, sorted(here.rglob("*"))):
+        place, content = there / path.relative_to(here), path.read_bytes()
+        if place.exists() and place.read_bytes() != content:
+            if place.stat().st_mtime > path.stat().st_mtime:
+                backup(place, content)
+                continue
+            backup(place, place.read_bytes())
+        write(place, content)
+    aside = (Path(f"my_mae-moved-{i}") for i in range(1, 1000))
+    here.rename(next(path for path in aside if not path.exists()))
+    print(f"What was kept in {here} is now in {there}.")
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    print(sentence)
 
 
 def write(path: Path, content: bytes) -> None:
     """Write a file so that it holds all of `content` or is as it was, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(name, path)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def path_of(name: str) -> Path:
@@ -67,9 +104,10 @@ def _stamped(part: Part, source: str) -> str:
             f"# stamp: check {part.version}, source {_digest(part.name, source)}\n\n\n{source}")
 
 
-def _backup(path: Path, content: bytes) -> Path:
-    """Keep what a part's file holds, or will hold, under a name that no other content has."""
-    place = path.parent / "earlier" / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:8]}.py"
+def backup(path: Path, content: bytes) -> Path:
+    """Keep what a file holds, or will hold, in earlier/ under a name that no other content has."""
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    place = path.parent / "earlier" / f"{path.stem}-{digest}{path.suffix}"
     if not place.exists():
         write(place, content)
     return place
@@ -85,21 +123,26 @@ def read(name: str) -> tuple[str | None, str]:
     """
     path = path_of(name)
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors on Windows put a mark in front
         compile(text, str(path), "exec")
     except FileNotFoundError:
         return None, ""
     except SyntaxError as error:
         return None, f"{path} has a syntax error in line {error.lineno} ({error.msg})"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError, RecursionError) as error:
         return None, f"{path} cannot be read ({error})"
     again = f'; course.recheck("{name}") checks it as it is now'
-    stamp = re.search(r"^# stamp: check (\d+), source (\w+)\n", text, re.MULTILINE)
+    stamp = STAMP.search(text)
     if not stamp or stamp[2] != _digest(name, text[stamp.end():]):
         return None, f"{path} was changed after its check had passed{again}"
     if int(stamp[1]) != PARTS[name].version:
         return None, f"{path} passed version {stamp[1]} of its check, which has changed{again}"
     return text, ""
+
+
+def source_in(text: str) -> str:
+    """The learner's source in the text of a valid file."""
+    return text[STAMP.search(text).end():].strip("\n")
 
 
 class _Loader:
@@ -198,18 +241,14 @@ def keep(name: str, answer, test: Callable) -> str:
                 f"({type(error).__name__}: {error}). Does something outside its def change it?")
     content = _stamped(part, source).encode()
     try:
-        _backup(path, content)  # two notebooks may keep at once: neither version is lost
+        backup(path, content)  # two notebooks may keep at once: neither version is lost
         if path.exists():
-            _backup(path, path.read_bytes())
+            backup(path, path.read_bytes())
         write(path, content)
     except OSError as error:
         return f"Not kept: {path} cannot be written ({error})."
     linecache.checkcache(str(path.absolute()))
-    said = f"Kept in {path}: from now on the course uses your {name}."
-    if "google.colab" in sys.modules and not DRIVE.is_dir():
-        said += (" Colab forgets it when the session ends, unless you use Google Drive: "
-                 "course.start(drive=True).")
-    return said
+    return f"Kept in {path}: from now on the course uses your {name}." + colab_forgets()
 
 
 def recheck(name: str) -> None:
@@ -217,7 +256,7 @@ def recheck(name: str) -> None:
     path = path_of(name)
     linecache.checkcache(str(path.absolute()))
     try:
-        answer = _Loader().run(name, path.read_text("utf-8"), path)
+        answer = _Loader().run(name, path.read_text("utf-8-sig"), path)
     except FileNotFoundError:
         print(f"There is no {path} yet: solve the exercise in notebook {PARTS[name].notebook}.")
     except SyntaxError as error:
@@ -234,7 +273,7 @@ def reset(name: str) -> None:
     if not path.exists():
         print(f"There is no {path}: the package's {name} is in use already.")
         return
-    place = _backup(path, path.read_bytes())
+    place = backup(path, path.read_bytes())
     os.replace(path, place)
     print(f"Your {name} is now in {place}. Run the cell with course.use again to continue with "
           "the package's version. To get yours back, run its check again, or move the file to "

@@ -69,7 +69,7 @@ def start(level: str | None = None, drive: bool = False) -> Session:
     if get_ipython():
         get_ipython().set_custom_exc((NameError, KeyboardInterrupt), _explain)
     print(f"Ready on {device.type}, run level {level}: {LEVELS[level]}.")
-    if "google.colab" in sys.modules and not seam.DRIVE.is_dir():
+    if "google.colab" in sys.modules and not seam.has_drive():
         if drive:
             sys.modules["google.colab"].drive.mount(str(seam.DRIVE.parent))
         else:

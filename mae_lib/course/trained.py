@@ -29,13 +29,14 @@ def keep_model(name: str, model: nn.Module, sizes: dict, **facts) -> None:
     package_model = MaskedAutoencoder(**sizes)
     try:
         package_model.load_state_dict(to_official(model.state_dict()))
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         raise ValueError(f"The weights do not fit a model of {sizes}: pass the sizes that the "
                          "model was built with.") from None
     path = path_of_model(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_weights(path, package_model, label=f"{name}, trained by you", **facts)
-    print(f"Kept your trained model as {name!r}; later notebooks find it under this name.")
+    print(f"Kept your trained model as {name!r}; later notebooks find it under this name."
+          + seam.colab_forgets())
 
 
 def kept_model(name: str) -> tuple[dict, dict[str, Tensor]] | None:

@@ -225,7 +225,7 @@ example = Example(6)
 print("output", tuple(example(x).shape))
 trained = dict(example.named_parameters())
 for name, value in example.state_dict().items():
-    print(f"{name:<15} {str(tuple(value.shape)):<9}", "trained" if name in trained else "fixed")
+    print(f"{name:<15} {tuple(value.shape)!s:<9}", "trained" if name in trained else "fixed")
 
 
 # %% [markdown]

@@ -21,8 +21,7 @@ import numpy as np
 import pytest
 from chromium import CHROMIUM
 from PIL import Image
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed.")
+from playwright import sync_api
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.browser,

@@ -16,7 +16,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "site"))
-pytest.importorskip("onnx", reason="make site has installed nothing yet.")
+import build_site  # noqa: E402
 import export_onnx  # noqa: E402
 import live  # noqa: E402
 
@@ -156,6 +156,8 @@ def explorer_page(folder, precision):
     try:
         made = live.Live(precision)
     except OSError as error:
+        if "fetch" not in str(error):  # what was fetched is not what is pinned
+            raise
         pytest.skip(str(error))
     path = folder / f"{precision}.html"
     path.write_text(made.page(live.style()), "utf-8")
@@ -422,7 +424,6 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
     """Address of a page with the explorer of notebook 00."""
-    build_site = pytest.importorskip("build_site", reason="make site has installed nothing yet.")
     folder = tmp_path_factory.mktemp("site")
     build_site.build(folder, ["00"])
     if not (folder / "live").exists():
@@ -486,7 +487,6 @@ def test_without_scripts_the_sheet_of_pictures_stays(browser, lesson):
 
 
 def test_the_site_is_built_without_the_runtime_and_says_so(tmp_path, monkeypatch, capsys):
-    build_site = pytest.importorskip("build_site", reason="make site has installed nothing yet.")
 
     def unreachable():
         raise OSError("the registry does not answer.")

@@ -112,7 +112,7 @@ def test_building_never_overwrites_edits_that_only_one_file_has(tmp_path, monkey
     pair(tmp_path, after)
     source.write_text(before, "utf-8")  # now the notebook is the one that was edited
     build.check(source, sync=True)
-    with pytest.raises(SystemExit, match=r"notebooks/00_a.ipynb has edits .*build.py --sync 00"):
+    with pytest.raises(SystemExit, match=r"notebooks/00_a.ipynb has edits .*--sync 00"):
         build.check(source, sync=False)
 
 
@@ -150,9 +150,10 @@ def test_few_cells_are_exempt_from_comparison(path):
 @every_notebook
 def test_cells_are_short(path):
     for cell in cells(path, "code"):
-        lines = len(cell.source.splitlines())
-        assert lines <= MAX_LINES, f"{lines} lines:\n{cell.source}"
-        assert max(map(len, cell.source.splitlines())) <= 100, cell.source
+        source = re.sub('^REPO = ".*?"', 'REPO = ""', cell.source, flags=re.MULTILINE)  # in a fork
+        lines = source.splitlines()
+        assert len(lines) <= MAX_LINES, f"{len(lines)} lines:\n{source}"
+        assert max(map(len, lines)) <= 100, source
 
 
 @every_notebook
@@ -172,7 +173,7 @@ def test_it_begins_with_what_a_learner_wants_to_know(path):
     for part in ("**You will be able to**", "**Before you start:**", "**Time:**"):
         assert part in first.source, part
     minutes = int(re.search(r"\*\*Time:\*\* (\d+) minutes", first.source)[1])
-    assert 5 <= minutes <= 60
+    assert 5 <= minutes <= 75
 
 
 TIME = re.compile(r"\*\*Time:\*\* (\d+) minutes(?: to read and run, and about (\d+) more)?")

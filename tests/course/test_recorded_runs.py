@@ -1,6 +1,5 @@
 """The recorded runs that notebooks 07 to 10 draw, and the price of their steps."""
 
-import numpy as np
 
 from mae_lib.config import PretrainConfig
 from mae_lib.course.widgets import recorded_runs
@@ -20,5 +19,3 @@ def test_recorded_runs_differ_in_the_add_ons_alone():
     assert list(runs) == ["original", "improved"]
     for a, b in zip(*runs.values(), strict=True):
         assert a["seed"] == b["seed"] and a["data"] == b["data"] and a["device"] == b["device"]
-    x, y = recorded_runs.curve("improved", "validation loss", "multiply-adds")
-    assert (np.diff(x) > 0).all() and len(x) == len(y)

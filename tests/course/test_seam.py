@@ -568,9 +568,64 @@ def test_colab_with_drive_keeps_them_there(colab, capsys):
     said = capsys.readouterr().out
     assert f"Kept in {seam.DRIVE / 'my_mae' / 'unpatchify.py'}" in said
     assert said.count("unless you use") == 1
-    shutil.rmtree(colab / "content" / "my_mae")  # the next session
+    shutil.rmtree(colab / "content" / "my_mae-moved-1")  # the next session
     course.use("patchify", "unpatchify")
     assert capsys.readouterr().out == "Using your patchify, unpatchify.\n"
+
+
+def test_what_is_newer_counts_when_drive_is_mounted_late(colab, capsys):
+    there, here = seam.DRIVE / "my_mae", colab / "content" / "my_mae"
+    solve("patchify")  # last week's session, in Drive
+    solve("unpatchify")
+    shutil.copytree(here, there)
+    shutil.rmtree(here)
+    away = seam.DRIVE.rename(colab / "unmounted")
+    solve("patchify", SOLUTIONS["patchify"].replace("    return", "    # today's\n    return", 1))
+    (here / "trained").mkdir()
+    (here / "trained" / ".ipynb_checkpoints").mkdir()
+    (here / "trained" / "scenes.safetensors").write_bytes(b"weights")
+    away.rename(seam.DRIVE)
+    capsys.readouterr()
+    course.use("patchify", "unpatchify")
+    assert "What was kept in my_mae is now in" in capsys.readouterr().out
+    assert "# today's" in (there / "patchify.py").read_text("utf-8")
+    assert (there / "trained" / "scenes.safetensors").read_bytes() == b"weights"
+    assert len(list((there / "earlier").glob("patchify-*.py"))) == 2  # both versions
+    course.reset("patchify")
+    capsys.readouterr()
+    course.use("patchify")
+    assert "Using the package's patchify" in capsys.readouterr().out
+
+
+def test_a_drive_that_fails_keeps_parts_on_the_machine(colab, capsys):
+    seam.DRIVE.mkdir(parents=True)
+    (seam.DRIVE / "my_mae").write_text("not a folder")
+    solve("patchify")
+    said = capsys.readouterr().out
+    assert said.count("Google Drive cannot be used") == 1 and "Kept in my_mae/patchify.py" in said
+
+
+def test_a_drive_that_does_not_answer_counts_as_none(colab, monkeypatch, capsys):
+    class Lost(type(Path())):
+        def is_dir(self, **_):
+            raise OSError(107, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(seam, "DRIVE", Lost("/content/drive/MyDrive"))
+    solve("patchify")
+    assert "Kept in my_mae/patchify.py" in capsys.readouterr().out
+    course.start()
+    assert "keep them in your Google Drive" in capsys.readouterr().out
+
+
+def test_a_trained_model_says_whether_colab_keeps_it(colab, capsys):
+    sizes, weights = course.shipped_weights("original_64")
+    model = reference.MAE(**sizes)
+    model.load_state_dict(weights)
+    course.keep_model("scenes", model, sizes)
+    assert "Colab forgets it when the session ends" in capsys.readouterr().out
+    seam.DRIVE.mkdir(parents=True)
+    course.keep_model("scenes", model, sizes)
+    assert "Colab" not in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_colab_start_offers_drive_once_and_mounts_it(colab, capsys):
@@ -610,15 +665,6 @@ def test_a_notebook_keeps_a_part_and_the_next_one_uses_it(tmp_path, monkeypatch)
     second = run_notebook([CELLS[0], CELLS[3], "patchify(torch.ones(1, 3, 4, 4), 2).shape"],
                           tmp_path)
     assert second[1:] == ["Using your patchify.\n", "torch.Size([1, 4, 12])"]
-
-
-def test_what_learners_build_stays_out_of_git():
-    names = ["my_mae/patchify.py", "notebooks/my_mae/earlier/MAE-0123.py"]
-    result = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True,
-                            text=True)
-    if result.returncode == 128:
-        pytest.skip("not a git checkout")
-    assert result.stdout.split() == names
 
 
 # ---------------------------------------------------------------- stopped cells
@@ -697,7 +743,10 @@ def test_assembling_marks_whose_each_part_is(mine, tmp_path, capsys):
     path.write_text("my own changes\n")
     course.assemble(path)
     assert "is now in" in capsys.readouterr().out
-    assert (tmp_path / "all-before.py").read_text() == "my own changes\n"
+    path.write_text("my other changes\n")
+    course.assemble(path)
+    kept = {file.read_text() for file in (tmp_path / "earlier").glob("all-*.py")}
+    assert kept == {"my own changes\n", "my other changes\n"}
 
 
 def test_two_parts_that_define_one_name_differently_cannot_share_a_file(mine, tmp_path):
@@ -706,6 +755,42 @@ def test_two_parts_that_define_one_name_differently_cannot_share_a_file(mine, tm
     with pytest.raises(ValueError, match="schedule_learning_rate and parameter_groups both define "
                                          "decays"):
         course.assemble(tmp_path / "all.py")
+
+
+def test_a_part_cannot_redefine_what_the_file_imports(mine, tmp_path):
+    solve("unpatchify", "def F(x):\n    return x\n\n\n" + SOLUTIONS["unpatchify"].replace(
+        "return x", "return F(x)"))
+    with pytest.raises(ValueError, match="and unpatchify both define F"):
+        course.assemble(tmp_path / "all.py")
+
+
+def test_parts_may_import_one_thing_in_several_ways(mine, tmp_path):
+    solve("patchify", "from math import prod, sqrt\nimport torch.nn as nn\n\n\n" + SOLUTIONS[
+        "patchify"].replace("return x", "return sqrt(1) * prod([1]) * nn.Identity()(x)"))
+    solve("unpatchify", "from math import prod\n\n\n" + SOLUTIONS["unpatchify"].replace(
+        "return x", "return prod([1]) * x"))
+    assert "from math import prod, sqrt" in course.assemble(tmp_path / "all.py").read_text("utf-8")
+
+
+def test_a_note_above_the_stamp_stays_out_of_the_assembled_file(mine, tmp_path):
+    file = mine / "patchify.py"
+    file.write_text("# a note of mine\n" + file.read_text("utf-8"), "utf-8")
+    text = course.assemble(tmp_path / "all.py").read_text("utf-8")
+    assert "# --- patchify: yours" in text and "# stamp" not in text
+
+
+@pytest.mark.parametrize("content", [b"-" * 200_000 + b"1", b"\0", b"\xff\xfe"])
+def test_whatever_a_file_holds_reading_it_says_so(mine, content, capsys):
+    (mine / "patchify.py").write_bytes(content)
+    course.use("patchify")
+    assert "The package's patchify is used instead." in capsys.readouterr().out
+
+
+def test_a_mark_of_an_editor_on_windows_changes_nothing(mine, capsys):
+    file = mine / "patchify.py"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    course.use("patchify")
+    assert capsys.readouterr().out == "Using your patchify.\n"
 
 
 def test_a_class_that_is_still_a_stub_is_not_attempted(capsys):

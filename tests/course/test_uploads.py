@@ -270,6 +270,7 @@ def test_the_label_says_what_the_button_cannot_carry(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     monkeypatch.setattr(uploads, "COLAB", tmp_path / "content")
     monkeypatch.setattr(uploads, "DRIVE", tmp_path / "content/drive/MyDrive")
+    monkeypatch.setattr(your_own_mae, "_arrived", {})
     there = reconstructions.explorer()
     for status in (there.status, your_own_mae.Uploader(16).status):
         assert "less than 1 MB at a time: for more, use its Files pane" in status.value
@@ -277,9 +278,9 @@ def test_the_label_says_what_the_button_cannot_carry(tmp_path, monkeypatch):
     uploads.DRIVE.mkdir(parents=True)
     (uploads.COLAB / "mine.png").write_bytes(saved(halves()))
     (uploads.DRIVE / "old.png").write_bytes(saved(halves()))
-    for name in ("mine.png", "old.png"):
+    for name in ("mine.png", "old.png", "MyDrive/old.png"):
         there.source.value = name
-        assert there.status.value == f"✓ Opened {name}."
+        assert there.status.value == f"✓ Opened {Path(name).name}."
     monkeypatch.delitem(sys.modules, "google.colab")
     assert there.open("mine.png").startswith("✗ There is no file mine.png")
 
@@ -293,7 +294,7 @@ def test_an_upload_is_shown_and_a_bad_one_explained(explorer, version):
     assert explorer.status.value.startswith("✗ This is not a picture")
     assert explorer.values["photograph"] == "mine.png"
     explorer._uploaded({"new": as_in(version, "mine.png", saved(halves(left=BLUE)))})
-    assert explorer.values["photograph"] == "mine.png&#x27;" or "mine.png'" in explorer.frame.text
+    assert explorer.values["photograph"] == "mine.png'"
     explorer._uploaded({"new": type(as_in(version, "", b""))()})
     explorer.set(photograph="cat")
 
@@ -424,6 +425,59 @@ def test_a_damaged_or_hostile_file_is_explained_and_runs_nothing(
     said = explorer.open(name)
     assert said.startswith("✗ ") and words in said and "\n" not in said
     assert explorer.values == before and not (tmp_path / "opened").exists()
+
+
+def test_a_file_that_breaks_in_an_unforeseen_way_is_explained(explorer, monkeypatch):
+    monkeypatch.setattr(sources, "add_weights", lambda *_, **__: 1 / 0)
+    assert explorer.open("zero.pth") == (
+        "✗ zero.pth cannot be opened (ZeroDivisionError: division by zero).")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "last.ckpt", "A.SAFETENSORS"])
+def test_weights_of_other_endings_are_weights(explorer, model, tmp_path, name):
+    path = tmp_path / name
+    if name == "A.SAFETENSORS":
+        save_weights(path, model, norm_pix=True)
+    else:
+        torch.save(model.state_dict(), path)
+    assert explorer.open(path, num_heads=2, decoder_num_heads=2) == f"✓ Opened own {path.stem}."
+    explorer.set(weights="original")
+
+
+def test_opening_weights_draws_once_and_leaves_clicks(model, tmp_path, monkeypatch):
+    here = reconstructions.explorer()
+    here.set(kind="by hand")
+    for name in ("first", "second"):
+        save_weights(tmp_path / f"{name}.safetensors", model, norm_pix=True)
+    here.open(tmp_path / "first.safetensors")
+    here.patches.value = (1, 2)
+    drawn, draw = [], here.render
+    monkeypatch.setattr(here, "render", lambda **values: drawn.append(values) or draw(**values))
+    here.open(tmp_path / "second.safetensors")
+    assert here.patches.value == (1, 2) and here.values["weights"] == "own second"
+    assert [values["weights"] for values in drawn] == ["own second"]
+
+
+def test_buttons_over_a_picture_are_made_once_for_each_grid():
+    grid = masks.PatchGrid()
+    for _ in range(3):
+        grid.cover((2, 2), 10, 0, 0)
+        first = grid.children
+        grid.cover((3, 3), 10, 0, 0)
+        assert len(first) == 4 and len(grid.children) == 9
+    grid.cover((2, 2), 10, 0, 0)
+    assert grid.children == first
+
+
+def test_photographs_of_one_name_are_all_kept_also_when_the_cell_runs_again(monkeypatch):
+    monkeypatch.setattr(your_own_mae, "_arrived", {})
+    first = your_own_mae.Uploader(16)
+    for content in (saved(halves()), saved(halves(left=BLUE)), saved(halves())):
+        first._uploaded({"new": as_in(8, "image.png", content)})
+    assert first.images.shape == (2, 3, 16, 16)
+    again = your_own_mae.Uploader(16)
+    assert torch.equal(again.images, first.images)
+    assert again.status.value == "2 photographs so far."
 
 
 def test_a_missing_file_is_explained(explorer):

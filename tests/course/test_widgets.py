@@ -57,6 +57,19 @@ def test_it_draws_at_the_extremes_of_all_controls(explorer):
     assert max(s[1] for s in shapes) <= 1100, "wider than a notebook"
 
 
+def test_a_picture_that_cannot_be_drawn_is_said_so():
+    def render(x=1):
+        if x == 5:
+            raise RuntimeError("out of <memory>")
+        return Frame(np.zeros((4, 4, 3), np.uint8), f"x = {x}")
+
+    explorer = Explorer(render, [{"x": 1}], x=ipywidgets.IntSlider(1, min=0, max=9))
+    with pytest.raises(RuntimeError):
+        explorer.set(x=5)
+    assert explorer.caption.value == "✗ Not drawn: RuntimeError: out of &lt;memory&gt;"
+    assert explorer.set(x=2).caption.value == "x = 2"
+
+
 def test_every_control_changes_picture_or_words(explorer):
     for name, control in explorer.controls.items():
         first, last = ends(control)

@@ -316,11 +316,12 @@ def test_a_really_full_disk_leaves_the_old_file(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 @pytest.mark.parametrize("kind", ["checkpoint", "text"])
-def test_a_device_that_takes_nothing_leaves_the_old_file(tmp_path, kind):
+def test_a_device_that_takes_nothing_leaves_the_old_file(tmp_path, kind, monkeypatch):
     """The temporary file leads to /dev/full, where every write fails."""
     path = tmp_path / "a.bin"
     path.write_text("old")
-    (tmp_path / f".a.bin.{os.getpid()}.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr(checkpoints.os, "urandom", bytes)
+    (tmp_path / ".a.bin.00000000.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"full: a\.bin could not be .* free some space") as error:
         writers()[kind](path)
     assert error.value.errno == errno.ENOSPC

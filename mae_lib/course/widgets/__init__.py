@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from html import escape
 from typing import NamedTuple
 
 import ipywidgets
@@ -129,7 +130,7 @@ def asleep_line(sentence: str) -> tuple[dict, dict]:
 
 
 class Explorer(Live):
-    """`render(**values)` above controls, one for each of its parameters; moving one redraws.
+    """Controls above what `render(**values)` draws, one for each parameter; moving one redraws.
 
     `stills` are the values shown side by side where there is no kernel, each under its "title", if
     it has one, or else under its values. `explorer.set(name=value)`
@@ -161,7 +162,12 @@ class Explorer(Live):
         return self
 
     def _draw(self, _=None) -> None:
-        self._show(quietly(self.render, **self.values))
+        try:
+            frame = quietly(self.render, **self.values)
+        except Exception as error:  # the picture that stands there shows other values
+            self.caption.value = escape(f"✗ Not drawn: {type(error).__name__}: {error}")
+            raise
+        self._show(frame)
 
     def _show(self, frame: Frame, content: bytes | None = None) -> None:
         self.frame = frame

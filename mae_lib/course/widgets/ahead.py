@@ -68,7 +68,7 @@ class AheadExplorer(Explorer):
             self.slow = time.perf_counter() - start > SLOW
             SPARE.drawn[key] = self.frame, self.image.value
         wanted = [self.values]
-        if self.moved and not self.slow:
+        if self.moved and not self.slow and not self.controls[self.moved].disabled:
             wanted += [self.values | {self.moved: v} for v in reach(self.controls[self.moved])]
         SPARE.want({self._key(values): partial(self._drawn, values) for values in wanted})
 

@@ -110,7 +110,7 @@ def render_add_on(add_on: str = "curriculum", measure: str = "lp") -> Frame:
     text = f"{title}: main effect of {add_on} {report.text_of(effect, digits)}"
     axis.set_title(text)
     rises = sum(b > a for a, b in pairs)
-    return Frame(pixels(figure), f"{text}. The accuracy rises in {rises} of {len(pairs)} pairs.")
+    return Frame(pixels(figure), f"{text}. It rises in {rises} of {len(pairs)} pairs.")
 
 
 def add_on_explorer() -> Explorer:

@@ -112,7 +112,7 @@ def multiply_adds(num_visible: int, preset: str = "specified") -> int:
     return 3 * forward - embed  # nothing asks for the gradient of the pixels
 
 
-@functools.cache
+@functools.lru_cache(64)  # 250 kB each
 def _plan(start: float, end: float, ramp_epochs: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """The ratio at every step of ten epochs, and its multiply-adds over those at 0.75."""
     cfg = PretrainConfig(mask_ratio_start=start, mask_ratio=end, mask_ratio_sched=kind,

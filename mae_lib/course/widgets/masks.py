@@ -94,7 +94,7 @@ class PatchGrid(ipywidgets.GridBox):
 
     def __init__(self):
         super().__init__()
-        self.grid = None
+        self.grid, self._buttons = None, {}  # by grid: a button is never quite forgotten
         look = ipywidgets.Layout(width="100%", height="100%", min_width="0", margin="0",
                                  padding="0", border="1px solid rgba(255, 255, 255, 0.25)")
         self._look = {"layout": look, "style": ipywidgets.ButtonStyle(button_color="transparent")}
@@ -102,10 +102,10 @@ class PatchGrid(ipywidgets.GridBox):
     def cover(self, grid: tuple[int, int], side: int, left: int, top: int) -> None:
         """Lie over the square of `side` pixels at (left, top) of the picture beneath."""
         rows, columns = grid
-        if grid != self.grid:
-            self.children = [self._button(row, column) for row in range(rows)
-                             for column in range(columns)]
-        self.grid = grid
+        if grid not in self._buttons:
+            self._buttons[grid] = [self._button(row, column) for row in range(rows)
+                                   for column in range(columns)]
+        self.grid, self.children = grid, self._buttons[grid]
         for name, value in {
             "grid_area": "1 / 1 / 2 / 2", "width": f"{side}px", "height": f"{side}px",
             "margin": f"{top}px 0 0 {left}px", "overflow": "hidden",

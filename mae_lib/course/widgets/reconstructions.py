@@ -235,15 +235,18 @@ class ReconstructionExplorer(AheadExplorer):
             return self._choose("photograph", sources.add_photograph(path.name, path.read_bytes()))
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: no such user's home
             return f"✗ {error}"
+        except Exception as error:  # a file may hold anything
+            return f"✗ {source} cannot be opened ({type(error).__name__}: {error})."
 
     def _choose(self, control: str, name: str) -> str:
         SPARE.want({})  # the name may have stood for another file
         control = self.controls[control]
-        if name not in control.options:
-            control.options = (*control.options, name)
         if control.value == name:  # another file under this name: no change of value draws it
             self._draw()
-        control.value = name
+        elif name in control.options:
+            control.value = name
+        else:
+            control.options = (name, *control.options)  # which chooses the first
         return f"✓ Opened {name}."
 
     def _say(self, sentence: str) -> None:

@@ -90,25 +90,3 @@ def price_of_steps(cfg: PretrainConfig, iters: int) -> np.ndarray:
     ratios = [training_mask_ratio(step, iters, cfg) for step in range(cfg.epochs * iters)]
     visible = [num_visible_patches(len(price) - 1, ratio) for ratio in ratios]
     return np.array([price[n] for n in visible]) * cfg.batch_size
-
-
-
-# What is drawn: (key of an epoch's record, digits after the point, whether more is better).
-MEASURED = {"training loss": ("loss", 4, False), "validation loss": ("val_loss", 4, False),
-            "masked PSNR, dB": ("val_psnr", 2, True),
-            "effective rank": ("effective_rank", 1, True)}
-AGAINST = {"epochs": "epochs", "multiply-adds": "multiply-adds, in 10¹²", "minutes": "minutes"}
-
-
-@functools.cache
-def curve(name: str, measured: str, against: str = "epochs") -> tuple[np.ndarray, np.ndarray]:
-    """A recorded curve, x and y at the end of each epoch; the mean over seeds."""
-    records = recorded()[name]
-    epochs = [record["measures"]["epochs"] for record in records]
-    y = np.mean([[e[MEASURED[measured][0]] for e in run] for run in epochs], axis=0)
-    if against == "epochs":
-        return np.array([e["epoch"] for e in epochs[0]], float), y
-    if against == "minutes":
-        return np.mean([[e["seconds"] / 60 for e in run] for run in epochs], axis=0), y
-    prices = price_of_steps(settings_of(records[0]), epochs[0][0]["step"])
-    return prices.reshape(len(epochs[0]), -1).sum(axis=1).cumsum() / 1e12, y

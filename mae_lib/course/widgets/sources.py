@@ -15,7 +15,7 @@ from mae_lib.data.cache import check_disk, default_cache, download
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.training.checkpoints import checksum, load_shipped
 
-WEIGHTS_FILES = (".safetensors", ".pth", ".pt")
+WEIGHTS_FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 # Encoder and decoder as their authors show them (github.com/facebookresearch/mae): trained on
 # pixels, without norm_pix. In GB.
 OFFICIAL = {"vit_base": 0.45, "vit_large": 1.3}
@@ -75,9 +75,9 @@ def all_weights() -> tuple[str, ...]:
 def add_weights(source: str | Path, progress: bool = True, **how) -> str:
     """Take a file of weights, or one of OFFICIAL, among the weights; returns its name here.
 
-    `how` can be `norm_pix`, for a file that does not say how it was trained (then False), and the
-    other arguments of `load_official`. Raises ValueError or OSError with one sentence if the
-    weights cannot be had or cannot reconstruct.
+    `how` can be `norm_pix`, for a file that does not say how it was trained (without: False for
+    OFFICIAL, True for others), and the other arguments of `load_official`. Raises ValueError or
+    OSError with one sentence if the weights cannot be had or cannot reconstruct.
     """
     if source in OFFICIAL:
         name = f"official {source}"

@@ -65,7 +65,7 @@ def places() -> list[Path]:
 
     Notebooks run in a folder of their own, so that the project's folder is one level up.
     """
-    colab = [COLAB, DRIVE] if "google.colab" in sys.modules else []
+    colab = [COLAB, DRIVE.parent, DRIVE] if "google.colab" in sys.modules else []
     return [Path(), Path(".."), *colab]
 
 

@@ -1,7 +1,5 @@
 """Notebook 11: photographs of the learner's, their model at work, and a picture to keep."""
 
-import functools
-from collections.abc import Callable
 from html import escape
 from typing import NamedTuple
 
@@ -84,7 +82,6 @@ def explorer(mae: nn.Module | None = None, images: Tensor | None = None,
     images = course.photographs() if images is None else images
     zoom = max(1, round(190 / size_of(mae)))
 
-    @functools.lru_cache(256)
     def render(image: int = 0, mask_ratio: float = 0.75, seed: int = 0) -> Frame:
         done = work(mae, images[image : image + 1], norm_pix, round(mask_ratio, 2), seed)
         pictures = {"what it sees": done.seen, f"filled in: {done.psnr[0]:.1f} dB": done.filled,
@@ -126,15 +123,20 @@ def title() -> tuple[Figure, str]:
                     "in grey, filled in by a masked autoencoder, and whole.")
 
 
+_arrived: dict[int, dict[str, Tensor]] = {}  # by size: a cell that runs again loses none
+
+
 class Uploader(Live):
     """A button for photographs, any number of them. `images` are those that could be read."""
 
-    def __init__(self, size: int, decode: Callable[[bytes, int], Tensor] = decode_upload):
-        self.size, self.decode, self.found = size, decode, {}
+    def __init__(self, size: int):
+        self.size, self.found = size, _arrived.setdefault(size, {})
         self.button = ipywidgets.FileUpload(accept="image/*", multiple=True,
                                             description="your photographs",
                                             layout=ipywidgets.Layout(width="200px"))
         self.status = ipywidgets.HTML(upload_limit("set source to 'imagefolder:PATH'"))
+        if self.found:
+            self._say([])
         self.button.observe(self._uploaded, names="value")
         self.view = live_view(self.button, self.status)
 
@@ -151,9 +153,15 @@ class Uploader(Live):
         for name, content in uploaded(change["new"]):
             name = safe_name(name)
             try:
-                self.found[name] = self.decode(content, self.size)
+                picture = decode_upload(content, self.size)
+                while name in self.found and not torch.equal(self.found[name], picture):
+                    name += "'"  # phones and cameras use names again
+                self.found[name] = picture
             except ValueError as error:
                 refused.append(f"✗ {name}: {error}")
+        self._say(refused)
+
+    def _say(self, refused: list[str]) -> None:
         self.status.value = "<br>".join(map(escape, [f"{len(self.found)} photographs so far.",
                                                      *refused]))
 
