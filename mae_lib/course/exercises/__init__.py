@@ -31,6 +31,8 @@ HINTS = {  # what torch says: what to look at
     "must match the size of tensor b": "Print both shapes: is an axis swapped, or is a "
                                        "keepdim=True missing?",
     "tensors used as indices must be": "A mask of floats cannot be an index: write x[mask == 1].",
+    "shape of the mask": "A mask (1, H, W) fits one channel: write image[:, hidden[0] == 0].",
+    "torch.return_types": "With dim, min and max return values and indices: take .values.",
     "in an in-place operation": "x += y changes the tensor that was given: write x = x + y.",
     "Can't call numpy()": "Stay in PyTorch: NumPy passes no gradients back.",
 }
@@ -72,8 +74,8 @@ def exercise(praise: str) -> Callable:
             except Mistake as mistake:
                 print(f"✗ {mistake}")
             except KeyboardInterrupt as stop:
-                print(f"✗ Stopped{_where(stop)}. If this loop never ends, look at what should end "
-                      "it; then run your cell again, and this one.")
+                print(f"✗ Stopped{_where(stop, 0)}. If this loop never ends, look at what should "
+                      "end it; then run your cell again, and this one.")
             except Exception as error:
                 hints = [hint for said, hint in HINTS.items() if said in str(error)]
                 print(". ".join([f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
@@ -118,7 +120,7 @@ def call(function: Callable, *arguments, **named):
         if isinstance(before, Tensor) and not torch.equal(before, after):
             name = list(inspect.signature(function).parameters)[i]
             raise Mistake(f"Your function changes {name} in place, but the caller still needs it. "
-                          "Make a new tensor: write x = x - y instead of x -= y.")
+                          f"Begin with {name}.clone(), or write x = x - y instead of x -= y.")
     return found
 
 
@@ -193,7 +195,7 @@ def several(found, count: int, explanation: str) -> tuple:
 def number(found, name: str = "The result") -> float:
     """What an answer returned, as a float. Raises Mistake for what is not a single number."""
     try:
-        return float(found)
+        return float(None if isinstance(found, str) else found)
     except (TypeError, ValueError, RuntimeError):
         raise Mistake(f"{name} should be one number, got {type(found).__name__}.") from None
 
@@ -232,13 +234,17 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), tolerance, tolerance)
 
 
-def _where(error: BaseException) -> str:
-    """The line of the learner's code in which it happened, as " in line 3, `while True:`"."""
+def _where(error: BaseException, which: int = -1) -> str:
+    """The line of the learner's code in which it happened, as " in line 3, `while True:`".
+
+    Of several that called each other, the last one, or the first (which=0).
+    """
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_learners(f.filename)]
     if not frames:
         return ""
-    line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
-    return f" in line {frames[-1].lineno}" + (f", `{line}`" if line else "")
+    frame = frames[which]
+    line = linecache.getline(frame.filename, frame.lineno).strip()
+    return f" in line {frame.lineno}" + (f", `{line}`" if line else "")
 
 
 def _is_learners(file: str) -> bool:

@@ -30,18 +30,23 @@ def grid_mask(answer: Callable) -> None:
         require(not close(found, 1 - right),
                 "The mask is inverted: 1 means hidden, and your 1s are the patches that stay.")
         require(not close(found, 1 - visible) and not close(found.T, 1 - visible[:, :1]),
-                f"In every {step}th row all patches stay: only one in {step} of them should.")
+                f"In one row of {step}, all patches stay: only one patch in {step} of them should.")
         columns_only = torch.ones(rows, columns)
         columns_only[:, ::step] = 0
         require(not close(found, columns_only),
-                f"In every {step}th column all patches stay: only one in {step} of them should.")
+                f"In one column of {step}, all patches stay: only one patch in {step} of them "
+                "should.")
         checkers = (torch.arange(rows)[:, None] + torch.arange(columns)) % step
         require(not close(found, (checkers > 0).float()),
                 f"These are diagonals: one patch in {step} stays, where one in {step * step} "
                 "should.")
         wanted, got = int((right == 0).sum()), int((found == 0).sum())
         require(got == wanted, f"{got} of {rows}×{columns} patches are visible for step {step}, "
-                               f"expected {wanted}.")
+                               f"expected {wanted}: a square that the edge cuts off keeps its "
+                               "upper left patch too.")
+        require(bool(found[0, 0]) or close(found, right),
+                "As many are visible as should be, but at other places: a visible patch's row and "
+                "column are both multiples of step.")
         require(close(found, right), "As many are visible as should be, but at other places: "
                                      "begin with the patch in the upper left corner.")
 
@@ -69,7 +74,8 @@ def block_mask(answer: Callable) -> None:
                     f"{hidden} patches are hidden and {n} visible: it should be the other way "
                     "round, 1 means hidden.")
             require(hidden <= n, f"{hidden} patches are hidden, expected exactly {n}: of the last "
-                                 "block, hide only as many as are still missing.")
+                                 "block, hide only as many as are still missing. (nonzero() "
+                                 "gives pairs: write block[new[:, 0], new[:, 1]] = 1.)")
             require(hidden == n, f"{hidden} patches are hidden, expected exactly {n}: go on with "
                                  "further blocks until there are enough.")
             found[n, seed] = mask
@@ -78,12 +84,20 @@ def block_mask(answer: Callable) -> None:
                                         "generator=generator wherever you draw.")
     many = [found[31, seed] for seed in range(4)]
     require(not all(close(many[0], other) for other in many[1:]),
-            "Every seed gives the same mask: draw the blocks' places at random.")
-    require(not all(changes_along(mask) <= 2 for mask in many),
-            "The hidden patches are one run from row to row: hide whole rectangles.")
+            "Every generator gives the same mask: draw the blocks' places at random, from the "
+            "generator that is passed in.")
+    for way, turned in (("row to row", many), ("column to column", [m.T for m in many])):
+        require(not all(changes_along(mask) <= 2 for mask in turned),
+                f"The hidden patches are one run from {way}: hide whole rectangles.")
     random = 2 * (31 / 80) * (49 / 80) * (7 * 10 + 8 * 9)  # expected of scattered patches
     require(sum(map(changes, many)) / 4 < 0.75 * random,
             "The number is right, but the patches are scattered: hide whole rectangles.")
+    ever = torch.stack(list(found.values())).amax(dim=0)
+    for name, edge in (("first row", ever[0]), ("last row", ever[-1]),
+                       ("first column", ever[:, 0]), ("last column", ever[:, -1])):
+        require(bool(edge.any()),
+                f"In {len(found)} masks, no patch of the {name} is hidden. A block's top goes from "
+                "0 to rows − height, and randint never returns its upper end; so do its columns.")
 
 
 @exercise("Right: visible patches are at distance 0, and the middle of a hole is furthest away.")
@@ -99,6 +113,8 @@ def nearest_visible(answer: Callable) -> None:
         return reduce(torch.cdist(place, place[to.flatten()], p=p), dim=1).reshape(mask.shape)
 
     right = distance(mask == 0)
+    require(not any(close(found.double(), whole) for whole in (right.floor(), right.round())),
+            "These are whole numbers, and distances such as 2.24 are not: keep floats.")
     require(not close(found, distance(mask == 1)),
             "These are distances to the nearest hidden patch: visible ones have a mask of 0.")
     require(not close(found, right.square()), "These are squared distances: take the root.")
@@ -113,5 +129,5 @@ def nearest_visible(answer: Callable) -> None:
             "This is the mean distance to all visible patches: take the smallest.")
     worst = int((found.double() - right).abs().argmax())
     require(close(found, right), f"In row {worst // 7}, column {worst % 7} the nearest visible "
-                                 f"patch is {right.flatten()[worst]:.2f} away, you found "
-                                 f"{found.flatten()[worst]:.2f}.")
+                                 f"patch is {right.flatten()[worst]:.3f} away, you found "
+                                 f"{found.flatten()[worst]:.3f}.")

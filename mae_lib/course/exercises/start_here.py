@@ -5,37 +5,37 @@ from collections.abc import Callable
 
 import torch
 
-from mae_lib.course.exercises import call, close, exercise, require, require_tensor
+from mae_lib.course.exercises import call, close, exercise, number, require, require_tensor
 from mae_lib.masking import num_visible_patches
 
 
 @exercise("Right: of 196 patches 49 stay visible at 75 %, and only 19 at 90 %.")
 def visible_patches(answer: Callable) -> None:
     for patches, ratio in ((196, 0.75), (144, 0.8), (64, 0.9), (196, 0.9)):
-        found = call(answer, patches, ratio)
-        expected = num_visible_patches(patches, ratio)
+        found = number(call(answer, patches, ratio))
+        expected, exact = num_visible_patches(patches, ratio), patches * (1 - ratio)
         at = f"of {patches} patches at mask ratio {ratio}"
-        require(isinstance(found, int | float), "Return one number, how many patches are visible; "
-                                                f"this is a {type(found).__name__}.")
         require(found not in (int(patches * ratio), patches - expected),
-                f"{found} {at} is how many are hidden; the others are visible.")
-        exact = patches * (1 - ratio)
-        require(found == int(found), f"{found:.1f} {at}: a patch is visible or it is not. "
-                                     "Drop the decimals with int().")
+                f"{found:g} {at} is how many are hidden; the others are visible.")
+        require(not math.isclose(found, 1 - ratio),
+                f"{found:.2f} is the visible share: multiply it by the number of patches.")
+        require(found == expected or not math.isclose(found, exact),
+                f"{found:.1f} {at}: a patch is visible or it is not. Drop the decimals with int().")
         require(found == expected or found not in (round(exact), math.ceil(exact)),
-                f"{found} {at} is rounded up from {exact:.1f}; int() cuts off, which gives "
+                f"{found:g} {at} is rounded up from {exact:.1f}; int() cuts off, which gives "
                 f"{expected}.")
-        require(found == expected, f"You keep {found} {at}, expected {expected}: the visible share "
-                                   f"is 1 − mask_ratio.")
+        require(found == expected, f"You keep {found:g} {at}, expected {expected}, which is "
+                                   f"{patches} × {1 - ratio:.2f} without the decimals.")
 
 
 @exercise("Right: this baseline knows one colour. A model that has learned anything must beat it.")
 def mean_fill(answer: Callable) -> None:
     image = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0))
-    image[0] = 0.5 + image[0] / 2  # a reddish picture, brighter in its hidden half
+    image[0] = 0.5 + image[0] / 2  # a reddish picture, brighter in its hidden part
     hidden = torch.zeros(1, 6, 8)
-    hidden[:, :4, 2:] = 1
+    hidden[:, :4, 3:] = 1
     image = image * (0.5 + 0.5 * hidden)
+    image[0, 5, :4] = 0  # black is not hidden
     found = call(answer, image, hidden)
     require_tensor(found, image.shape, "mean_fill(image, hidden)")
     visible = 1 - hidden
@@ -60,6 +60,9 @@ def mean_fill(answer: Callable) -> None:
     require(not close(found, fill(sums / visible.numel())),
             f"Too dark: you divided by all {visible.numel()} pixels, but only {int(count)} are "
             "visible.")
+    require(not close(found, fill(sums / hidden.sum())),
+            f"You divided by the number of hidden pixels, {int(hidden.sum())}. Divide by the "
+            f"number of visible ones, {int(count)}.")
     require(not close(found, fill(sums.sum() / (3 * count))),
             "One grey for all three channels: take the mean of each channel by itself, for a "
             "colour.")
@@ -69,17 +72,13 @@ def mean_fill(answer: Callable) -> None:
     require(close(found, fill(sums / count)),
             "Visible pixels are right, but the colour is not: expected (" +
             ", ".join(f"{value:.3f}" for value in (sums / count).tolist()) +
-            f") at a hidden pixel, got ({', '.join(f'{v:.3f}' for v in found[:, 0, 2].tolist())}).")
+            f") at a hidden pixel, got ({', '.join(f'{v:.3f}' for v in found[:, 0, 3].tolist())}).")
 
 
 @exercise("Right: a tenth of the error always gives 10 dB more.")
 def psnr(answer: Callable) -> None:
-    for mse in (0.01, 0.001, 0.25):
-        found = call(answer, torch.tensor(mse, dtype=torch.float64))
-        try:
-            found = float(found)
-        except (TypeError, ValueError):
-            require(False, f"Return one number in dB; this is a {type(found).__name__}.")
+    for mse in (0.01, 0.001, 0.25, 1e-5):
+        found = number(call(answer, torch.tensor(mse, dtype=torch.float64)))
         expected = -10 * math.log10(mse)
 
         def near(value, found=found):
@@ -93,6 +92,9 @@ def psnr(answer: Callable) -> None:
         require(not near(2 * expected),
                 f"{found:.2f} dB {at} is twice as much as it should be: 20 · log10 is for the "
                 "root of the mean squared error.")
+        require(not near(expected / 2),
+                f"{found:.2f} dB {at} is half of what it should be: mse is squared already, so "
+                "take no root.")
         require(not near(expected / 10),
                 f"{found:.2f} {at} is in bels; a decibel is a tenth of one, so multiply by 10.")
         require(not near(expected + 20 * math.log10(255)),

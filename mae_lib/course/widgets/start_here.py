@@ -199,11 +199,11 @@ def _places(axis: Axes, corner: tuple[float, float], visible: Tensor) -> None:
 def _vectors(axis: Axes, corner: tuple[float, float], latent: Tensor) -> None:
     """The encoder's tokens (K, D), a row of numbers each, less what all of them share."""
     x, y = corner
-    count, width = latent.shape
+    width = latent.shape[1]
     differences = latent - latent.mean(dim=0)
     axis.imshow(differences / (4 * differences.std()) + 0.5, cmap="cividis", vmin=0, vmax=1,
                 extent=(x, x + WIDE, y, y + WIDE), aspect="auto", interpolation="nearest")
-    _label(axis, corner, f"5 · {count} tokens of {width} numbers")
+    _label(axis, corner, f"5 · tokens of {width} numbers")
 
 
 def _machine(

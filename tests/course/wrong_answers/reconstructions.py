@@ -25,12 +25,15 @@ PLACES = (
 
 WRONG = {
     "grid_mask": [
-        (GRID + "    mask[::step] = 0\n    return mask", "row all patches stay"),
-        (GRID + "    mask[:, ::step] = 0\n    return mask", "column all patches stay"),
+        (GRID + "    mask[::step] = 0\n    return mask", "In one row of 2, all patches stay"),
+        (GRID + "    mask[:, ::step] = 0\n    return mask", "In one column of 2, all patches stay"),
         (GRID + "    mask[::step, ::step] = 0\n    return 1 - mask", "The mask is inverted"),
         (GRID + "    return ((torch.arange(rows)[:, None] + torch.arange(columns)) % step > 0)",
          "These are diagonals"),
         (GRID + "    mask[1::step, 1::step] = 0\n    return mask", "at other places"),
+        (GRID + "    mask.view(-1)[:: step * step] = 0\n    return mask", "multiples of step"),
+        (GRID + "    mask[: rows // step * step : step, : columns // step * step : step] = 0\n"
+         "    return mask", "that the edge cuts off"),
         (GRID + "    mask[::2, ::2] = 0\n    return mask", "expected 6"),
         (GRID + "    mask[::step, ::step] = 0\n    return mask.flatten()", "should have shape"),
         (GRID + "    mask[::step, ::step] = 0.5\n    return mask", "values from 0.50 to 1.00"),
@@ -43,7 +46,8 @@ WRONG = {
          "    mask.view(-1)[order[:n]] = 1\n    return mask", "the patches are scattered"),
         (BLOCK + "    while mask.sum() < n:\n" + ONE_BLOCK + TRIMMED + "    return 1 - mask",
          "it should be the other way round"),
-        (BLOCK + "    mask.view(-1)[:n] = 1\n    return mask", "Every seed gives the same mask"),
+        (BLOCK + "    mask.view(-1)[:n] = 1\n    return mask",
+         "Every generator gives the same mask"),
         (BLOCK.replace("generator=generator", "") + "    while mask.sum() < n:\n" + ONE_BLOCK
          + TRIMMED + "    return mask", "The same generator should give the same mask"),
         (BLOCK + "    if n:\n        height = width = int(n ** 0.5)\n"
@@ -52,6 +56,12 @@ WRONG = {
          "go on with further blocks"),
         (BLOCK + "    start = draw(0, rows * columns - n + 1)\n"
          "    mask.view(-1)[start : start + n] = 1\n    return mask", "one run from row to row"),
+        (BLOCK + "    start = draw(0, rows * columns - n + 1)\n"
+         "    mask.view(-1)[start : start + n] = 1\n    return mask.view(columns, rows).T",
+         "one run from column to column"),
+        (BLOCK + "    while mask.sum() < n:\n" + ONE_BLOCK.replace("height + 1", "height").replace(
+            "width + 1", "width") + TRIMMED + "    return mask",
+         "no patch of the last row is hidden"),
         (BLOCK + "    return mask.flatten()", "should have shape (8, 10), got (80,)"),
     ],
     "nearest_visible": [
@@ -67,6 +77,12 @@ WRONG = {
          ".view(mask.shape)", "squared distances"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)",
          "should have shape (5, 7), got (35,)"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)"
+         ".view(mask.shape).int()", "keep floats"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).min(1)"
+         ".view(mask.shape)", "take .values"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)"
+         ".view(mask.shape).round(decimals=2)", "is 1.414 away, you found 1.410"),
         (PLACES + "    return mask * 1.0", "the nearest visible patch is"),
     ],
 }

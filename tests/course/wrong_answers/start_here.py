@@ -11,14 +11,25 @@ WRONG = {
         ("def visible_patches(n, r): return n - int(n * r)", "rounded up from 28.8; int() cuts"),
         ("def visible_patches(n, r): return n * (1 - r)", "a patch is visible or it is not"),
         ("def visible_patches(n, r): return n // 4",
-         "You keep 36 of 144 patches at mask ratio 0.8, expected 28"),
-        ("def visible_patches(n, r): return f'{int(n * (1 - r))}'", "this is a str"),
+         "You keep 36 of 144 patches at mask ratio 0.8, expected 28, which is 144 × 0.20"),
+        ("def visible_patches(n, r): return 1 - r", "0.25 is the visible share"),
+        ("def visible_patches(n, r): return f'{int(n * (1 - r))}'",
+         "should be one number, got str"),
     ],
     "mean_fill": [
         ("def mean_fill(image, hidden):\n    colour = image.mean(dim=(1, 2))\n" + FILL,
          "That is peeking"),
         (HEAD + "    colour = (image * visible).mean(dim=(1, 2))\n" + FILL,
-         "Too dark: you divided by all 48 pixels, but only 24 are visible"),
+         "Too dark: you divided by all 48 pixels, but only 28 are visible"),
+        (HEAD + "    colour = (image * visible).sum(dim=(1, 2)) / hidden.sum()\n" + FILL,
+         "the number of hidden pixels, 20"),
+        (HEAD + "    x = image * visible\n"
+         "    colour = x.sum(dim=(1, 2)) / (x > 0).sum(dim=(1, 2))\n" + FILL,
+         "but the colour is not"),
+        ("def mean_fill(image, hidden):\n    image[:, hidden[0] > 0] = 0.5\n    return image",
+         "Begin with image.clone()"),
+        ("def mean_fill(image, hidden): return image[hidden == 0].mean()",
+         "A mask (1, H, W) fits one channel"),
         (HEAD + "    colour = ((image * visible).sum() / (3 * visible.sum())).expand(3)\n" + FILL,
          "One grey for all three channels"),
         ("def mean_fill(image, hidden):\n"
@@ -40,7 +51,18 @@ WRONG = {
         ("def psnr(mse): return -10 * torch.log(mse)", "decibels use log10"),
         ("def psnr(mse): return -20 * torch.log10(mse)", "twice as much as it should be"),
         ("def psnr(mse): return -torch.log10(mse)", "multiply by 10"),
+        ("def psnr(mse): return -10 * mse.sqrt().log10()", "take no root"),
+        ("def psnr(mse): return f'{-10 * mse.log10():.2f}'", "should be one number, got str"),
+        ("def psnr(mse): return (-10 * mse.log10()).clamp(0, 30)",
+         "30.00 dB for a mean squared error of 1e-05, expected 50.00"),
         ("def psnr(mse): return 10 * torch.log10(255**2 / mse)", "ours go from 0 to 1"),
         ("def psnr(mse): return 1 / mse", "100.00 dB for a mean squared error of 0.01, expected"),
+    ],
+}
+
+ALSO_RIGHT = {
+    "visible_patches": [
+        "import numpy as np\ndef visible_patches(n, r): return np.int64(n * (1 - r))",
+        "import torch\ndef visible_patches(n, r): return torch.tensor(n * (1 - r)).int()",
     ],
 }
