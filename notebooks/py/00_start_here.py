@@ -261,9 +261,11 @@ drop_guess = course.predict("How many dB does the model reach at 95 % hidden?")
 drop_guess.reveal(f"{quality(0.95):.1f} dB, {quality(0.75) - quality(0.95):.1f} less than at 75 %")
 
 # %% [markdown]
-# From 75 to 95 % hidden, the model loses 2.3 dB and ends at 14.9 dB. The explorer shows
-# one photograph at a time. When you run the notebook, a line below it compares the model with a simple baseline, which
-# fills every hidden pixel with the mean colour of the visible ones.
+# From 75 to 95 % hidden, the model loses 2.3 dB and ends at 14.9 dB.
+#
+# The next cell opens an explorer, in which you choose a photograph, the mask ratio and the seed of the mask. When you run the
+# notebook, a line below the pictures compares the model with a simple baseline, which fills every hidden pixel with the mean
+# colour of the visible ones.
 #
 # Try several photographs and seeds, and move the mask ratio to 0.95. What is lost first, and what does the model still
 # get right from nine patches?
@@ -274,8 +276,8 @@ explorer
 
 
 # %% [markdown]
-# Take the woman in the dark cap as an example. At 95 % hidden, nine patches are left. With the masks that we tried, the model still draws a light face under a dark cap, dark
-# clothes and a blue background to the right, but the glasses, the stripes and the stars are gone. Is that good? To answer, we need
+# Take the woman in the dark cap as an example. At 95 % hidden, nine patches are left. In the picture above, the model still draws a skin-coloured blur under a dark cap,
+# dark shoulders and a blue background to the right, but the glasses, the stripes and the stars are gone. Is that good? To answer, we need
 # something to compare it with. First, build the two tools yourself: a baseline and the PSNR. (The cells after the exercises
 # use the package's versions, which take several images at once.)
 #
