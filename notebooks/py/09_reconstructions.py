@@ -3,7 +3,7 @@
 #
 # Show a trained MAE part of an image, and it tells you what it expects in the rest. Its answers are fun to look at, and
 # they are easy to misread. A reconstruction can look good because the model was given hints, or bad because of a bug
-# outside the model. In this notebook you hide any part of a photograph, including photographs of your own. You compare the
+# outside the model. In this notebook you hide any part of any photograph, and you can use photographs of your own. You compare the
 # model that you trained with the ones that come with the course, and you find out what such pictures prove and what
 # they do not.
 #
@@ -709,9 +709,10 @@ show(widgets.gallery(rows), "Five photographs, and below each the tokens of thre
 # same way from left to right and from top to bottom, as if the tokens mainly said *where* a patch is. Only the rocket and
 # Grace Hopper can still be recognised.
 #
-# We can measure this. We average the tokens of each place over the five photographs, and ask what share of the variance
-# these averages have. If the place made no difference, the share would be about a fifth, since an average over five
-# has a fifth of the variance.
+# We can measure this. From the tokens of each photograph we subtract their mean, because what is the same all over a
+# photograph says nothing about places. Then we average the tokens of each place over the five photographs, and ask what
+# share of the variance these averages have. If the place made no difference, the share would be about a fifth, since an
+# average over five has a fifth of the variance.
 
 # %%
 place_guess = course.predict("What share of the variance do the averages of each place have for "
@@ -720,8 +721,9 @@ place_guess = course.predict("What share of the variance do the averages of each
 
 # %%
 def share_of_place(tokens):
-    by_place = tokens.mean(dim=0)  # (L, D)
-    return 100 * (by_place.var(dim=0).sum() / tokens.flatten(0, 1).var(dim=0).sum()).item()
+    x = tokens - tokens.mean(dim=1, keepdim=True)  # (5, L, D), less the mean of each photograph
+    by_place = x.mean(dim=0)  # (L, D)
+    return 100 * (by_place.var(dim=0).sum() / x.flatten(0, 1).var(dim=0).sum()).item()
 
 
 shares = {name: share_of_place(x) for name, x in tokens.items()}
@@ -729,7 +731,8 @@ lines = [f"{name:10} {share:.0f} %" for name, share in shares.items()]
 place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 
 # %% [markdown]
-# For `original` and the untrained network, the share is about a fifth. For `improved` it is almost half. So the two
+# For `original` and the untrained network, the share is about a quarter, not much more than a fifth. For `improved` it is
+# more than half. So the two
 # encoders differ a lot, although their reconstructions do not. Which of them has the better features? The share
 # does not tell us. The probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb) averages the tokens over all places. A part that depends only on the place
 # then adds the same vector to every image, so it neither helps nor harms the probe. (One model of each method and five photographs cannot tell us which of the three add-ons causes this.)
