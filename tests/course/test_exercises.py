@@ -134,7 +134,7 @@ def test_a_check_after_a_cell_that_stopped_says_what_it_is_about(cell, name, mon
     twice(lambda x: 2 * x)
     *before, said = capsys.readouterr().out.splitlines()
     assert said == "✓ well done"
-    assert [f"stopped with {name}. Mend it" in line for line in before] == [True] * bool(name)
+    assert [f"stopped with {name}. Fix it" in line for line in before] == [True] * bool(name)
 
 
 @exercises.exercise("well done")

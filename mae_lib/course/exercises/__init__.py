@@ -30,10 +30,14 @@ class NotAttempted(Exception):
 HINTS = {  # what torch says: what to look at
     "must match the size of tensor b": "Print both shapes: is an axis swapped, or is a "
                                        "keepdim=True missing?",
-    "tensors used as indices must be": "A mask of floats cannot be an index: write x[mask == 1].",
-    "shape of the mask": "A mask (1, H, W) fits one channel: write image[:, hidden[0] == 0].",
-    "torch.return_types": "With dim, min and max return values and indices: take .values.",
-    "in an in-place operation": "x += y changes the tensor that was given: write x = x + y.",
+    "tensors used as indices must be": "A mask of floats cannot be used as an index, so write "
+                                       "x[mask == 1].",
+    "shape of the mask": "A mask (1, H, W) fits one channel only. To select pixels in all "
+                         "channels, write for example image[:, hidden[0] == 0].",
+    "torch.return_types": "min(dim=…) and max(dim=…) return values and indices, so take "
+                          ".values.",
+    "in an in-place operation": "x += y changes the tensor that was passed in, so write x = x "
+                                "+ y instead.",
     "Can't call numpy()": "Stay in PyTorch: NumPy passes no gradients back.",
 }
 
@@ -53,14 +57,15 @@ def exercise(praise: str) -> Callable:
         @functools.wraps(test)
         def check(*answers) -> None:
             if error := _stopped_before():
-                print(f"The cell that you ran before this one stopped with {error}. Mend it and "
-                      "run it first: the next line is about what was there before it.")
+                print(f"The cell that you ran before this one stopped with {error}. Fix it and "
+                      "run it again first. The next line is about the version that was "
+                      "defined before.")
             try:
                 for answer in answers:
                     given(answer)
                 if name in PARTS and seam.is_packages(answers[0]):
-                    print(f"○ This is the package's {name}, not yours: run the cell with yours "
-                          "first, then this one.")
+                    print(f"○ This is the package's {name}, not yours. Run the cell that "
+                          "defines yours first, then run this one.")
                     return
                 test(*answers)
             except NotAttempted:
@@ -68,14 +73,16 @@ def exercise(praise: str) -> Callable:
                     print("✗ Your function returns nothing: is a return missing, perhaps in one "
                           "branch?")
                 elif name in PARTS and seam.read(name)[0]:
-                    print(f"○ Nothing here yet. The course still uses your earlier {name}.")
+                    print("○ This function or class is still empty. The course still uses "
+                          f"your earlier {name}.")
                 else:
                     print("○ Not attempted yet.")
             except Mistake as mistake:
                 print(f"✗ {mistake}")
             except KeyboardInterrupt as stop:
-                print(f"✗ Stopped{_where(stop, 0)}. If this loop never ends, look at what should "
-                      "end it; then run your cell again, and this one.")
+                print(f"✗ Stopped{_where(stop, 0)}. If a loop there never ends, check the "
+                      "condition that should end it. Then run your cell again, and this one "
+                      "after it.")
             except Exception as error:
                 hints = [hint for said, hint in HINTS.items() if said in str(error)]
                 print(". ".join([f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
@@ -144,8 +151,8 @@ def build(answer: type, *sizes) -> torch.nn.Module:
     blocks = getattr(module, "blocks", None)
     if isinstance(blocks, torch.nn.ModuleList | torch.nn.Sequential):
         require(len(set(map(id, blocks))) == len(blocks),
-                "Your blocks are all the same object, and share their weights: [Block(…)] * depth "
-                "repeats one. Write [Block(…) for _ in range(depth)].")
+                "Your blocks are all the same object, so they share their weights: [Block(…)] "
+                "* depth repeats one block. Write [Block(…) for _ in range(depth)] instead.")
     return module
 
 
@@ -162,14 +169,16 @@ def give_weights(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
                 f"{name} is a Python list, which hides its modules from PyTorch: use nn.ModuleList "
                 "or nn.Sequential.")
     other = [name for name in theirs if name not in weights]
-    hint = f" (yours has {', '.join(other[:3])})" if other else ""
-    require(not missing, f"The shipped weights hold {''.join(missing[:1])}, for which your class "
-                         f"has no place{hint}. The names are those of your attributes.")
+    hint = f" (it has {', '.join(other[:3])})" if other else ""
+    require(not missing, f"The shipped weights hold {''.join(missing[:1])}, but your class has "
+                         f"no parameter or buffer of that name{hint}. These names come from "
+                         "your attributes: self.proj = nn.Linear(…) gives proj.weight and "
+                         "proj.bias.")
     require(not other, f"Your class has {''.join(other[:1])}, which is not among the shipped "
-                       "weights: leave it out.")
+                       "weights. Leave it out.")
     for name, value in weights.items():
         require(theirs[name].shape == value.shape,
-                f"{name} should have shape {tuple(value.shape)}, yours has "
+                f"{name} should have shape {tuple(value.shape)}, but yours has "
                 f"{tuple(theirs[name].shape)}.")
     module.load_state_dict(weights)
 
@@ -220,14 +229,14 @@ def require_right(found: Tensor, right: Tensor, mistakes: dict[str, Tensor], oth
 def require_gradient(found: Tensor, right: Tensor, *inputs: Tensor) -> None:
     """Raise Mistake unless `found` passes the gradients back to the inputs that `right` does."""
     require(found.requires_grad,
-            "The values are right, but no gradient comes back through them, so that nothing can "
-            "learn: is there a detach(), an item() or a no_grad() on the way?")
+            "The values are right, but no gradient comes back through them, so the model "
+            "cannot learn. Is there a detach(), an item() or a no_grad() somewhere on the way?")
     weights = torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
     found, right = (torch.autograd.grad((x * weights).sum(), inputs, allow_unused=True)
                     for x in (found, right))
     require(all(a is not None and close(a, b, 1e-3) for a, b in zip(found, right, strict=True)),
-            "The values are right, but their gradient is not: does every step go through "
-            "differentiable operations, without detach()?")
+            "The values are right, but their gradient is not. Check that every step is a "
+            "differentiable operation and that nothing is detached.")
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:

@@ -20,7 +20,8 @@ from mae_lib.course.exercises import (
 )
 
 
-@exercise("Right: every image has its own visible patches, and the way back is known.")
+@exercise("Right: every image has its own visible patches, and ids_restore leads back to the "
+          "original order.")
 def random_masking(answer: Callable) -> None:
     torch.manual_seed(0)
     for length, ratio in ((16, 0.75), (30, 0.5), (49, 0.6)):
@@ -37,15 +38,16 @@ def random_masking(answer: Callable) -> None:
         require_gradient(found[0], right[0], x)
     first, second = (call(answer, x, 0.75) for _ in range(2))
     require(not close(first[1], second[1]),
-            "Without noise two calls give the same mask: draw new noise, torch.rand(B, L), if it "
-            "is None.")
+            "When noise is None, two calls give the same mask. Draw new noise in each call "
+            "with torch.rand(B, L).")
     x_vis, mask, ids_restore = first
     require(not bool((mask == mask[0]).all()),
-            "Without noise all images of a batch get one mask: draw a row of noise for each.")
+            "When noise is None, all images of a batch share a single mask. Draw a separate "
+            "row of noise for each image.")
     place = (ids_restore < x_vis.shape[1]).float()
     require(x_vis.shape[1] == 12 and close(place, 1 - mask.float()),
-            "With noise it is right; without noise the three results do not belong together: draw "
-            "the noise once and use it for all of them.")
+            "Your function is right when noise is given. When noise is None, the three results "
+            "do not belong together: draw the noise once and use it for all of them.")
 
 
 def _explain_masking(found, right, x, noise) -> None:
@@ -61,7 +63,8 @@ def _explain_masking(found, right, x, noise) -> None:
         "missing: ids_shuffle.argsort(dim=1) is its inverse.": shuffle,
         "You sort across the images of the batch. Sort the patches of each image: argsort along "
         "dim=1, not dim=0.": noise.argsort(dim=0).argsort(dim=0),
-        "You keep the patches with the largest noise: here the smallest stay visible.":
+        "You keep the patches with the largest noise. The ones with the smallest noise should "
+        "stay visible.":
             (-noise).argsort(1).argsort(1),
         "Every image gets the order of the first one: sort each image's own noise, along dim=1.":
             right_restore[:1].expand_as(right_restore),
@@ -70,29 +73,33 @@ def _explain_masking(found, right, x, noise) -> None:
     require_right(mask, right_mask, {
         "Your mask has 1 where a patch is visible; here 1 means hidden, 0 visible.":
             1 - right_mask,
-        f"The mask is in shuffled order: its first {visible} columns are 0 for every image. Ask "
-        "for each patch whether its place, ids_restore, is among the visible ones.":
+        f"The mask is in shuffled order: its first {visible} columns are 0 for every image. A "
+        "patch is visible if its place in the shuffled order, which ids_restore holds, is "
+        f"below {visible}.":
             (torch.arange(x.shape[1]) >= visible).float().expand_as(right_mask),
         "Your mask comes from ids_shuffle, which holds patches, not places. The place of each "
         "patch is in ids_restore, the argsort of ids_shuffle.": (shuffle >= visible).float(),
-    }, f"The mask leaves {int((mask == 0).sum(1)[0])} patches of the first image visible; it "
-       f"should leave the {visible} with the smallest noise, int(L · (1 − mask_ratio)) of them.")
+    }, f"The mask leaves {int((mask == 0).sum(1)[0])} patches of the first image visible. It "
+       f"should leave int(L · (1 − mask_ratio)) = {visible} of them visible, the ones with the "
+       "smallest noise.")
     require(mask.is_floating_point(), f"The mask is right, but of type {mask.dtype}. We compute "
             "1 − mask and averages with it, so add .float().")
     require_tensor(x_vis, right_vis.shape, "x_vis")
     ordered = masking.take_patches(x, shuffle[:, :visible].sort(dim=1).values)
     require_right(x_vis, right_vis, {
-        "x_vis has the right patches, but sorted by place; keep the shuffled order, which "
-        "ids_restore undoes.": ordered,
-        "x_vis is simply the first patches of x: pick those of ids_shuffle.": x[:, :visible],
-        "All images keep the patches of the first one: gather with the ids of each image.":
+        "x_vis has the right patches, but they are sorted by place. Keep them in the shuffled "
+        "order, which ids_restore undoes.": ordered,
+        "x_vis is simply the first patches of x. Pick the patches that the first columns of "
+        "ids_shuffle name.": x[:, :visible],
+        "All images keep the same places as the first one. Gather with each image's own ids.":
             x[:, shuffle[0, :visible]],
         "You picked with ids_restore: it holds places, not patches. Pick with the first columns of "
         "ids_shuffle.": masking.take_patches(x, right_restore[:, :visible]),
     }, f"x_vis should hold the patches ids_shuffle[:, :{visible}] of each image.")
 
 
-@exercise("Right: constant, straight or with a cosine, step by step, then level.")
+@exercise("Right: the ratio is constant, or it rises with every step along a line or a cosine "
+          "and then stays level.")
 def schedule_mask_ratio(answer: Callable) -> None:
     iters, epochs, length = 10, 8, 4
     time = torch.arange(epochs * iters) / iters  # in epochs
@@ -111,31 +118,37 @@ def schedule_mask_ratio(answer: Callable) -> None:
         right = ramp(time / length) if sched != "const" else torch.full_like(time, 0.8)
         which, worst = f"With {sched!r}: ", int((found - right).abs().argmax())
         require_right(found, right, {
-            which + "the ratio changes only from one epoch to the next; it should grow with every "
-            "step: time is epoch + step / iters.": ramp(time.floor() / length),
-            which + "the ramp does not stop: let the progress end at 1.":
+            which + "the ratio changes only from one epoch to the next. It should grow with "
+                    "every step, because the time is epoch + step / iters.":
+                ramp(time.floor() / length),
+            which + "the ramp does not stop. Limit the progress to at most 1.":
                 0.4 + 0.4 * time / length,
-            which + "the ratio falls from the end to the start: it should begin with "
-            "mask_ratio_start.": ramp(time / length, 0.8, 0.4),
-            which + f"the ramp lasts the whole run; it should last mask_ratio_warmup_epochs, "
-            f"{length} here.": ramp(time / epochs),
-            which + "the ratio is mask_ratio_start throughout; it should be mask_ratio.":
+            which + "the ratio falls from the end to the start value. It should rise from "
+                    "mask_ratio_start to mask_ratio.": ramp(time / length, 0.8, 0.4),
+            which + "the ramp lasts the whole run. It should last "
+                    f"cfg.mask_ratio_warmup_epochs epochs, which is {length} here.":
+                ramp(time / epochs),
+            which + "the ratio is mask_ratio_start throughout. It should " + (
+                "be mask_ratio." if sched == "const" else
+                "grow from mask_ratio_start to mask_ratio."):
                 torch.full_like(time, 0.4),
             which + "the ratio does not change: it should grow from mask_ratio_start to "
             "mask_ratio.": torch.full_like(time, 0.8),
-            which + "the ramp is a straight line; cfg.mask_ratio_sched asks for another course."
-            if sched != "linear" else which + "the ramp is not a straight line.":
+            which + "the ramp is a straight line, but cfg.mask_ratio_sched asks for a "
+                    "different shape."
+            if sched != "linear" else which + "the ramp is not a straight line. Use the cosine "
+                                              "only if cfg.mask_ratio_sched is 'cosine'.":
                 ramp(time / length, sched="linear" if sched != "linear" else "cosine"),
             which + "the ramp goes twice as far as it should: (1 − cos πp) / 2 goes from 0 to 1.":
                 0.4 + 0.8 * (1 - torch.cos(math.pi * (time / length).clamp(0, 1))) / 2,
         }, f"{which}after {time[worst]:.1f} epochs of a ramp of {length}, the ratio should be "
-           f"{right[worst]:.3f}, yours is {found[worst]:.3f}.")
+           f"{right[worst]:.3f}, but yours is {found[worst]:.3f}.")
     cfg = PretrainConfig(mask_ratio_sched="linear", mask_ratio=0.8, mask_ratio_warmup_epochs=0)
     require(abs(number(call(answer, 0, 0, 10, cfg)) - 0.8) < 1e-6,
-            "With a ramp of 0 epochs the ratio should be mask_ratio from the first step on.")
+            "If the ramp lasts 0 epochs, the ratio should be mask_ratio from the first step on.")
 
 
-@exercise("Right: a patch is visible or not, so the count is cut off at each step.")
+@exercise("Right: a patch is either visible or not, so the count is rounded down at each step.")
 def mean_visible(answer: Callable) -> None:
     for sched, length in (("linear", 64), ("cosine", 100)):
         cfg = PretrainConfig(mask_ratio_sched=sched, mask_ratio_start=0.3)
@@ -154,12 +167,12 @@ def mean_visible(answer: Callable) -> None:
         require(not near(length - right),
                 f"{found:.2f} is the mean number of hidden patches; count the visible ones.")
         require(not near(length * (1 - mean_ratio)),
-                "No step sees half a patch: cut the number off with int at each step, and take "
-                "the mean afterwards.")
+                "No step sees half a patch, so drop the decimals with int() at each step and "
+                "take the mean afterwards.")
         require(not near(int(length * (1 - mean_ratio))) and not near(int(right)),
                 "The mean itself need not be a whole number: use int for the count of each step, "
                 "not for the mean.")
         require(not near(counts[0]) and not near(counts[-1]),
                 f"{found:g} is the number at one single step; take the mean over all of them.")
-        require(near(right), f"With the {sched} ramp {right:.2f} of {length} patches are visible "
-                             f"on average, not {found:.2f}.")
+        require(near(right), f"With the {sched} ramp, {right:.2f} of {length} patches are "
+                             f"visible on average, not {found:.2f}.")

@@ -1,4 +1,4 @@
-"""Notebook 03: the model, from attention to the whole, as the learner's own modules."""
+"""Notebook 03: the model, from the block to the whole, as the learner's own modules."""
 
 from collections.abc import Callable
 
@@ -20,6 +20,7 @@ from mae_lib.course.exercises import (
     require_tensor,
     several,
 )
+from mae_lib.course.exercises.attention import randomised
 from mae_lib.course.reference import from_official
 from mae_lib.masking import take_patches
 
@@ -27,82 +28,12 @@ SIZES = ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "decoder_e
          "decoder_depth", "decoder_num_heads")
 
 
-def _randomised(module: nn.Module) -> nn.Module:
-    """The module with other weights than it starts with, so that none of them can be left out."""
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    for part in module.modules():
-        if isinstance(part, nn.LayerNorm):
-            nn.init.normal_(part.weight, 1, 0.3)
-    return module
-
-
-@exercise("Right: every head attends on its own, and the trained weights fit your class.")
-def Attention(answer: type) -> None:
-    torch.manual_seed(0)
-    for b, n, d, heads in ((2, 5, 12, 2), (1, 4, 16, 4)):
-        module, right = build(answer, d, heads), _randomised(package.Attention(d, heads))
-        give_weights(module, right.state_dict())
-        x = torch.randn(b, n, d, requires_grad=True)
-        found = given(module(x))
-        require_tensor(found, x.shape, "Attention(dim, num_heads)(x)")
-
-        def variant(scale: float = (d / heads) ** -0.5, axis: int = -1, heads: int = heads,
-                    merge: tuple = (0, 2, 1, 3), order: str = "qkv", project: bool = True,
-                    split: str = "khd", among_heads: bool = False, x: Tensor = x,
-                    right: nn.Module = right) -> Tensor:
-            b, n, d = x.shape
-            size = d // heads
-            y = right.qkv(x)
-            if split == "khd":  # 3, heads, size: as it should be
-                q, k, v = y.reshape(b, n, 3, heads, size).permute(2, 0, 3, 1, 4)
-            else:
-                q, k, v = y.reshape(b, n, heads, 3, size).permute(3, 0, 2, 1, 4)
-            q, k, v = ({"q": q, "k": k, "v": v}[name] for name in order)
-            q, k, v = (y.transpose(1, 2) if among_heads else y for y in (q, k, v))
-            scores = q @ k.mT * scale
-            y = (scores.softmax(axis) if axis else scores) @ v
-            y = y.permute(merge).reshape(b, n, d)
-            return right.proj(y) if project else y
-
-        require_right(found, right(x), {
-            "The scores are not divided: divide by √(dim / num_heads), the root of a head's size.":
-                variant(scale=1.0),
-            f"You divide by √{d}, the root of all values; each head compares {d // heads} of them, "
-            f"so it is √{d // heads}.": variant(scale=d**-0.5),
-            "All values go through one head: split them into num_heads heads before q @ k.mT.":
-                variant(heads=1, scale=d**-0.5),
-            "All values go through one head (and are divided by a head's √): split them into "
-            "num_heads heads before q @ k.mT.": variant(heads=1),
-            "The softmax runs over the queries. The weights of one query must sum to 1, along the "
-            "keys: dim=-1.": variant(axis=-2),
-            "The softmax runs over the heads (dim=1). It should run over the keys: dim=-1.":
-                variant(axis=1),
-            "There is no softmax: the attention weights of a query should sum to 1.":
-                variant(axis=0),
-            "The heads of a token attend to each other, because they come after the tokens. Bring "
-            "them in front: permute(2, 0, 3, 1, 4).": variant(among_heads=True),
-            "x is added to the result. That is the task of Block; attention returns only what proj "
-            "gives.": x + right(x),
-            "Queries and keys are swapped: scores are q @ k.mT, with a row for each query.":
-                variant(order="kqv"),
-            "qkv holds queries, keys and values in this order; yours are taken in another.":
-                variant(order="vkq"),
-            "The heads are joined in the wrong order: bring the tokens in front of the heads "
-            "(transpose(1, 2)) before you reshape.": variant(merge=(0, 1, 2, 3)),
-            "proj is not applied: it mixes what the heads have found.": variant(project=False),
-            "The values of qkv are split as (heads, 3, size); here they come as (3, heads, size).":
-                variant(split="hkd"),
-        }, "The shape is right, but the values are not. Each head computes softmax(q @ k.mT / "
-           "√size) @ v; then the heads, side by side, go through proj.")
-        require_gradient(found, right(x), x)
-
-
-@exercise("Right: normalise, work, add, twice; and the trained weights fit your class.")
+@exercise("Right: both layers normalise their input and add their output to x, and the trained "
+          "weights fit your class.")
 def Block(answer: type) -> None:
     torch.manual_seed(0)
     for d, heads, size in ((8, 2, 1.0), (12, 3, 0.003)):
-        module, block = build(answer, d, heads), _randomised(package.Block(d, heads))
+        module, block = build(answer, d, heads), randomised(package.Block(d, heads))
         give_weights(module, block.state_dict())
         x = (size * torch.randn(2, 5, d)).requires_grad_()
         found = given(module(x))
@@ -122,24 +53,29 @@ def Block(answer: type) -> None:
 
         after = norm1(x + attn(x))
         require_right(found, middle + mlp(norm2(middle)), {
-            "This is post-norm, the order of 2017. Pre-norm normalises only what a layer reads.":
+            "This is post-norm, the order of the original Transformer. Use pre-norm, which "
+            "normalises only the input of each layer.":
                 norm2(after + mlp(after)),
-            "Nothing is added to x: both layers need their residual sum.":
+            "Nothing is added to x. Both layers need a residual connection.":
                 mlp(norm2(attn(norm1(x)))),
-            "The MLP reads the block's input. It should read what attention has made of it.":
+            "The MLP reads the block's input. It should read the sum x + attn(norm1(x)), after "
+            "norm2.":
                 middle + mlp(norm2(x)),
-            "norm1 is used twice. Each layer has a norm of its own.": middle + mlp(norm1(middle)),
+            "norm1 is used twice. Each layer has its own norm, so the MLP should read norm2.":
+                middle + mlp(norm1(middle)),
             "The second sum is missing: the result is the MLP's output alone.":
                 mlp(norm2(middle)),
             "The first sum is missing: attention's output replaces x.":
                 attn(norm1(x)) + mlp(norm2(attn(norm1(x)))),
-            "No norm is used: attn reads norm1(x), and mlp reads norm2 of the sum.":
+            "No norm is used. attn should read norm1(x), and mlp should read norm2 of the sum.":
                 x + attn(x) + mlp(x + attn(x)),
-            "The MLP comes before attention here; the order is attention, then MLP.":
+            "The MLP comes before attention in your block. Attention should come first, then "
+            "the MLP.":
                 x + mlp(norm2(x)) + attn(norm1(x + mlp(norm2(x)))),
-            "The MLP has a ReLU between its layers; here it is a GELU.":
+            "The MLP has a ReLU between its layers, but in this model it is a GELU.":
                 middle + mlp_with(F.relu, norm2(middle)),
-            "The MLP has nothing between its two layers, so that they are one: put a GELU there.":
+            "The MLP has nothing between its two layers, so together they are only one linear "
+            "layer. Put a GELU between them.":
                 middle + mlp_with(lambda y: y, norm2(middle)),
             "LayerNorm's eps is 1e-5 by default; the trained weights expect eps=1e-6.":
                 with_eps(1e-5),
@@ -150,7 +86,7 @@ def Block(answer: type) -> None:
 
 def _small_model() -> package.MaskedAutoencoder:
     torch.manual_seed(0)
-    return _randomised(package.MaskedAutoencoder(
+    return randomised(package.MaskedAutoencoder(
         img_size=12, patch_size=3, embed_dim=8, depth=2, num_heads=2, decoder_embed_dim=12,
         decoder_depth=3, decoder_num_heads=3))
 
@@ -197,8 +133,8 @@ def Encoder(answer: type) -> None:
         require_tensor(latent, right.latent.shape, "The tokens")
         require_tensor(mask, right.mask.shape, "mask")
         require(close(mask, right.mask) and torch.equal(ids_restore, right.ids_restore),
-                "mask and ids_restore are not those of this noise: hand noise on to "
-                "random_masking, and return what it returns.")
+                "mask and ids_restore do not match the given noise. Make sure that you hand "
+                "noise on to random_masking, and return what it returns.")
         ids = noise.argsort(dim=1)[:, : right.latent.shape[1]]
         embedded, position = model.patch_embed(right.patches), model.pos_embed.expand(2, -1, -1)
 
@@ -209,28 +145,31 @@ def Encoder(answer: type) -> None:
 
         visible, place = take_patches(embedded, ids), take_patches(position, ids)
         require_right(latent, right.latent, {
-            "The positions are not added: without them a patch does not know where it was.":
+            "The positions are not added. Without them, the model does not know where a patch "
+            "was.":
                 through(visible),
             "Visible patches get the positions of the first places. Add the positions before "
-            "masking, so that each patch takes its own along.":
+            "masking, so that each patch keeps its own.":
                 through(visible + position[:, : visible.shape[1]]),
             "The norm after the last block is missing.": through(visible + place, norm=False),
             "The blocks are not used.": through(visible + place, blocks=0),
             "Only the first block is used.": through(visible + place, blocks=1),
-            "All patches go through the blocks, and the hidden ones are dropped afterwards. Then "
-            "the visible tokens have seen what they should predict: mask first.":
+            "All patches go through the blocks, and the hidden ones are dropped only "
+            "afterwards. By then, the visible tokens have seen what they should predict, so "
+            "mask first.":
                 take_patches(through(embedded + position), ids),
-            "The positions are added after the blocks. Add them before the first one.":
+            "The positions are added after the blocks. Add them before masking.":
                 model.norm(through(visible, norm=False) + place),
             "The convolution gives (B, dim, rows, cols), and a reshape to (B, L, dim) mixes its "
             "channels and places. Write flatten(2).mT.":
                 through(take_patches(embedded.mT.reshape(embedded.shape) + position, ids)),
-        }, "The shapes are right, but the tokens are not. The order is patch_embed, plus "
-           "pos_embed, random_masking, the blocks, the norm.", 1e-3)
+        }, "The shapes are right, but the tokens are not. The order should be: apply "
+           "patch_embed, add pos_embed, call random_masking, run the blocks, and apply the "
+           "norm.", 1e-3)
     require_gradient(latent, right.latent, images)
 
 
-@exercise("Right: every place has a token again, and a prediction.")
+@exercise("Right: every place has a token again and gets a prediction.")
 def Decoder(answer: type) -> None:
     model = _small_model()
     module = build(answer, 12, 3, 8, 12, 3, 3)
@@ -258,48 +197,52 @@ def Decoder(answer: type) -> None:
             "which place it should predict.": through(restored - position),
             "The order is not restored: visible tokens come first, then all mask tokens. Gather "
             "with ids_restore along dim=1.": through(joined + position),
-            "Every value of a token is replaced by its first one: gather needs an index for each "
-            "value, ids_restore[:, :, None].expand_as(x).":
+            "In each token, every value is replaced by its first one: gather needs an index "
+            "for each value, ids_restore[:, :, None].expand_as(x).":
                 through(joined.gather(1, ids_restore[:, :, None]) + position),
-            "The positions are added before the order is restored: then they are shuffled too.":
+            "The positions are added before the order is restored, so they are shuffled too. "
+            "Add them afterwards.":
                 through(take_patches(joined + position, ids_restore)),
             "This shuffles once more instead of undoing the shuffle: gather with ids_restore as "
             "it is, not with its argsort.": through(take_patches(joined, ids_shuffle) + position),
             "The holes hold zeros: put mask_token there.":
                 through(take_patches(torch.cat([x, 0 * token], 1), ids_restore) + position),
-            "Mask tokens come before the visible ones. The shuffle had put the visible patches "
-            "first, so the visible tokens come first here too.":
+            "Mask tokens come before the visible ones. The shuffle put the visible patches "
+            "first, so the visible tokens must come first here too.":
                 through(take_patches(torch.cat([token, x], 1), ids_restore) + position),
             "The norm after the last block is missing.": through(restored, norm=False),
-            "The blocks are not used, so that no token hears of another.":
+            "The blocks are not used, so no token gets information from any other.":
                 through(restored, blocks=0),
-            "All images get the order of the first one: gather with an index for every image.":
+            "All images get the order of the first one. Gather with each image's own row of "
+            "ids_restore.":
                 through(joined[:, ids_restore[0]] + position),
-        }, "The shape is right, but the prediction is not. The order is embed, mask tokens, the "
-           "places restored, plus pos_embed, the blocks, norm, pred.", 1e-3)
+        }, "The shape is right, but the prediction is not. The order should be: apply embed, "
+           "append the mask tokens, restore the order, add pos_embed, run the blocks, and "
+           "apply norm and pred.", 1e-3)
         require_gradient(found, right, latent)
 
 
-@exercise("Right: a masked autoencoder of your own, and the shipped weights fit it.")
+@exercise("Right: you have a masked autoencoder of your own, and the shipped weights fit it.")
 def MAE(answer: type) -> None:
     model = _small_model()
     torch.manual_seed(1)
     module = build(answer, *(model.config[name] for name in SIZES))
     require(getattr(module, "patch_size", None) == 3,
-            "Keep the patch size: self.patch_size = patch_size. The loss will ask for it.")
+            "Keep the patch size with self.patch_size = patch_size, because the loss will need "
+            "it.")
     require_depth(module, "encoder.blocks.", 2)
     require_depth(module, "decoder.blocks.", 3, "decoder_depth")
     started = {name: value.clone() for name, value in module.state_dict().items()}
     give_weights(module, from_official(model.state_dict()))
     for name in ("encoder.blocks.0.attn.qkv.bias", "decoder.pred.bias"):
         require(not bool(started[name].any()),
-                f"{name} should start at 0: set the weights of every linear layer by "
-                "nn.init.xavier_uniform_ and its bias to 0, as the official code does.")
+                f"{name} should start at 0. For every linear layer, initialise the weight with "
+                "nn.init.xavier_uniform_ and set the bias to 0, as the official code does.")
     limit = (6 / (8 + 24)) ** 0.5  # of Xavier's uniform distribution
     largest = float(started["encoder.blocks.0.attn.qkv.weight"].abs().max())
     require(0.9 * limit < largest <= limit,
             f"The weights of qkv go up to {largest:.3f} at the start. Xavier's uniform "
-            f"distribution for 8 inputs and 24 outputs ends at {limit:.3f}: "
+            f"distribution for 8 inputs and 24 outputs ends at {limit:.3f}, so use "
             "nn.init.xavier_uniform_.")
     limit = (6 / (8 + 27)) ** 0.5
     largest = float(started["encoder.patch_embed.proj.weight"].abs().max())
@@ -309,16 +252,18 @@ def MAE(answer: type) -> None:
             "nn.init.xavier_uniform_.")
     token = started["decoder.mask_token"].std()
     require(0.008 < float(token) < 0.04,
-            f"mask_token starts with a standard deviation of {token:.3f}; it should be 0.02 "
-            "(nn.init.normal_).")
+            f"mask_token starts with a standard deviation of {token:.3f}. It should be 0.02, "
+            "so use nn.init.normal_ with std=0.02.")
     images, noise = torch.randn(2, 3, 12, 12, requires_grad=True), torch.rand(2, 16)
     for ratio in (0.75, 0.4):
         right = model(images, ratio, noise=noise)
         found = several(given(module(images, mask_ratio=ratio, noise=noise)), 3,
-                        "Return three tensors: the prediction, mask, the encoder's tokens.")
+                        "Return three tensors: the prediction, the mask and the encoder's "
+                        "tokens.")
         pred, mask, latent = found
-        require(isinstance(pred, Tensor) and pred.shape != right.latent.shape,
-                "The encoder's tokens come first; return the prediction, mask, tokens.")
+        require(not isinstance(pred, Tensor) or pred.shape != right.latent.shape,
+                "The encoder's tokens come first in your result. Return the prediction first, "
+                "then the mask, then the tokens.")
         require_tensor(pred, right.pred.shape, "The prediction")
         require(isinstance(mask, Tensor) and mask.shape == right.mask.shape
                 and close(mask, right.mask),
@@ -327,9 +272,10 @@ def MAE(answer: type) -> None:
         require(isinstance(latent, Tensor) and close(latent, right.latent, 1e-3),
                 "The third result should be the encoder's tokens of the visible patches.")
         require(close(pred, right.pred, 1e-3),
-                "The prediction is not the decoder's. Does it get the latent tokens, ids_restore, "
-                "decoder_depth and decoder_num_heads?")
+                "The prediction is not the decoder's. Does the decoder get the latent tokens "
+                "and ids_restore, and was it built with decoder_depth and decoder_num_heads?")
     require_gradient(pred, right.pred, images)
     hidden = module(images)[1].sum(dim=1)
-    require(bool((hidden == 12).all()), f"For images alone {int(hidden[0])} of 16 patches are "
-                                        "hidden: by default mask_ratio should be 0.75.")
+    require(bool((hidden == 12).all()), f"If you pass only images, {int(hidden[0])} of 16 "
+                                        "patches are hidden, but by default mask_ratio should "
+                                        "be 0.75.")

@@ -18,7 +18,8 @@ def require_mask(found, rows: int, columns: int, name: str) -> Tensor:
     return found
 
 
-@exercise("Right: one patch of every square stays, and no patch is far from a visible one.")
+@exercise("Right: one patch of every square stays visible, and no patch is far from a visible "
+          "one.")
 def grid_mask(answer: Callable) -> None:
     for rows, columns, step in ((6, 6, 2), (6, 9, 3), (7, 5, 2)):
         found = require_mask(call(answer, rows, columns, step), rows, columns,
@@ -28,27 +29,30 @@ def grid_mask(answer: Callable) -> None:
         visible = torch.zeros(rows, columns)
         visible[::step] = 1
         require(not close(found, 1 - right),
-                "The mask is inverted: 1 means hidden, and your 1s are the patches that stay.")
+                "The mask is inverted: 1 means hidden, but your 1s are the patches that should "
+                "stay visible.")
         require(not close(found, 1 - visible) and not close(found.T, 1 - visible[:, :1]),
-                f"In one row of {step}, all patches stay: only one patch in {step} of them should.")
+                f"In one row of {step}, all patches stay visible. Within such a row, only one "
+                f"patch in {step} should.")
         columns_only = torch.ones(rows, columns)
         columns_only[:, ::step] = 0
         require(not close(found, columns_only),
-                f"In one column of {step}, all patches stay: only one patch in {step} of them "
-                "should.")
+                f"In one column of {step}, all patches stay visible. Within such a column, "
+                f"only one patch in {step} should.")
         checkers = (torch.arange(rows)[:, None] + torch.arange(columns)) % step
         require(not close(found, (checkers > 0).float()),
-                f"These are diagonals: one patch in {step} stays, where one in {step * step} "
-                "should.")
+                f"These are diagonals: one patch in {step} stays visible, but only one in "
+                f"{step * step} should.")
         wanted, got = int((right == 0).sum()), int((found == 0).sum())
-        require(got == wanted, f"{got} of {rows}×{columns} patches are visible for step {step}, "
-                               f"expected {wanted}: a square that the edge cuts off keeps its "
-                               "upper left patch too.")
+        require(got == wanted, f"{got} of {rows}×{columns} patches are visible for step "
+                               f"{step}, expected {wanted}. Every square keeps its upper left "
+                               "patch, even a square that the edge cuts off.")
         require(bool(found[0, 0]) or close(found, right),
-                "As many are visible as should be, but at other places: a visible patch's row and "
-                "column are both multiples of step.")
-        require(close(found, right), "As many are visible as should be, but at other places: "
-                                     "begin with the patch in the upper left corner.")
+                "The number of visible patches is right, but they are in the wrong places. The "
+                "row and the column of a visible patch should both be multiples of step.")
+        require(close(found, right), "The number of visible patches is right, but they are in "
+                                     "the wrong places. Begin with the patch in the upper left "
+                                     "corner.")
 
 
 def changes(mask: Tensor) -> int:
@@ -61,7 +65,7 @@ def changes_along(mask: Tensor) -> int:
     return int((mask.flatten().diff() != 0).sum())
 
 
-@exercise("Right: whole blocks disappear, and exactly as many patches as were asked for.")
+@exercise("Right: whole blocks are hidden, and the number of hidden patches is exactly n.")
 def block_mask(answer: Callable) -> None:
     rows, columns = 8, 10
     found = {}
@@ -71,24 +75,25 @@ def block_mask(answer: Callable) -> None:
             mask = require_mask(mask, rows, columns, f"block_mask({rows}, {columns}, {n}, …)")
             hidden = int(mask.sum())
             require(hidden == n or hidden != rows * columns - n,
-                    f"{hidden} patches are hidden and {n} visible: it should be the other way "
-                    "round, 1 means hidden.")
-            require(hidden <= n, f"{hidden} patches are hidden, expected exactly {n}: of the last "
-                                 "block, hide only as many as are still missing. (nonzero() "
-                                 "gives pairs: write block[new[:, 0], new[:, 1]] = 1.)")
+                    f"{hidden} patches are hidden and {n} are visible, but it should be the "
+                    "other way round: 1 means hidden.")
+            require(hidden <= n, f"{hidden} patches are hidden, but it should be exactly {n}. "
+                                 "In the last block, hide only as many patches as you still "
+                                 "need. (nonzero() gives pairs of row and column, so write "
+                                 "block[new[:, 0], new[:, 1]] = 1.)")
             require(hidden == n, f"{hidden} patches are hidden, expected exactly {n}: go on with "
                                  "further blocks until there are enough.")
             found[n, seed] = mask
     again = call(answer, rows, columns, 31, torch.Generator().manual_seed(0)).float()
-    require(close(again, found[31, 0]), "The same generator should give the same mask: pass "
-                                        "generator=generator wherever you draw.")
+    require(close(again, found[31, 0]), "The same generator should give the same mask. Pass "
+                                        "generator=generator wherever you draw random numbers.")
     many = [found[31, seed] for seed in range(4)]
     require(not all(close(many[0], other) for other in many[1:]),
             "Every generator gives the same mask: draw the blocks' places at random, from the "
             "generator that is passed in.")
     for way, turned in (("row to row", many), ("column to column", [m.T for m in many])):
         require(not all(changes_along(mask) <= 2 for mask in turned),
-                f"The hidden patches are one run from {way}: hide whole rectangles.")
+                f"The hidden patches form one run from {way}. Hide whole rectangles instead.")
     random = 2 * (31 / 80) * (49 / 80) * (7 * 10 + 8 * 9)  # expected of scattered patches
     require(sum(map(changes, many)) / 4 < 0.75 * random,
             "The number is right, but the patches are scattered: hide whole rectangles.")
@@ -96,8 +101,9 @@ def block_mask(answer: Callable) -> None:
     for name, edge in (("first row", ever[0]), ("last row", ever[-1]),
                        ("first column", ever[:, 0]), ("last column", ever[:, -1])):
         require(bool(edge.any()),
-                f"In {len(found)} masks, no patch of the {name} is hidden. A block's top goes from "
-                "0 to rows − height, and randint never returns its upper end; so do its columns.")
+                f"In {len(found)} masks, no patch of the {name} is hidden. A block's top "
+                "should range from 0 to rows − height, and its left edge from 0 to columns − "
+                "width. randint never returns its upper end, so add 1 to it.")
 
 
 @exercise("Right: visible patches are at distance 0, and the middle of a hole is furthest away.")
@@ -114,9 +120,10 @@ def nearest_visible(answer: Callable) -> None:
 
     right = distance(mask == 0)
     require(not any(close(found.double(), whole) for whole in (right.floor(), right.round())),
-            "These are whole numbers, and distances such as 2.24 are not: keep floats.")
+            "These are whole numbers, but distances such as 2.24 are not, so keep floats.")
     require(not close(found, distance(mask == 1)),
-            "These are distances to the nearest hidden patch: visible ones have a mask of 0.")
+            "These are distances to the nearest hidden patch. Measure to the visible ones, "
+            "where mask is 0.")
     require(not close(found, right.square()), "These are squared distances: take the root.")
     require(not close(found, distance(mask == 0, p=1.0)),
             "These are distances along rows and columns: take the straight line, "
@@ -124,10 +131,12 @@ def nearest_visible(answer: Callable) -> None:
     require(not close(found, distance(mask == 0, p=torch.inf)),
             "This is the larger of the two offsets: take the straight line, √(rows² + columns²).")
     require(not close(found, distance(mask == 0, reduce=torch.amax)),
-            "This is the distance to the furthest visible patch: take the smallest.")
+            "This is the distance to the furthest visible patch. Take the smallest distance "
+            "instead.")
     require(not close(found, distance(mask == 0, reduce=torch.mean)),
-            "This is the mean distance to all visible patches: take the smallest.")
+            "This is the mean distance to all visible patches. Take the smallest distance "
+            "instead.")
     worst = int((found.double() - right).abs().argmax())
-    require(close(found, right), f"In row {worst // 7}, column {worst % 7} the nearest visible "
-                                 f"patch is {right.flatten()[worst]:.3f} away, you found "
-                                 f"{found.flatten()[worst]:.3f}.")
+    require(close(found, right), f"In row {worst // 7}, column {worst % 7}, the nearest "
+                                 f"visible patch is {right.flatten()[worst]:.3f} away, but you "
+                                 f"found {found.flatten()[worst]:.3f}.")

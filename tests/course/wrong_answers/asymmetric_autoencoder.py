@@ -41,6 +41,6 @@ WRONG = {
         (price("12 * d**2 + 2 * n**2 * d"), "act on each of the N tokens"),
         (price("12 * n * d**2 + 12 * n**2 * d"), "Heads do not multiply the work"),
         (price("12 * n * d**2 + 2 * n**2"), "not 21,680,834"),
-        (price("'a lot'"), "Return a number, got str"),
+        (price("'a lot'"), "should be a number, got str"),
     ],
 }

@@ -50,7 +50,7 @@ WRONG = {
         (slip("random_masking", ("int(length * (1 - mask_ratio))", "int(length * mask_ratio)")),
          "patches of the first image visible"),
         (slip("random_masking", ("torch.rand(b, length, device=x.device)",
-                                 "torch.rand(1, length).expand(b, -1)")), "get one mask"),
+                                 "torch.rand(1, length).expand(b, -1)")), "share a single mask"),
         (slip("random_masking", ("torch.rand(b, length, device=x.device)",
                                  "torch.linspace(0, 1, length).expand(b, -1)")),
          "two calls give the same mask"),

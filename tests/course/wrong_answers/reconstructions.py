@@ -30,7 +30,7 @@ WRONG = {
         (GRID + "    mask[::step, ::step] = 0\n    return 1 - mask", "The mask is inverted"),
         (GRID + "    return ((torch.arange(rows)[:, None] + torch.arange(columns)) % step > 0)",
          "These are diagonals"),
-        (GRID + "    mask[1::step, 1::step] = 0\n    return mask", "at other places"),
+        (GRID + "    mask[1::step, 1::step] = 0\n    return mask", "in the wrong places"),
         (GRID + "    mask.view(-1)[:: step * step] = 0\n    return mask", "multiples of step"),
         (GRID + "    mask[: rows // step * step : step, : columns // step * step : step] = 0\n"
          "    return mask", "that the edge cuts off"),
@@ -41,7 +41,7 @@ WRONG = {
     "block_mask": [
         (BLOCK + "    while mask.sum() < n:\n" + ONE_BLOCK
          + "        mask[top : top + height, left : left + width] = 1\n    return mask",
-         "of the last block, hide only as many as are still missing"),
+         "In the last block, hide only as many patches as you still need"),
         (BLOCK + "    order = torch.rand(rows * columns, generator=generator).argsort()\n"
          "    mask.view(-1)[order[:n]] = 1\n    return mask", "the patches are scattered"),
         (BLOCK + "    while mask.sum() < n:\n" + ONE_BLOCK + TRIMMED + "    return 1 - mask",
@@ -82,7 +82,7 @@ WRONG = {
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).min(1)"
          ".view(mask.shape)", "take .values"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)"
-         ".view(mask.shape).round(decimals=2)", "is 1.414 away, you found 1.410"),
+         ".view(mask.shape).round(decimals=2)", "is 1.414 away, but you found 1.410"),
         (PLACES + "    return mask * 1.0", "the nearest visible patch is"),
     ],
 }
