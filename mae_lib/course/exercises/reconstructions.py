@@ -119,8 +119,10 @@ def nearest_visible(answer: Callable) -> None:
         return reduce(torch.cdist(place, place[to.flatten()], p=p), dim=1).reshape(mask.shape)
 
     right = distance(mask == 0)
-    require(not any(close(found.double(), whole) for whole in (right.floor(), right.round())),
-            "These are whole numbers, but distances such as 2.24 are not, so keep floats.")
+    whole = right.floor(), right.round(), distance(mask == 0, p=torch.inf)
+    require(not any(close(found.double(), numbers) for numbers in whole),
+            "These are whole numbers: you rounded, or took the larger of the two offsets. The "
+            "straight line is √(rows² + columns²), for example 2.24.")
     require(not close(found, distance(mask == 1)),
             "These are distances to the nearest hidden patch. Measure to the visible ones, "
             "where mask is 0.")
@@ -128,8 +130,6 @@ def nearest_visible(answer: Callable) -> None:
     require(not close(found, distance(mask == 0, p=1.0)),
             "These are distances along rows and columns: take the straight line, "
             "√(rows² + columns²).")
-    require(not close(found, distance(mask == 0, p=torch.inf)),
-            "This is the larger of the two offsets: take the straight line, √(rows² + columns²).")
     require(not close(found, distance(mask == 0, reduce=torch.amax)),
             "This is the distance to the furthest visible patch. Take the smallest distance "
             "instead.")

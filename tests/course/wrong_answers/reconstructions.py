@@ -78,7 +78,9 @@ WRONG = {
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)",
          "should have shape (5, 7), got (35,)"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)"
-         ".view(mask.shape).int()", "keep floats"),
+         ".view(mask.shape).int()", "you rounded, or took the larger"),
+        (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0], p=torch.inf).amin(1)"
+         ".view(mask.shape)", "The straight line is √(rows² + columns²)"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).min(1)"
          ".view(mask.shape)", "take .values"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)"
