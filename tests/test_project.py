@@ -333,7 +333,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 def make(*arguments, cwd=ROOT, path=None):
     # Where these tests are run by make, its own variables are in the environment.
     env = {k: v for k, v in os.environ.items()
-           if not k.startswith(("MAKE", "MFLAGS")) and k not in ("TORCH", "KEPT", "PYTHON")}
+           if not k.startswith(("MAKE", "MFLAGS")) and k not in ("TORCH", "KEPT", "PYTHON", "ARGS")}
     env["PATH"] = path or env["PATH"]
     command = [shutil.which("make"), *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
