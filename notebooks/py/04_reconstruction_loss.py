@@ -14,7 +14,7 @@
 # - overfit one batch, and say what this test can and cannot show.
 #
 # **Before you start:** notebooks [01](01_patchify.ipynb) to [03](03_asymmetric_autoencoder.ipynb), or some
-# knowledge of patches, masks, encoders and decoders. **Time:** 60 minutes.
+# knowledge of patches, masks, encoders and decoders. **Time:** 45 minutes to read and run, and about 35 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -188,7 +188,8 @@ explorer
 #
 # Write `mae_loss(pred, images, mask, patch_size, norm_pix=False)`, which returns one number as a tensor. `pred` is
 # (B, L, V), `images` are (B, 3, H, W), and `mask` is (B, L) with 1 = hidden. Cut the images into patches with `patchify`. If
-# `norm_pix` is true, normalise each target patch. Use no loop. Your cell must contain everything that the function needs.
+# `norm_pix` is true, normalise each target patch. Use no loop. Your cell must contain every helper
+# that you write; `torch`, `F` and `patchify` are there.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -462,8 +463,8 @@ pictures = {name: denormalise(unpatchify(patches, 16, 14, 14))
 psnr = {name: metrics.masked_psnr(x, truth, holes) for name, x in pictures.items()}  # (5,) each
 
 # %%
-guess = course.predict("With nothing borrowed, by how many dB does the prediction beat the "
-                       "bilinear fill, at best?")
+guess = course.predict("Two versions of the prediction borrow nothing. By how many dB does the "
+                       "better one beat the bilinear fill?")
 
 # %%
 alone = max(psnr[name].mean() for name in list(psnr)[3:5])
@@ -504,9 +505,6 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
 # without `norm_pix`. It drew the pictures of notebook 00. We let it fill the same holes.
 
 # %%
-guess = course.predict("How many dB does the model trained on pixels reach, with nothing borrowed?")
-
-# %%
 sizes, weights = course.shipped_weights("pixels")
 on_pixels = MAE(**sizes)
 on_pixels.load_state_dict(weights)
@@ -514,10 +512,10 @@ with torch.no_grad():
     pixel_pred, _, _ = on_pixels(images, 0.75, noise)  # (B, L, V)
 filled_in = denormalise(unpatchify(pixel_pred, 16, 14, 14)).clamp(0, 1)
 unaided = metrics.masked_psnr(filled_in, truth, holes).mean()
-guess.reveal(f"{unaided:.1f} dB",
-             draw_rows({"on pixels": metrics.composite(filled_in, truth, holes)}),
-             "The five photographs, filled in by the model trained on pixels: blurred in holes, "
-             "with colours that continue those of the visible patches.")
+print(f"{unaided:.1f} dB on average, with nothing borrowed")
+show(draw_rows({"on pixels": metrics.composite(filled_in, truth, holes)}),
+     "The five photographs, filled in by the model trained on pixels: blurred in holes, "
+     "with colours that continue those of the visible patches.")
 
 # %% [markdown]
 # It reaches 17.0 dB, 1.2 dB more than the bilinear fill. So train on pixels if you want pictures; the official demo
@@ -555,7 +553,8 @@ print("parameters without a gradient:", without)
 # ### ✏️ Exercise 3 · Gradient descent  (★★☆ · 6 minutes)
 #
 # Write `descend(parameters, lr)`. It changes every parameter [**in place**](GLOSSARY.md#in-place) by `-lr` times its gradient, and then sets the
-# gradient to `None`, so that the next `backward()` starts from nothing. Parameters whose gradient is `None` stay as they
+# gradient to `None`, so that the next `backward()` starts from nothing. `parameters` is what `model.parameters()` gives, and you can go
+# through it only once. Parameters whose gradient is `None` stay as they
 # are. Autograd must not record the change.
 #
 # <details><summary>Hint 1</summary>
@@ -612,7 +611,7 @@ print(f"{values:,} hidden values to learn")
 print(f"{sum(p.numel() for p in model.parameters()):,} weights to hold them")
 
 # %%
-guess = course.predict("How low can the loss on this one batch go?")
+guess = course.predict("After how many steps is the loss a tenth of what it was at the start?")
 
 
 # %%
@@ -652,7 +651,8 @@ def draw_curve(curve, on_hidden, title):
 
 steps = session.choose(smoke=600, quick=1200, full=3000)
 curve, on_hidden, preds = fit(lambda mask: mask, steps)
-guess.reveal("close to zero: there are far more weights than values to learn",
+tenth = sum(loss > curve[0] / 10 for loss in curve)
+guess.reveal(f"about {round(tenth, -2)}",
              draw_curve(curve, on_hidden, "One batch, loss on hidden patches"),
              "On a logarithmic axis the training loss falls from about 2 to a hundredth of that or "
              "less. The dashed line of the error on hidden patches lies exactly on it.")
@@ -711,9 +711,9 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
 #
 # Put a bug of your own into a copy of `fit`. Some ideas: leave out `zero_grad`; draw new noise at every step; give the
 # optimiser only the decoder's parameters; use `norm_pix` in the loss but not for the pictures; shift the target by one
-# patch. (With new noise, save `model(small, 0.75, small_noise)[0]` for the pictures, since `in_place` fills in the visible
+# patch, with `small.roll(6, dims=-1)` in the loss. (With new noise, save `model(small, 0.75, small_noise)[0]` for the pictures, since `in_place` fills in the visible
 # pixels of that mask.) First write down which of these four checks will notice it: the loss curve, the error on hidden patches, the
-# gradient test, the pictures. Then run it.
+# gradient on visible patches (call `pred.retain_grad()` before `backward()`, then look at `pred.grad`), the pictures. Then run it.
 
 # %%
 # your copy of fit, with a bug

@@ -14,7 +14,7 @@
 # - find the boundary trap, where a filter reads predicted pixels that no loss has trained;
 # - work out which prediction minimises a loss, and say what a lower high-frequency error proves.
 #
-# **Before you start:** [04 · Reconstruction loss](04_reconstruction_loss.ipynb), for the masked squared error and `norm_pix`. **Time:** 45 minutes to read and run, and about 50 more for the exercises.
+# **Before you start:** [04 · Reconstruction loss](04_reconstruction_loss.ipynb), for the masked squared error and `norm_pix`. **Time:** 60 minutes to read and run, and about 55 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -68,7 +68,7 @@ patchify, unpatchify, random_masking, MAE, mae_loss = course.use(
     "patchify", "unpatchify", "random_masking", "MAE", "mae_loss")
 
 # %% [markdown]
-# ## Why squared error asks for blur
+# ## Which guess is cheapest?
 #
 # A row of eight pixels contains an edge from black (0) to white (1). The pixels where it may lie are hidden. The edge
 # comes early, after three pixels, or late, after five, and both are equally likely. You may make one guess, and you pay
@@ -168,16 +168,17 @@ share_guess.reveal("\n".join([f"{shares['astronaut']:.0f} %", *lines]))
 # the image made of these waves, the result of a [**low-pass**](GLOSSARY.md#high-pass) filter; and everything else, the
 # result of a **high-pass** filter, with 0 shown as grey. Somewhere between 16 and 64 cycles you begin to see in the low-pass image that the
 # astronaut is smiling. Where?
-#
-# <details><summary>What we see</summary>
-#
-# At 16 cycles her mouth is a smudge. At 24 there is a light spot where her teeth are, and at about 32 we see the smile.
-# </details>
 
 # %%
 explorer = widgets.frequency_explorer()
 explorer
 
+
+# %% [markdown]
+# <details><summary>What we see</summary>
+#
+# At 16 cycles her mouth is a smudge. At 24 there is a light spot where her teeth are, and at about 32 we see the smile.
+# </details>
 
 # %% [markdown]
 # ### ✏️ Exercise 1 · A low-pass filter  (★★☆ · 6 minutes)
@@ -494,7 +495,7 @@ for name, picture in {"forgotten": forgotten, "de-normalised": to_images(perfect
 #
 # $L_\text{MAE}$ is computed on masked patches only. Nothing in training ever compares the prediction on **visible**
 # patches with anything, even though the model has seen those patches. On hidden patches the shipped model reaches a
-# [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB.
+# [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB. (In notebook 04, with other masks, it had 18.4 dB.)
 
 # %%
 visible_guess = course.predict("What PSNR does the raw prediction reach on the visible patches?")
@@ -695,7 +696,7 @@ possible = {  # rows (K, 18), and the chance of each (K,)
 #
 # Write `expected_loss(guess, rows, chances, lam)`: what a `guess` (n,) costs on average when the truth is row k of `rows` (K, n) with
 # probability `chances[k]`. The loss of one row is the mean squared error over the hidden pixels, plus `lam` times the mean
-# absolute difference of the second differences. The hidden pixels are all but the first and the last, and each of them has
+# absolute difference between the second differences of the guess and those of the row. Return a tensor. The hidden pixels are all but the first and the last, and each of them has
 # one second difference.
 #
 # <details><summary>Hint 1</summary>
@@ -767,7 +768,7 @@ steeper.reveal("\n".join(lines))
 # With five edges the steepest step becomes smaller. In general, the result depends on how sure we are of the edge:
 #
 # - **Two edges, 70:30.** The steepest step grows from 0.70 to 0.72 at λ = 0.05 and to 0.97 at λ = 1. The prediction
-#   becomes sharper at the likelier edge, and a slow ramp replaces the other one.
+#   becomes sharper at the likelier edge. A slow ramp that begins below 0 replaces the other one, since ramps cost the second differences almost nothing.
 # - **Two edges, 50:50.** Nothing happens: 0.50 for every λ.
 # - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the prediction blurrier.
 # - **Stripes whose position is unknown.** The best prediction is flat grey for every λ.
@@ -962,17 +963,17 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
 #
 # ### ✏️ Open exercise · Design a case  (★★★ · 20 minutes)
 #
-# Invent two sets of possible rows, give each row a probability, and find the best prediction for each set with
+# Invent two sets of possible rows, other than those above, give each row a probability, and find the best prediction for each set with
 # `best_row`. For one set, λ = 1 should make the best prediction clearly sharper than λ = 0 does. For the other, it should
 # make it clearly blurrier. Then take three edges, one of them with probability q and the other two equally likely. How
-# large must q be before the loss sharpens the likely edge? What does your answer suggest about where this loss helps in a
+# large must q be before the step at the likely edge is larger at λ = 1 than at λ = 0, where it is q? What does your answer suggest about where this loss helps in a
 # photograph of, say, a zebra on grass?
 #
 # <details><summary>What a good answer shows</summary>
 #
 # - Two sets, each with a number such as the steepest step at λ = 0 and at λ = 1.
 # - An explanation by the median: the loss sharpens an edge if the rows that have it are, together, more likely than all others.
-# - The switch for three edges near q = 50 %, with values of q tried on both sides of it.
+# - The switch for three edges, a little above q = 50 %, with values of q tried on both sides of it.
 # - A careful statement about photographs: outlines that the visible patches determine (the zebra's back) may become sharper, while grass, whose exact
 #   position nobody can know, becomes smoother. It says that this is a hypothesis and names a measurement that would test it.
 # </details>

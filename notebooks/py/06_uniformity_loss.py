@@ -263,7 +263,8 @@ check.squared_distances(squared_distances)
 # The shortest code ignores the condition $i \neq j$. Every image is at distance 0 from itself, so $B$ of the $B^2$
 # terms are 1 forever. The loss still falls in training, and nobody notices. To see the damage we need the best possible
 # points: a regular [**simplex**](GLOSSARY.md#simplex), in which all points are equally far apart. With two points it is
-# a pair of opposite points, with three a triangle, with four a tetrahedron.
+# a pair of opposite points, with three a triangle, with four a tetrahedron. With $B$ points, the wrong loss is
+# $\log\big(\tfrac{1}{B} + (1 - \tfrac{1}{B})\, e^{\text{right}}\big)$, where *right* is the right loss. The derivative of this expression tells us what share of the right gradient is left.
 
 # %%
 def simplex(corners):
@@ -277,20 +278,21 @@ def with_itself(points):
 
 for b in (2, 4, 64):
     right, wrong = uniformity_slowly(simplex(b)), with_itself(simplex(b))
-    left = (1 - 1 / b) * (right - wrong).exp()  # ∂ wrong / ∂ right
+    left = (1 - 1 / b) * (right - wrong).exp()  # the derivative of wrong with respect to right
     print(f"B = {b:2}   right {right:.2f}   wrong {wrong:.2f}   gradient left {100 * left:.0f} %")
 
 
 # %% [markdown]
-# For 64 perfectly spread points, the wrong loss is −3.43 instead of −4.06. The wrong loss can never fall below
-# $-\log B$. Both losses have their minimum at the simplex, but near it the gradient of the wrong one is too weak: 52 % of
+# For 64 perfectly spread points, the wrong loss is −3.43 instead of −4.06. For two it is −0.69, which is $-\log 2$: the
+# two terms on the diagonal make up nearly all of the sum. Both losses have their minimum at the simplex, but near it the gradient of the wrong one is too weak: 52 % of
 # the right gradient in a batch of 64, and almost nothing in a batch of 2 or 4.
 #
 # ### ✏️ Exercise 3 · The uniformity loss  (★★★ · 10 minutes)
 #
 # Write `uniformity_loss(z_tokens, eps)` for tokens (B, N, D): take the mean over the tokens of each image, divide it by its length (or
 # by `eps` if that is larger), then return the log of the mean of $e^{-2\lVert z_i - z_j\rVert^2}$ over the pairs $i \neq j$. If the mean is 0, it stays 0, so not
-# every vector has length 1. Your cell must contain everything that the function needs.
+# every vector has length 1. Your cell must contain everything that the function needs
+# beyond `torch` and `F`, so repeat a function of yours if you use it.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -398,15 +400,14 @@ reach_guess.reveal("\n".join([f"only {', '.join(map(str, reached))}", *lines]))
 # four points need three dimensions to be equally far apart. On the sphere they reach it, as a tetrahedron. In general, $B$
 # points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
 #
-# The explorer shows the points on their way. The dashed line marks the limit.
+# The explorer shows the points on their way. The dashed line marks the limit. The 2 in the exponent of the loss is a choice, often called $t$, and the explorer has a control
+# for it. With a large $t$, only the nearest neighbours matter.
 
 # %%
 explorer = widgets.explorer()
 explorer
 
 # %% [markdown]
-# (The 2 in the exponent is a choice, often called $t$. The explorer has a control for it. With a large $t$, only the nearest neighbours matter.)
-#
 # ## Where it pushes, and how hard
 #
 # The force on a point is minus the gradient of the loss with respect to that point. We place twelve points on an arc,
@@ -420,7 +421,8 @@ _, force = widgets.loss_and_force(leaf.detach().numpy())  # (12, 2)
 torch.testing.assert_close(-leaf.grad, torch.from_numpy(force))
 
 # %%
-squeeze = course.predict("Squeezed from 60 degrees to 3: does the force grow or fall?")
+squeeze = course.predict("Squeezed from 60 degrees to 3: does the strongest "
+                         "force grow or fall?")
 
 # %%
 lines = ["it falls"]
@@ -461,7 +463,7 @@ for name, scatter in (("all equal", 0.0), ("nearly equal", 0.01), ("a little spr
 dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 print("distance  " + "".join(f"{str(dtype)[6:]:>12}" for dtype in dtypes))
 for distance in (0.3, 0.1, 0.03, 0.01):
-    pair = on_circle(torch.tensor([40.0, 40.0 + math.degrees(distance)], dtype=torch.float64))
+    pair = on_circle(torch.tensor([40.0, 40.0 + math.degrees(2 * math.asin(distance / 2))]).double())
     line = f"{distance:8.2f}  "
     for dtype in dtypes:
         a, b = pair.to(dtype)  # (2,) each
@@ -517,7 +519,8 @@ print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 # $$p_k = \frac{\sigma_k}{\sum_l \sigma_l}, \qquad \text{effective rank} = \exp\Big(-\sum_k p_k \log p_k\Big).$$
 #
 # If $n$ directions are used equally, the result is exactly $n$. We compute it step by step for a cloud in three dimensions that is equally wide in
-# two of them and a tenth as wide in the third. The answer should lie between 2 and 3.
+# two of them and a tenth as wide in the third. The answer should lie between 2 and 3. The *eigenvalues* of the covariance matrix are the variances along the principal
+# directions, so their roots are the $\sigma_k$.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -533,9 +536,9 @@ print("shares", *[f"{share:.2f}" for share in p.tolist()], f"  effective rank {e
 #
 # ### ✏️ Exercise 4 · Effective rank  (★☆☆ · 5 minutes)
 #
-# Write `effective_rank(x)` for features (N, D). The singular values of the centred features are proportional to the standard
-# deviations above, and `torch.linalg.svdvals` is more accurate than the covariance. The features may lie in a plane or on a line,
-# and then some shares are 0.
+# Write `effective_rank(x)` for features (N, D). The *singular values* of the centred features, `torch.linalg.svdvals(…)`, are the standard
+# deviations above times $\sqrt{N - 1}$. This factor cancels in the shares, and singular values are more accurate than the covariance. The features may lie in a plane or on a line,
+# and then some shares are 0. You need not handle features that are all equal.
 #
 # <details><summary>Hint 1</summary>
 #
