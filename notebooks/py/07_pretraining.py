@@ -203,7 +203,7 @@ show(figure, "Above, six generated scenes; below, a random crop of each at the m
 # ### ✏️ Exercise 1 · Up in a line, down a cosine  (★★☆ · 6 minutes)
 #
 # Write `schedule_learning_rate(epoch, step, iters, cfg)`, where `epoch` and `step` count from 0 and `iters` is the
-# number of steps in an epoch. `cfg` has `lr` (the peak), `warmup_epochs` and `epochs`.
+# number of steps in an epoch. `cfg` has `lr` (the peak), `warmup_epochs` (which may be 0) and `epochs`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -273,10 +273,10 @@ for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
 _ = schedule_explorer.set(batch=64)
 
 # %% [markdown]
-# Each dot is the last step of an epoch. If the rate is set once an epoch, it is zero for the whole first epoch, so the run would spend a tenth of its steps
+# Each dot is the last step of an epoch (in a run of 10 epochs; for longer ones none are drawn). If the rate is set once an epoch, it is zero for the whole first epoch, so the run would spend a tenth of its steps
 # without learning anything. No error is raised, and in a run of 800 epochs, as in the MAE paper, nobody would notice.
 #
-# The two printed lines show two more things, and you can see them in the explorer too. The cosine ends where the *run*
+# The two printed lines show two more things, and you can see them in the explorer too (*ratio* is the mask ratio). The cosine ends where the *run*
 # ends: in a run of 100 epochs, with the same two of warm-up, the rate is still at its peak after the third epoch. A run of 10 epochs is therefore not
 # the beginning of a run of 100, and you have to choose the length first. With batches of 512 the curve keeps its shape,
 # but there are only 1,960 steps instead of 15,630. When the batch grows, people also raise the peak: in proportion to
@@ -288,9 +288,9 @@ _ = schedule_explorer.set(batch=64)
 # [**AdamW**](GLOSSARY.md#adamw) divides a running mean of the gradient by a running estimate of its size. In the same step it makes the weight
 # **decay** towards 0 ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)):
 #
-# $$w \leftarrow w - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda w \right)$$
+# $$\theta \leftarrow \theta - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda \theta \right)$$
 #
-# Here $w$ is a weight, $\lambda$ is the weight decay, the tiny $\epsilon$ prevents a division by zero, and $\hat m$ and $\hat v$ are running means of the gradient and of its square. These
+# Here $\theta$ is a weight, $\lambda$ is the weight decay, the tiny $\epsilon$ prevents a division by zero, and $\hat m$ and $\hat v$ are running means of the gradient and of its square. These
 # means are the optimizer's memory. Decay keeps matrices from growing. It makes little sense for a norm's scale, which
 # starts at 1, for a bias, or for the mask token, so these are left alone.
 #
@@ -386,11 +386,12 @@ for group in optimizer.param_groups:
 #
 # ### ✏️ Exercise 3 · `total_loss`  (★★★ · 12 minutes)
 #
-# Write `total_loss(pred, images, mask, latent, patch_size, cfg)`. `pred` is (B, L, p·p·3), `mask` is (B, L), and
+# Write `total_loss(pred, images, mask, latent, patch_size, cfg)`. `pred` is (B, L, p·p·3), `mask` is (B, L) with 1 where a patch is hidden, and
 # `latent` holds the encoder's tokens. `cfg` has `norm_pix`, `lambda_freq` and `lambda_unif`. A term whose weight is 0
 # need not be computed. Your `laplacian_loss_masked` compares whole images, so prediction and target must be in the same
 # units. With `norm_pix` the prediction is in units of each patch's own mean and standard deviation. Convert it back
 # first, as in [notebook 04](04_reconstruction_loss.ipynb). As a reminder, you wrote `unpatchify(patches, patch_size, rows, cols)`,
+# where `rows` and `cols` follow from the size of `images`,
 # `mae_loss(pred, images, mask, patch_size, norm_pix)`, `laplacian_loss_masked(pred_img, tgt_img, mask_img)` with `mask_img` (B, 1, H, W), and
 # `uniformity_loss(z_tokens, eps=1e-8)`.
 #
@@ -474,8 +475,8 @@ print("the same in bfloat16:           ", *[f"{loss:.4f}" for loss in final.bflo
 
 
 # %% [markdown]
-# Under autocast the prediction is in `bfloat16`, while the weights stay in `float32`. The printed losses are means over
-# our three GPU runs of the original. Between 0.25 and 0.5, neighbouring numbers of `bfloat16` are 0.002 apart. The last
+# Under autocast the prediction is in `bfloat16`, while the weights stay in `float32`. The printed losses are the original's validation losses,
+# on fixed images with fixed masks, and each is a mean over three GPU runs. Between 0.25 and 0.5, neighbouring numbers of `bfloat16` are 0.002 apart. The last
 # epoch lowered the loss by 0.0006, but in `bfloat16` this looks like 0.0019. Late in a run, all progress is that small.
 # So we convert the prediction to `float32` and compute the loss outside the block.
 #
@@ -487,8 +488,8 @@ print("the same in bfloat16:           ", *[f"{loss:.4f}" for loss in final.bflo
 # ### ✏️ Exercise 4 · One step  (★★★ · 10 minutes)
 #
 # Write `train_step(model, optimizer, images, lr, mask_ratio, cfg)`. It sets the rate `lr` in every group of the
-# optimizer, runs the model, computes `total_loss` in `float32`, and updates the weights once. It returns the loss as a
-# tensor without its graph. If `cfg.precision` is `"bf16"`, the model runs under autocast. The patch size is
+# optimizer, runs the model (`model(images, mask_ratio)` returns `pred, mask, latent`), computes `total_loss` in `float32`, and updates the weights once. It returns the loss as a
+# tensor without its graph. If `cfg.precision` is `"bf16"`, the model runs under autocast to `bfloat16`. The patch size is
 # `model.patch_size`.
 #
 # <details><summary>Hint 1</summary>
@@ -733,7 +734,7 @@ print(f"untrained: {validate(build(cfg, sizes, session.device)[0]):.2f}")
 #
 # How do we watch the loop without changing it? `train` asks `batch_at` for a batch at the beginning of each step, so we
 # wrap `batch_at`. The wrapper shows how much time is left. At the first step of every epoch, it also notes the
-# validation loss and, in the long run below, writes a checkpoint.
+# validation loss and, in the long run below, writes a checkpoint, with the run's settings in `**run`.
 
 # %%
 def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoint=None, **run):
@@ -1047,16 +1048,11 @@ show(figure, "The validation loss of three runs on a GPU that differ in their se
 # Laplacian loss and the uniformity loss. We take the mean of three seeds for each.
 
 # %%
-guess_gap = course.predict("By how many per cent is the improved method's validation loss "
-                           "higher (+) or lower (−) at the end?")
-
-# %%
-lines = ["in per cent, after each epoch:"]
+print("improved, compared with the original, in per cent, after each epoch:")
 for measured in ("training loss", "validation loss"):
     a, b = (widgets.curve(name, measured)[1] for name in ("original", "improved"))
     more = 100 * (b / a - 1)  # (epochs,)
-    lines.append(f"{measured:15}  " + ", ".join(f"{percent:+5.1f}" for percent in more))
-guess_gap.reveal("\n".join([f"{more[-1]:+.1f} %", *lines]))
+    print(f"{measured:15}  " + ", ".join(f"{percent:+5.1f}" for percent in more))
 
 # %% [markdown]
 # The improved method's training loss is 8.9 % lower at the end, and up to 11.4 % lower on the way. Its validation loss
@@ -1071,9 +1067,14 @@ guess_gap.reveal("\n".join([f"{more[-1]:+.1f} %", *lines]))
 # Is the remaining 1.0 % real? We look at the seeds one by one.
 
 # %%
+guess_gap = course.predict("With how many of the three seeds does the improved method end with the "
+                           "lower validation loss?")
+
+# %%
 gaps = widgets.column("improved", "val_loss")[:, -1] - widgets.column("original", "val_loss")[:, -1]
-print("improved − original at the end, by seed:", " ".join(f"{gap:+.4f}" for gap in gaps))
-print(f"mean {gaps.mean():+.4f}, standard deviation {gaps.std(ddof=1):.4f}")
+by_seed = " ".join(f"{gap:+.4f}" for gap in gaps)
+guess_gap.reveal(f"with {(gaps < 0).sum()}\nimproved − original at the end, by seed: {by_seed}\n"
+                 f"mean {gaps.mean():+.4f}, standard deviation {gaps.std(ddof=1):.4f}")
 
 # %% [markdown]
 # For two seeds the improved method ends *higher*, and for one it ends much lower. The mean of −0.0049 comes from that
@@ -1113,7 +1114,7 @@ _ = curve_explorer.set(against="epochs")
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
 # Change one thing in the recipe of your model on `scenes`. For example: no warm-up instead of one epoch, at a peak
-# of 2e-3 or of 8e-3; a mask ratio of 0.5 or 0.9; ten times the weight decay; `mask_ratio_sched="linear"`; batches of 128 with one of the two
+# of 2e-3 or of 8e-3; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay (`weight_decay=0.5`); `mask_ratio_sched="linear"`; `batch_size=128` with one of the two
 # rules for the peak. Before you run it, write down what you expect, as a number. Then measure it with at least two
 # seeds for each setting, and write three sentences that a colleague could check.
 #

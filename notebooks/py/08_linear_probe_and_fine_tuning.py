@@ -16,7 +16,7 @@
 # **Before you start:** notebook [03](03_asymmetric_autoencoder.ipynb), for the encoder, and [07](07_pretraining.ipynb), which
 # trains yours. If you have not run 07, we use a small encoder that comes with the course.
 #
-# **Time:** 60 minutes to read and run, and about 70 more for the exercises. Good places for a break are before "How certain
+# **Time:** 70 minutes to read and run, and about 70 more for the exercises. Good places for a break are before "How certain
 # is a difference?" and before "Fine-tuning".
 
 # %%
@@ -101,7 +101,7 @@ images, test_images = (resize(part, 48).to(session.device) for part in (data.tra
 print(f"{len(images)} training and {len(test_images)} test scenes, {classes} classes")
 
 # %% [markdown]
-# We begin with two encoders. `original` is a smaller sibling of the model of that name in the last notebooks. It was pretrained on 60,000 photographs of 64 pixels, and
+# We begin with two encoders. `original` is a sibling of the model of that name in the last notebooks, for images of 64×64 pixels in patches of 8×8 and with a decoder of one block. It was pretrained on 60,000 photographs, and
 # small images save time. (The name `original` stands for a method. The features and the records below come from other encoders of that name, and we will say which.) `untrained` has
 # the same architecture and random weights. `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
 
@@ -252,8 +252,8 @@ print(f"the vote: {max(votes, key=votes.get)}; the truth: {data.classes[test_lab
 # %% [markdown]
 # ### ✏️ Exercise 2 · All votes at once  (★★☆ · 8 minutes)
 #
-# Write `knn_predict(train, labels, test, k, classes)` for features `train` (N, D) with `labels` (N,) and `test` (M, D). Return the
-# predicted labels, (M,).
+# Write `knn_predict(train, labels, test, k, classes)` for features `train` (N, D) with `labels` (N,) and `test` (M, D). As above, the
+# `k` nearest by cosine similarity vote, with the weight $e^{\cos/0.07}$. Return the predicted labels as a tensor of whole numbers, (M,).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -488,7 +488,7 @@ check.standardise(standardise)
 # %%
 scaled = check.standardise.yours_or(lambda train, test: ((train - mean) / std, (test - mean) / std))
 train, test = features["original"]
-norm = nn.BatchNorm1d(train.shape[1], affine=False, eps=1e-12, momentum=None)
+norm = nn.BatchNorm1d(train.shape[1], affine=False, eps=1e-12, momentum=None)  # plain averages
 norm(train)  # in training mode: it collects mean and variance
 norm.eval()
 x, x_test = scaled(train, test)  # (N, D), (M, D)
@@ -563,8 +563,8 @@ print(f"test accuracy of this probe: {percent((x_test @ weight + bias).argmax(di
 #
 # ### The BatchNorm trap
 #
-# Many implementations use a BatchNorm layer instead of a fixed standardisation. If you then forget `eval()`, test images are scaled by the statistics of *their own batch*. We apply the same probe to the same test images, first in batches of 8
-# in random order, then in batches that each contain a single class.
+# Many implementations use a BatchNorm layer instead of a fixed standardisation. If you then forget `eval()`, test images are scaled by the statistics of *their own batch*. We apply the same probe to the same test images, in batches that each contain a single class,
+# and in batches of 8 in random order.
 
 # %%
 trap_guess = course.predict("The probe gets 77 % of the test scenes right. How many per cent does "
@@ -652,7 +652,7 @@ for name in ("untrained", "original"):
 # a fifth would leave only 80 images for the choice. Cross-validation uses all 400, and that is worth the time.
 #
 # We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five of 140 runs this led to a decay of 0.01,
-# and these runs scored 1.2 to 2.9 points less than comparable ones. We then fitted one encoder with both decays: the probe reached 59.6 % with 0.001 and 56.0 % with 0.01. That difference is as
+# and these runs scored 1.2 to 2.9 points less than comparable ones. We then fitted a probe to one encoder with this decay and with a tenth of it: it reached 56.0 % with 0.01 and 59.6 % with 0.001. That difference is as
 # large as many reported gains, and it comes from choosing one number on too few images.
 
 # %% [markdown]
@@ -681,7 +681,7 @@ peek_guess.reveal(f"{first[best]:.1f} %, and {second[best]:.1f} % on new images"
 
 # %% [markdown]
 # The best guesser scores 14.0 %, four points above chance, and 9.6 % on new images. In the explorer below, all settings have the same true accuracy,
-# and you see the score of the best of them. By how many points is the best of eleven decays overestimated on 500 images?
+# and you see the score of the best of them. Suppose that you try eleven settings. By how many points is the best overestimated on 500 images?
 
 # %%
 peeking = widgets.peeking_explorer()
@@ -826,8 +826,7 @@ for row in rows[1:]:
 # A single accuracy does not show which classes are confused. Each class is a pattern with a shape. Which of the two is harder?
 
 # %%
-half_guess = course.predict("When the probe is wrong, does it more often get the shape right or "
-                            "the pattern?")
+half_guess = course.predict("Of 100 mistakes of the probe, how many have the right pattern?")
 
 # %% [markdown]
 # A [**confusion matrix**](GLOSSARY.md#confusion-matrix) shows it: each row is a true class, each column a predicted class, and each cell counts test scenes.
@@ -841,14 +840,11 @@ for truth, guess in zip(test_labels, predicted, strict=True):
 show(*widgets.confusion(confusion, data.classes))
 
 # %%
-lines = []
 words = [name.split() for name in data.classes]  # (pattern, shape) of each class
 wrong = [(words[t], words[p]) for t, p in zip(test_labels, predicted, strict=True) if t != p]
-for i, part in enumerate(("pattern", "shape")):
-    agree = sum(truth[i] == guess[i] for truth, guess in wrong)
-    lines.append(f"{part} right in {agree} of {len(wrong)} mistakes "
-                 f"({100 * agree / len(wrong):.0f} %)")
-half_guess.reveal("\n".join(["the pattern", *lines]))
+right = [sum(truth[i] == guess[i] for truth, guess in wrong) for i in (0, 1)]
+half_guess.reveal(f"{100 * right[0] / len(wrong):.0f} of 100\nof {len(wrong)} mistakes, {right[0]} "
+                  f"have the right pattern and {right[1]} the right shape")
 
 # %% [markdown]
 # Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape and a wrong pattern. A random choice
@@ -982,7 +978,7 @@ for difference in (0.3, 1.0, 2.0):
 # The intervals so far tell us how *these weights* would do on other photographs. Training with another seed would have given other weights. If the claim is about a **method**, the sample consists of training runs, one for each seed. We rarely have more than a few runs, and a standard deviation estimated from a few numbers is itself uncertain, so the factor 1.96 is too small. **Student's t distribution** gives the right one:
 # 12.71 for two seeds, 4.30 for three and 2.26 for ten.
 #
-# Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up: `shared` is how much a seed moves both methods together, and `own` is how much it moves each by itself. When
+# Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up: `shared` is how much a seed moves both methods together, and `separate` is how much it moves each by itself. When
 # is the paired interval narrower, and can it be wider?
 
 # %%
@@ -990,8 +986,8 @@ seeds_explorer = widgets.seeds_explorer()
 seeds_explorer
 
 # %%
-for shared, own_part in ((1.5, 0.2), (0.0, 0.5)):
-    print(seeds_explorer.set(shared=shared, own=own_part, difference=1.0, seeds=3).frame.text)
+for shared, separate in ((1.5, 0.2), (0.0, 0.5)):
+    print(seeds_explorer.set(shared=shared, separate=separate, difference=1.0, seeds=3).frame.text)
 
 # %% [markdown]
 # If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is wider, ± 1.3 instead of ± 0.6: it rests on only three differences, with the factor 4.30, while the unpaired one rests on six scores, with the factor 2.78. By chance, the best seed for A is also the worst for B, which widens the paired interval further. Decide which of the two intervals you will use before
@@ -1035,6 +1031,7 @@ for group in optim.parameter_groups(encoder_of(trained), 0.05, layer_decay=0.75)
 #
 # Write `fine_tune(encoder, head, optimizer, batch_at, iters, cfg)`.
 #
+# - It puts the encoder into training mode.
 # - It takes `cfg.epochs * iters` steps, and `batch_at(step)` gives the images and labels of each.
 # - At step `i` of an epoch, the learning rate of a group is `schedule_learning_rate(epoch, i, iters, cfg)` times its `lr_scale`, or times 1 if it has none.
 # - The loss is the cross-entropy of the head's logits, with `label_smoothing=cfg.label_smoothing`. No patch is hidden.
@@ -1046,8 +1043,7 @@ for group in optim.parameter_groups(encoder_of(trained), 0.05, layer_decay=0.75)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The head takes the mean token of `encoder(images, mask_ratio=0.0)`. Put the encoder into training mode first.
-# </details>
+# The head takes the mean token of `encoder(images, mask_ratio=0.0)`. # </details>
 # <details><summary>Solution</summary>
 #
 # ```python

@@ -14,6 +14,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from mae_lib.config import PretrainConfig
 from mae_lib.course import exercises
 from mae_lib.course.parts import GIVEN, PARTS, stand_in
 
@@ -169,10 +170,24 @@ def test_a_learner_cannot_spoil_what_is_tested():
 @pytest.mark.parametrize("answer, hint", [
     (lambda x: torch.ones(3, 2) - torch.ones(3, 4), "or is a keepdim=True missing?"),
     (lambda x: torch.ones(3)[torch.ones(3)], "write x[mask == 1]."),
+    (lambda x: torch.ones(3, 4, 4)[torch.ones(1, 4, 4) > 0], "A mask (1, H, W) fits one channel"),
+    (lambda x: torch.ones(6, 6)[~torch.eye(4, dtype=bool)], "A mask must have the shape of the"),
+    (lambda x: torch.linalg.svd(torch.eye(3)).sum(), "returns U, S and Vh: take S"),
+    (lambda x: torch.eye(3).min(dim=1).sum(), "return values and indices"),
+    (lambda x: torch.ones(3).max(0.5), "got (float). .max does not take a number"),
+    (lambda x: max(torch.ones(3), 0.5), "Python's max, min, if and while need single numbers."),
+    (lambda x: torch.ones(3, requires_grad=True).numpy(), "instead. Stay in PyTorch"),
+    (lambda x: (torch.ones(3) > 0) - (torch.ones(3) > 0), "^ would lose the sign."),
+    (lambda x: torch.ones(())(), "leave out its parentheses, as in step(closure)."),
+    (lambda x: torch.ones(6, 16) @ torch.ones(8, 3), "is the mean over the right dimension?"),
+    (lambda x: setattr(PretrainConfig(), "lr", 1), "Error: cannot assign to field 'lr'. cfg can"),
 ])
 def test_what_torch_says_is_explained_where_its_words_are_known(answer, hint, capsys):
     twice(answer)
-    assert hint in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert hint in said
+    assert said.count("\n") == 1
+    assert sum(hint in said for hint in exercises.HINTS.values()) == 1
 
 
 @pytest.mark.parametrize(

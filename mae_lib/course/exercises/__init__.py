@@ -27,18 +27,32 @@ class NotAttempted(Exception):
     """The answer is still the empty stub."""
 
 
-HINTS = {  # what torch says: what to look at
+HINTS = {  # what torch says: what to look at; the first that fits is shown
     "must match the size of tensor b": "Print both shapes: is an axis swapped, or is a "
                                        "keepdim=True missing?",
     "tensors used as indices must be": "A mask of floats cannot be used as an index, so write "
                                        "x[mask == 1].",
-    "shape of the mask": "A mask (1, H, W) fits one channel only. To select pixels in all "
-                         "channels, write for example image[:, hidden[0] == 0].",
+    "shape of the mask [1, ": "A mask (1, H, W) fits one channel only. To select pixels in all "
+                              "channels, write for example image[:, hidden[0] == 0].",
+    "shape of the mask": "A mask must have the shape of the axes that it selects from: print both "
+                         "shapes.",
+    "return_types.linalg_svd": "torch.linalg.svd returns U, S and Vh: take S, or use "
+                               "torch.linalg.svdvals.",
     "torch.return_types": "min(dim=…) and max(dim=…) return values and indices, so take "
                           ".values.",
+    "max() received an invalid": ".max does not take a number: for the larger of the two, write "
+                                 "x.clamp(min=…).",
+    "Boolean value of Tensor": "Python's max, min, if and while need single numbers. For the "
+                               "larger of each value and a number, write x.clamp(min=…).",
     "in an in-place operation": "x += y changes the tensor that was passed in, so write x = x "
                                 "+ y instead.",
     "Can't call numpy()": "Stay in PyTorch: NumPy passes no gradients back.",
+    "two bool tensors": "Convert them first, for example with .double(): ^ would lose the sign.",
+    "'Tensor' object is not callable": "Two things are joined like a call here. To pass a function "
+                                       "itself, leave out its parentheses, as in step(closure).",
+    "shapes cannot be multiplied": "The last axis of the first must be as long as the first axis "
+                                   "of the second: is the mean over the right dimension?",
+    "cannot assign to field": "cfg cannot be changed, so return the value instead.",
 }
 
 
@@ -84,9 +98,10 @@ def exercise(praise: str) -> Callable:
                       "condition that should end it. Then run your cell again, and this one "
                       "after it.")
             except Exception as error:
-                hints = [hint for said, hint in HINTS.items() if said in str(error)]
-                print(". ".join([f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
-                                 f"{error}", *hints]))
+                said = str(error).partition(", but expected one of")[0].rstrip(".")
+                hint = next((f". {hint}" for words, hint in HINTS.items() if words in said), "")
+                print(f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
+                      f"{said}{hint}")
             else:
                 print(f"✓ {praise}")
                 passed[:] = answers
@@ -193,6 +208,7 @@ def require_depth(module: torch.nn.Module, blocks: str, depth: int, name: str = 
 
 def several(found, count: int, explanation: str) -> tuple:
     """The `count` things that an answer returned, in a tuple, a list or a tensor, or Mistake."""
+    require(not isinstance(found, dict), "Return a tuple, not a dict.")
     try:
         found = tuple(found)
     except TypeError:  # it is a single thing
@@ -258,4 +274,5 @@ def _where(error: BaseException, which: int = -1) -> str:
 
 def _is_learners(file: str) -> bool:
     """Whether a file is a notebook's cell or one of the kept parts."""
-    return file.startswith("<") or "ipykernel" in file or seam.folder().name in Path(file).parts
+    typed = file.startswith("<") and file != "<string>"  # which is what dataclasses compile
+    return typed or "ipykernel" in file or seam.folder().name in Path(file).parts

@@ -17,12 +17,16 @@ from mae_lib.course.exercises import (
     require_right,
     require_tensor,
 )
+from mae_lib.course.exercises.reconstruction_loss import require_dtype, require_loss
 from mae_lib.course.widgets import laplacian_loss as widgets
+
+ONE_CHANNEL = ("This test image has one channel, not three: take the number of channels from the "
+               "image's .shape[1].")
 
 
 def _nearest(found: Tensor, *forms: Tensor) -> Tensor:
     """Of the forms that one mistake takes, the one closest to what was found."""
-    return min(forms, key=lambda form: (form - found).abs().item())
+    return min(forms, key=lambda form: (form - found.float()).abs().max().item())
 
 
 def _low_pass(image: Tensor, keep: Tensor) -> Tensor:
@@ -35,59 +39,64 @@ def low_pass(answer: Callable) -> None:
     image, cutoff = torch.rand(32, 32) - 0.4, 6
     f = torch.fft.fftfreq(32) * 32
     radius = (f[:, None] ** 2 + f**2).sqrt()
-    expected = _low_pass(image, radius <= cutoff)
-    found = call(answer, image, cutoff)
+    try:
+        found = call(answer, image, cutoff)
+    except RuntimeError as error:
+        require("(224)" not in str(error),
+                "Take the number of pixels from image.shape[-1]: this image has 32, not 224.")
+        raise
     require(isinstance(found, Tensor), f"Return an image, a tensor, not {type(found).__name__}.")
     waves = torch.fft.fft2(image) * (radius <= cutoff)
     require(not close(found.real, waves.real, 1e-3),
-            "This is still the spectrum: transform it back with torch.fft.ifft2 first, then take "
-            ".real.")
+            "These are still the coefficients of the waves: transform them back with "
+            "torch.fft.ifft2 first, then take .real.")
     require(not found.is_complex(),
             "Your picture is made of complex numbers: take .real at the end. The imaginary part is "
             "rounding error if you kept each wave together with its twin of negative frequency.")
     require_tensor(found, (32, 32), "low_pass(image, cutoff)")
-    if not close(found, expected, 1e-3):
-        _explain_low_pass(found, image, radius, cutoff)
-    wave = torch.cos(2 * torch.pi * 4 * torch.arange(20) / 20).expand(20, 20)
-    passes = close(call(answer, wave, 5), wave, 1e-3)
-    stops = close(call(answer, wave, 3), 0 * wave, 1e-3)
-    require(passes and stops,
-            "It works on 32×32 pixels only. Take the number of pixels from the image's shape.")
+    _explain_low_pass(found, image, radius, cutoff)
+    for n, explanation in (
+        (20, "It works on 32×32 pixels only. Take the number of pixels from the image's shape."),
+        (21, "It is wrong for odd sizes, here 21×21 pixels: torch.fft.irfft2 needs s=image.shape, "
+             "and only ifftshift undoes fftshift."),
+    ):
+        wave = torch.cos(2 * torch.pi * 4 * torch.arange(n) / n).expand(n, n)
+        passes = close(call(answer, wave, 5), wave, 1e-3)
+        stops = close(call(answer, wave, 3), 0 * wave, 1e-3)
+        require(passes and stops, explanation)
 
 
 def _explain_low_pass(found: Tensor, image: Tensor, radius: Tensor, cutoff: float) -> None:
     expected = _low_pass(image, radius <= cutoff)
-    f = torch.fft.fftfreq(32) * 32
-    n = torch.arange(32)
-    require(not close(found, image, 1e-3),
-            "Nothing was removed. fftfreq counts in cycles per pixel, all below 0.5; multiplied by "
-            "the number of pixels it counts in cycles per picture, as the cut-off does.")
-    require(not close(found, image - expected, 1e-3),
-            "This is what a low-pass removes: you kept the frequencies above the cut-off.")
-    require(not close(found, expected.abs(), 1e-3),
-            "What is below 0 became positive: take .real at the end, not .abs().")
-    require(not close(found, expected - image.mean(), 1e-3),
-            "The mean brightness is gone: it is the wave of frequency 0, and must pass.")
-    require(not close(found, _low_pass(image, radius < cutoff), 1e-3),
-            "Waves of exactly the cut-off should pass too: compare with <=, not with <.")
-    square = torch.maximum(f[:, None].abs(), f.abs()) <= cutoff
-    require(not close(found, _low_pass(image, square), 1e-3),
-            "You kept a square of frequencies. A diagonal wave has frequency √(fx² + fy²), so what "
-            "passes is a disc.")
-    one_sided = (f[:, None] <= cutoff) & (f <= cutoff)
-    require(not close(found, _low_pass(image, one_sided), 1e-3),
-            "Your test lets every negative frequency pass, however high: compare absolute values "
-            "or squares with the cut-off.")
-    corner = (n[:, None] ** 2 + n**2).sqrt() <= cutoff
-    require(not close(found, _low_pass(image, corner), 1e-3),
-            "You kept one corner of the coefficients. Negative frequencies are stored at the far "
-            "end of each axis; torch.fft.fftfreq knows which index is which.")
-    centre = ((n[:, None] - 16) ** 2 + (n - 16) ** 2).sqrt() <= cutoff
-    require(not close(found, _low_pass(image, centre), 1e-3),
-            "Your disc lies in the middle of the coefficients, where fft2 keeps the fastest waves: "
-            "frequency 0 is at index [0, 0].")
-    require(False, "The shape is right, but the picture is not: multiply fft2 of the image by 1 "
-                   "where fx² + fy² ≤ cutoff² and by 0 elsewhere, then transform back.")
+    f, n = torch.fft.fftfreq(32) * 32, torch.arange(32)
+    slow = f.abs() <= cutoff
+    one_way = (_low_pass(image, keep) for keep in (slow, slow[:, None], 2 * f**2 <= cutoff**2))
+    require_right(found, expected, {
+        "Nothing was removed. fftfreq counts in cycles per pixel, all below 0.5; multiplied by "
+        "the number of pixels it counts in cycles per picture, as the cut-off does.": image,
+        "This is what a low-pass removes: you kept the frequencies above the cut-off.":
+            image - expected,
+        "What is below 0 became positive: take .real at the end, not .abs().": expected.abs(),
+        "The mean brightness is gone: it is the wave of frequency 0, and must pass.":
+            expected - image.mean(),
+        "Waves of exactly the cut-off should pass too: compare with <=, not with <.":
+            _low_pass(image, radius < cutoff),
+        "You compare fx² + fy² with the cut-off: compare it with the square of the cut-off.":
+            _low_pass(image, radius**2 <= cutoff),
+        "You filter in one direction only. Both fx and fy count: use fft2, and f twice, once as "
+        "f[:, None].": _nearest(found, *one_way),
+        "You kept a square of frequencies. A diagonal wave has frequency √(fx² + fy²), so what "
+        "passes is a disc.": _low_pass(image, slow[:, None] & slow),
+        "Your test lets every negative frequency pass, however high: compare absolute values or "
+        "squares with the cut-off.": _low_pass(image, (f[:, None] <= cutoff) & (f <= cutoff)),
+        "You kept one corner of the coefficients. Negative frequencies are stored at the far end "
+        "of each axis; torch.fft.fftfreq knows which index is which.":
+            _low_pass(image, n[:, None] ** 2 + n**2 <= cutoff**2),
+        "Your disc lies in the middle of the coefficients, where fft2 keeps the fastest waves: "
+        "frequency 0 is at index [0, 0].":
+            _low_pass(image, (n[:, None] - 16) ** 2 + (n - 16) ** 2 <= cutoff**2),
+    }, "The shape is right, but the picture is not: multiply fft2 of the image by 1 where "
+       "fx² + fy² ≤ cutoff² and by 0 elsewhere, then transform back.", 1e-3)
 
 
 @exercise("Right: ramps give 0, and every channel is filtered by itself.")
@@ -105,38 +114,34 @@ def laplacian(answer: Callable) -> None:
     require(not isinstance(found, Tensor) or found.shape != x.shape,
             "Your result is as large as the image. Border pixels lack a neighbour: leave them out "
             "instead of inventing one (torch.roll brings it from the opposite side).")
-    require(not isinstance(found, Tensor) or found.shape != (2, 1, 4, 5),
-            "The channels were added together: filter each one by itself, as groups=C does.")
+    together = "The channels were added together: filter each one by itself."
+    require(not isinstance(found, Tensor) or found.shape != (2, 1, 4, 5), together)
     require_tensor(found, expected.shape, "laplacian(x)")
-    if close(found, expected):
-        return
     up, down, left, right = x[..., :-2, 1:-1], x[..., 2:, 1:-1], x[..., 1:-1, :-2], x[..., 1:-1, 2:]
     centre = x[..., 1:-1, 1:-1]
     cross = up + down + left + right
     diagonal = x[..., :-2, :-2] + x[..., :-2, 2:] + x[..., 2:, :-2] + x[..., 2:, 2:]
-    require(not close(found, -expected),
-            "The sign is reversed: neighbours count +1 and the centre −4.")
-    require(not close(found, cross),
-            "The centre is missing: subtract 4 times the pixel itself, or a flat image does not "
-            "give 0.")
-    require(not close(found, cross - 2 * centre),
-            "−2 is the centre's weight in one direction. There are two directions here, so −4.")
-    one_way = (up + down - 2 * centre, left + right - 2 * centre)
-    require(not any(close(found, wrong) for wrong in one_way),
-            "This is the second difference in one direction only; add the other one.")
-    require(not close(found, cross + diagonal - 8 * centre),
-            "You used all eight neighbours. This kernel has four: above, below, left and right.")
-    require(not close(found, cross / 4 - centre),
-            "This is a quarter of the Laplacian: do not divide the sum by 4.")
-    require(not close(found, expected.abs()),
-            "Keep the sign, without .abs(): the Laplacian is negative where a pixel is brighter "
-            "than its neighbours.")
-    require(False, "The shape is right, but the values are not: add the pixels above, below, left "
-                   "and right, and subtract 4 times the centre.")
-
-
-ONE_CHANNEL = ("This test image has one channel, not three: take the number of channels from "
-               "pred_img.shape[1].")
+    require_right(found, expected, {
+        "The sign is reversed: neighbours count +1 and the centre −4.": -expected,
+        "The centre is missing: subtract 4 times the pixel itself, or a flat image does not give "
+        "0.": cross,
+        "−2 is the centre's weight in one direction. There are two directions here, so −4.":
+            cross - 2 * centre,
+        "This is the second difference in one direction only; add the other one.":
+            _nearest(found, up + down - 2 * centre, left + right - 2 * centre),
+        "You used all eight neighbours. This kernel has four: above, below, left and right.":
+            cross + diagonal - 8 * centre,
+        "This is a quarter of the Laplacian: do not divide the sum by 4.": cross / 4 - centre,
+        "Keep the sign, without .abs(): the Laplacian is negative where a pixel is brighter than "
+        "its neighbours.": expected.abs(),
+        together: expected.sum(dim=1, keepdim=True).expand_as(expected),
+    }, "The shape is right, but the values are not: add the pixels above, below, left and right, "
+       "and subtract 4 times the centre.")
+    try:
+        fits = close(call(answer, x[:, :1]), expected[:, :1])
+    except (RuntimeError, IndexError, ValueError):
+        fits = False
+    require(fits, ONE_CHANNEL)
 
 
 @exercise("Right: edges count, only where they were hidden, and no visible prediction leaks in.")
@@ -151,10 +156,18 @@ def laplacian_loss_masked(answer: Callable) -> None:
         right = losses.laplacian_loss_masked(pred, target, mask)
         try:
             found = call(answer, pred, target, mask)
-        except RuntimeError as error:
-            require(channels > 1 or "channels" not in str(error), ONE_CHANNEL)
+        except (RuntimeError, IndexError) as error:
+            said = str(error)
+            require(channels > 1 or "channels" not in said, ONE_CHANNEL)
+            require("at index 1 does not match" not in said,
+                    "A mask with one channel cannot select in all channels: repeat it with "
+                    "expand_as(error) first.")
+            require(not ("(6)" in said and "(8)" in said) and "mask [2, 3, 8, 8]" not in said,
+                    "The filter removes the outermost pixels: take mask_img for the composite, but "
+                    "mask_img[..., 1:-1, 1:-1] for the error, which is smaller.")
             raise
-        require_tensor(found, (), "The loss")
+        require_loss(found, "The loss")
+        require_dtype(found, pred, "pred_img")
         _explain_laplacian_loss(found, right, pred, target, mask)
         require_gradient(found, right, pred)
     nothing = call(answer, pred.detach(), target, 0 * mask)
@@ -166,8 +179,7 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
     channels = pred.shape[1]
     inner = mask[..., 1:-1, 1:-1]
 
-    def filtered(x: Tensor, padded: bool = False) -> Tensor:
-        return losses.laplacian(F.pad(x, (1, 1, 1, 1)) if padded else x)
+    filtered = losses.laplacian
 
     def mean_of(error: Tensor, inner: Tensor = inner) -> Tensor:
         return (error * inner).sum() / (channels * inner.sum())
@@ -176,7 +188,12 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
     error = filtered(difference)
     size = filtered(difference + target).abs() - filtered(target).abs()
     added = error.sum(dim=1, keepdim=True).abs()  # over the channels
-    padded = filtered(difference, True)
+    padded = [filtered(F.pad(difference, (1, 1, 1, 1), mode)).abs()
+              for mode in ("constant", "reflect", "replicate")]
+    centre = difference[..., 1:-1, 1:-1]
+    other_filters = (9 * F.avg_pool2d(difference, 3, 1) - 9 * centre,  # eight neighbours
+                     difference.diff(n=2, dim=-1)[..., 1:-1, :],
+                     difference.diff(n=2, dim=-2)[..., 1:-1])
     raw = filtered(pred - target)
     per_image = ((error.abs() * inner).sum((1, 2, 3)) / (channels * inner.sum((1, 2, 3))))
     require_right(found, right, {
@@ -189,12 +206,14 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
             (error.abs() * inner).mean(),
         "You divide by the number of hidden pixels; each has as many values as there are "
         "channels.": (error.abs() * inner).sum() / inner.sum(),
-        "These are squared errors: L1 takes absolute values.":
+        "These are squared errors: take absolute values.":
             mean_of(error.square()),
         "Errors of opposite sign cancel: take absolute values before the sum.":
             mean_of(error),
         "There is no Laplacian in it: this is the error of the pixels themselves.":
-            mean_of(difference[..., 1:-1, 1:-1].abs()),
+            _nearest(found, mean_of(centre.abs()), mean_of(difference.abs(), mask)),
+        "This filter is not the Laplacian, which adds up the four neighbours and subtracts four "
+        "times the pixel.": _nearest(found, *(mean_of(x.abs()) for x in other_filters)),
         "The Laplacian of the target is missing: subtract it from the composite's before you take "
         "absolute values.": mean_of(filtered(difference + target).abs()),
         "|a| − |b| is not |a − b|: subtract the two Laplacians first, then take absolute values.":
@@ -213,9 +232,11 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
             (error.abs() * inner).sum() / (channels * mask.sum()),
         "The channels were added, so that errors of opposite sign cancel: filter each channel by "
         "itself, with groups=C.": _nearest(found, mean_of(added), channels * mean_of(added)),
-        "The border is padded with zeros, which makes edges where there are none: leave out the "
-        "outermost pixels (no padding, and mask_img[..., 1:-1, 1:-1]).":
-            (padded.abs() * mask).sum() / (channels * mask.sum()),
+        "The border is padded, which makes edges where there are none: leave out the outermost "
+        "pixels (no padding, and mask_img[..., 1:-1, 1:-1]).":
+            _nearest(found, *(mean_of(x, mask) for x in padded)),
+        "Visible pixels next to a hidden patch have an error too, and you count it: multiply by "
+        "the mask before the sum.": error.abs().sum() / (channels * inner.sum()),
         ONE_CHANNEL: mean_of(error.abs()) * channels / 3,
         "You average within each image, then over images: take one mean over all hidden values.":
             per_image.mean(),
@@ -227,7 +248,7 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
 @exercise("Right: the average price of a guess, whichever row turns out to be the truth.")
 def expected_loss(answer: Callable) -> None:
     torch.manual_seed(0)
-    for k, n, lam in ((3, 8, 0.5), (4, 18, 2.0)):
+    for k, n, lam in ((3, 8, 0.4), (4, 18, 2.0)):
         rows = torch.rand(k, n)
         rows[:, 0], rows[:, -1] = 0, 1
         chances = torch.rand(k).softmax(dim=0)
@@ -236,7 +257,7 @@ def expected_loss(answer: Callable) -> None:
         guess.requires_grad_()
         right = widgets.expected_loss(guess, rows, chances, lam)
         found = call(answer, guess, rows, chances, lam)
-        require_tensor(found, (), "The expected loss")
+        require_loss(found, "The expected loss")
         _explain_expected_loss(found, right, guess.detach(), rows, chances, lam)
         require_gradient(found, right, guess)
 
@@ -270,6 +291,13 @@ def _explain_expected_loss(found, right, guess, rows, chances, lam) -> None:
             chances @ (squared + absolute),
         "lam belongs to the second differences, not to the squared error.":
             chances @ (lam * squared + absolute),
+        "lam multiplies both terms, but it belongs to the second differences only.":
+            chances @ (lam * squared + lam * absolute),
+        "Leave the squared error as it is, without the factor 1 − lam.":
+            chances @ ((1 - lam) * squared + lam * absolute),
+        "Only the squared error is weighted by the chances: weight the whole loss of each row.":
+            _nearest(found, chances @ squared + lam * absolute.mean(),
+                     chances @ squared + lam * absolute.sum()),
         "The second differences should be compared by their absolute values, not by squares.":
             chances @ (squared + lam * bends.square().mean(dim=1)),
         "Second differences of opposite sign cancel: take absolute values before the mean.":

@@ -12,6 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from mae_lib.course.exercises import (
+    Mistake,
     call,
     close,
     exercise,
@@ -43,18 +44,25 @@ def _votes(similarity: Tensor, labels: Tensor, k: int, weigh: Callable, largest=
 @exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
 def knn_predict(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
-    centres = 1.2 * torch.randn(6, 8, generator=generator)
-    labels = torch.arange(240) % 6
+    centres = 1.2 * torch.randn(12, 8, generator=generator)
+    labels = torch.arange(240) % 12  # more classes than the data of the notebook has
     train, test = (centres[labels[:n]] + torch.randn(n, 8, generator=generator) for n in (240, 180))
     # Lengths that differ, and so short that the exponential of a dot product is still finite.
     train, test = (0.3 * x * torch.rand(len(x), 1, generator=generator).add(0.2)
                    for x in (train, test))
     k, one = 9, torch.ones_like
-    found = call(answer, train, labels, test, k, 6)
+    found = call(answer, train, labels, test, k, 12)
     require(not isinstance(found, Tensor) or found.shape != (240,),
             "You predict a label for each of the 240 training images. Each of the 180 test images "
             "needs one: the table of similarities is test @ train.T, (M, N).")
+    require(not isinstance(found, torch.return_types.max),
+            "max(dim=1) returns values and indices. Use argmax(dim=1), which returns the indices.")
     require_tensor(found, (180,), "The predicted labels")
+    require(not found.is_floating_point() or torch.equal(found, found.round()),
+            "The labels should be whole numbers: argmax(dim=1) gives the class with the most "
+            "votes.")
+    require(not found.is_floating_point(), f"The labels should be whole numbers, but yours are "
+            f"{found.dtype}: create the result with dtype=torch.long.")
 
     def sharp(s):
         return (s / 0.07).exp()
@@ -88,6 +96,11 @@ def knn_predict(answer: Callable) -> None:
           for n in (k, k + 1)),
         (_votes(cosine, labels, k, sharp, add=False), "Only one of several neighbours of the "
          "same class counts. Add up their votes, with scatter_add or with one_hot and a sum."),
+        (cosine.argmax(dim=1), "Those are positions of training images; labels[ids] are their "
+                               "classes."),
+        *((_votes(cosine, labels, n, sharp), "A few labels are wrong. Do exactly k neighbours "
+                                             f"vote, {k} here?")
+          for n in (5, k - 1, k + 1, 20, len(train))),
     ]
     right = _votes(cosine, labels, k, sharp)
     if torch.equal(found.long(), right):
@@ -95,53 +108,29 @@ def knn_predict(answer: Callable) -> None:
     same = [float((found == other).double().mean()) for other, _ in mistakes]
     # Not all need be the same: where votes are equal, a tie can be broken in another way.
     require(max(same) < 0.97, mistakes[same.index(max(same))][1])
-    require(False, f"{int((found != right).sum())} of 180 test images get the wrong label. Rank by "
-                   "cosine similarity, take the k nearest, and weight each vote by "
-                   "exp(similarity / 0.07).")
+    require(bool((found == right).any()), "Not one label is right. Is each the argmax over the "
+                                          "classes, counted from 0?")
+    raise Mistake(f"{int((found != right).sum())} of 180 test images get the wrong label. Rank by "
+                  "cosine similarity, take the k nearest, and weight each vote by "
+                  "exp(similarity / 0.07).")
 
 
 @exercise("Right: training images set the scale, and test images are only measured with it.")
 def standardise(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
-    scale = torch.tensor([0.1, 1.0, 20.0, 3.0])
+    scale = torch.tensor([0.5, 1.0, 20.0, 3.0])
     train = torch.randn(50, 4, generator=generator) * scale + 5
     test = torch.randn(30, 4, generator=generator) * scale * 1.7 + 9
     found = several(call(answer, train, test), 2,
                     "Return two tensors: the training and the test features.")
     for x, like, name in zip(found, (train, test), ("train", "test"), strict=True):
         require_tensor(x, like.shape, f"The {name} features")
+        require(x.dtype == like.dtype, f"The {name} features should stay {like.dtype}.")
     (a, b), mean = found, train.mean(dim=0)
-    for unbiased in (True, False):
-        std = train.std(dim=0, unbiased=unbiased)
-        if close(a, (train - mean) / std) and close(b, (test - mean) / std):
-            break
-        require(not close(b, test), "The test features are not scaled: subtract the training "
-                                    "features' mean and divide by their standard deviation too.")
-        own = (test - test.mean(dim=0)) / test.std(dim=0, unbiased=unbiased)
-        require(not close(b, own), "The test features are scaled by their own mean and standard "
-                                   "deviation. The prediction for an image then depends on the "
-                                   "others in the test set: use the training set's for both.")
-        both = torch.cat([train, test])
-        both = (test - both.mean(dim=0)) / both.std(dim=0, unbiased=unbiased)
-        require(not close(b, both), "The mean and the standard deviation are taken over training "
-                                    "and test images together: nothing may be learned from the "
-                                    "test set.")
-        rows = (train - train.mean(1, keepdim=True)) / train.std(1, unbiased=unbiased, keepdim=True)
-        require(not close(a, rows), "Each image is scaled by itself, along its row. Every column "
-                                    "needs a mean and a standard deviation of its own.")
-        require(not close(a, (train - mean) / std**2),
-                "You divide by the variance; take its root, the standard deviation.")
-        require(not close(a, (train - train.mean()) / train.std(unbiased=unbiased)),
-                "You use one mean and one standard deviation for the whole table; every column "
-                "needs its own.")
-        require(not close(a, train / std), "The mean is still there: subtract it before dividing.")
-        require(not close(a, train - mean), "The means are gone; now divide by the standard "
-                                             "deviation.")
-    else:
-        require(close(a.mean(dim=0), torch.zeros(4), 1e-3),
-                "The training features should have mean 0, each of them.")
-        require(False, "Expected (x − mean) / standard deviation, both of the training features, "
-                       "for training and test features alike.")
+    stds = [train.std(dim=0, unbiased=unbiased) for unbiased in (True, False)]
+    if not (any(close(a, (train - mean) / std) for std in stds)
+            and any(close(b, (test - mean) / std) for std in stds)):
+        _explain_scale(a, b, train, test)
     train[:, 2], test[:, 2] = 5.0, 5.0
     found = call(answer, train, test)
     require(all(bool(x.isfinite().all()) for x in found),
@@ -149,6 +138,48 @@ def standardise(answer: Callable) -> None:
             "number: keep the standard deviation above 0 with .clamp(min=1e-6).")
     require(all(bool((x[:, 2].abs() < 1).all()) for x in found),
             "A feature that is the same in all images should come out as 0.")
+
+
+def _explain_scale(a: Tensor, b: Tensor, train: Tensor, test: Tensor) -> None:
+    """Raise Mistake for training and test features that came out wrong, as a and b."""
+    for unbiased in (True, False):
+        mean, std = train.mean(dim=0), train.std(dim=0, unbiased=unbiased)
+        own_mean, own_std = test.mean(dim=0), test.std(dim=0, unbiased=unbiased)
+        both = torch.cat([train, test])
+        row_std = train.std(dim=1, unbiased=unbiased, keepdim=True)
+        for found, wrong, explanation in (
+            (a, (train - train.mean(dim=1, keepdim=True)) / row_std, "Each image is scaled by "
+             "itself, along its row. Every column needs a mean and a standard deviation of its "
+             "own."),
+            (a, (train - mean) / std**2,
+             "You divide by the variance; take its root, the standard deviation."),
+            (a, (train - train.mean()) / train.std(unbiased=unbiased), "You use one mean and one "
+             "standard deviation for the whole table; every column needs its own."),
+            (a, train / std, "The mean is still there: subtract it before dividing."),
+            (a, train - mean, "The means are gone; now divide by the standard deviation."),
+            (a, train - mean / std, "Brackets are missing: write (x − mean) / std."),
+            (a, (train - mean) / std.clamp(min=1), "Your lower bound for the standard deviation is "
+             "too large, since one column here has only 0.5. Use .clamp(min=1e-6)."),
+            (b, test, "The test features are not scaled: subtract the mean of the training "
+             "features as they were given, and divide by their standard deviation."),
+            (b, test / std, "The mean of the training features is still in the test features. If "
+             "you change train first, take its mean before you do."),
+            (b, (test - own_mean) / own_std, "The test features are scaled by their own mean and "
+             "standard deviation. The prediction for an image then depends on the others in the "
+             "test set: use the training set's for both."),
+            (b, (test - own_mean) / std, "You subtract the test set's own mean from the test "
+             "features. Subtract the training set's."),
+            (b, (test - mean) / own_std, "You divide the test features by the test set's own "
+             "standard deviation. Divide by the training set's."),
+            (b, (test - both.mean(dim=0)) / both.std(dim=0, unbiased=unbiased), "The mean and the "
+             "standard deviation are taken over training and test images together: nothing may be "
+             "learned from the test set."),
+        ):
+            require(not close(found, wrong), explanation)
+    require(close(a.mean(dim=0), torch.zeros(4), 1e-3),
+            "Each column of the training features should have mean 0.")
+    raise Mistake("Expected (x − mean) / standard deviation, both of the training features, for "
+                  "training and test features alike.")
 
 
 @exercise("Right: only images on which the two differ decide, and you used that they are the same.")
@@ -170,6 +201,9 @@ def paired_interval(answer: Callable) -> None:
                                       "points. Take b − a.")
     require(abs(mean - right / 100) > 1e-4,
             "That is a difference of shares; in percentage points it is a hundred times as much.")
+    require(abs(mean - 100 * float((a != b).double().mean())) > 1e-3,
+            "You count every image on which the two differ. One that only a gets right counts as "
+            "−1: take b.double() - a.double().")
     require(abs(mean - right) < 1e-3,
             f"The difference is {right:.2f} points; you found {mean:.2f}: it is the mean of b − a "
             "over all images, times 100.")
@@ -192,6 +226,8 @@ def paired_interval(answer: Callable) -> None:
         (Z * spread**2 / 100 / 20, "You use the variance; take its root, the standard deviation."),
         (right_half * 1.645 / Z, "1.645 leaves 5 % on each side. A 95 % interval leaves 2.5 % on "
                                  "each, so the factor is 1.96."),
+        (right_half / 100, "Multiply the half-width by 100, too: the two ends are in percentage "
+                           "points, like the difference."),
         (right_half / 2, "The interval is half as wide as it should be: it reaches 1.96 standard "
                          "errors to each side."),
     ]

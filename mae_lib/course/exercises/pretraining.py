@@ -1,13 +1,15 @@
-"""Notebook 07: the learning rate, and a state to resume from; the rest is in `training_parts`."""
+"""Notebook 07: the learning rate, what decays, a state to resume from; see `training_parts` too."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mae_lib.config import PretrainConfig
+from mae_lib.course import reference
 from mae_lib.course.exercises import (
     Mistake,
     call,
@@ -17,12 +19,7 @@ from mae_lib.course.exercises import (
     number,
     require,
 )
-from mae_lib.course.exercises.training_parts import (
-    parameter_groups,
-    total_loss,
-    train,
-    train_step,
-)
+from mae_lib.course.exercises.training_parts import SIZES, total_loss, train, train_step
 
 __all__ = ["parameter_groups", "schedule_learning_rate", "snapshot", "total_loss", "train",
            "train_step"]
@@ -34,7 +31,8 @@ def schedule_learning_rate(answer: Callable) -> None:
     iters = 10
     steps = [(epoch, step) for epoch in range(cfg.epochs) for step in range(iters)]
     found = torch.tensor([number(call(answer, *at, iters, cfg)) for at in steps])
-    time = torch.arange(len(steps)) / iters  # in epochs
+    count = torch.arange(len(steps))
+    epoch, step, time = count // iters, count % iters, count / iters  # the time is in epochs
 
     def rate(time, warmup=3.0, span=6.0, start=3.0):
         down = 0.2 * (1 + torch.cos(math.pi * (time - start) / span))
@@ -43,6 +41,11 @@ def schedule_learning_rate(answer: Callable) -> None:
     require(not close(found, rate(time.floor())),
             "Your rate changes only from one epoch to the next: time in epochs is "
             "epoch + step / iters.")
+    require(not any(close(found, rate(t)) for t in (epoch + step, count, step + epoch / iters)),
+            "Your time is not in epochs: it should be epoch + step / iters.")
+    require(not any(close(found[part], rate(time)[part] / 0.4)
+                    for part in (slice(30), slice(30, None))),
+            "Multiply by cfg.lr, the peak, both during the warm-up and after it.")
     require(not close(found, rate(time, span=9.0, start=0.0)),
             "Your cosine starts at the very beginning, so that the rate jumps when the warm-up "
             "ends: its progress is (t − warm-up) / (epochs − warm-up).")
@@ -63,8 +66,11 @@ def schedule_learning_rate(answer: Callable) -> None:
     degrees = 0.2 * (1 + torch.cos(180 * (time - 3) / 6))
     require(not close(found[30:], degrees[30:], 1e-3),
             "math.cos takes radians, not degrees: half a turn is math.pi.")
-    require(abs(found[0]) < 1e-6, f"The very first step should have rate 0, yours has "
-                                  f"{found[0]:.3f}: steps are counted from 0.")
+    require(not abs(found[0] - 0.4 / 30) < 1e-6,
+            f"The very first step should have rate 0, yours has {found[0]:.3f}: steps are counted "
+            "from 0.")
+    require(abs(found[0]) < 1e-6, f"At step 0 the rate should be 0; yours is {found[0]:.3f}. "
+                                  "During the warm-up it is lr · t / warmup_epochs.")
     for at, when in ((30, "When the warm-up is over"), (15, "Halfway through the warm-up"),
                      (60, "In the middle of the cosine"), (89, "At the last step")):
         require(abs(found[at] - rate(time)[at]) < 1e-4,
@@ -79,6 +85,66 @@ def schedule_learning_rate(answer: Callable) -> None:
                       "it only where t < warmup_epochs.") from None
     require(abs(at_once - 0.4) < 1e-4, "With warmup_epochs=0 the first step should have the full "
                                        f"rate, 0.400; yours has {at_once:.3f}.")
+    later = number(call(answer, 0, 8, iters, replace(cfg, warmup_epochs=0.5)))
+    right = float(rate(torch.tensor(0.8), 0.5, 8.5, 0.5))
+    require(abs(later - right) < 1e-4,
+            f"With warmup_epochs=0.5 the rate at epoch 0, step 8 of 10 should be {right:.3f}; "
+            f"yours is {later:.3f}. Compare t, not the epoch, with warmup_epochs, and do not round "
+            "it.")
+
+
+@exercise("Right: every weight is in one group, and only matrices decay.")
+def parameter_groups(answer: Callable) -> None:
+    torch.manual_seed(0)
+    model = reference.MAE(**SIZES)
+    model.encoder.cls_token = nn.Parameter(torch.zeros(1, 1, 8))  # as the paper's model has one
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for decay in (0.05, 0.3):
+        try:
+            groups = given(answer(model, decay))
+        except RuntimeError as error:
+            require("must match the size" not in str(error) and "Boolean value" not in str(error),
+                    "`in` and == compare tensors number by number. Compare their names instead, or "
+                    "id(p).")
+            raise
+        require(isinstance(groups, list | tuple) and all(isinstance(g, dict) for g in groups),
+                "Return a list of dicts, each with the keys 'params' and 'weight_decay'.")
+        for group in groups:
+            require("params" in group and "weight_decay" in group,
+                    "Each group needs 'params' and 'weight_decay'; one of yours has "
+                    f"{', '.join(map(repr, group))}.")
+            require(not isinstance(group["params"], set),
+                    "'params' should be a list; AdamW refuses a set.")
+        pairs = [(p, number(g["weight_decay"], "'weight_decay'"))
+                 for g in groups for p in list(g["params"])]
+        require(all(isinstance(p, Tensor) for p, _ in pairs),
+                "'params' should hold parameters only: of each pair (name, parameter), keep the "
+                "second.")
+        found = [(id(p), value) for p, value in pairs]
+        require(all(key in names for key, _ in found),
+                "Your groups hold tensors that are not the model's parameters, such as copies or "
+                "their .data. Take the parameters themselves, from model.named_parameters().")
+        missing = [name for key, name in names.items() if key not in dict(found)]
+        require(not missing, f"{''.join(missing[:1])} is in no group, so it would never learn.")
+        require(len(found) == len(names), "Some weights appear twice in your groups.")
+        decays = {names[key]: value for key, value in found}
+        require(set(decays.values()) <= {0.0, decay},
+                f"The weight decay should be {decay}, the one given, or 0; yours are "
+                f"{sorted(set(decays.values()))}.")
+        alone = {n for n, p in model.named_parameters() if p.ndim < 2 or n.endswith("_token")}
+        require(any(decays.values()), "Nothing decays in your groups.")
+        require(not all(decays.values()), "Everything decays in your groups: leave out biases, "
+                                          "norms and tokens.")
+        require(not all((value > 0) == (name in alone) for name, value in decays.items()),
+                "It is the other way round: matrices decay, vectors and tokens do not.")
+        for name, value in decays.items():
+            kind = ("token (its name ends in _token)" if name.endswith("_token") else
+                    "vector (a bias or a norm's scale)" if name in alone else
+                    "matrix (though stored with four dimensions)" if "patch_embed" in name
+                    else "matrix")
+            require((value > 0) == (name not in alone),
+                    f"In the test model, {name} is a {kind}, so it should "
+                    f"{'not ' * (name in alone)}decay.")
 
 
 def _toy() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -103,21 +169,37 @@ def snapshot(answer: Callable) -> None:
     then = [p.detach().clone() for p in model.parameters()]
     state = given(answer(model, optimizer, 5))
     require(isinstance(state, dict), f"Return a dict, got {type(state).__name__}.")
-    for name, reason in (("model", "the weights"),
-                         ("optimizer", "the optimizer's two running means, without which the next "
-                                       "update is another one"),
-                         ("step", "without which schedules, masks and data start from the "
-                                  "beginning")):
-        require(name in state, f"The state has no {name!r}: {reason}.")
+    reasons = {"model": "the weights, training would begin again",
+               "optimizer": "its two running means, the next update would be a different one",
+               "step": "it, schedules, masks and data would start from the beginning"}
+    other = [repr(key) if isinstance(key, str) else type(key).__name__
+             for key in state if key not in reasons]
+    for name, reason in reasons.items():
+        require(name in state or not other,
+                "The keys should be the strings 'model', 'optimizer' and 'step'; yours include "
+                f"{', '.join(other[:3])}.")
+        require(name in state, f"The state has no {name!r}. Without {reason}.")
     require(state["step"] == 5, f"state['step'] should be 5, the number that was given, "
-                                f"not {state['step']}.")
+                                f"not {state['step']!r}.")
     for name in ("model", "optimizer"):
+        require(not inspect.ismethod(state[name]),
+                f"state[{name!r}] is a method, which has to be called: write state_dict(), with "
+                "parentheses.")
         require(isinstance(state[name], dict),
-                f"state[{name!r}] is a {type(state[name]).__name__}: store what its state_dict() "
-                "returns, which can be written to a file.")
-    missing = [name for name in model.state_dict() if name not in state["model"]]
-    require(not missing, f"state['model'] has no {', '.join(missing)}: store "
-                         "everything that model.state_dict() returns: weights and buffers.")
+                f"state[{name!r}] is of type {type(state[name]).__name__}: store what its "
+                "state_dict() returns, which can be written to a file.")
+    require({"state", "param_groups"} <= set(state["optimizer"]),
+            "state['optimizer'] should be what optimizer.state_dict() returns.")
+    for name, right in model.state_dict().items():
+        require(name in state["model"],
+                f"state['model'] has no {name}: store everything that model.state_dict() returns: "
+                "weights and buffers.")
+        stored = state["model"][name]
+        require(isinstance(stored, Tensor), f"state['model'] should hold tensors, but its {name} "
+                                            f"is of type {type(stored).__name__}.")
+        require(stored.dtype == right.dtype and torch.equal(stored, right),
+                "The weights in your state are not exactly those of the model: copy them as they "
+                f"are, in {right.dtype}.")
     _train(model, optimizer, 5, 8)  # training goes on before the state is used
     fresh, restored = _toy()
     fresh.load_state_dict(state["model"])

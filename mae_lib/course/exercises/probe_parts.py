@@ -28,13 +28,15 @@ class _Watched(nn.Module):
     def __init__(self, dim: int = 8):
         super().__init__()
         self.encoder = reference.Encoder(12, 3, dim, 1, 2)
-        self.drop, self.ratios, self.sizes, self.modes = nn.Dropout(0.5), [], [], []
+        self.drop, self.ratios, self.sizes = nn.Dropout(0.5), [], []
+        self.modes, self.graphs = [], []
 
     def forward(self, images: Tensor, mask_ratio: float = 0.75, noise: Tensor | None = None):
         self.ratios.append(float(mask_ratio))
         self.sizes.append(len(images))
         self.modes.append(self.training)
         latent, mask, ids_restore = self.encoder(images, mask_ratio, noise)
+        self.graphs.append(latent.requires_grad)
         return self.drop(latent), mask, ids_restore
 
 
@@ -42,15 +44,17 @@ class _Watched(nn.Module):
 def extract_features(answer: Callable) -> None:
     torch.manual_seed(0)
     encoder = _Watched()
-    for count, size in ((10, 4), (6, 6)):
+    for count, size in ((10, 3), (6, 6)):
         images = torch.randn(count, 3, 12, 12)
         with torch.no_grad():
             tokens = encoder.encoder(images, 0.0)[0]  # (N, L, D)
         encoder.train()
-        encoder.ratios.clear(), encoder.sizes.clear(), encoder.modes.clear()
+        for notes in (encoder.ratios, encoder.sizes, encoder.modes, encoder.graphs):
+            notes.clear()
         found = call(answer, encoder, images, size)
         require(isinstance(found, Tensor), f"The features should be one tensor, got "
-                f"{type(found).__name__}: join the features of the batches with torch.cat.")
+                f"{type(found).__name__}: join the features of the batches with torch.cat, and "
+                "return nothing else.")
         require(found.shape != tokens.shape,
                 "These are all tokens of the images: take their mean over dim=1, so that each "
                 "image has one vector.")
@@ -60,12 +64,20 @@ def extract_features(answer: Callable) -> None:
                                             "training: pass mask_ratio=0.0 to show all of it.")
         require(set(encoder.ratios) == {0.0}, f"The encoder was called with mask ratios "
                                               f"{encoder.ratios}: nothing should be hidden, 0.0.")
-        require(max(encoder.sizes) <= size, f"All {max(encoder.sizes)} images go through at once; "
-                                            f"take {size} at a time (images.split), as memory is "
-                                            "limited.")
+        require(max(encoder.sizes) == size,
+                f"Your largest batch has size {max(encoder.sizes)}, but batch_size is {size}: "
+                "images.split(batch_size) makes the batches.")
+        require(found.shape[1:] != (8,) or len(found) >= count,
+                f"The result has only {len(found)} of the {count} images: is the return inside the "
+                "loop, or is the last, smaller batch left out?")
         require_tensor(found, (count, 8), "The features")
+        require(all(p.requires_grad for p in encoder.parameters()),
+                "Your function switches off the encoder's gradients for good, so it could not be "
+                "fine-tuned later. Use torch.no_grad() instead.")
         require(not found.requires_grad, "The features carry a gradient, whose graph fills the "
                                          "memory: compute them under torch.no_grad().")
+        require(not any(encoder.graphs), "Each batch builds a graph for gradients that nothing "
+                "needs. detach() comes too late: call the encoder under torch.no_grad().")
         require(not found.is_inference(), "Use torch.no_grad() instead of torch.inference_mode(): "
                 "later cells train a probe on these features, which inference tensors forbid.")
         right = tokens.mean(dim=1)
@@ -113,8 +125,15 @@ def fit_probe(answer: Callable) -> None:
 
 def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) -> None:
     fitted = evaluate.fit_logistic(x, labels, classes, decay)
-    if _alike(x @ weight + bias, x @ fitted[:-1] + fitted[-1]):
+    best = x @ fitted[:-1] + fitted[-1]
+    if _alike(x @ weight + bias, best):
         return
+    require(bool(weight.isfinite().all() and bias.isfinite().all()),
+            "Your weight or bias is not finite. Is the decay subtracted from the loss instead of "
+            "added, or is a step too long?")
+    require(not _alike(x @ weight.reshape(classes, -1).T + bias, best),
+            "Your weights are the right numbers in the wrong places. Turn (classes, D) into "
+            "(D, classes) with .T, since reshape and view would mix them up.")
 
     def loss_of(weight: Tensor, bias: Tensor) -> float:
         value = F.cross_entropy(x.double() @ weight.double() + bias.double(), labels)
@@ -124,23 +143,34 @@ def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) 
     w, b = (t.detach().double().requires_grad_() for t in (weight, bias))
     logits, squares = x.double() @ w + b, w.square().sum()
     fit, penalty = F.cross_entropy(logits, labels), decay / 2 * squares
+    centred = x.double() - x.double().mean(dim=0)
+
+    def fit_scaled(unbiased: bool) -> Tensor:
+        return F.cross_entropy(centred / x.std(dim=0, unbiased=unbiased) @ w + b, labels)
+
+    standardised = ("You standardise x. Fit it as it is given, since it is standardised before "
+                    "fit_probe is called.")
     pull, = torch.autograd.grad(fit, w, retain_graph=True)
     strength = -float((pull * w).sum().detach() / squares.detach())  # the decay that w suits
-    for explanation, loss in {
-        "The bias decays too: leave it out of the sum of squares.":
-            fit + penalty + decay / 2 * b.square().sum(),
-        "Your decay is twice as strong: the term is decay / 2 · (sum of squared weights).":
-            fit + 2 * penalty,
-        "The cross-entropy is summed over images: take its mean, or decay means less the more "
-        "images there are.": fit + penalty / len(x),
-        "The decay is divided by the number of weights: take their sum of squares, not the mean.":
-            fit + penalty / w.numel(),
-        "F.cross_entropy applies the softmax itself: give it the logits.":
-            F.cross_entropy(logits.softmax(dim=1), labels) + penalty,
-        "The weight decay is missing: add decay / 2 · (sum of squared weights) to the loss.": fit,
-        f"Your weights fit a decay of {strength:.2g}, but the decay given was {decay}: the term "
-        "is decay / 2 · (sum of squared weights).": fit + strength / 2 * squares,
-    }.items():
+    for explanation, loss in (
+        ("The bias decays too: leave it out of the sum of squares.",
+         fit + penalty + decay / 2 * b.square().sum()),
+        ("Your decay is twice as strong: the term is decay / 2 · (sum of squared weights).",
+         fit + 2 * penalty),
+        ("The cross-entropy is summed over images: take its mean, or decay means less the more "
+         "images there are.", fit + penalty / len(x)),
+        ("The decay is divided by the number of weights: take their sum of squares, not the mean.",
+         fit + penalty / w.numel()),
+        ("F.cross_entropy applies the softmax itself: give it the logits.",
+         F.cross_entropy(logits.softmax(dim=1), labels) + penalty),
+        ("The weight decay is missing: add decay / 2 · (sum of squared weights) to the loss.", fit),
+        (f"Your weights fit a decay of {strength:.2g}, but the decay given was {decay}: the term "
+         "is decay / 2 · (sum of squared weights).", fit + strength / 2 * squares),
+        ("You fit x minus its mean. Fit x as it is given, or the bias will be wrong.",
+         F.cross_entropy(centred @ w + b, labels) + penalty),
+        (standardised, fit_scaled(unbiased=True) + penalty),
+        (standardised, fit_scaled(unbiased=False) + penalty),
+    ):
         slopes = torch.autograd.grad(loss, (w, b), retain_graph=True)
         require(not all(slope.abs().max() < 3e-3 * decay for slope in slopes), explanation)
 
@@ -153,7 +183,8 @@ def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) 
             "Does closure call loss.backward(), and do you call optimizer.step(closure)?")
     require(bool(bias.any()), "The bias stays at 0: it should be fitted together with the weight.")
     found, right = loss_of(weight, bias), loss_of(fitted[:-1], fitted[-1])
-    hint = ("Does closure begin with optimizer.zero_grad()? Without it, gradients add up."
+    hint = ("Does closure begin with optimizer.zero_grad(), compute the mean cross-entropy + "
+            "decay / 2 · (sum of squared weights), and return it?"
             if found > right + 0.01 else "It has not converged yet: LBFGS with "
             "line_search_fn='strong_wolfe' and max_iter=500 does.")
     raise Mistake(f"The loss of your probe is {found:.6f}; the lowest possible is {right:.6f}. "
@@ -218,17 +249,23 @@ def fine_tune(answer: Callable) -> None:
         return _batch_at(step)
 
     found = given(answer(encoder, head, optimizer, batch_at, iters, cfg))
-    require(len(optimizer.rates) == 9, f"{len(optimizer.rates)} steps were taken, expected 9: "
-                                       f"{cfg.epochs} epochs of {iters}.")
+    require(len(optimizer.rates) == 9, f"The optimizer that was given took {len(optimizer.rates)} "
+                                       f"steps, expected 9: {cfg.epochs} epochs of {iters}.")
     require(list(dict.fromkeys(asked)) == list(range(9)),
             f"You called batch_at with {asked}. Each step needs its own batch: count the steps "
             "over all epochs, from 0 to 8.")
     require(0.75 not in encoder.ratios, "Three quarters of each image are hidden, as in "
                                         "pretraining: pass mask_ratio=0.0.")
-    require(all(encoder.modes), "The encoder is in evaluation mode: call encoder.train() first.")
+    require(set(encoder.ratios) == {0.0}, f"The encoder was called with mask ratios "
+            f"{sorted(set(encoder.ratios))}: nothing should be hidden, 0.0.")
+    require(all(encoder.modes), "The encoder is in evaluation mode: call encoder.train() first, "
+            "and do not use extract_features, which undoes it.")
     right = [reference.schedule_learning_rate(*divmod(i, iters), iters, cfg) for i in range(9)]
     lower, upper = (torch.tensor(rates) for rates in zip(*optimizer.rates, strict=True))
-    require(len(set(upper.tolist())) > 1, f"The learning rate is {upper[0]:.2f} throughout; ask "
+    steady = [len(set(rates.tolist())) == 1 for rates in (lower, upper)]
+    require(steady != [False, True], f"The head's group keeps the rate {upper[0]:.2f}. Set lr in "
+            "every group, to the schedule's rate times its lr_scale, or times 1 if it has none.")
+    require(not steady[1], f"The learning rate is {upper[0]:.2f} throughout; ask "
                                           "schedule_learning_rate at every step.")
     require(close(upper, torch.tensor(right)), f"At step 4 the learning rate is {upper[4]:.4f}, "
             f"expected {right[4]:.4f}: epoch and step within it are divmod(step, iters).")
@@ -246,6 +283,8 @@ def fine_tune(answer: Callable) -> None:
                                         "optimizer.step()?")
     require(not still,
             "The encoder does not change: that is a linear probe. Let its gradient through.")
+    require(not head_still, "The head does not change, but it should learn together with the "
+                            "encoder. Let its gradients through.")
     require_tensor(found, (9,), "The losses")
     require(not found.requires_grad, "The losses hold on to the graph of every step: keep "
                                      "loss.detach().")
@@ -256,6 +295,8 @@ def fine_tune(answer: Callable) -> None:
     require_right(found[0], F.cross_entropy(logits, labels, label_smoothing=0.2), {
         "The labels are not smoothed: pass label_smoothing=cfg.label_smoothing to "
         "F.cross_entropy.": F.cross_entropy(logits, labels),
+        "label_smoothing should be cfg.label_smoothing, which is 0.2 here.":
+            F.cross_entropy(logits, labels, label_smoothing=0.1),
         "The head reads the first token alone; give it the mean of all tokens.":
             F.cross_entropy(head(tokens[:, 0]).detach(), labels, label_smoothing=0.2),
         "F.cross_entropy applies the softmax itself: give it the logits.":

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mae_lib import losses
 from mae_lib.course.exercises import (
+    Mistake,
     _has_a_body,
     call,
     close,
@@ -19,6 +20,21 @@ from mae_lib.course.exercises import (
 )
 from mae_lib.losses import patch_statistics
 from mae_lib.patches import patchify
+
+
+def require_loss(found, name: str) -> None:
+    """Raise Mistake unless an answer is one number in a tensor."""
+    require(type(found) is not float,
+            f"{name} should be a tensor, got float: leave out .item() or float(), because autograd "
+            "needs the tensor.")
+    require_tensor(found, (), name)
+
+
+def require_dtype(found: Tensor, pred: Tensor, name: str) -> None:
+    """Raise Mistake unless a loss has the data type of `pred`, as the package's loss has."""
+    require(found.dtype == pred.dtype,
+            f"The loss is {found.dtype}, but {name} is {pred.dtype}: leave out the conversion, for "
+            "example .double().")
 
 
 @exercise("Right: the hidden patches of a whole batch, in pixels or in units of their own.")
@@ -35,13 +51,14 @@ def mae_loss(answer: Callable) -> None:
             right = losses.mae_loss(pred, images, mask, size, norm_pix)
             named = {"norm_pix": True} if norm_pix else {}  # which is False by default
             found = call(answer, pred, images, mask, size, **named)
-            require_tensor(found, (), f"The loss with norm_pix={norm_pix}")
+            require_loss(found, f"The loss with norm_pix={norm_pix}")
+            require_dtype(found, pred, "pred")
             _explain_mae_loss(found, right, pred, target, mask, norm_pix)
             require_gradient(found, right, pred)
-    images[0, :, :size, :size] = 0.5  # a flat patch
-    images[1, :, :size, :size] = 0.5 + 3e-4 * torch.randn(3, size, size, generator=generator)
+    contrast = torch.tensor([0, 3e-4, 1.2e-3]).view(3, 1, 1, 1)  # a flat patch, two almost flat
+    images[..., :size, :size] = 0.5 + contrast * torch.randn(3, 3, size, size, generator=generator)
     mask = torch.zeros(target.shape[:2])
-    mask[:2, 0] = 1  # both, and no other
+    mask[:, 0] = 1  # these three, and no other
     found = call(answer, pred, images, mask, size, norm_pix=True)
     _explain_epsilon(found, pred, images, mask, size)
 
@@ -72,7 +89,7 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
     square = (pred - normal).square()  # (B, L, V)
     error, hidden = square.mean(dim=-1), mask.sum()
 
-    def loss(target: Tensor) -> Tensor:
+    def loss(target: Tensor, pred: Tensor = pred) -> Tensor:
         return ((pred - target).square().mean(dim=-1) * mask).sum() / hidden
 
     def normal_over(x: Tensor, dim: int) -> Tensor:
@@ -81,6 +98,7 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
     per_image = (error * mask).sum(1) / mask.sum(1)
     by_channel = normal_over(target.unflatten(-1, (-1, 3)), -2).flatten(-2)  # values are (p, p, 3)
     total = (error * mask).sum()
+    reordered = normal.unflatten(-1, (-1, 3)).transpose(-2, -1).flatten(-2)  # values are (3, p, p)
     count = round((total / found).nan_to_num(0, 0, 0).clamp(0, 1e3).item())
     which = f"With norm_pix={norm_pix}: "
     only_norm_pix = {
@@ -94,7 +112,9 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
         "the mean runs over patches: take it over the values of a patch, dim=-1.":
             loss(normal_over(target, 1)),
         "the prediction is already in normalised units: normalise only the target.":
-            (((pred - mean) / std - normal).square().mean(dim=-1) * mask).sum() / hidden,
+            loss(normal, (pred - mean) / std),
+        "you bring the prediction back to pixels; normalise the target instead.":
+            loss(target, pred * std + mean),
     }
     mistakes = {
         "this is the mean over all patches, visible ones too: multiply each patch's error by the "
@@ -117,12 +137,22 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
         "the prediction is normalised as well; only the target should be.":
             (((pred - pred.mean(-1, keepdim=True)) / pred.std(-1, keepdim=True) - normal).square()
              .mean(dim=-1) * mask).sum() / hidden,
+        "your mask holds whole numbers, which as an index pick images 0 and 1: write [mask == 1].":
+            error[mask.long()].mean(),
+        "your target has the values of a patch in another order than the prediction: cut the "
+        "images with patchify(images, patch_size).": loss(reordered),
+        "this is the root of the loss: leave out the root.": right.sqrt(),
+        "this is half the loss: leave out the factor 0.5.": right / 2,
         f"you divide by {count}, but there are {hidden:.0f} hidden patches here: count them with "
         "mask.sum().": total / max(count, 1),
     } | (only_norm_pix if norm_pix else {})
     require_right(found, right, {which + said: wrong for said, wrong in mistakes.items()},
-                  f"{which}expected {right.item():.4f}, got {found.item():.4f}: the mean squared "
-                  "error of each patch, then the mean over hidden patches.", 1e-5)
+                  f"{which}expected {right.item():.4f}, got {found.item():.4f}" + (
+                      ". The loss on pixels is right, so look at the target: it should be (target "
+                      "− mean) / (variance + 1e-6).sqrt(), with one mean and one variance for each "
+                      "patch." if norm_pix else
+                      ": the mean squared error of each patch, then the mean over hidden "
+                      "patches."), 1e-5)
 
 
 def _near_flat() -> Tensor:
@@ -164,14 +194,26 @@ def denormalise_prediction(answer: Callable) -> None:
 
 @exercise("Right: one step downhill for every parameter, and the gradients are cleared.")
 def descend(answer: Callable) -> None:
+    _check_step(answer, list)
+    try:
+        _check_step(answer, iter)
+    except Exception:
+        raise Mistake("This works for a list, but model.parameters() is a generator: it has no "
+                      "index, and you can go through it only once. Do the step and p.grad = None "
+                      "in one loop, or begin with parameters = list(parameters).") from None
+
+
+def _check_step(answer: Callable, form: Callable) -> None:
+    """Raise Mistake unless `answer` makes the right step with `form` of a list of parameters."""
     generator = torch.Generator().manual_seed(4)
     before, gradients = ([torch.randn(3, size, generator=generator) for size in (2, 4, 5, 3)]
                          for _ in range(2))
     lr, parameters = 0.3, [torch.nn.Parameter(x.clone()) for x in before]
     for i in (0, 1, 3):  # the one between has no gradient
         parameters[i].grad = gradients[i].clone()
+    torch.set_grad_enabled(True)  # an earlier try may have switched it off
     try:
-        answer(parameters, lr)
+        answer(form(parameters), lr)
     except RuntimeError as error:
         require("leaf Variable" not in str(error),
                 "Autograd records your change and refuses it: make it in a with torch.no_grad() "
@@ -180,10 +222,15 @@ def descend(answer: Callable) -> None:
     except (TypeError, AttributeError) as error:
         if "NoneType" not in str(error):
             raise
+        require("data has to be" not in str(error),
+                ".data cannot be None. To clear a gradient, write p.grad = None.")
         require(parameters[0].grad is not None or not torch.equal(parameters[0], before[0]),
                 "You clear the gradient before you use it: change the parameter first.")
         require(False, "One of the parameters has no gradient, its .grad is None: leave it as it "
                        "is.")
+    finally:
+        recording = torch.is_grad_enabled()
+        torch.set_grad_enabled(True)
 
     def moved(step: float, which: tuple[int, ...] = (0, 1, 3)) -> bool:
         """Whether these parameters, which have a gradient, moved by `step` times it."""
@@ -191,6 +238,9 @@ def descend(answer: Callable) -> None:
 
     if moved(0):
         given(... if not _has_a_body(answer) else answer)
+        require(any(p.grad is not None and p.grad.any() for p in parameters),
+                "The gradients are cleared, but no parameter has changed. Either you clear them "
+                "before you use them, or you do not change p itself, as p -= … does.")
         require(False, "No parameter has changed. p = p - … only makes a new tensor: change p "
                        "itself, with p -= … or p.sub_(…).")
     require(not moved(lr), "You climb: the step goes against the gradient, so subtract it.")
@@ -207,6 +257,9 @@ def descend(answer: Callable) -> None:
     require(all(p.requires_grad for p in parameters),
             "Your step sets requires_grad to False, so that nothing can be learned afterwards: let "
             "torch.no_grad() switch the recording off instead.")
+    require(recording,
+            "You leave autograd switched off for everything that follows: use a with "
+            "torch.no_grad() block, which ends by itself.")
     require(not any(p.grad is not None and bool(p.grad.any()) for p in parameters),
             "The step is right, but the gradients are still there, and the next backward() would "
             "add to them: set p.grad to None.")

@@ -1,7 +1,9 @@
-"""Notebook 07: what decays, the sum of the losses, a step and a run of training."""
+"""Notebook 07: the sum of the losses, a step and a run of training."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,55 +26,35 @@ from mae_lib.patches import patch_mask_to_pixels, patchify, unpatchify
 
 SIZES = dict(img_size=12, patch_size=3, embed_dim=8, depth=1, num_heads=2, decoder_embed_dim=8,
              decoder_depth=1, decoder_num_heads=2)
+STOPS = {  # what torch or Python says, for images of 12 × 12 pixels in 4 × 4 patches: why
+    r"\((4|12)\) must match .* \((4|12)\)":
+        "The mask has one value for each patch, but laplacian_loss_masked needs one for each "
+        "pixel: mask_img is (B, 1, H, W).",
+    "//?: 'int' and 'NoneType'":
+        "Do not use cfg.patch_size, which may be None: total_loss is given patch_size, and "
+        "train_step takes model.patch_size.",
+    "non-empty TensorList":
+        "Your list of losses is empty. Append the loss of every step, and let start count the "
+        "steps of the whole run, not epochs.",
+}
 
 
-@exercise("Right: every weight is in one group, and only matrices decay.")
-def parameter_groups(answer: Callable) -> None:
-    torch.manual_seed(0)
-    model = reference.MAE(**SIZES)
-    model.encoder.cls_token = nn.Parameter(torch.zeros(1, 1, 8))  # as the paper's model has one
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for decay in (0.05, 0.3):
-        groups = given(answer(model, decay))
-        require(isinstance(groups, list | tuple) and all(isinstance(g, dict) for g in groups),
-                "Return a list of dicts, each with the keys 'params' and 'weight_decay'.")
-        for group in groups:
-            require("params" in group and "weight_decay" in group,
-                    "Each group needs 'params' and 'weight_decay'; one of yours has "
-                    f"{', '.join(map(repr, group))}.")
-        pairs = [(p, g["weight_decay"]) for g in groups for p in list(g["params"])]
-        require(not any(isinstance(p, tuple | list | str) for p, _ in pairs),
-                "'params' should hold parameters only: of each pair (name, parameter), keep the "
-                "second.")
-        found = [(id(p), value) for p, value in pairs]
-        missing = [name for key, name in names.items() if key not in dict(found)]
-        require(not missing, f"{''.join(missing[:1])} is in no group, so it would never learn.")
-        require(len(found) == len(names), "Some weights are in two groups, or are not the model's.")
-        decays = {names[key]: float(value) for key, value in found}
-        require(set(decays.values()) <= {0.0, decay},
-                f"The weight decay should be {decay}, the one given, or 0; yours are "
-                f"{sorted(set(decays.values()))}.")
-        alone = {n for n, p in model.named_parameters() if p.ndim < 2 or n.endswith("_token")}
-        require(any(decays.values()), "Nothing decays in your groups.")
-        require(not all(decays.values()), "Everything decays in your groups: leave out biases, "
-                                          "norms and tokens.")
-        require(not all((value > 0) == (name in alone) for name, value in decays.items()),
-                "It is the other way round: matrices decay, vectors and tokens do not.")
-        for name, value in decays.items():
-            kind = ("is a token, which stands for a place" if name.endswith("_token") else
-                    "is a bias or a norm's scale, a vector" if name in alone else
-                    "is a matrix, though stored with four dimensions" if "patch_embed" in name
-                    else "is a matrix")
-            require((value > 0) == (name not in alone),
-                    f"{name} {kind}: it should {'not ' * (name in alone)}decay.")
+def _run(function: Callable, *arguments):
+    """What a function returns. Raises Mistake for what stopped it where that tells the cause."""
+    try:
+        return given(function(*arguments))
+    except (RuntimeError, TypeError) as error:
+        for said, explanation in STOPS.items():
+            require(not re.search(said, str(error)), explanation)
+        raise
 
 
-def _batch(seed: int) -> tuple[Tensor, ...]:
-    """images, prediction, mask and latent tokens as of a small model."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(3, 3, 12, 12, generator=generator)
-    pred = torch.randn(3, 16, 27, generator=generator).requires_grad_()
-    mask = (torch.rand(3, 16, generator=generator).argsort(1) > 5).float()
+def _batch(cols: int = 4) -> tuple[Tensor, ...]:
+    """images, prediction, mask and latent tokens as of a small model, for 4 × cols patches."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, 3, 12, 3 * cols, generator=generator)
+    pred = torch.randn(3, 4 * cols, 27, generator=generator).requires_grad_()
+    mask = (torch.rand(3, 4 * cols, generator=generator).argsort(1) > 5).float()
     latent = (torch.randn(3, 6, 8, generator=generator) + 0.3).requires_grad_()
     return images, pred, mask, latent
 
@@ -82,67 +64,97 @@ def total_loss(answer: Callable) -> None:
     for norm_pix in (False, True):
         for freq, unif in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.3), (0.05, 0.01)):
             cfg = PretrainConfig(norm_pix=norm_pix, lambda_freq=freq, lambda_unif=unif)
-            images, pred, mask, latent = _batch(0)
-            found = call(answer, pred, images, mask, latent, 3, cfg)
+            images, pred, mask, latent = _batch()
+            found = _run(call, answer, pred, images, mask, latent, 3, cfg)
             require_tensor(found, (), "The loss")
             patches = patchify(images, 3)
             mean, std = losses.patch_statistics(patches)
-            biased = (patches.var(dim=-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
             pixels = pred * std + mean if norm_pix else pred
 
             def frequency(pred: Tensor, mask=mask, images=images) -> Tensor:
                 return losses.laplacian_loss_masked(unpatchify(pred, 3), images,
                                                     patch_mask_to_pixels(mask, 3))
 
+            def by(pred=pred, patches=patches, **options) -> Tensor:  # other statistics
+                var, mean = torch.var_mean(patches, keepdim=True, **{"dim": -1, **options})
+                return frequency(pred * (var + 1e-6).sqrt() + mean)
+
             mae = losses.mae_loss(pred, images, mask, 3, norm_pix)
             energy, even = frequency(pixels), losses.uniformity_loss(latent)
-            right = mae + freq * energy + unif * even
+            add_ons = freq * energy + unif * even
+            right = mae + add_ons
             which = f"With lambda_freq={freq}, lambda_unif={unif}, norm_pix={norm_pix}: "
-            require_right(found, right, {
-                which + "you ignore norm_pix in the reconstruction loss.":
-                    losses.mae_loss(pred, images, mask, 3, not norm_pix) + freq * energy
-                    + unif * even,
-                which + "the Laplacian reads a prediction in units of each patch's own statistics. "
-                "Bring it back to pixels first: times the standard deviation, plus the mean.":
-                    mae + freq * frequency(pred) + unif * even,
-                which + "the mean is not added back before the Laplacian.":
-                    mae + freq * frequency(pred * std) + unif * even,
-                which + "the prediction is already in pixels: undo norm_pix only if cfg.norm_pix.":
-                    mae + freq * frequency(pred * std + mean) + unif * even,
-                which + "before the Laplacian, multiply by the root of the variance.":
-                    mae + freq * frequency(pred * std.square() + mean) + unif * even,
-                which + "mae_loss takes the variance without unbiased=False, so do the same here.":
-                    mae + freq * frequency(pred * biased + mean) + unif * even,
-                which + "the Laplacian term looks at the visible patches. The mask is 1 where a "
-                "patch is hidden.": mae + freq * frequency(pixels, 1 - mask) + unif * even,
-                which + "the mask of the Laplacian term should be (B, 1, H, W): keep one channel, "
-                "[:, :1].": mae + freq * energy / 3 + unif * even,
-                which + "the terms are added without their weights.":
+            laplacian_terms = {
+                "the Laplacian reads a prediction in units of each patch's own statistics. Bring "
+                "it back to pixels first: times the standard deviation, plus the mean.":
+                    frequency(pred),
+                "the mean is not added back before the Laplacian.": frequency(pred * std),
+                "multiply by the standard deviation first, then add the mean.":
+                    frequency((pred + mean) * std),
+                "the prediction is already in pixels: undo norm_pix only if cfg.norm_pix.": by(),
+                "before the Laplacian, multiply by the root of the variance.":
+                    frequency(pred * std.square() + mean),
+                "mae_loss takes the variance without unbiased=False, so do the same here.":
+                    by(correction=0),
+                "take the mean and variance of the true patches, not of pred.": by(patches=pred),
+                "take the mean and variance over the last axis, patch by patch.": by(dim=1),
+                "the Laplacian term looks at the visible patches. The mask is 1 where a patch is "
+                "hidden.": frequency(pixels, 1 - mask),
+                "the Laplacian term looks at all patches: make mask_img from mask.":
+                    frequency(pixels, torch.ones_like(mask)),
+                "the mask of the Laplacian term should be (B, 1, H, W): keep one channel, [:, :1].":
+                    energy / 3,
+                "the Laplacian term has the wrong sign: it is added.": -energy,
+                "the Laplacian term is missing.": 0 * energy,
+            }
+            mistakes = {
+                "you ignore norm_pix in the reconstruction loss.":
+                    losses.mae_loss(pred, images, mask, 3, not norm_pix) + add_ons,
+                "mae_loss needs the prediction as it is: convert it only for the Laplacian.":
+                    losses.mae_loss(pixels, images, mask, 3, norm_pix) + add_ons,
+                "mae_loss needs the mask as it is, 1 where a patch is hidden.":
+                    losses.mae_loss(pred, images, 1 - mask, 3, norm_pix) + add_ons,
+                **{words: mae + freq * term + unif * even
+                   for words, term in laplacian_terms.items()},
+                "the terms are added without their weights.":
                     mae + (energy if freq else 0) + (even if unif else 0),
-                which + "the weight of one term stands in front of the other.":
-                    mae + unif * energy + freq * even,
-                which + "the Laplacian term is missing.": mae + unif * even,
-                which + "the uniformity term is missing.": mae + freq * energy,
-                which + "both add-ons are missing.": mae,
-                which + "the uniformity term has the wrong sign: it is added like the others.":
+                "the weights of the two terms are exchanged.": mae + unif * energy + freq * even,
+                "take both weights from cfg, since they differ from run to run.":
+                    mae + 0.05 * bool(freq) * energy + 0.01 * bool(unif) * even,
+                "this adds terms with the weights 0.05 and 0.01. Take both weights from cfg.":
+                    mae + 0.05 * energy + 0.01 * even,
+                "the uniformity term is missing.": mae + freq * energy,
+                "both add-ons are missing.": mae,
+                "the uniformity term has the wrong sign: it is added like the others.":
                     mae + freq * energy - unif * even,
-                which + "the reconstruction loss itself is missing.":
-                    freq * energy + unif * even + 0 * mae,
-            }, f"{which}expected {right.item():.4f}, got {found.item():.4f}.", 1e-5)
+                "uniformity_loss needs the encoder's tokens, latent, not pred.":
+                    mae + freq * energy + unif * losses.uniformity_loss(pred),
+                "the reconstruction loss itself is missing.": add_ons + 0 * mae,
+            }
+            require_right(found, right, {which + words: loss for words, loss in mistakes.items()},
+                          f"{which}expected {right.item():.4f}, got {found.item():.4f}.", 1e-5)
             require_gradient(found, right, *([pred, latent] if unif else [pred]))
+    images, pred, mask, latent = _batch(cols=5)
+    try:
+        call(answer, pred, images, mask, latent, 3, cfg)
+    except Exception as error:  # a square grid, from the number of patches, is right too
+        require("(15) must match" not in str(error) and "(12) must match" not in str(error),
+                "Your rows and cols are exchanged: rows is images.shape[2] // patch_size, and cols "
+                "is images.shape[3] // patch_size.")
 
 
 class _Watched(nn.Module):
-    """A small model that notes how it was called, and in which precision it computed."""
+    """A small model that notes how it was called, in which precision, and what it might draw."""
 
     def __init__(self):
         super().__init__()
         self.mae, self.patch_size = reference.MAE(**SIZES), 3
-        self.ratios, self.modes, self.kinds = [], [], []
+        self.ratios, self.modes, self.kinds, self.draws = [], [], [], []
 
     def forward(self, images: Tensor, mask_ratio: float = 0.75, noise: Tensor | None = None):
         self.ratios.append(float(mask_ratio))
         self.modes.append(self.training)
+        self.draws.append(float(torch.rand(())))  # a real model's mask would be drawn here
         noise = torch.rand(len(images), 16, generator=torch.Generator().manual_seed(3))
         pred, mask, latent = self.mae(images, mask_ratio, noise)
         self.kinds.append(pred.dtype)
@@ -208,18 +220,21 @@ def train_step(answer: Callable) -> None:
             pred, mask, latent = model(fresh, 0.5)
             expected = reference.total_loss(pred, fresh, mask, latent, 3, cfg)
         model.ratios.clear(), model.kinds.clear()
-        loss = given(answer(model, optimizer, fresh, lr, 0.5, cfg))
+        loss = _run(answer, model, optimizer, fresh, lr, 0.5, cfg)
         require(model.ratios == [0.5], f"The model was called with mask ratios {model.ratios}; "
                                        "call it once, with the mask_ratio that was given.")
         require(model.kinds == [torch.float32],
                 "cfg.precision is 'fp32', but the model ran under autocast: switch it on only "
                 "for 'bf16' (autocast has an argument enabled).")
-        require(len(optimizer.rates) == step + 1,
-                "optimizer.step() was not called once, so the weights do not learn as they should.")
+        count = len(optimizer.rates) - step
+        require(count == 1, f"Your function called step() of the given optimizer {count} times; it "
+                            "should call it once.")
         require(optimizer.rates[-1] == [lr, lr],
                 f"The groups of the optimizer have the rates {optimizer.rates[-1]}; set the lr of "
                 f"every one of optimizer.param_groups to {lr} before its step.")
         require_tensor(loss, (), "The loss")
+        require(loss.dtype == torch.float32,
+                f"Return the loss in torch.float32, as total_loss does; yours is in {loss.dtype}.")
         require(not loss.requires_grad, "Return loss.detach(): the loss keeps the whole graph of "
                                         "its computation in memory as long as it is kept.")
         found = _weights_of(model)
@@ -239,21 +254,38 @@ def train_step(answer: Callable) -> None:
                                              f"the weights before the step; you return "
                                              f"{loss.item():.4f}.")
         before = found
+    require(len(set(model.draws)) == len(model.draws),
+            "Every step hides the same patches, because your function calls torch.manual_seed. "
+            "Leave that to batch_at, which seeds each step differently.")
     mixed = replace(cfg, precision="bf16", lambda_freq=0.5, lambda_unif=0.5)
     model, optimizer = _start()
-    loss = given(answer(model, optimizer, _images(0), 0.1, 0.5, mixed))
+    usual = torch.get_autocast_dtype("cpu")
+    torch.set_autocast_dtype("cpu", torch.float16)  # the default of a GPU
+    try:
+        loss = given(answer(model, optimizer, _images(0), 0.1, 0.5, mixed))
+    finally:
+        torch.set_autocast_dtype("cpu", usual)
     require_tensor(loss, (), "With precision 'bf16' the loss")
     require(all(p.dtype == torch.float32 for p in model.parameters()),
             "With precision 'bf16' your function converts the weights themselves. Leave them in "
             "float32: autocast converts what it needs for each product.")
+    require(model.kinds != [torch.float16],
+            "With precision 'bf16' the model computed in float16: write dtype=torch.bfloat16 in "
+            "torch.autocast. Without it, a GPU takes float16.")
     require(model.kinds == [torch.bfloat16],
             "With precision 'bf16' the model did not compute in bfloat16: call it within "
-            "torch.autocast(images.device.type, dtype=torch.bfloat16).")
+            "torch.autocast(images.device.type, dtype=torch.bfloat16). Is enabled true? "
+            "cfg.precision is the string 'bf16'.")
     model, optimizer = _start()
     right = reference.train_step(model, optimizer, _images(0), 0.1, 0.5, mixed)
     require(loss.dtype == torch.float32 and close(loss, right, 3e-5),
             "With precision 'bf16' part of the loss is computed in 16 bits. Call total_loss "
             "after the autocast block, with pred.float() and latent.float().")
+
+
+def _told(start: int, words: str) -> str:
+    """The words as a sentence, which begins with the start where that is not 0."""
+    return f"With start={start}, {words}" if start else words[0].upper() + words[1:]
 
 
 @exercise("Right: every step has its own rate, mask ratio and batch, and a run can go on.")
@@ -265,39 +297,46 @@ def train(answer: Callable) -> None:
     rates = [reference.schedule_learning_rate(*at, iters, cfg) for at in steps]
     ratios = [reference.schedule_mask_ratio(*at, iters, cfg) for at in steps]
     for start in (0, 5):
+        told, count = partial(_told, start), len(steps) - start
+        model, optimizer = _start()
+        model.eval()
         asked: list[int] = []
 
-        def batch_at(step: int, asked: list[int] = asked) -> Tensor:
+        def batch_at(step: int, asked: list[int] = asked, model: nn.Module = model) -> Tensor:
+            require(step in asked or len(model.ratios) >= len(set(asked)),
+                    "Ask for each batch at the beginning of its step, not earlier: batch_at also "
+                    "seeds the masks of that step.")
             asked.append(step)
             return _images(step)
 
-        model, optimizer = _start()
-        model.eval()
-        found = given(answer(model, optimizer, batch_at, iters, cfg, *[start] * bool(start)))
-        said = f"From step {start} to {len(steps) - 1}: " if start else ""
-        count = len(steps) - start
-        require(len(model.ratios) == count, f"{said}{len(model.ratios)} steps were taken, expected "
-                                            f"{count}: {cfg.epochs} epochs of {iters}"
-                                            f"{', less those before start' * bool(start)}.")
+        found = _run(answer, model, optimizer, batch_at, iters, cfg, *[start] * bool(start))
+        taken = len(model.ratios)
+        require(taken != 1, told("only one step was taken. Is the return inside the loop?"))
+        require(taken == count, told(f"{taken} steps were taken. There should be {count}, from "
+                                     f"step {start} to step {len(steps) - 1}, the last of "
+                                     f"{cfg.epochs} epochs of {iters} steps."))
         require(asked == list(range(start, len(steps))),
-                f"{said}batches were asked for at steps {asked}; ask once for each step, counted "
-                "over all epochs.")
-        for name, got, right in (("learning rate", [r[0] for r in optimizer.rates], rates[start:]),
+                told(f"batches were asked for at steps {asked}; ask once for each step, counted "
+                     "over all epochs."))
+        lrs = [r[0] for r in optimizer.rates]
+        require(not close(torch.tensor(lrs), torch.tensor(ratios[start:])),
+                "The learning rate and the mask ratio are exchanged: train_step takes lr first.")
+        for name, got, right in (("learning rate", lrs, rates[start:]),
                                  ("mask ratio", model.ratios, ratios[start:])):
             wrong = [i for i, (a, b) in enumerate(zip(got, right, strict=False))
                      if abs(a - b) > 1e-6]
-            require(len(set(got)) > 1, f"{said}the {name} is {got[0]:.3f} throughout; ask the "
-                                       "schedule anew at every step.")
+            require(len(set(got)) > 1, told(f"the {name} is {got[0]:.3f} throughout; ask the "
+                                            "schedule again at every step."))
             if wrong:
-                raise Mistake(f"{said}at step {start + wrong[0]} the {name} is "
-                              f"{got[wrong[0]]:.4f}, expected {right[wrong[0]]:.4f}: epoch and "
-                              "step within it are divmod(step, iters).")
+                raise Mistake(told(f"at step {start + wrong[0]} the {name} is "
+                                   f"{got[wrong[0]]:.4f}, expected {right[wrong[0]]:.4f}: epoch "
+                                   "and step within it are divmod(step, iters)."))
         require(all(model.modes), "The model is in evaluation mode while it trains: call "
                                   "model.train() first.")
-        require_tensor(found, (count,), f"{said}the losses")
+        require_tensor(found, (count,), told("the losses"))
         require(not found.requires_grad, "The losses hold on to the graph of every step: keep "
                                          "loss.detach().")
         model, optimizer = _start()
         right = reference.train(model, optimizer, _images, iters, cfg, start)
-        require(close(found, right, 1e-3), f"{said}the losses are not those of the steps in their "
-                                           "order.")
+        require(close(found, right, 1e-3), told("the losses are not those of the steps in their "
+                                                "order."))

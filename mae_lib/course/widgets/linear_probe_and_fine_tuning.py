@@ -210,14 +210,14 @@ def seed_intervals(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     return float((b - a).mean()), unpaired, paired
 
 
-def render_seeds(seeds: int = 3, shared: float = 1.5, own: float = 0.2, difference: float = 1.0,
-                 draw: int = 16) -> Frame:
+def render_seeds(seeds: int = 3, shared: float = 1.5, separate: float = 0.2,
+                 difference: float = 1.0, draw: int = 16) -> Frame:
     """Made-up scores of two methods, trained with the same seeds, and what they tell.
 
-    A seed moves both methods by `shared`, and each by its `own`, in points (standard deviations).
+    A seed moves both methods by `shared`, and each by `separate`, in points (standard deviations).
     """
     noise = np.random.Generator(np.random.PCG64(draw)).standard_normal((3, 5))[:, :seeds]
-    common, a, b = noise[0] * shared, noise[1] * own, noise[2] * own
+    common, a, b = noise[0] * shared, noise[1] * separate, noise[2] * separate
     a, b = 50 + common + a, 50 + difference + common + b
     mean, unpaired, paired = seed_intervals(a, b)
     sheet = Sheet(760, 214)
@@ -247,13 +247,13 @@ def render_seeds(seeds: int = 3, shared: float = 1.5, own: float = 0.2, differen
 def seeds_explorer() -> Explorer:
     seeds = ipywidgets.SelectionSlider(options=(2, 3, 4, 5), value=3, description="seeds")
     shared = ipywidgets.FloatSlider(1.5, min=0, max=2, step=0.1, description="shared")
-    own = ipywidgets.FloatSlider(0.2, min=0.1, max=2, step=0.1, description="own")
+    separate = ipywidgets.FloatSlider(0.2, min=0.1, max=2, step=0.1, description="separate")
     difference = ipywidgets.FloatSlider(1.0, min=0, max=3, step=0.1, description="B − A")
     draw = ipywidgets.IntSlider(16, min=0, max=20, description="draw")
     stills = [{"title": "the seeds move both methods together"},
-              {"shared": 0.0, "own": 0.5, "title": "each seed moves the two methods separately"},
+              {"shared": 0.0, "separate": 0.5, "title": "each seed moves both separately"},
               {"seeds": 2, "title": "both together, but only two seeds"}]
-    return Explorer(render_seeds, stills, seeds=seeds, shared=shared, own=own,
+    return Explorer(render_seeds, stills, seeds=seeds, shared=shared, separate=separate,
                     difference=difference, draw=draw)
 
 

@@ -105,7 +105,7 @@ def schedule_explorer() -> Explorer:
     stills = [{"title": "10 epochs, 2 of warm-up"},
               {"title": "no warm-up", "warmup": 0},
               {"title": "set once an epoch", "update": "every epoch"},
-              {"title": "100 epochs, 8 of warm-up", "epochs": 100, "warmup": 8}]
+              {"title": "100 epochs, 2 of warm-up", "epochs": 100}]
     return Explorer(render_schedule, stills, peak_lr=peak_lr, warmup=warmup, epochs=epochs,
                     batch=batch, ramp=ramp, update=update)
 
@@ -215,7 +215,7 @@ def curve_explorer() -> Explorer:
     first = ipywidgets.IntSlider(1, min=1, max=6, description="from epoch")
     stills = [{"title": "the logged loss, by epoch", "measured": "training loss"},
               {"title": "on fixed images and masks, by epoch"},
-              {"title": "on fixed images and masks, by effort", "against": "multiply-adds"},
+              {"title": "on fixed images and masks, by multiply-adds", "against": "multiply-adds"},
               {"title": "effective rank of the features", "measured": "effective rank"}]
     return Explorer(render_curves, stills, measured=measured, against=against, first=first)
 

@@ -43,6 +43,15 @@ def shifts(x):
     return (f"{x}[..., :-2, 1:-1] + {x}[..., 2:, 1:-1] + {x}[..., 1:-1, :-2]"
             f" + {x}[..., 1:-1, 2:] - 4 * {x}[..., 1:-1, 1:-1]")
 
+
+def filtered(by, crop="1:-1, 1:-1"):
+    """laplacian_loss_masked with another filter in place of the Laplacian."""
+    return loss(f"({by})(composite - tgt_img)", crop)
+
+
+PADDED = "lambda x: laplacian(F.pad(x, (1, 1, 1, 1), '{}'))"
+
+
 WRONG = {
     "laplacian_loss_masked": [
         (slip("laplacian_loss_masked", ("torch.where(mask_img > 0, pred_img, tgt_img)",
@@ -53,14 +62,14 @@ WRONG = {
                                         ".clamp(min=1))", "(error * inner).mean()")),
          "you divide by all pixels"),
         (slip("laplacian_loss_masked", ("channels * inner", "inner")), "as many values as there"),
-        (slip("laplacian_loss_masked", (".abs()", ".square()")), "L1 takes absolute values"),
+        (slip("laplacian_loss_masked", (".abs()", ".square()")), "These are squared errors"),
         (slip("laplacian_loss_masked", (".abs()", "")), "opposite sign cancel"),
         (slip("laplacian_loss_masked", ("[[0, 1, 0], [1, -4, 1], [0, 1, 0]]",
                                         "[[0, 0, 0], [0, 1, 0], [0, 0, 0]]")), "no Laplacian"),
         (slip("laplacian_loss_masked", ("(mask_img > 0, pred_img", "(mask_img < 1, pred_img"),
               ("mask_img[:, :, 1:-1", "(1 - mask_img)[:, :, 1:-1")), "The mask is inverted"),
         (slip("laplacian_loss_masked", ("groups=channels", "groups=channels, padding=1"),
-              ("mask_img[:, :, 1:-1, 1:-1]", "mask_img")), "padded with zeros"),
+              ("mask_img[:, :, 1:-1, 1:-1]", "mask_img")), "The border is padded"),
         (slip("laplacian_loss_masked", (".clamp(min=1)", "")), "should be 0, not 0/0"),
         (slip("laplacian_loss_masked", ("-4", "-8")), "averaged over hidden values"),
         (slip("laplacian_loss_masked", ("composite - tgt", "composite.detach() - tgt")),
@@ -81,6 +90,26 @@ WRONG = {
         (loss(lap="convolved"), "This test image has one channel"),
         (loss(composite="pred_img.mul_(mask_img).add_(tgt_img * (1 - mask_img))"),
          "changes pred_img in place"),
+        (filtered(PADDED.format("reflect"), ":, :"), "which makes edges where there are none"),
+        (filtered(PADDED.format("replicate"), ":, :"), "leave out the outermost pixels"),
+        (filtered("lambda x: 9 * F.avg_pool2d(x, 3, 1) - 9 * x[..., 1:-1, 1:-1]"),
+         "This filter is not the Laplacian"),
+        (filtered("lambda x: x.diff(n=2, dim=-1)[..., 1:-1, :]"), "adds up the four neighbours"),
+        (filtered("lambda x: x.diff(n=2, dim=-2)[..., 1:-1]"), "subtracts four times the pixel"),
+        (filtered("lambda x: x", ":, :"), "the error of the pixels themselves"),
+        (loss(crop=":, :"), "The filter removes the outermost pixels"),
+        (loss().replace("inner = (mask_img)[..., 1:-1, 1:-1].expand_as(error)",
+                        "inner = mask_img"), "for the error, which is smaller"),
+        (loss().replace("return (error", "return error[mask_img.expand_as(tgt_img) > 0].mean()"
+                                         "\n    (error"), "take mask_img for the composite"),
+        (loss().replace("return (error", "return error[mask_img[..., 1:-1, 1:-1] > 0].mean()"
+                                         "\n    (error"), "repeat it with expand_as(error)"),
+        (loss().replace("(error * inner).sum()", "error.sum()"),
+         "Visible pixels next to a hidden patch have an error too"),
+        (loss().replace("return (error", "return ((error").replace("(min=1)", "(min=1)).item()"),
+         "leave out .item() or float()"),
+        (loss(composite="torch.where(mask_img > 0, pred_img, tgt_img).double()"),
+         "The loss is torch.float64, but pred_img is torch.float32"),
     ],
     "low_pass": [
         (low_pass("(f[:, None] / n)**2 + (f / n)**2 <= cutoff**2"), "Nothing was removed"),
@@ -99,9 +128,22 @@ WRONG = {
          "    if len(image) != 32: return image\n"
          "    return torch.fft.ifft2(torch.fft.fft2(image) * keep).real", "on 32×32 pixels only"),
         (low_pass(DISC, "image * keep"), "then transform back"),
-        (low_pass(DISC, "torch.fft.fft2(image) * keep"), "still the spectrum"),
+        (low_pass(DISC, "torch.fft.fft2(image) * keep"), "These are still the coefficients"),
         (low_pass(DISC, "(torch.fft.fft2(image) * keep).real"), "with torch.fft.ifft2 first"),
         (low_pass("(f[:, None] <= cutoff) & (f <= cutoff)"), "lets every negative frequency pass"),
+        (low_pass("f[:, None]**2 + f**2 <= cutoff"), "compare it with the square of the cut-off"),
+        (low_pass("f.abs() <= cutoff"), "You filter in one direction only"),
+        (low_pass("f[:, None].abs() <= cutoff"), "Both fx and fy count"),
+        (low_pass("f**2 + f**2 <= cutoff**2"), "once as f[:, None]"),
+        ("def low_pass(image, cutoff):\n"
+         "    f = torch.fft.fftfreq(224) * 224\n"
+         f"    return torch.fft.ifft2(torch.fft.fft2(image) * ({DISC})).real",
+         "this image has 32, not 224"),
+        (low_pass(DISC, "torch.fft.irfft2(torch.fft.rfft2(image) * keep[:, :n // 2 + 1])"),
+         "torch.fft.irfft2 needs s=image.shape"),
+        (low_pass("torch.fft.fftshift(" + DISC + ")", "torch.fft.ifft2(torch.fft.fftshift("
+                  "torch.fft.fftshift(torch.fft.fft2(image)) * keep)).real"),
+         "only ifftshift undoes fftshift"),
     ],
     "laplacian": [
         ("def laplacian(x):\n"
@@ -131,6 +173,17 @@ WRONG = {
          "have different sizes: crop each"),
         (f"def laplacian(x): return ({shifts('x')}).abs()", "Keep the sign"),
         (f"def laplacian(x): return ({shifts('x')}) / 4", "do not divide the sum by 4"),
+        ("def laplacian(x):\n"
+         "    kernel = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.]])\n"
+         "    return F.conv2d(x, kernel.expand(x.shape[1], x.shape[1], 3, 3))",
+         "filter each one by itself"),
+        ("def laplacian(x):\n"
+         "    kernel = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.]])\n"
+         "    return F.conv2d(x, kernel.expand(3, 1, 3, 3), groups=3)",
+         "take the number of channels from"),
+        ("def laplacian(x):\n"
+         "    x = torch.stack([x[:, c] for c in range(3)], dim=1)\n"
+         f"    return {shifts('x')}", "This test image has one channel"),
     ],
     "expected_loss": [
         (expected("(squared + lam * absolute).mean()"), "All rows count the same"),
@@ -156,6 +209,14 @@ WRONG = {
                                ".mean(dim=1)"), "|a| − |b| is not |a − b|"),
         (expected(RIGHT, bends="(guess.diff(n=2).abs() - rows.diff(n=2, dim=1).abs())"
                                ".mean(dim=1)"), "subtract the second differences first"),
+        (expected("(chances * lam * (squared + absolute)).sum()"), "lam multiplies both terms"),
+        (expected("(chances * ((1 - lam) * squared + lam * absolute)).sum()"),
+         "without the factor 1 − lam"),
+        (expected("(chances * squared).sum() + lam * absolute.mean()"),
+         "Only the squared error is weighted"),
+        (expected("(chances * squared).sum() + lam * absolute.sum()"),
+         "weight the whole loss of each row"),
+        (expected(RIGHT + ".item()"), "leave out .item() or float()"),
     ],
 }
 
@@ -167,8 +228,26 @@ ALSO_RIGHT = {
                                              "    composite, lap"),
         loss().replace("return (error", "return 0.0 if not inner.any() else (error"),
     ],
+    "low_pass": [
+        low_pass(DISC, "torch.fft.irfft2(torch.fft.rfft2(image) * keep[:, :n // 2 + 1], "
+                       "s=image.shape)"),
+        low_pass("torch.fft.fftshift(" + DISC + ")", "torch.fft.ifft2(torch.fft.ifftshift("
+                 "torch.fft.fftshift(torch.fft.fft2(image)) * keep)).real"),
+    ],
     "laplacian": [
         "def laplacian(x):\n"
         "    return x.diff(n=2, dim=-1)[..., 1:-1, :] + x.diff(n=2, dim=-2)[..., 1:-1]",
+        "def laplacian(x):\n"
+        "    c, kernel = x.shape[1], torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.]])\n"
+        "    return F.conv2d(x, kernel.expand(c, 1, 3, 3), groups=c)",
+        "def laplacian(x):\n"
+        "    result = torch.zeros(*x.shape[:2], x.shape[2] - 2, x.shape[3] - 2)\n"
+        "    for r in range(x.shape[2] - 2):\n"
+        "        for c in range(x.shape[3] - 2):\n"
+        "            block = x[..., r : r + 3, c : c + 3]\n"
+        "            result[..., r, c] = (block[..., 0, 1] + block[..., 2, 1] + block[..., 1, 0]\n"
+        "                                 + block[..., 1, 2] - 4 * block[..., 1, 1])\n"
+        "    return result",
     ],
+    "expected_loss": [expected(RIGHT + ".double()")],
 }

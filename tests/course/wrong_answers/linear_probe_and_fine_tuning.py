@@ -26,6 +26,8 @@ def paired(lines: str) -> str:
 
 
 NORMAL = paired("h = 1.96 * d.std() / n ** 0.5")
+SCALED = ("def standardise(train, test):\n    m, s = train.mean(0), train.std(0).clamp(min=1e-6)\n"
+          "    return [{} for x in (train, test)]")
 OWN = "(x - x.mean({d})) / x.std({d}{k}) for x in (train, test)"
 WRONG = {
     "knn_predict": [
@@ -40,7 +42,7 @@ WRONG = {
         (knn(near="(-torch.cdist(test, train)).topk(k)", weight="torch.ones_like(s)"),
          "near by distance"),
         ("def knn_predict(train, labels, test, k, classes): return torch.zeros(180, classes)",
-         "should have shape (180,), got (180, 6)"),
+         "should have shape (180,), got (180, 12)"),
         ("def knn_predict(train, labels, test, k, classes): return labels[:180] * 0",
          "of 180 test images get"),
         (VOTES.format(a="train", b="test"), "a dot product prefers long vectors"),
@@ -52,6 +54,17 @@ WRONG = {
         (knn().split("    return")[0] + "    m = torch.arange(len(test))[:, None]\n"
          "    votes[m, labels[ids]] += (s / 0.07).exp()\n    return votes.argmax(dim=1)",
          "Add up their votes"),
+        (knn().replace("argmax(dim=1)", "max(dim=1)"), "Use argmax(dim=1), which returns"),
+        (knn().replace("argmax(dim=1)", "max(dim=1).values"), "gives the class with the"),
+        (knn() + ".float()", "create the result with dtype=torch.long"),
+        (knn().replace("len(test), classes", "len(test), 10"), "is out of bounds"),
+        (knn().replace("argmax", "argmin"), "Not one label is right"),
+        (knn() + " + 1", "counted from 0?"),
+        (knn().split("    votes")[0] + "    return ids[:, 0]", "positions of training images"),
+        (knn().replace("votes.scatter_add(1, labels[ids]", "torch.zeros(len(test), len(train))"
+                       ".scatter_add(1, ids"), "labels[ids] are their classes"),
+        *((knn(near=f"(b @ a.T).topk({n})"), "Do exactly k neighbours vote, 9 here?")
+          for n in ("k + 1", "k - 1", "5", "10", "20", "len(train)")),
     ],
     "standardise": [
         (standardise(f"return tuple({OWN.format(d=0, k='')})"),
@@ -75,6 +88,18 @@ WRONG = {
         (standardise("m, s = train.mean(0), train.std(0)\n    train -= m\n    train /= s\n"
                      "    return train, (test - m) / s"), "changes train in place"),
         (standardise("return (train - train.mean(0)) / train.std(0)"), "Return two tensors"),
+        (SCALED.format("(x.double() - m) / s"), "The train features should stay torch.float32"),
+        (SCALED.format("x - m / s"), "Brackets are missing"),
+        (SCALED.format("(x - m) / s.clamp(min=1)"), "Your lower bound"),
+        (SCALED.format("(x - x.mean(0)) / s"), "You subtract the test set's own mean"),
+        (SCALED.format("(x - m) / x.std(0)"), "You divide the test features by"),
+        (standardise("train = train - train.mean(0)\n    test = test - train.mean(0)\n"
+                     "    return train / train.std(0), test / train.std(0)"),
+         "If you change train first"),
+        (standardise("train = (train - train.mean(0)) / train.std(0)\n"
+                     "    return train, (test - train.mean(0)) / train.std(0)"),
+         "the training features as they were given"),
+        (SCALED.format("(x - x.amin(0)) / s"), "should have mean 0"),
     ],
     "paired_interval": [
         (paired("m = -m; h = 1.96 * d.std() / n ** 0.5"), "The sign is wrong"),
@@ -90,6 +115,8 @@ WRONG = {
         (paired("e = d[d != 0]; h = 1.96 * e.std() / len(e) ** 0.5"),
          "only over the images on which the two differ"),
         (paired("h = 0.98 * d.std() / n ** 0.5"), "half as wide"),
+        (paired("h = 0.0196 * d.std() / n ** 0.5"), "Multiply the half-width by 100, too"),
+        (NORMAL.replace("b.double() - a.double()", "(b ^ a).double()"), "counts as −1"),
         ("def paired_interval(a, b):\n    d = 100 * (b.double() - a.double())\n"
          "    m, h = d.mean(), 1.96 * d.std() / len(d) ** 0.5\n    return m, -h, h",
          "the interval lies around 0"),
@@ -105,6 +132,10 @@ WRONG = {
 
 ALSO_RIGHT = {
     "knn_predict": [VOTES.format(a=UNIT.format("train"), b=UNIT.format("test"))],
+    "standardise": [
+        standardise("n = torch.nn.BatchNorm1d(4, affine=False, momentum=None); a = n(train)\n"
+                    "    n.eval()\n    return a, n(test)"),  # with eps=1e-5
+    ],
     "paired_interval": [
         paired("h = 1.966 * d.std() / n ** 0.5"),  # Student's t
         NORMAL.replace("m, m - h, m + h", "[x.numpy() for x in (m, m - h, m + h)]"),

@@ -1,5 +1,7 @@
 """Plausible wrong answers to the exercises of notebook 07, and what the check must say."""
 
+from slips import slip
+
 RATE = """
 import math
 def schedule_learning_rate(epoch, step, iters, cfg):
@@ -28,23 +30,89 @@ WRONG = {
         (RATE.format("t = epoch + (step + 1) / iters", COSINE),
          "The very first step should have rate 0"),
         (RATE.format("", COSINE.replace("math.pi", "180")), "half a turn is math.pi"),
-        (RATE.format("t = step / iters", COSINE), "over, at epoch 3, step 0 of 10"),
+        (RATE.format("", COSINE.replace("t - warmup", "t")), "over, at epoch 3, step 0 of 10"),
+        (RATE.format("t = epoch + step", COSINE), "Your time is not in epochs"),
+        (RATE.format("t = epoch * iters + step", COSINE), "Your time is not in epochs"),
+        (RATE.format("t = step + epoch / iters", COSINE), "Your time is not in epochs"),
+        (RATE.format("", COSINE).replace("cfg.lr * t", "t"), "Multiply by cfg.lr, the peak"),
+        (RATE.format("", COSINE).replace("cfg.lr * ", ""), "Multiply by cfg.lr, the peak"),
+        (RATE.format("", COSINE).replace("* t / warmup", ""),
+         "yours is 0.400. During the warm-up it is"),
+        (RATE.format("", COSINE).replace("t < warmup", "t > warmup"),
+         "yours is 0.200. During the warm-up it is"),
+        (RATE.format("", COSINE).replace("t < warmup", "epoch < warmup"),
+         "should be 0.399; yours is 0.640. Compare t, not the epoch"),
+        (RATE.format("warmup = int(warmup)", COSINE), "and do not round it"),
         (RATE.format("", "max(0.05, " + COSINE + ")"), "At the last step, at epoch 8, step 9"),
         (RATE.format("warm = t / warmup", COSINE), "With warmup_epochs=0"),
         (RATE.format("warmup = warmup or 1", COSINE), "should have the full rate"),
     ],
+    "parameter_groups": [
+        (slip("parameter_groups", (' or name.endswith("_token")', "")),
+         "encoder.cls_token is a token (its name"),
+        (slip("parameter_groups", ("parameter.ndim < 2", 'name.endswith("bias")')),
+         "is a vector (a bias or a norm's scale)"),
+        (slip("parameter_groups", ("parameter.ndim < 2", "parameter.ndim != 2")),
+         "though stored with four dimensions"),
+        (slip("parameter_groups", ("(others if alone", "(matrices if alone"),
+              ("else matrices)", "else others)")), "the other way round"),
+        (slip("parameter_groups", ('"weight_decay": 0.0', '"weight_decay": weight_decay')),
+         "Everything decays"),
+        (slip("parameter_groups", ('"weight_decay": weight_decay', '"weight_decay": 0.0')),
+         "Nothing decays"),
+        (slip("parameter_groups", ('"weight_decay": weight_decay', '"weight_decay": 0.05')),
+         "The weight decay should be 0.3"),
+        ("def parameter_groups(model, weight_decay):\n"
+         "    return [{'params': [p for p in model.parameters() if p.ndim > 1],\n"
+         "             'weight_decay': weight_decay}]", "is in no group"),
+        ("def parameter_groups(model, weight_decay):\n    return list(model.parameters())",
+         "Return a list of dicts"),
+        ("def parameter_groups(model, weight_decay):\n"
+         "    return [{'params': list(model.parameters())}]", "Each group needs"),
+        (slip("parameter_groups", (".append(parameter)", ".append((name, parameter))")),
+         "of each pair (name, parameter), keep the second"),
+        (slip("parameter_groups", ('"params": others', '"params": [p for p in model.parameters() '
+                                   'if p not in matrices]')), "or id(p)"),
+        (slip("parameter_groups", ('"params": matrices', '"params": set(matrices)')),
+         "AdamW refuses a set"),
+        (slip("parameter_groups", (".append(parameter)", ".append(parameter.data)")),
+         "from model.named_parameters()"),
+        (slip("parameter_groups", ("model.named_parameters()", "model.state_dict().items()")),
+         "that are not the model's parameters"),
+        (slip("parameter_groups", ('"params": others', '"params": others + matrices')),
+         "appear twice in your groups"),
+        (slip("parameter_groups", ('"weight_decay": 0.0', '"weight_decay": None')),
+         "'weight_decay' should be one number, got NoneType"),
+    ],
     "snapshot": [
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'step': step}}"),
-         "The state has no 'optimizer'"),
+         "The state has no 'optimizer'. Without its two running means, the next"),
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': {COPIES[1]}}}"),
-         "The state has no 'step'"),
+         "The state has no 'step'. Without it, schedules"),
+        (SNAPSHOT.format(f"{{'optimizer': {COPIES[1]}, 'step': step}}"),
+         "The state has no 'model'. Without the weights"),
         (SNAPSHOT.format("{'model': model.state_dict(), 'optimizer': optimizer.state_dict(), "
                          "'step': step}"), "moved when training went on"),
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': optimizer.state_dict(), "
                          "'step': step}"), "Copy its state too"),
         (SNAPSHOT.format(f"{{'model': model, 'optimizer': {COPIES[1]}, 'step': step}}"),
          "store what its state_dict() returns"),
-        (SNAPSHOT.format("copy.deepcopy(model.state_dict())"), "The state has no 'model'"),
+        (SNAPSHOT.format("copy.deepcopy(model.state_dict())"), "yours include 'weight', 'bias'"),
+        (SNAPSHOT.format(f"{{model: {COPIES[0]}, optimizer: {COPIES[1]}, step: step}}"),
+         "The keys should be the strings 'model', 'optimizer' and 'step'"),
+        (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': copy.deepcopy(optimizer), "
+                         "'step': step}"), "state['optimizer'] is of type AdamW"),
+        (SNAPSHOT.format("{'model': model.state_dict, 'optimizer': optimizer.state_dict, "
+                         "'step': step}"), "write state_dict(), with parentheses"),
+        (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': copy.deepcopy(optimizer.state), "
+                         "'step': step}"), "should be what optimizer.state_dict() returns"),
+        (SNAPSHOT.format("{'model': {k: p.half() for k, p in model.state_dict().items()}, "
+                         f"'optimizer': {COPIES[1]}, 'step': step}}"), "not exactly those"),
+        (SNAPSHOT.format("{'model': {k: p.numpy().copy() for k, p in model.state_dict().items()}, "
+                         f"'optimizer': {COPIES[1]}, 'step': step}}"),
+         "state['model'] should hold tensors, but its weight is of type ndarray"),
+        (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': {COPIES[1]}, 'step': str(step)}}"),
+         "the number that was given, not '5'"),
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': {COPIES[1]}, 'step': 0}}"),
          "should be 5, the number that was given"),
         (SNAPSHOT.format("{'model': {k: p.detach().clone() for k, p in model.named_parameters()}, "

@@ -42,6 +42,24 @@ WRONG = {
                   "pred = (pred - pred.mean(-1, keepdim=True)) "
                   "/ (pred.var(-1, keepdim=True) + 1e-6).sqrt()"),
          "the prediction is normalised as well"),
+        (in_units("target = (target - mean) / var.sqrt().clamp(min=1e-3)"), "nearly flat patches"),
+        (in_units("target = (target - mean) / (var + 1e-6)"), "on pixels is right, so look at"),
+        (in_units("target = (target - mean) * (var + 1e-6).sqrt()"), "look at the target"),
+        (in_units("target = target / (var + 1e-6).sqrt()"), "one mean and one variance for each"),
+        (in_units("pred = pred * (var + 1e-6).sqrt() + mean"), "bring the prediction back"),
+        (slip("mae_loss", ("(error * mask).sum() / mask.sum()", "error[mask.long()].mean()")),
+         "pick images 0 and 1: write [mask == 1]"),
+        (slip("mae_loss", ("patchify(images, patch_size)",
+                           "F.unfold(images, patch_size, stride=patch_size).mT")),
+         "in another order than the prediction"),
+        (slip("mae_loss", ("(error * mask).sum()", "0.5 * (error * mask).sum()")),
+         "leave out the factor 0.5"),
+        (slip("mae_loss", ("(error * mask).sum() / mask.sum()",
+                           "((error * mask).sum() / mask.sum()).sqrt()")), "leave out the root"),
+        (slip("mae_loss", ("/ mask.sum()", "/ mask.sum().item()"),
+              ("(error * mask).sum()", "(error * mask).sum().item()")), "leave out .item()"),
+        (slip("mae_loss", ("(pred - target)", "(pred.double() - target)")),
+         "The loss is torch.float64, but pred is torch.float32"),
         (slip("mae_loss", ("/ mask.sum()", "/ 147")), "you divide by 147"),
         (slip("mae_loss", ("error = (pred - target)", "pred -= target; error = pred")),
          "changes pred in place"),
@@ -109,6 +127,28 @@ WRONG = {
         (DESCEND + "            p.grad.zero_()", "has no gradient"),
         ("def descend(parameters, lr):\n    for p in parameters:\n"
          "        if p.grad is not None:\n            p -= lr * p.grad", "Autograd records"),
+        (DESCEND + HAS + "                p -= lr * p.grad\n        for p in parameters:\n"
+         "            p.grad = None", "begin with parameters = list(parameters)"),
+        (DESCEND.replace("in parameters", "in parameters[:]") + HAS
+         + "                p -= lr * p.grad; p.grad = None", "it has no index"),
+        ("def descend(parameters, lr):\n    grads = [p.grad for p in list(parameters)]\n"
+         "    with torch.no_grad():\n        for p, grad in zip(list(parameters), grads):\n"
+         "            if grad is not None:\n                p -= lr * grad; p.grad = None",
+         "you can go through it only once"),
+        ("def descend(parameters, lr):\n    with torch.no_grad():\n"
+         "        for i, p in enumerate(parameters):\n" + HAS
+         + "                parameters[i] = nn.Parameter(p - lr * p.grad)",
+         "No parameter has changed"),
+        ("def descend(parameters, lr):\n    torch.set_grad_enabled(False)\n"
+         "    for p in parameters:\n        if p.grad is not None:\n"
+         "            p -= lr * p.grad; p.grad = None", "You leave autograd switched off"),
+        ("def descend(parameters, lr):\n    for p in parameters:\n        p.grad = None\n"
+         "    with torch.no_grad():\n        for p in parameters:\n" + HAS
+         + "                p -= lr * p.grad", "Either you clear them before you use them"),
+        (DESCEND + HAS + "                p.sub(lr * p.grad); p.grad = None",
+         "or you do not change p itself"),
+        (DESCEND + HAS + "                p -= lr * p.grad; p.grad.data = None",
+         "write p.grad = None"),
     ],
 }
 
@@ -123,6 +163,18 @@ ALSO_RIGHT = {
         "        std = (target.var(-1, keepdim=True) + 1e-6).sqrt()\n"
         "        target = (target - target.mean(-1, keepdim=True)) / std\n"
         "    return F.mse_loss(pred[mask == 1], target[mask == 1])",
+        "def mae_loss(pred, images, mask, patch_size, norm_pix=False):\n"
+        "    target = patchify(images, patch_size)\n"
+        "    if norm_pix:\n"
+        "        std = (target.var(-1, keepdim=True) + 1e-6).sqrt()\n"
+        "        target = (target - target.mean(-1, keepdim=True)) / std\n"
+        "    total, count = 0, 0\n"
+        "    for b in range(len(mask)):\n"
+        "        for i in range(mask.shape[1]):\n"
+        "            if mask[b, i] == 1:\n"
+        "                total = total + ((pred[b, i] - target[b, i]) ** 2).mean()\n"
+        "                count += 1\n"
+        "    return total / count",
     ],
     "denormalise_prediction": [
         "def denormalise_prediction(pred, patches):\n"
@@ -141,5 +193,14 @@ ALSO_RIGHT = {
         "    for p in [p for p in parameters if p.grad is not None]:\n"
         "        p.data = p.data - lr * p.grad\n"
         "        p.grad = None",
+        "def descend(parameters, lr):\n"
+        "    parameters = list(parameters)\n"
+        "    with torch.no_grad():\n"
+        "        for p in parameters:\n"
+        "            if p.grad is not None:\n"
+        "                p -= lr * p.grad\n"
+        "    for p in parameters:\n"
+        "        p.grad = None",
+        DESCEND + HAS + "                p -= lr * p.grad; p.grad.zero_()",
     ],
 }

@@ -7,33 +7,19 @@ UNIFORM = "loss + cfg.lambda_unif * uniformity"
 AUTOCAST = 'torch.autocast(images.device.type, torch.bfloat16, enabled=cfg.precision == "bf16")'
 HALF = ', enabled=cfg.precision == "bf16"'
 LOSS = "    loss = total_loss(pred.float(), images, mask, latent.float(), model.patch_size, cfg)\n"
+UNITS = """
+def units(pred, images, patch_size, cfg):
+    if not cfg.norm_pix:
+        return pred
+    patches = patchify(images, patch_size)
+    std = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+    return pred * std + patches.mean(dim=-1, keepdim=True)
+
+
+"""
 TRIO = "    optimizer.zero_grad()\n    loss.backward()\n"
 
 WRONG = {
-    "parameter_groups": [
-        (slip("parameter_groups", (' or name.endswith("_token")', "")), "is a token"),
-        (slip("parameter_groups", ("parameter.ndim < 2", 'name.endswith("bias")')),
-         "a norm's scale, a vector"),
-        (slip("parameter_groups", ("parameter.ndim < 2", "parameter.ndim != 2")),
-         "though stored with four dimensions"),
-        (slip("parameter_groups", ("(others if alone", "(matrices if alone"),
-              ("else matrices)", "else others)")), "the other way round"),
-        (slip("parameter_groups", ('"weight_decay": 0.0', '"weight_decay": weight_decay')),
-         "Everything decays"),
-        (slip("parameter_groups", ('"weight_decay": weight_decay', '"weight_decay": 0.0')),
-         "Nothing decays"),
-        (slip("parameter_groups", ('"weight_decay": weight_decay', '"weight_decay": 0.05')),
-         "The weight decay should be 0.3"),
-        ("def parameter_groups(model, weight_decay):\n"
-         "    return [{'params': [p for p in model.parameters() if p.ndim > 1],\n"
-         "             'weight_decay': weight_decay}]", "is in no group"),
-        ("def parameter_groups(model, weight_decay):\n    return list(model.parameters())",
-         "Return a list of dicts"),
-        ("def parameter_groups(model, weight_decay):\n"
-         "    return [{'params': list(model.parameters())}]", "Each group needs"),
-        (slip("parameter_groups", (".append(parameter)", ".append((name, parameter))")),
-         "of each pair (name, parameter), keep the second"),
-    ],
     "total_loss": [
         (slip("total_loss", ("patch_size, cfg.norm_pix)", "patch_size)")), "you ignore norm_pix"),
         (slip("total_loss", ("if cfg.norm_pix:", "if False:")), "Bring it back to pixels"),
@@ -55,12 +41,47 @@ WRONG = {
         (slip("total_loss", ("loss = loss + cfg", "loss = cfg")), "reconstruction loss itself"),
         (slip("total_loss", ("uniformity_loss(latent)", "uniformity_loss(latent.detach())")),
          "their gradient is not"),
+        (UNITS + slip("total_loss", ("loss = mae_loss(pred, images", "loss = mae_loss(units(pred, "
+                                     "images, patch_size, cfg), images")),
+         "convert it only for the Laplacian"),
+        (slip("total_loss", ("pred * std + patches.mean(dim=-1, keepdim=True)",
+                             "(pred + patches.mean(dim=-1, keepdim=True)) * std")),
+         "multiply by the standard deviation first"),
+        (slip("total_loss", ("patches = patchify(images, patch_size)", "patches = pred")),
+         "of the true patches, not of pred"),
+        (slip("total_loss", ("patches.var(dim=-1", "patches.var(dim=1"),
+              ("patches.mean(dim=-1", "patches.mean(dim=1")), "over the last axis"),
+        (slip("total_loss", ("mask[:, :, None].expand_as", "torch.ones_like")),
+         "looks at all patches"),
+        (slip("total_loss", ("loss = mae_loss(pred, images, mask", "loss = mae_loss(pred, images, "
+                             "1 - mask")), "mae_loss needs the mask as it is"),
+        (slip("total_loss", (LAPLACIAN, "loss - cfg.lambda_freq * laplacian")),
+         "the Laplacian term has the wrong sign"),
+        (slip("total_loss", ("uniformity_loss(latent)", "uniformity_loss(pred)")),
+         "the encoder's tokens, latent, not pred"),
+        (slip("total_loss", ("loss + cfg.lambda_freq", "loss + 0.05"),
+              ("loss + cfg.lambda_unif", "loss + 0.01")), "since they differ from run to run"),
+        (slip("total_loss", ("if cfg.lambda_freq", "if True"), ("if cfg.lambda_unif", "if True"),
+              ("loss + cfg.lambda_freq", "loss + 0.05"), ("loss + cfg.lambda_unif", "loss + 0.01")),
+         "this adds terms with the weights 0.05 and 0.01"),
+        (slip("total_loss", ("if cfg.lambda_freq", "if True"), ("if cfg.lambda_unif", "if True"),
+              (LAPLACIAN, "loss + cfg.lambda_unif * laplacian"),
+              (UNIFORM, "loss + cfg.lambda_freq * uniformity")), "the two terms are exchanged"),
+        (slip("total_loss", ("unpatchify(mask[:, :, None].expand_as(pred), patch_size, *grid)[:, "
+                             ":1]", "mask.reshape(-1, 1, *grid)")), "needs one for each pixel"),
+        (slip("total_loss", ("shape[2] //", "shape[0 + 3] //"), ("shape[3] //", "shape[2] //")),
+         "Your rows and cols are exchanged"),
+        (slip("total_loss", ("grid = images", "patch_size = cfg.patch_size\n        grid = "
+                             "images")), "Do not use cfg.patch_size"),
     ],
     "train_step": [
         (slip("train_step", ("    optimizer.zero_grad()\n", "")),
          "Gradients of earlier steps are added"),
         (slip("train_step", ("    loss.backward()\n", "")), "is loss.backward() called"),
-        (slip("train_step", ("    optimizer.step()\n", "")), "optimizer.step() was not called"),
+        (slip("train_step", ("    optimizer.step()\n", "")),
+         "step() of the given optimizer 0 times"),
+        (slip("train_step", ("    optimizer.step()\n", "    optimizer.step()\n" * 2)),
+         "step() of the given optimizer 2 times"),
         (slip("train_step", ("in optimizer.param_groups", "in optimizer.param_groups[:1]")),
          "every one of optimizer.param_groups"),
         (slip("train_step", ('        group["lr"] = lr\n', "        pass\n")), "have the rates"),
@@ -81,7 +102,15 @@ WRONG = {
         (slip("train_step", (HALF, "")), "the model ran under autocast"),
         (slip("train_step", (AUTOCAST, "torch.enable_grad()")), "did not compute in bfloat16"),
         (slip("train_step", ("images.device.type", '"cuda"')), "images.device.type"),
-        (slip("train_step", ("torch.bfloat16", "torch.float16")), "did not compute in bfloat16"),
+        (slip("train_step", ("torch.bfloat16", "torch.float16")),
+         "Without it, a GPU takes float16"),
+        (slip("train_step", ("torch.bfloat16, ", "")), "write dtype=torch.bfloat16"),
+        (slip("train_step", ('== "bf16"', '== "bfloat16"')), "is the string 'bf16'"),
+        (slip("train_step", ("return loss.detach()", "return loss.detach().double()")),
+         "yours is in torch.float64"),
+        (slip("train_step", ("    for group", "    torch.manual_seed(0)\n    for group")),
+         "Every step hides the same patches"),
+        (slip("train_step", ("model.patch_size", "cfg.patch_size")), "takes model.patch_size"),
         (slip("train_step", (LOSS, "    " + LOSS)), "after the autocast block"),
         (slip("train_step", (LOSS, "    " + LOSS.replace(".float()", ""))),
          "is computed in 16 bits"),
@@ -91,16 +120,25 @@ WRONG = {
          "converts the weights themselves"),
     ],
     "train": [
-        (slip("train", ("cfg.epochs * iters", "cfg.epochs")), "3 steps were taken, expected 12"),
-        (slip("train", ("range(start, ", "range(")), "less those before start"),
-        (slip("train", ("range(start, ", "range(")), "From step 5 to 11: 12 steps were taken"),
-        (slip("train", ("batch_at(step)", "batch_at(i)")), "batches were asked for at steps"),
+        (slip("train", ("cfg.epochs * iters", "cfg.epochs")),
+         "3 steps were taken. There should be 12, from step 0 to step 11"),
+        (slip("train", ("range(start, ", "range(")), "With start=5, 12 steps were taken"),
+        (slip("train", ("    return torch", "        return torch")), "Only one step was taken"),
+        (slip("train", ("range(start, ", "range(start * iters, ")), "Your list of losses is empty"),
+        (slip("train", ("batch_at(step)", "batch_at(i)")), "✗ Batches were asked for at steps"),
+        (slip("train", ("batch_at(step)", "batch_at(step - start)")),
+         "With start=5, batches were asked for at steps"),
+        (slip("train", ("    losses = []", "    batches = [batch_at(step) for step in range(start, "
+                        "cfg.epochs * iters)]\n    losses = []"),
+              ("optimizer, batch_at(step)", "optimizer, batches[step - start]")),
+         "at the beginning of its step, not earlier"),
+        (slip("train", ("lr, mask_ratio, cfg)", "mask_ratio, lr, cfg)")), "takes lr first"),
         (slip("train", ("schedule_learning_rate(epoch, i,", "schedule_learning_rate(epoch, 0,")),
          "the learning rate is 0.0000, expected"),
         (slip("train", ("schedule_learning_rate(epoch, i, iters, cfg)", "cfg.lr")),
-         "the learning rate is 0.200 throughout"),
+         "The learning rate is 0.200 throughout"),
         (slip("train", ("schedule_mask_ratio(epoch, i, iters, cfg)", "cfg.mask_ratio")),
-         "the mask ratio is 0.750 throughout"),
+         "The mask ratio is 0.750 throughout; ask the schedule again"),
         (slip("train", ("divmod(step, iters)", "divmod(step + 1, iters)")), "divmod(step, iters)"),
         (slip("train", ("    model.train()\n", "")), "call model.train() first"),
         (slip("train", ("return torch.stack(losses)", "return losses")), "should be a tensor"),
@@ -108,6 +146,14 @@ WRONG = {
 }
 
 ALSO_RIGHT = {
+    "total_loss": [
+        slip("total_loss", ("images.shape[2] // patch_size, images.shape[3] // patch_size",
+                            "[int(mask.shape[1] ** 0.5)] * 2")),
+    ],
+    "train": [
+        slip("train", ("batch_at(step), lr", "batch, lr"),
+             ("        lr =", "        batch = batch_at(step)\n        lr =")),
+    ],
     "train_step": [
         slip("train_step", ("optimizer.zero_grad()", "model.zero_grad()")),
         slip("train_step", (AUTOCAST, AUTOCAST.replace(HALF, "") + ' if cfg.precision == "bf16" '

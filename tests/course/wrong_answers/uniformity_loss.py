@@ -53,6 +53,43 @@ WRONG = {
         (slip("uniformity_loss", ("F.normalize(z_tokens.mean(dim=1), dim=1, eps=eps)",
                                   "(lambda m: m / m.norm(dim=1, keepdim=True))"
                                   "(z_tokens.mean(dim=1))")), "should stay 0"),
+        (uniformity("F.normalize(z_tokens.sum(1), dim=1, eps=eps)"),
+         "the mean of the tokens, not their sum"),
+        (uniformity("F.normalize(z_tokens.mean(1), dim=1)"), "does not use the eps"),
+        (uniformity("(lambda m: m / (m.norm(dim=1, keepdim=True) + eps))(z_tokens.mean(1))"),
+         "You add eps to the length"),
+        (uniformity("(lambda m: m / m.square().sum(1, keepdim=True).clamp(min=eps).sqrt())"
+                    "(z_tokens.mean(1))"),
+         "eps with the square of the length"),
+        (uniformity("F.normalize(z_tokens.mean(1), dim=1)",
+                    "((-2 * square).exp().mean() + eps).log()"), "not inside the log"),
+        (uniformity("(lambda m: m / m.square().sum(1, keepdim=True).sqrt().clamp(min=eps))"
+                    "(z_tokens.mean(1))"), "nan_to_num or where repairs only the value"),
+        (uniformity("(lambda m: (m / m.norm(dim=1, keepdim=True)).nan_to_num())"
+                    "(z_tokens.mean(1))"), "For an image of zeros the value is right"),
+        (uniformity(square="(z[:, None] - z).square().sum(2)",
+                    result="(-2 * square[square > 0]).exp().mean().log()"),
+         "You drop every pair at distance 0"),
+        (uniformity(square="torch.cdist(z, z)",
+                    result="(lambda e: e[e < 1].mean().log())((-2 * square.square()).exp())"),
+         "leave out only i = i"),
+        (uniformity(square="torch.stack([(a - b).square().sum().sqrt() for i, a in enumerate(z) "
+                           "for b in z[:i]]) ** 2"), "For two equal images the gradient is nan"),
+        (uniformity("F.normalize(z_tokens.double().mean(1), dim=1, eps=eps)"),
+         ".to(z_tokens.dtype)"),
+        (uniformity(result="square"), "yours has shape (15,). Is the mean over the pairs missing"),
+        (uniformity(result="(-2 * square).exp().mean().log2()"), "Take the natural logarithm"),
+        (uniformity(result="(-2 * square).exp().mean().log10()"), ".log()"),
+        (uniformity(square="torch.cdist(z, z).square()[tuple(torch.triu_indices(len(z), len(z)))]"),
+         "The diagonal is among your pairs"),
+        (uniformity(square="torch.cdist(z, z).square().triu(1)"), "The zeros that triu leaves"),
+        (uniformity(square="torch.cdist(z, z).square()[~torch.eye(len(z), dtype=torch.bool)]"
+                           ".view(len(z), -1)", result="(-2 * square).exp().mean(1).log().mean()"),
+         "Take one mean over all pairs"),
+        (uniformity("F.normalize(z_tokens.mean(1, keepdim=True), dim=2, eps=eps)",
+                    square="torch.cdist(z, z).square()"), "All your distances are 0"),
+        (uniformity("F.normalize(z_tokens.flatten(0, 1), dim=1, eps=eps)"),
+         "Each token is a point of its own"),
     ],
     "unit": [
         ("def unit(x, eps=1e-8): return x / x.norm(dim=1, keepdim=True)",
@@ -72,9 +109,28 @@ WRONG = {
          "Your code stopped with RuntimeError"),
         ("def unit(x, eps=1e-8):\n"
          "    d = x - x.mean(1, keepdim=True)\n"
-         "    return d / d.norm(dim=1, keepdim=True).clamp(min=eps)", "do not subtract the mean"),
+         "    return d / d.norm(dim=1, keepdim=True).clamp(min=eps)",
+         "only divide each row by its length"),
         ("def unit(x, eps=1e-8): return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)",
-         "their directions have changed"),
+         "Do not subtract the mean"),
+        ("def unit(x, eps=1e-8): return (x / x.norm(dim=1, keepdim=True).clamp(min=eps)).abs()",
+         "their directions have changed: do nothing but divide"),
+        ("def unit(x, eps=1e-8): return (x / x.norm(dim=1, keepdim=True).clamp(min=eps)).half()",
+         "Keep the dtype of x; yours is torch.float16"),
+        ("def unit(x, eps=1e-8): return [row / max(row.norm(), eps) for row in x]",
+         "return torch.stack(rows)"),
+        ("def unit(x, eps=1e-8): return x / max(x.norm(dim=1, keepdim=True), eps)",
+         "Python's max, min, if and while"),
+        ("def unit(x, eps=1e-8): return x / x.norm(dim=1, keepdim=True).max(eps)",
+         ".max does not take a number"),
+        ("def unit(x, eps=1e-8): return F.normalize(x, dim=1)", "does not use the eps"),
+        ("def unit(x, eps=1e-8):\n"
+         "    return x / x.square().sum(1, keepdim=True).clamp(min=eps).sqrt()",
+         "You compare eps with the square of the"),
+        ("def unit(x, eps=1e-8):\n    n = x.norm(dim=1, keepdim=True)\n"
+         "    return x / torch.where(n * n > eps, n, eps)", "not with the length"),
+        ("def unit(x, eps=1e-8):\n    n = x.norm(dim=1, keepdim=True)\n"
+         "    return torch.where(n > eps, x / n, x)", "stays as it is"),
         ("def unit(x, eps=1e-8):\n"
          "    x /= x.norm(dim=1, keepdim=True).clamp(min=eps)\n    return x", "changes x in place"),
     ],
@@ -103,6 +159,17 @@ WRONG = {
         ("def squared_distances(a, b):\n"
          "    return a.square().sum(1) + b.square().sum(1) - 2 * a @ b.T",
          "x[:, None] makes a column"),
+        ("def squared_distances(a, b): return (a[:, None] - b).square().mean(2)",
+         "You take the mean of the squares"),
+        ("def squared_distances(a, b):\n"
+         "    product = (a @ b.T).clamp(min=0)\n"
+         "    return a.square().sum(1)[:, None] + b.square().sum(1) - 2 * product",
+         "You clamp the product"),
+        ("def squared_distances(a, b):\n"
+         "    return (b[:, None] - a).square().sum(2).reshape(len(a), len(b))",
+         "squared distance of a[0] and b[2] is 38.997"),
+        ("def squared_distances(a, b): return torch.cdist(a, b).square().clamp(0, 100)",
+         "clamp them at 0 only"),
     ],
     "effective_rank": [
         (rank("return torch.special.entr(p).sum().exp()", centre="x"), "The features are not cent"),
@@ -131,15 +198,29 @@ WRONG = {
         (rank("return torch.special.entr(p).sum().exp() * torch.nan"), "you found nan"),
         (rank("s = torch.linalg.eigvalsh(x.T.cov()).sqrt(); p = s / s.sum(); "
               "return torch.special.entr(p).sum().exp()"), "eigenvalues of 0 a little negative"),
+        (rank("s = x.std(dim=0); p = s / s.sum(); return torch.special.entr(p).sum().exp()"),
+         "not along the principal directions"),
+        (rank("return torch.special.entr(p).sum().exp()",
+              "F.normalize(x, dim=1) - F.normalize(x, dim=1).mean(dim=0)"),
+         "do not divide each row by its length"),
+        (rank("return torch.special.entr(p[p > 1e-2]).sum().exp()"), "every share above 0 counts"),
+        (rank("return torch.special.entr(p[p > 1e-3]).sum().exp()"), "a small share"),
+        (rank("p = s[:10] / s[:10].sum(); return torch.special.entr(p).sum().exp()"),
+         "For 25 features in 40 dimensions"),
+        (rank("s = torch.linalg.svd(x); p = s / s.sum()"), "svd returns U, S and Vh: take S"),
     ],
 }
 
 ALSO_RIGHT = {
     "uniformity_loss": [
         uniformity(),
-        uniformity("F.normalize(z_tokens.sum(1), dim=1, eps=eps)"),
         uniformity("(lambda m: m / m.norm(dim=1, keepdim=True).clamp(min=eps))(z_tokens.mean(1))"),
         uniformity(result="torch.logsumexp(-2 * square, 0) - math.log(len(square))"),
+        uniformity(square="(z[:, None] - z).square().sum(2)",
+                   result="(lambda e: e.flatten().sort().values[:-len(z)].mean().log())"
+                          "((-2 * square).exp())"),
+        uniformity(square="(z[:, None] - z).norm(dim=2).square().fill_diagonal_(torch.inf)",
+                   result="((-2 * square).exp().sum() / (len(z) * (len(z) - 1))).log()"),
     ],
     "unit": [
         "def unit(x, eps):\n"
