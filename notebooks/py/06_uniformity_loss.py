@@ -463,7 +463,8 @@ for name, scatter in (("all equal", 0.0), ("nearly equal", 0.01), ("a little spr
 dtypes = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 print("distance  " + "".join(f"{str(dtype)[6:]:>12}" for dtype in dtypes))
 for distance in (0.3, 0.1, 0.03, 0.01):
-    pair = on_circle(torch.tensor([40.0, 40.0 + math.degrees(2 * math.asin(distance / 2))]).double())
+    angle = math.degrees(2 * math.asin(distance / 2))
+    pair = on_circle(torch.tensor([40, 40 + angle], dtype=torch.float64))
     line = f"{distance:8.2f}  "
     for dtype in dtypes:
         a, b = pair.to(dtype)  # (2,) each
