@@ -425,7 +425,7 @@ explorer
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# The rocket loses most: it has 23.6 dB in the hidden patches' own units and 12.8 dB as predicted. Its sky is much darker
+# The rocket loses most: it has 23.6 dB with the hidden patches' own statistics and 12.8 dB as predicted. Its sky is much darker
 # than a patch of mean 0. With the average visible patch's statistics it reaches 18.9 dB, because its sky is much the same
 # everywhere. The coffee's PSNR rises only from 11.7 to 12.3 dB. Its patches range from the white rim to the dark
 # shadow below the cup, and most of them are far from the average patch.
@@ -488,7 +488,7 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
 
 # %% [markdown]
 # With both statistics borrowed, the prediction reaches 18.4 dB on average, 2.6 dB more than the bilinear fill. With nothing
-# borrowed, it depends on the guess. With the statistics of the average visible patch, the prediction reaches 14.2 dB, which is 1.6 dB *less* than the
+# borrowed, the result depends on where the means come from. With the statistics of the average visible patch, the prediction reaches 14.2 dB, which is 1.6 dB *less* than the
 # fill. With the brightness of the fill it reaches 15.9 dB, hardly more than the fill itself. So nearly all of the lead comes from the borrowed statistics.
 #
 # Which borrowed number matters? Borrowing the mean alone gives 18.3 dB, so the standard deviation adds next to nothing here. With

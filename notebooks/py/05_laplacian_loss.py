@@ -604,7 +604,7 @@ for use_composite in (False, True):
 
 # %% [markdown]
 # When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. The share is small because only the
-# pixels at the rim of a hidden patch have visible neighbours. When we filter the composite, no gradient goes to visible pixels. This small leak matters less than the wrong neighbours above.
+# pixels at the rim of a hidden patch have visible neighbours, so it matters less than the wrong neighbours above. When we filter the composite, no gradient goes to visible pixels.
 #
 # ## Seams
 #
@@ -768,7 +768,8 @@ steeper.reveal("\n".join(lines))
 # With five edges the steepest step becomes smaller. In general, the result depends on how sure we are of the edge:
 #
 # - **Two edges, 70:30.** The steepest step grows from 0.70 to 0.72 at λ = 0.05 and to 0.97 at λ = 1. The prediction
-#   becomes sharper at the likelier edge. A slow ramp that begins below 0 replaces the other one, since ramps cost the second differences almost nothing.
+#   becomes sharper at the likelier edge. At λ = 1 the other edge is gone: the values sink slowly below 0 before
+#   the likelier edge, stay near 0.8 after it, and then climb slowly to 1. Such ramps have second differences of almost 0, so they cost almost nothing.
 # - **Two edges, 50:50.** Nothing happens: 0.50 for every λ.
 # - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the prediction blurrier.
 # - **Stripes whose position is unknown.** The best prediction is flat grey for every λ.
@@ -959,7 +960,7 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
 # mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with STL-10 images, the same photographs
 # have only 0.017, about a quarter. Enlarging an image adds no detail.
 #
-# The report measured a lower HF error with its three add-ons, in one run each. [Notebook 10](10_claims.ipynb) repeats the comparison with several seeds.
+# The report measured a lower HF error with its three add-ons together than without them, but in only one run of each kind. [Notebook 10](10_claims.ipynb) repeats the comparison with several seeds.
 #
 # ### ✏️ Open exercise · Design a case  (★★★ · 20 minutes)
 #
@@ -973,7 +974,8 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
 #
 # - Two sets, each with a number such as the steepest step at λ = 0 and at λ = 1.
 # - An explanation by the median: the loss sharpens an edge if the rows that have it are, together, more likely than all others.
-# - The switch for three edges, a little above q = 50 %, with values of q tried on both sides of it.
+# - The switch for three edges, with values of q tried on both sides of it. It lies near q = 50 %, a few percentage points below or above, depending on where the
+#   edges are: the squared error counts too, so the median does not decide alone.
 # - A careful statement about photographs: outlines that the visible patches determine (the zebra's back) may become sharper, while grass, whose exact
 #   position nobody can know, becomes smoother. It says that this is a hypothesis and names a measurement that would test it.
 # </details>

@@ -493,7 +493,7 @@ print(f"smallest cosine in float32:  {(clump @ clump.T).min().item():.4f}")
 #
 # ## Trap 3: a batch in pieces
 #
-# Large training runs split a batch into equal shares, and a process computes the loss of each. If the loss is a
+# Large training runs split a batch into equal shares, one for each process (usually one per GPU), and each process computes the loss of its own share. If the loss is a
 # mean over images, the mean of these losses is the loss of the whole batch. For a loss over pairs it is not. Take two
 # processes with two images each.
 
@@ -688,8 +688,8 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # ## Would an MAE collapse without the term?
 #
 # A method that only asks the views of an image to agree can collapse, because mapping all images to one point makes
-# them agree perfectly. Such methods need a remedy: contrastive ones push different images apart, and others, such as DINO
-# and I-JEPA, learn from the output of a second network that follows the first one slowly. An MAE has to reconstruct what is hidden. If its tokens were the same for every image, it would
+# them agree perfectly. Such methods need a remedy. Contrastive ones push different images apart. Others, such as DINO
+# and I-JEPA, learn from the output of a second network that follows the first one slowly, and DINO also centres and sharpens this output. An MAE has to reconstruct what is hidden. If its tokens were the same for every image, it would
 # have to predict the same for all of them. We estimate what that would cost: we give the decoder the tokens of another
 # photograph, or the mean tokens of all five.
 

@@ -582,7 +582,7 @@ asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train,
 # %% [markdown]
 # [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained.
 # Whatever your encoder scores above them is what training added. If you started from the shipped weights, those
-# weights are another baseline. *Raw pixels* is a probe without a network, on thumbnails of 8×8 pixels, and *largest class* is
+# weights are another baseline. *Raw pixels* is a probe without a network, on thumbnails of 8 × 8 pixels, and *largest class* is
 # the accuracy of always naming the most frequent class, the *chance* of the card below. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
 # [cross-validation](GLOSSARY.md#cross-validation) on the training images, as in notebook 08.
 
@@ -791,7 +791,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # <details><summary>Where to begin</summary>
 #
-# Copy `train_step`, pass your noise, a tensor (B, L), to the model, and assign the copy to `mine.train_step`. Count the hidden patches: there
+# Copy `train_step` into a cell, and write `mine.total_loss` in it, because the cell does not know the names in your file. Pass your noise, a tensor (B, L), to the model, and assign the copy to `mine.train_step`. Count the hidden patches: there
 # must be as many as before, or you compare two mask ratios and not two masks. Your rule may look at pixels that will be hidden, but say so in your report.
 # </details>
 # <details><summary>What a good answer shows</summary>
