@@ -689,8 +689,8 @@ for (name, rest), colour, style in zip(ways.items(), COLOURS, ("-", "--", "-."),
     axes[0, 0].plot(range(8, 20), rest.cpu(), style, color=colour, label=name)
 axes[0, 0].set(xlabel="step", ylabel="training loss", xticks=range(0, 20, 2))
 axes[0, 0].legend()
-show(figure, "A broad grey loss curve that was never stopped. From step 8 on, the run resumed "
-             "with everything lies exactly on it; the other two leave it.")
+show(figure, "A broad grey curve shows the loss of the run that was never stopped. From step 8 "
+             "on, the run resumed with everything lies exactly on it; the other two leave it.")
 
 
 # %% [markdown]
@@ -948,8 +948,8 @@ guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {spe
 # %% [markdown]
 # The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes half a
 # day or more. On an H100 or H200, each of our recorded runs took 5 to 9 minutes. For Colab's T4 we only have an
-# estimate. The run needs 1.16·10¹⁵ multiply-adds, and in `float32` a T4 can do 4·10¹² of them in a second. So it needs
-# almost five minutes for these alone, and probably several times that, because many operations of such a small model wait for memory.
+# estimate. Each of our runs of the original needed 1.16·10¹⁵ multiply-adds, and your loop needs somewhat more, because it also predicts the visible patches. In `float32` a T4 can do
+# 4·10¹² multiply-adds in a second. So it needs about five minutes for these alone, and probably several times that, because many operations of such a small model wait for memory.
 # If you are on a T4, trust the time that the cell above measured there.
 #
 # ## The specified run
@@ -1113,8 +1113,8 @@ _ = curve_explorer.set(against="epochs")
 #
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
-# Change one thing in the recipe of your model on `scenes`. For example: no warm-up instead of one epoch, at a peak
-# of 2e-3 or of 8e-3; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay (`weight_decay=0.5`); `mask_ratio_sched="linear"`; `batch_size=128` with one of the two
+# Change one thing in the recipe of your model on `scenes`. For example: no warm-up instead of one epoch (`warmup_epochs=0`), at the peak
+# of 2e-3, or with `lr=8e-3` in both settings; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay (`weight_decay=0.5`); `mask_ratio_sched="linear"`; `batch_size=128` with one of the two
 # rules for the peak. Before you run it, write down what you expect, as a number. Then measure it with at least two
 # seeds for each setting, and write three sentences that a colleague could check.
 #
