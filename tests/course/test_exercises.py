@@ -191,10 +191,23 @@ def test_what_torch_says_is_explained_where_its_words_are_known(answer, hint, ca
 
 
 @pytest.mark.parametrize(
-    "found, words", [([1, 2], "should be a tensor, got list"),
-                     (torch.zeros(2), r"should have shape (3,), got (2,)")]
+    "found, name, said",
+    [([1, 2], "It", "It should be a tensor; yours is a list."),
+     (7, "It", "It should be a tensor; yours is an int."),
+     ((), "The losses", "The losses should be a tensor; yours are a tuple."),
+     (torch.zeros(2), "It", "It should have shape (3,); yours has shape (2,). Cut it."),
+     (torch.zeros(2), "The labels", "The labels should have shape (3,); yours have shape (2,). "
+                                    "Cut it.")]
 )
-def test_what_is_no_tensor_of_the_right_shape_is_explained(found, words):
+def test_what_is_no_tensor_of_the_right_shape_is_explained(found, name, said):
     with pytest.raises(exercises.Mistake) as error:
-        exercises.require_tensor(found, (3,))
-    assert words in str(error.value)
+        exercises.require_tensor(found, (3,), name, "Cut it.")
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize("found, what", [("5", "a str"), (None, "None"),
+                                         (torch.zeros(2), "a tensor of shape (2,)")])
+def test_what_is_no_number_is_explained(found, what):
+    with pytest.raises(exercises.Mistake) as error:
+        exercises.number(found, "It")
+    assert str(error.value) == f"It should be one number; yours is {what}."

@@ -40,8 +40,8 @@ HINTS = {  # what torch says: what to look at; the first that fits is shown
                                "torch.linalg.svdvals.",
     "torch.return_types": "min(dim=…) and max(dim=…) return values and indices, so take "
                           ".values.",
-    "max() received an invalid": ".max does not take a number: for the larger of the two, write "
-                                 "x.clamp(min=…).",
+    "max() received an invalid": ".max does not take a number: for the larger of each value and a "
+                                 "number, write x.clamp(min=…).",
     "Boolean value of Tensor": "Python's max, min, if and while need single numbers. For the "
                                "larger of each value and a number, write x.clamp(min=…).",
     "in an in-place operation": "x += y changes the tensor that was passed in, so write x = x "
@@ -217,19 +217,30 @@ def several(found, count: int, explanation: str) -> tuple:
     return found
 
 
+def kind(x) -> str:
+    """What something is, as part of a sentence: "a list", "an int"."""
+    if isinstance(x, Tensor):
+        return f"a tensor of shape {tuple(x.shape)}"
+    name = type(x).__name__
+    return "None" if x is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def number(found, name: str = "The result") -> float:
     """What an answer returned, as a float. Raises Mistake for what is not a single number."""
     try:
         return float(None if isinstance(found, str) else found)
     except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"{name} should be one number, got {type(found).__name__}.") from None
+        raise Mistake(f"{name} should be one number; yours is {kind(found)}.") from None
 
 
-def require_tensor(x, shape: tuple[int, ...], name: str = "The result") -> None:
-    """Raise Mistake unless x is a tensor of this shape."""
-    require(isinstance(x, Tensor), f"{name} should be a tensor, got {type(x).__name__}.")
+def require_tensor(x, shape: tuple[int, ...], name: str = "The result", advice: str = "") -> None:
+    """Raise Mistake, with advice for another shape, unless x is a tensor of this shape."""
+    plural = name.endswith(("features", "labels", "losses", "tokens"))
+    require(isinstance(x, Tensor),
+            f"{name} should be a tensor; yours {'are' if plural else 'is'} {kind(x)}.")
     require(tuple(x.shape) == tuple(shape),
-            f"{name} should have shape {tuple(shape)}, got {tuple(x.shape)}.")
+            f"{name} should have shape {tuple(shape)}; yours {'have' if plural else 'has'} shape "
+            f"{tuple(x.shape)}." + f" {advice}" * bool(advice))
 
 
 def require_right(found: Tensor, right: Tensor, mistakes: dict[str, Tensor], otherwise: str,
@@ -246,13 +257,18 @@ def require_gradient(found: Tensor, right: Tensor, *inputs: Tensor) -> None:
     """Raise Mistake unless `found` passes the gradients back to the inputs that `right` does."""
     require(found.requires_grad,
             "The values are right, but no gradient comes back through them, so the model "
-            "cannot learn. Is there a detach(), an item() or a no_grad() somewhere on the way?")
+            "cannot learn. Is there a detach(), an item() or a no_grad() somewhere along the way?")
     weights = torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
     found, right = (torch.autograd.grad((x * weights).sum(), inputs, allow_unused=True)
                     for x in (found, right))
     require(all(a is not None and close(a, b, 1e-3) for a, b in zip(found, right, strict=True)),
             "The values are right, but their gradient is not. Check that every step is a "
             "differentiable operation and that nothing is detached.")
+
+
+def nearest(found: Tensor, *forms: Tensor) -> Tensor:
+    """Of the forms that one mistake takes, the one closest to what was found."""
+    return min(forms, key=lambda form: (form - found).abs().max().item())
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:

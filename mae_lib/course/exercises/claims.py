@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from mae_lib.course.exercises import Mistake, call, exercise, number, require, several
+from mae_lib.course.exercises import Mistake, call, exercise, kind, number, require, several
 from mae_lib.evidence.registration import (
     CONFIRMED,
     HARMFUL,
@@ -27,9 +27,9 @@ def judge(answer: Callable) -> None:
         (3.0, 9.0, 4.0, 1.0, "the low end equals claimed − worth, and that is enough"),
         (-1.5, 0.5, 4.0, 1.0, "the high end is below what is worth having"),
         (0.2, 0.9, 4.0, 1.0, "there is a gain, but none worth having"),
-        (-3.0, -1.0, 4.0, 1.0, "the high end is −worth or below: this does harm"),
-        (-3.0, -0.5, 4.0, 1.0, "a loss, but perhaps one smaller than worth"),
-        (1.2, 2.5, 4.0, 1.0, "a gain worth having, and the high end misses the claim"),
+        (-3.0, -1.0, 4.0, 1.0, "the high end is −worth or below, so this does harm"),
+        (-3.0, -0.5, 4.0, 1.0, "there is a loss, but perhaps one smaller than worth"),
+        (1.2, 2.5, 4.0, 1.0, "the gain is worth having, but the high end is below claimed − worth"),
         (1.0, 3.5, 4.0, 1.0, "the high end reaches claimed − worth, so the size stays open"),
         (-0.5, 5.0, 4.0, 1.0, "no gain and the claimed gain are both possible"),
         (0.5, 2.0, 4.0, 1.0, "the low end is below what is worth having"),
@@ -38,14 +38,16 @@ def judge(answer: Callable) -> None:
         (1.0, 2.5, 4.0, 1.0, "the low end equals worth, and that is enough"),
         (1.5, 3.0, 4.0, 1.0, "the high end equals claimed − worth, so it is not below it"),
         (0.4, 0.9, 0.6, 0.3, "use claimed and worth as they are given"),
-        (0.42, 0.48, 0.9, 0.5, "refuted is above confirmed, and the first line that fits decides"),
+        (0.42, 0.48, 0.9, 0.5, "in the table 'refuted' is above 'confirmed', and the first line "
+                               "that fits decides"),
     )
     words = (HARMFUL, REFUTED, CONFIRMED, SMALLER, SUPPORTED, INCONCLUSIVE)
     for low, high, claimed, worth, why in cases:
         right = verdict_on_gain(low, high, claimed, worth)
         found = call(answer, low, high, claimed, worth)
         require(isinstance(found, str) and found in words,
-                f"Return one of the six verdicts, written as in the table; got {found!r}.")
+                f"Return one of the six verdicts, written as in the table; your function "
+                f"returned {found!r}.")
         require(found == right, f"For the interval [{low:+}, {high:+}] with claimed={claimed} and "
                                 f"worth={worth}, the verdict is {right!r}, not {found!r}: {why}.")
 
@@ -56,8 +58,8 @@ def main_effects(answer: Callable) -> None:
     found = call(answer, lp)
     require(not isinstance(found, dict), "Return three numbers in order, not a dict: the order "
                                          "says which effect is which.")
-    found = several(found, 3, "Return three numbers: of the curriculum, the Laplacian loss and "
-                              "the uniformity loss.")
+    found = several(found, 3, "Return three numbers: the effects of the curriculum, the Laplacian "
+                              "loss and the uniformity loss.")
     found = [number(v, "Each effect") for v in found]
     right = [float(lp.select(i, 1).mean() - lp.select(i, 0).mean()) for i in range(3)]
 
@@ -66,22 +68,23 @@ def main_effects(answer: Callable) -> None:
 
     alone = [float(lp[index] - lp[0, 0, 0]) for index in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
     last = [float(lp[1, 1, 1] - lp[index]) for index in ((0, 1, 1), (1, 0, 1), (1, 1, 0))]
-    require(not like(alone), "Those are the effects on the original alone: one pair each. "
-                             "Average over all four combinations of the other two.")
-    require(not like(last), "Those are the effects of adding each one last: one pair each. Average "
-                            "over all four combinations of the other two.")
-    require(not like([-v for v in right]), "The signs are the wrong way round: with minus without.")
-    require(not like(right[::-1]), "The order is the other way round: the first axis is the "
+    require(not like(alone), "Those are the effects on the original alone, each from a single "
+                             "pair. Average over all four combinations of the other two add-ons.")
+    require(not like(last), "Those are the effects of adding each one last, each from a single "
+                            "pair. Average over all four combinations of the other two add-ons.")
+    require(not like([-v for v in right]), "The signs are the wrong way round: take the mean with "
+                                           "the add-on minus the mean without it.")
+    require(not like(right[::-1]), "Your three effects are in reverse order: the first axis is the "
                                    "curriculum, the last the uniformity loss.")
-    require(not like([right[0], right[2], right[1]]), "The last two are exchanged: the second axis "
-                                                      "is the Laplacian, the third the "
-                                                      "uniformity loss.")
+    require(not like([right[0], right[2], right[1]]), "Your last two effects are swapped: the "
+            "second axis is the Laplacian, the third the uniformity loss.")
     require(not like([4 * v for v in right]), "Those are sums over the four pairs; take the mean.")
-    require(not like([v / 2 for v in right]), "Half of it: that is the coefficient if the add-on "
-                                              "is coded −1 and +1. Take the mean with it minus the "
-                                              "mean without.")
-    require(like(right), f"Expected {', '.join(f'{v:+.3f}' for v in right)}, you found "
-                         f"{', '.join(f'{v:+.3f}' for v in found)}.")
+    require(not like([v / 2 for v in right]), "You return half of each effect, which is its "
+            "coefficient if the add-on is coded −1 and +1. Take the mean with the add-on minus the "
+            "mean without it.")
+    require(like(right), f"The effects should be {', '.join(f'{v:+.3f}' for v in right)}; you "
+                         f"found {', '.join(f'{v:+.3f}' for v in found)}. Take the mean with each "
+                         "add-on minus the mean without it.")
 
 
 @exercise("Right: t falls and √n rises, so the interval shrinks fast at first.")
@@ -104,11 +107,11 @@ def seeds_needed(answer: Callable) -> None:
         require(yours is not None, f"For sd {sd} and effect {effect} your function returns "
                 f"nothing. It takes {needed} seeds: does your search end too early?")
         require(isinstance(yours, Integral) and not isinstance(yours, bool),
-                f"Return a whole number of seeds, got {type(yours).__name__}.")
+                f"Return a whole number of seeds; yours is {kind(yours)}.")
     if found == right:
         return
-    require(found[0] < 90, "You need far fewer: the mean of n differences has the standard error "
-                           "sd / √n. Did you divide by √n?")
+    require(found[0] < 90, "You need far fewer seeds: the mean of n differences has the standard "
+                           "error sd / √n. Did you divide by √n?")
     wrong = next(i for i in range(len(cases)) if found[i] != right[i])
     where = (f" (sd {cases[wrong][0]}, effect {cases[wrong][1]}: {right[wrong]} seeds, not "
              f"{found[wrong]}.)")
@@ -132,9 +135,11 @@ def seeds_needed(answer: Callable) -> None:
             smallest(t / np.sqrt(n) / 2),
         "Start at n = 2: one seed has no standard deviation.": [1] * len(cases),
         "Your search starts at 3. Two seeds can be enough.": [max(v, 3) for v in right],
-        "One too few in all cases: return n itself, not n − 1.": [v - 1 for v in right],
-        "One more than needed. n seeds have n − 1 degrees of freedom, and the first n for which "
-        "half the interval is smaller than the effect will do.": [v + 1 for v in right],
+        "Your number is one too small in all cases: return n itself, not n − 1.":
+            [v - 1 for v in right],
+        "You ask for one seed more than needed. n seeds have n − 1 degrees of freedom, and the "
+        "first n for which half the interval is smaller than the effect will do.":
+            [v + 1 for v in right],
     }.items():
         require(other not in (found, [max(v, 2) for v in found]), explanation + where)
     raise Mistake(f"For a standard deviation of {cases[wrong][0]} and an effect of "

@@ -11,6 +11,8 @@ from mae_lib.course.exercises import (
     call,
     close,
     exercise,
+    kind,
+    nearest,
     number,
     require,
     require_gradient,
@@ -22,11 +24,6 @@ from mae_lib.course.widgets import laplacian_loss as widgets
 
 ONE_CHANNEL = ("This test image has one channel, not three: take the number of channels from the "
                "image's .shape[1].")
-
-
-def _nearest(found: Tensor, *forms: Tensor) -> Tensor:
-    """Of the forms that one mistake takes, the one closest to what was found."""
-    return min(forms, key=lambda form: (form - found.float()).abs().max().item())
 
 
 def _low_pass(image: Tensor, keep: Tensor) -> Tensor:
@@ -45,7 +42,7 @@ def low_pass(answer: Callable) -> None:
         require("(224)" not in str(error),
                 "Take the number of pixels from image.shape[-1]: this image has 32, not 224.")
         raise
-    require(isinstance(found, Tensor), f"Return an image, a tensor, not {type(found).__name__}.")
+    require(isinstance(found, Tensor), f"Return an image, a tensor, not {kind(found)}.")
     waves = torch.fft.fft2(image) * (radius <= cutoff)
     require(not close(found.real, waves.real, 1e-3),
             "These are still the coefficients of the waves: transform them back with "
@@ -56,9 +53,12 @@ def low_pass(answer: Callable) -> None:
     require_tensor(found, (32, 32), "low_pass(image, cutoff)")
     _explain_low_pass(found, image, radius, cutoff)
     for n, explanation in (
-        (20, "It works on 32×32 pixels only. Take the number of pixels from the image's shape."),
-        (21, "It is wrong for odd sizes, here 21×21 pixels: torch.fft.irfft2 needs s=image.shape, "
-             "and only ifftshift undoes fftshift."),
+        (32, "Your result is right for a cut-off of 6, but wrong for another one: use the cut-off "
+             "that the function is given."),
+        (20, "Your function works on 32×32 pixels, but not on 20×20: take the number of pixels "
+             "from the image's shape."),
+        (21, "Your result is wrong for odd sizes, here 21×21 pixels. If you use torch.fft.irfft2, "
+             "pass it s=image.shape; if you use fftshift, undo it with ifftshift."),
     ):
         wave = torch.cos(2 * torch.pi * 4 * torch.arange(n) / n).expand(n, n)
         passes = close(call(answer, wave, 5), wave, 1e-3)
@@ -72,28 +72,28 @@ def _explain_low_pass(found: Tensor, image: Tensor, radius: Tensor, cutoff: floa
     slow = f.abs() <= cutoff
     one_way = (_low_pass(image, keep) for keep in (slow, slow[:, None], 2 * f**2 <= cutoff**2))
     require_right(found, expected, {
-        "Nothing was removed. fftfreq counts in cycles per pixel, all below 0.5; multiplied by "
-        "the number of pixels it counts in cycles per picture, as the cut-off does.": image,
-        "This is what a low-pass removes: you kept the frequencies above the cut-off.":
-            image - expected,
-        "What is below 0 became positive: take .real at the end, not .abs().": expected.abs(),
+        "Nothing was removed. fftfreq gives cycles per pixel, never more than 0.5: multiply by the "
+        "number of pixels to get cycles per picture, the unit of the cut-off.": image,
+        "You kept the frequencies above the cut-off, which a low-pass filter removes: keep those "
+        "up to the cut-off.": image - expected,
+        "Values below 0 became positive: take .real at the end, not .abs().": expected.abs(),
         "The mean brightness is gone: it is the wave of frequency 0, and must pass.":
             expected - image.mean(),
-        "Waves of exactly the cut-off should pass too: compare with <=, not with <.":
+        "Waves exactly at the cut-off should pass too: compare with <=, not with <.":
             _low_pass(image, radius < cutoff),
         "You compare fx² + fy² with the cut-off: compare it with the square of the cut-off.":
             _low_pass(image, radius**2 <= cutoff),
         "You filter in one direction only. Both fx and fy count: use fft2, and f twice, once as "
-        "f[:, None].": _nearest(found, *one_way),
-        "You kept a square of frequencies. A diagonal wave has frequency √(fx² + fy²), so what "
-        "passes is a disc.": _low_pass(image, slow[:, None] & slow),
+        "f[:, None].": nearest(found, *one_way),
+        "You kept a square of frequencies. A diagonal wave has frequency √(fx² + fy²), so keep "
+        "a disc instead: fx² + fy² ≤ cutoff².": _low_pass(image, slow[:, None] & slow),
         "Your test lets every negative frequency pass, however high: compare absolute values or "
         "squares with the cut-off.": _low_pass(image, (f[:, None] <= cutoff) & (f <= cutoff)),
         "You kept one corner of the coefficients. Negative frequencies are stored at the far end "
-        "of each axis; torch.fft.fftfreq knows which index is which.":
+        "of each axis: use torch.fft.fftfreq, which gives the frequency at each index.":
             _low_pass(image, n[:, None] ** 2 + n**2 <= cutoff**2),
-        "Your disc lies in the middle of the coefficients, where fft2 keeps the fastest waves: "
-        "frequency 0 is at index [0, 0].":
+        "Your disc lies in the middle of the coefficients, where fft2 puts the highest "
+        "frequencies: centre it on frequency 0, which is at index [0, 0].":
             _low_pass(image, (n[:, None] - 16) ** 2 + (n - 16) ** 2 <= cutoff**2),
     }, "The shape is right, but the picture is not: multiply fft2 of the image by 1 where "
        "fx² + fy² ≤ cutoff² and by 0 elsewhere, then transform back.", 1e-3)
@@ -113,27 +113,28 @@ def laplacian(answer: Callable) -> None:
         raise
     require(not isinstance(found, Tensor) or found.shape != x.shape,
             "Your result is as large as the image. Border pixels lack a neighbour: leave them out "
-            "instead of inventing one (torch.roll brings it from the opposite side).")
+            "instead of inventing one (torch.roll takes it from the opposite side).")
     together = "The channels were added together: filter each one by itself."
     require(not isinstance(found, Tensor) or found.shape != (2, 1, 4, 5), together)
-    require_tensor(found, expected.shape, "laplacian(x)")
+    require_tensor(found, expected.shape, "laplacian(x)",
+                   "Cut off exactly one pixel on each of the four sides, and keep all four axes.")
     up, down, left, right = x[..., :-2, 1:-1], x[..., 2:, 1:-1], x[..., 1:-1, :-2], x[..., 1:-1, 2:]
     centre = x[..., 1:-1, 1:-1]
     cross = up + down + left + right
     diagonal = x[..., :-2, :-2] + x[..., :-2, 2:] + x[..., 2:, :-2] + x[..., 2:, 2:]
     require_right(found, expected, {
         "The sign is reversed: neighbours count +1 and the centre −4.": -expected,
-        "The centre is missing: subtract 4 times the pixel itself, or a flat image does not give "
+        "The centre is missing: subtract 4 times the pixel itself, so that a flat image gives "
         "0.": cross,
-        "−2 is the centre's weight in one direction. There are two directions here, so −4.":
-            cross - 2 * centre,
+        "−2 is the centre's weight in one direction. There are two directions here, so its weight "
+        "should be −4.": cross - 2 * centre,
         "This is the second difference in one direction only; add the other one.":
-            _nearest(found, up + down - 2 * centre, left + right - 2 * centre),
+            nearest(found, up + down - 2 * centre, left + right - 2 * centre),
         "You used all eight neighbours. This kernel has four: above, below, left and right.":
             cross + diagonal - 8 * centre,
         "This is a quarter of the Laplacian: do not divide the sum by 4.": cross / 4 - centre,
-        "Keep the sign, without .abs(): the Laplacian is negative where a pixel is brighter than "
-        "its neighbours.": expected.abs(),
+        "Keep the sign and leave out .abs(): the Laplacian is negative where a pixel is brighter "
+        "than its neighbours.": expected.abs(),
         together: expected.sum(dim=1, keepdim=True).expand_as(expected),
     }, "The shape is right, but the values are not: add the pixels above, below, left and right, "
        "and subtract 4 times the centre.")
@@ -166,13 +167,14 @@ def laplacian_loss_masked(answer: Callable) -> None:
                     "The filter removes the outermost pixels: take mask_img for the composite, but "
                     "mask_img[..., 1:-1, 1:-1] for the error, which is smaller.")
             raise
-        require_loss(found, "The loss")
+        require_loss(found, "The loss", "Take one mean over all hidden values.")
         require_dtype(found, pred, "pred_img")
         _explain_laplacian_loss(found, right, pred, target, mask)
         require_gradient(found, right, pred)
     nothing = call(answer, pred.detach(), target, 0 * mask)
     require(number(nothing, "The loss with nothing hidden") == 0,
-            "With nothing hidden the loss should be 0, not 0/0: clamp the count, .clamp(min=1).")
+            "With nothing hidden the loss should be 0, not 0/0: clamp the count with "
+            ".clamp(min=1).")
 
 
 def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
@@ -197,27 +199,28 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
     raw = filtered(pred - target)
     per_image = ((error.abs() * inner).sum((1, 2, 3)) / (channels * inner.sum((1, 2, 3))))
     require_right(found, right, {
-        "The filter reads the raw prediction, also where patches are visible and nothing trained "
-        "it. Filter the composite: the target where visible, the prediction where hidden.":
+        "Your filter reads the raw prediction even in visible patches, where nothing trains it. "
+        "Filter the composite: the target where visible, the prediction where hidden.":
             mean_of(raw.abs()),
-        "All pixels count, visible ones too: multiply |error| by the mask before the sum, and "
-        "divide by the number of hidden values.": error.abs().mean(),
-        "The sum runs over hidden pixels, but you divide by all pixels.":
-            (error.abs() * inner).mean(),
-        "You divide by the number of hidden pixels; each has as many values as there are "
-        "channels.": (error.abs() * inner).sum() / inner.sum(),
+        "You count all pixels, including visible ones: multiply |error| by the mask before the "
+        "sum, and divide by the number of hidden values.": error.abs().mean(),
+        "Your sum runs over hidden pixels, but you divide by the number of all values. Divide by "
+        "the number of hidden values.": (error.abs() * inner).mean(),
+        "You divide by the number of hidden pixels, but each pixel has one value per channel: "
+        "multiply that number by the number of channels.":
+            (error.abs() * inner).sum() / inner.sum(),
         "These are squared errors: take absolute values.":
             mean_of(error.square()),
         "Errors of opposite sign cancel: take absolute values before the sum.":
             mean_of(error),
-        "There is no Laplacian in it: this is the error of the pixels themselves.":
-            _nearest(found, mean_of(centre.abs()), mean_of(difference.abs(), mask)),
+        "This is the error of the pixels themselves: first take the Laplacian of the composite and "
+        "of the target.": nearest(found, mean_of(centre.abs()), mean_of(difference.abs(), mask)),
         "This filter is not the Laplacian, which adds up the four neighbours and subtracts four "
-        "times the pixel.": _nearest(found, *(mean_of(x.abs()) for x in other_filters)),
+        "times the pixel.": nearest(found, *(mean_of(x.abs()) for x in other_filters)),
         "The Laplacian of the target is missing: subtract it from the composite's before you take "
         "absolute values.": mean_of(filtered(difference + target).abs()),
         "|a| − |b| is not |a − b|: subtract the two Laplacians first, then take absolute values.":
-            _nearest(found, mean_of(size), mean_of(size.abs())),
+            nearest(found, mean_of(size), mean_of(size.abs())),
         "The mask is inverted: 1 means hidden.":
             mean_of(filtered((pred - target) * (1 - mask)).abs(), 1 - inner),
         "The composite is the wrong way round: take the prediction where the mask is 1, the target "
@@ -226,23 +229,23 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
             mean_of(error.abs(), 1 - inner),
         "The mask is cropped on one side only: cut off one row and column on each side, "
         "mask_img[..., 1:-1, 1:-1].":
-            _nearest(found, *(mean_of(error.abs(), m) for m in
-                              (mask[..., :-2, :-2], mask[..., 2:, 2:]))),
+            nearest(found, *(mean_of(error.abs(), m) for m in
+                             (mask[..., :-2, :-2], mask[..., 2:, 2:]))),
         "You count the hidden pixels of the uncropped mask: count those of the cropped one.":
             (error.abs() * inner).sum() / (channels * mask.sum()),
-        "The channels were added, so that errors of opposite sign cancel: filter each channel by "
-        "itself, with groups=C.": _nearest(found, mean_of(added), channels * mean_of(added)),
+        "The channels were added together, so errors of opposite sign cancel: filter each channel "
+        "by itself, with groups=C.": nearest(found, mean_of(added), channels * mean_of(added)),
         "The border is padded, which makes edges where there are none: leave out the outermost "
         "pixels (no padding, and mask_img[..., 1:-1, 1:-1]).":
-            _nearest(found, *(mean_of(x, mask) for x in padded)),
+            nearest(found, *(mean_of(x, mask) for x in padded)),
         "Visible pixels next to a hidden patch have an error too, and you count it: multiply by "
         "the mask before the sum.": error.abs().sum() / (channels * inner.sum()),
         ONE_CHANNEL: mean_of(error.abs()) * channels / 3,
         "You average within each image, then over images: take one mean over all hidden values.":
             per_image.mean(),
         "This is the sum: divide it by the number of hidden values.": (error.abs() * inner).sum(),
-    }, f"Expected {right.item():.4f}, got {found.item():.4f}: |Laplacian of the composite − "
-       "Laplacian of the target|, averaged over hidden values.")
+    }, f"Expected {right.item():.4f}, got {found.item():.4f}. The loss is |Laplacian of the "
+       "composite − Laplacian of the target|, averaged over hidden values.")
 
 
 @exercise("Right: the average price of a guess, whichever row turns out to be the truth.")
@@ -270,7 +273,7 @@ def _explain_expected_loss(found, right, guess, rows, chances, lam) -> None:
     between = guess.diff(n=2).abs() - rows.diff(n=2, dim=1).abs()
     of_mean = mean[1:-1].square().mean() + lam * mean.diff(n=2).abs().mean()
     require_right(found, right, {
-        "All rows count the same: weight the loss of row k by chances[k].":
+        "You count all rows equally: weight the loss of row k by chances[k].":
             (squared + lam * absolute).mean(),
         "Take the sum over the rows, not the mean: the chances already add up to 1.":
             (chances * (squared + lam * absolute)).mean(),
@@ -282,11 +285,12 @@ def _explain_expected_loss(found, right, guess, rows, chances, lam) -> None:
         "These are differences from row to row: take them along the pixels, with dim=1.":
             chances @ squared + lam * error.diff(n=2, dim=0).abs().mean(),
         "|a| − |b| is not |a − b|: subtract the second differences first, then take absolute "
-        "values.": _nearest(found, *(chances @ (squared + lam * x.mean(dim=1))
-                                     for x in (between, between.abs()))),
+        "values.": nearest(found, *(chances @ (squared + lam * x.mean(dim=1))
+                                    for x in (between, between.abs()))),
         "The losses of the rows are added up: weight each by its chance before the sum.":
             (squared + lam * absolute).sum(),
-        "The second term is missing, or lam is not used.": chances @ squared,
+        "Your loss does not depend on lam: add lam times the mean of the absolute second "
+        "differences.": chances @ squared,
         "lam is not used: multiply the mean of the second differences by it.":
             chances @ (squared + absolute),
         "lam belongs to the second differences, not to the squared error.":
@@ -296,9 +300,9 @@ def _explain_expected_loss(found, right, guess, rows, chances, lam) -> None:
         "Leave the squared error as it is, without the factor 1 − lam.":
             chances @ ((1 - lam) * squared + lam * absolute),
         "Only the squared error is weighted by the chances: weight the whole loss of each row.":
-            _nearest(found, chances @ squared + lam * absolute.mean(),
-                     chances @ squared + lam * absolute.sum()),
-        "The second differences should be compared by their absolute values, not by squares.":
+            nearest(found, chances @ squared + lam * absolute.mean(),
+                    chances @ squared + lam * absolute.sum()),
+        "Take the absolute values of the second differences, not their squares.":
             chances @ (squared + lam * bends.square().mean(dim=1)),
         "Second differences of opposite sign cancel: take absolute values before the mean.":
             chances @ (squared + lam * bends.mean(dim=1)),
@@ -308,7 +312,8 @@ def _explain_expected_loss(found, right, guess, rows, chances, lam) -> None:
         "are visible.": chances @ (error.square().mean(dim=1) + lam * absolute),
         "These are sums over the pixels; take means, so that the length of a row does not count.":
             chances @ (error.square().sum(dim=1) + lam * bends.abs().sum(dim=1)),
-        "This is the loss against the mean row. The expected loss is the mean of the losses.":
-            of_mean,
-    }, f"Expected {right.item():.4f}, got {found.item():.4f}: for each row the mean squared error "
-       "plus lam times the mean absolute second difference, then the average by chances.")
+        "This is the loss against the mean row. The expected loss is the mean of the losses "
+        "against each row, weighted by chances.": of_mean,
+    }, f"Expected {right.item():.4f}, got {found.item():.4f}. The loss of a row is its mean "
+       "squared error plus lam times its mean absolute second difference. Weight these losses by "
+       "chances, and add them up.")

@@ -51,10 +51,17 @@ def knn_predict(answer: Callable) -> None:
     train, test = (0.3 * x * torch.rand(len(x), 1, generator=generator).add(0.2)
                    for x in (train, test))
     k, one = 9, torch.ones_like
-    found = call(answer, train, labels, test, k, 12)
+    try:
+        found = call(answer, train, labels, test, k, 12)
+    except (IndexError, RuntimeError) as error:
+        # 10 is the number of classes in the notebook; no other size is 10 here.
+        require("out of bounds for dimension 1 with size 10" not in str(error),
+                "Your table of votes has 10 columns, but there are 12 classes here. Give it as "
+                "many columns as the argument classes says.")
+        raise
     require(not isinstance(found, Tensor) or found.shape != (240,),
             "You predict a label for each of the 240 training images. Each of the 180 test images "
-            "needs one: the table of similarities is test @ train.T, (M, N).")
+            "needs one: the table of similarities should be test @ train.T, of shape (M, N).")
     require(not isinstance(found, torch.return_types.max),
             "max(dim=1) returns values and indices. Use argmax(dim=1), which returns the indices.")
     require_tensor(found, (180,), "The predicted labels")
@@ -70,14 +77,16 @@ def knn_predict(answer: Callable) -> None:
     a, b = F.normalize(train, dim=1), F.normalize(test, dim=1)
     cosine, distance = b @ a.T, torch.cdist(test, train)
     mistakes = [
-        (_votes(cosine, labels, 1, one), "Only the nearest neighbour votes; let k of them vote."),
-        (_votes(cosine, labels, k, one), "Every neighbour has one vote here. Weigh each by "
-                                         "exp(similarity / 0.07), so that the nearest count most."),
+        (_votes(cosine, labels, 1, one), "Only the nearest neighbour votes; let the k nearest "
+                                         "vote."),
+        (_votes(cosine, labels, k, one), "Every neighbour's vote counts the same here. Weight "
+         "each vote by exp(similarity / 0.07), so that the nearest count most."),
         *((_votes(cosine, labels, k, weigh), "The votes hardly differ: divide the similarity by "
                                              "0.07, then take the exponential.")
           for weigh in (torch.exp, lambda s: s)),
         (_votes(cosine, labels, k, sharp, largest=False),
-         "Those are the k least similar images: a large cosine means near."),
+         "Those are the k least similar images. A large cosine means that two images are similar, "
+         "so take the k largest."),
         (_votes(test @ train.T, labels, k, sharp), "The features are not normalised: a dot product "
                                                    "prefers long vectors. Divide each by its "
                                                    "length."),
@@ -85,12 +94,13 @@ def knn_predict(answer: Callable) -> None:
                                                  "neighbour has the same vote."),
         (_votes(b @ train.T, labels, k, sharp), "The training features are not normalised: long "
                                                 "ones look more similar than they are."),
-        (_votes(test @ a.T, labels, k, sharp), "The test features are not normalised: the same "
-                                               "neighbours, but the weights depend on the length."),
-        (_votes(-distance, labels, k, one), "These neighbours are near by distance; use the "
-                                            "cosine, which looks at the angle alone."),
+        (_votes(test @ a.T, labels, k, sharp), "The test features are not normalised: the "
+         "neighbours are the same, but their votes depend on the length of the test feature. "
+         "Divide each test feature by its length."),
+        (_votes(-distance, labels, k, one), "You choose the neighbours by distance; use the "
+                                            "cosine, which depends on the angle alone."),
         (_votes(-distance, labels, k, sharp), "You measure distance; use the cosine, which "
-                                              "looks at the angle alone."),
+                                              "depends on the angle alone."),
         *((_votes(cosine, labels, n, sharp, first=1), "You leave out the nearest neighbour. Keep "
            "it: no test image is among the training images.")
           for n in (k, k + 1)),
@@ -99,7 +109,7 @@ def knn_predict(answer: Callable) -> None:
         (cosine.argmax(dim=1), "Those are positions of training images; labels[ids] are their "
                                "classes."),
         *((_votes(cosine, labels, n, sharp), "A few labels are wrong. Do exactly k neighbours "
-                                             f"vote, {k} here?")
+                                             f"vote (k is {k} here)?")
           for n in (5, k - 1, k + 1, 20, len(train))),
     ]
     right = _votes(cosine, labels, k, sharp)
@@ -123,9 +133,9 @@ def standardise(answer: Callable) -> None:
     test = torch.randn(30, 4, generator=generator) * scale * 1.7 + 9
     found = several(call(answer, train, test), 2,
                     "Return two tensors: the training and the test features.")
-    for x, like, name in zip(found, (train, test), ("train", "test"), strict=True):
+    for x, like, name in zip(found, (train, test), ("training", "test"), strict=True):
         require_tensor(x, like.shape, f"The {name} features")
-        require(x.dtype == like.dtype, f"The {name} features should stay {like.dtype}.")
+        require(x.dtype == like.dtype, f"The {name} features should stay in {like.dtype}.")
     (a, b), mean = found, train.mean(dim=0)
     stds = [train.std(dim=0, unbiased=unbiased) for unbiased in (True, False)]
     if not (any(close(a, (train - mean) / std) for std in stds)
@@ -159,14 +169,15 @@ def _explain_scale(a: Tensor, b: Tensor, train: Tensor, test: Tensor) -> None:
             (a, train - mean, "The means are gone; now divide by the standard deviation."),
             (a, train - mean / std, "Brackets are missing: write (x − mean) / std."),
             (a, (train - mean) / std.clamp(min=1), "Your lower bound for the standard deviation is "
-             "too large, since one column here has only 0.5. Use .clamp(min=1e-6)."),
+             "too large, since one column here has a standard deviation of only 0.5. Use "
+             ".clamp(min=1e-6)."),
             (b, test, "The test features are not scaled: subtract the mean of the training "
              "features as they were given, and divide by their standard deviation."),
             (b, test / std, "The mean of the training features is still in the test features. If "
              "you change train first, take its mean before you do."),
             (b, (test - own_mean) / own_std, "The test features are scaled by their own mean and "
              "standard deviation. The prediction for an image then depends on the others in the "
-             "test set: use the training set's for both."),
+             "test set: use the training set's mean and standard deviation for both."),
             (b, (test - own_mean) / std, "You subtract the test set's own mean from the test "
              "features. Subtract the training set's."),
             (b, (test - mean) / own_std, "You divide the test features by the test set's own "
@@ -200,10 +211,10 @@ def paired_interval(answer: Callable) -> None:
     require(abs(mean + right) > 1e-3, f"The sign is wrong: b is better here, by {right:.2f} "
                                       "points. Take b − a.")
     require(abs(mean - right / 100) > 1e-4,
-            "That is a difference of shares; in percentage points it is a hundred times as much.")
+            "Your difference is one of shares; multiply it by 100 to get percentage points.")
     require(abs(mean - 100 * float((a != b).double().mean())) > 1e-3,
-            "You count every image on which the two differ. One that only a gets right counts as "
-            "−1: take b.double() - a.double().")
+            "You count every image on which the two differ as +1. One that only a gets right "
+            "should count as −1: take b.double() - a.double().")
     require(abs(mean - right) < 1e-3,
             f"The difference is {right:.2f} points; you found {mean:.2f}: it is the mean of b − a "
             "over all images, times 100.")
@@ -215,14 +226,15 @@ def paired_interval(answer: Callable) -> None:
     few = 100 * Z * float(differ.std()) / math.sqrt(len(differ))
     mistakes = [
         (unpaired, "This interval is for two different test sets: it adds the variances of a and "
-                   "b. Take the difference of each image first, then its standard deviation."),
-        (Z * spread, "This is how much single images vary. The mean over n images varies √n "
-                     "times less."),
+                   "b. Take the difference for each image first, then the standard deviation of "
+                   "these differences."),
+        (Z * spread, "Your interval shows how much single images vary. The mean over n images "
+                     "varies √n times less, so divide by √n."),
         (spread / 20, "The factor 1.96 is missing: one standard error on each side covers 68 %."),
         (Z * spread / 400, "You divide by n; the standard error of the mean is the standard "
                             "deviation / √n."),
-        (few, "The standard deviation is taken only over the images on which the two differ; those "
-              "on which they agree count as zeros."),
+        (few, "The standard deviation is taken only over the images on which the two differ; "
+              "include those on which they agree, as zeros."),
         (Z * spread**2 / 100 / 20, "You use the variance; take its root, the standard deviation."),
         (right_half * 1.645 / Z, "1.645 leaves 5 % on each side. A 95 % interval leaves 2.5 % on "
                                  "each, so the factor is 1.96."),

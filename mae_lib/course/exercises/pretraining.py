@@ -16,6 +16,7 @@ from mae_lib.course.exercises import (
     close,
     exercise,
     given,
+    kind,
     number,
     require,
 )
@@ -47,50 +48,58 @@ def schedule_learning_rate(answer: Callable) -> None:
                     for part in (slice(30), slice(30, None))),
             "Multiply by cfg.lr, the peak, both during the warm-up and after it.")
     require(not close(found, rate(time, span=9.0, start=0.0)),
-            "Your cosine starts at the very beginning, so that the rate jumps when the warm-up "
-            "ends: its progress is (t − warm-up) / (epochs − warm-up).")
+            "Your cosine starts at the very beginning, so the rate jumps when the warm-up ends: "
+            "its progress should be (t − warm-up) / (epochs − warm-up).")
     require(not close(found, rate(time, span=9.0)),
             f"Your cosine is too long: at the last step the rate is {found[-1]:.2f}, not nearly "
-            "0. After the warm-up, epochs − warm-up of the epochs are left for it.")
+            "0. Only epochs − warm-up are left for it after the warm-up, so divide by that.")
     require(not close(found, rate(time, warmup=0.0)) and not close(found, rate(time, 0, 9, 0)),
-            "The warm-up is missing: at step 0 the rate is 0, and it rises in a line.")
+            "The warm-up is missing: the rate should be 0 at step 0 and rise in a straight line to "
+            "cfg.lr.")
     require(not close(found, torch.where(time < 3, 0.4 * time / 3, 0.4)),
-            "Your rate stays at its peak after the warm-up; it should fall, by half a cosine.")
+            "Your rate stays at its peak after the warm-up; it should then fall along half a "
+            "cosine.")
     require(not close(found, torch.where(time < 3, 0.4 * time / 3, 0.4 * (9 - time) / 6)),
-            "Your rate falls in a straight line: with progress p it is lr · (1 + cos πp) / 2.")
+            "Your rate falls in a straight line; with progress p it should be lr · (1 + cos πp) / "
+            "2.")
     require(not close(found[30:], 2 * rate(time)[30:]),
-            "Your cosine starts at twice the peak: (1 + cos πp) lies between 0 and 2, halve it.")
+            "Your cosine starts at twice the peak: (1 + cos πp) lies between 0 and 2, so halve "
+            "it.")
     full_turn = 0.2 * (1 + torch.cos(2 * math.pi * (time - 3) / 6))
     require(not close(found[30:], full_turn[30:]),
-            "Your cosine makes a full turn and comes back up; the rate should end near 0: cos πp.")
+            "Your cosine makes a full turn and comes back up. Use cos πp, half a turn, so that the "
+            "rate ends near 0.")
     degrees = 0.2 * (1 + torch.cos(180 * (time - 3) / 6))
     require(not close(found[30:], degrees[30:], 1e-3),
             "math.cos takes radians, not degrees: half a turn is math.pi.")
     require(not abs(found[0] - 0.4 / 30) < 1e-6,
-            f"The very first step should have rate 0, yours has {found[0]:.3f}: steps are counted "
-            "from 0.")
+            f"The very first step should have rate 0, but yours has {found[0]:.3f}: steps are "
+            "counted from 0.")
     require(abs(found[0]) < 1e-6, f"At step 0 the rate should be 0; yours is {found[0]:.3f}. "
                                   "During the warm-up it is lr · t / warmup_epochs.")
-    for at, when in ((30, "When the warm-up is over"), (15, "Halfway through the warm-up"),
-                     (60, "In the middle of the cosine"), (89, "At the last step")):
+    for at, when, hint in (
+        (30, "When the warm-up is over", " The progress of the cosine should be 0 there."),
+        (15, "Halfway through the warm-up", ""), (60, "In the middle of the cosine", ""),
+        (89, "At the last step", " It should follow the cosine to its end, with no lower limit."),
+    ):
         require(abs(found[at] - rate(time)[at]) < 1e-4,
-                f"{when}, at epoch {at // iters}, step {at % iters} of {iters}, the rate should be "
-                f"{rate(time)[at]:.3f}; yours is {found[at]:.3f}.")
+                f"{when} (epoch {at // iters}, step {at % iters} of {iters}), the rate should be "
+                f"{rate(time)[at]:.3f}; yours is {found[at]:.3f}.{hint}")
     require(close(found, rate(time)), "Your rate is right at the ends and in the middle, but not "
                                       "at every step between.")
     try:
         at_once = number(call(answer, 0, 0, iters, replace(cfg, warmup_epochs=0)))
     except ZeroDivisionError:
-        raise Mistake("With warmup_epochs=0, which later cells use, you divide by 0: divide by "
-                      "it only where t < warmup_epochs.") from None
+        raise Mistake("With warmup_epochs=0, which later cells use, you divide by 0. Divide by "
+                      "warmup_epochs only where t < warmup_epochs.") from None
     require(abs(at_once - 0.4) < 1e-4, "With warmup_epochs=0 the first step should have the full "
                                        f"rate, 0.400; yours has {at_once:.3f}.")
     later = number(call(answer, 0, 8, iters, replace(cfg, warmup_epochs=0.5)))
     right = float(rate(torch.tensor(0.8), 0.5, 8.5, 0.5))
     require(abs(later - right) < 1e-4,
             f"With warmup_epochs=0.5 the rate at epoch 0, step 8 of 10 should be {right:.3f}; "
-            f"yours is {later:.3f}. Compare t, not the epoch, with warmup_epochs, and do not round "
-            "it.")
+            f"yours is {later:.3f}. Compare t, not epoch, with warmup_epochs, and do not round "
+            "either of them.")
 
 
 @exercise("Right: every weight is in one group, and only matrices decay.")
@@ -110,9 +119,10 @@ def parameter_groups(answer: Callable) -> None:
         require(isinstance(groups, list | tuple) and all(isinstance(g, dict) for g in groups),
                 "Return a list of dicts, each with the keys 'params' and 'weight_decay'.")
         for group in groups:
+            held = ", ".join(map(repr, group))
             require("params" in group and "weight_decay" in group,
-                    "Each group needs 'params' and 'weight_decay'; one of yours has "
-                    f"{', '.join(map(repr, group))}.")
+                    "Each group needs 'params' and 'weight_decay'; one of yours "
+                    f"{f'has only {held}' if held else 'is empty'}.")
             require(not isinstance(group["params"], set),
                     "'params' should be a list; AdamW refuses a set.")
         pairs = [(p, number(g["weight_decay"], "'weight_decay'"))
@@ -126,15 +136,17 @@ def parameter_groups(answer: Callable) -> None:
                 "their .data. Take the parameters themselves, from model.named_parameters().")
         missing = [name for key, name in names.items() if key not in dict(found)]
         require(not missing, f"{''.join(missing[:1])} is in no group, so it would never learn.")
-        require(len(found) == len(names), "Some weights appear twice in your groups.")
+        require(len(found) == len(names), "Some weights appear twice in your groups: list "
+                                          "each parameter exactly once.")
         decays = {names[key]: value for key, value in found}
         require(set(decays.values()) <= {0.0, decay},
-                f"The weight decay should be {decay}, the one given, or 0; yours are "
-                f"{sorted(set(decays.values()))}.")
+                f"The weight decay of each group should be {decay}, the one given, or 0; yours "
+                f"are {sorted(set(decays.values()))}.")
         alone = {n for n, p in model.named_parameters() if p.ndim < 2 or n.endswith("_token")}
-        require(any(decays.values()), "Nothing decays in your groups.")
-        require(not all(decays.values()), "Everything decays in your groups: leave out biases, "
-                                          "norms and tokens.")
+        require(any(decays.values()), "Nothing decays in your groups: give the matrices "
+                                      "the weight_decay that was passed in.")
+        require(not all(decays.values()), "Everything decays in your groups: give biases, norms "
+                                          "and tokens a weight decay of 0.")
         require(not all((value > 0) == (name in alone) for name, value in decays.items()),
                 "It is the other way round: matrices decay, vectors and tokens do not.")
         for name, value in decays.items():
@@ -168,16 +180,18 @@ def snapshot(answer: Callable) -> None:
     _train(model, optimizer, 0, 5)
     then = [p.detach().clone() for p in model.parameters()]
     state = given(answer(model, optimizer, 5))
-    require(isinstance(state, dict), f"Return a dict, got {type(state).__name__}.")
-    reasons = {"model": "the weights, training would begin again",
+    require(isinstance(state, dict), f"Return a dict; yours is {kind(state)}.")
+    reasons = {"model": "the weights, training would start from scratch",
                "optimizer": "its two running means, the next update would be a different one",
                "step": "it, schedules, masks and data would start from the beginning"}
-    other = [repr(key) if isinstance(key, str) else type(key).__name__
-             for key in state if key not in reasons]
+    other = [repr(key) for key in state if isinstance(key, str) and key not in reasons]
+    unnamed = dict.fromkeys(type(key).__name__ for key in state if not isinstance(key, str))
+    yours = (f"objects of type {', '.join(unnamed)}. Put the names in quotes." if unnamed else
+             f"{', '.join(other[:3])}.")
     for name, reason in reasons.items():
-        require(name in state or not other,
+        require(name in state or not (other or unnamed),
                 "The keys should be the strings 'model', 'optimizer' and 'step'; yours include "
-                f"{', '.join(other[:3])}.")
+                f"{yours}")
         require(name in state, f"The state has no {name!r}. Without {reason}.")
     require(state["step"] == 5, f"state['step'] should be 5, the number that was given, "
                                 f"not {state['step']!r}.")
@@ -192,8 +206,8 @@ def snapshot(answer: Callable) -> None:
             "state['optimizer'] should be what optimizer.state_dict() returns.")
     for name, right in model.state_dict().items():
         require(name in state["model"],
-                f"state['model'] has no {name}: store everything that model.state_dict() returns: "
-                "weights and buffers.")
+                f"state['model'] has no {name}: store everything that model.state_dict() returns, "
+                "buffers as well as weights.")
         stored = state["model"][name]
         require(isinstance(stored, Tensor), f"state['model'] should hold tensors, but its {name} "
                                             f"is of type {type(stored).__name__}.")
@@ -204,11 +218,12 @@ def snapshot(answer: Callable) -> None:
     fresh, restored = _toy()
     fresh.load_state_dict(state["model"])
     require(all(torch.equal(a, b) for a, b in zip(fresh.parameters(), then, strict=True)),
-            "The weights in your state moved when training went on: state_dict() returns the "
+            "The weights in your state changed when training went on: state_dict() returns the "
             "tensors themselves, not copies. Copy them (copy.deepcopy).")
     restored.load_state_dict(state["optimizer"])
     _train(fresh, restored, 5, 8)
     same = all(torch.equal(a, b) for a, b in
                zip(fresh.parameters(), model.parameters(), strict=True))
-    require(same, "Restored from your state, three more steps end elsewhere: the optimizer's "
-                  "means are not those of that moment. Copy its state too (copy.deepcopy).")
+    require(same, "After restoring from your state, three more steps give different weights, "
+                  "because it does not hold the optimizer's means as they were at the snapshot. "
+                  "They change at every step, so copy the optimizer's state, too (copy.deepcopy).")

@@ -15,6 +15,7 @@ from mae_lib.course.exercises import (
     close,
     exercise,
     given,
+    kind,
     require,
     require_right,
     require_tensor,
@@ -52,18 +53,18 @@ def extract_features(answer: Callable) -> None:
         for notes in (encoder.ratios, encoder.sizes, encoder.modes, encoder.graphs):
             notes.clear()
         found = call(answer, encoder, images, size)
-        require(isinstance(found, Tensor), f"The features should be one tensor, got "
-                f"{type(found).__name__}: join the features of the batches with torch.cat, and "
-                "return nothing else.")
+        require(isinstance(found, Tensor), "The features should be one tensor, but you return "
+                f"{kind(found)}: join the features of the batches with torch.cat, and return "
+                "nothing else.")
         require(found.shape != tokens.shape,
-                "These are all tokens of the images: take their mean over dim=1, so that each "
+                "You return all the tokens of each image: take their mean over dim=1, so that each "
                 "image has one vector.")
         require(not any(encoder.modes), "The encoder is in training mode: call encoder.eval() "
                                         "first, or dropout would change the features.")
         require(0.75 not in encoder.ratios, "Three quarters of each image are hidden, as in "
                                             "training: pass mask_ratio=0.0 to show all of it.")
-        require(set(encoder.ratios) == {0.0}, f"The encoder was called with mask ratios "
-                                              f"{encoder.ratios}: nothing should be hidden, 0.0.")
+        require(set(encoder.ratios) == {0.0}, "The encoder was called with mask ratios "
+                f"{encoder.ratios}: nothing should be hidden, so pass mask_ratio=0.0.")
         require(max(encoder.sizes) == size,
                 f"Your largest batch has size {max(encoder.sizes)}, but batch_size is {size}: "
                 "images.split(batch_size) makes the batches.")
@@ -85,7 +86,7 @@ def extract_features(answer: Callable) -> None:
             "The features of the last batch come first: keep the order of the images.":
                 torch.cat([*reversed(right.split(size))]),
             "This is the sum of the tokens; take their mean.": tokens.sum(dim=1),
-            "This is the largest value of each over the tokens; take their mean.":
+            "This is the largest value of each feature over the tokens; take the mean instead.":
                 tokens.amax(dim=1),
             "The features are divided by their length; leave them as they are.":
                 F.normalize(right, dim=1),
@@ -155,10 +156,10 @@ def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) 
     for explanation, loss in (
         ("The bias decays too: leave it out of the sum of squares.",
          fit + penalty + decay / 2 * b.square().sum()),
-        ("Your decay is twice as strong: the term is decay / 2 · (sum of squared weights).",
-         fit + 2 * penalty),
-        ("The cross-entropy is summed over images: take its mean, or decay means less the more "
-         "images there are.", fit + penalty / len(x)),
+        ("Your decay is twice as strong as it should be: the term is decay / 2 · (sum of squared "
+         "weights).", fit + 2 * penalty),
+        ("The cross-entropy is summed over images: take its mean, or decay will have less effect "
+         "the more images there are.", fit + penalty / len(x)),
         ("The decay is divided by the number of weights: take their sum of squares, not the mean.",
          fit + penalty / w.numel()),
         ("F.cross_entropy applies the softmax itself: give it the logits.",
@@ -185,8 +186,8 @@ def _explain_probe(answer, x, labels, classes: int, decay: float, weight, bias) 
     found, right = loss_of(weight, bias), loss_of(fitted[:-1], fitted[-1])
     hint = ("Does closure begin with optimizer.zero_grad(), compute the mean cross-entropy + "
             "decay / 2 · (sum of squared weights), and return it?"
-            if found > right + 0.01 else "It has not converged yet: LBFGS with "
-            "line_search_fn='strong_wolfe' and max_iter=500 does.")
+            if found > right + 0.01 else "It has not converged yet: use LBFGS with "
+            "line_search_fn='strong_wolfe' and max_iter=500.")
     raise Mistake(f"The loss of your probe is {found:.6f}; the lowest possible is {right:.6f}. "
                   f"{hint}")
 
@@ -250,25 +251,28 @@ def fine_tune(answer: Callable) -> None:
 
     found = given(answer(encoder, head, optimizer, batch_at, iters, cfg))
     require(len(optimizer.rates) == 9, f"The optimizer that was given took {len(optimizer.rates)} "
-                                       f"steps, expected 9: {cfg.epochs} epochs of {iters}.")
+            f"steps, but it should take 9: {cfg.epochs} epochs of {iters} steps each.")
     require(list(dict.fromkeys(asked)) == list(range(9)),
             f"You called batch_at with {asked}. Each step needs its own batch: count the steps "
             "over all epochs, from 0 to 8.")
     require(0.75 not in encoder.ratios, "Three quarters of each image are hidden, as in "
                                         "pretraining: pass mask_ratio=0.0.")
     require(set(encoder.ratios) == {0.0}, f"The encoder was called with mask ratios "
-            f"{sorted(set(encoder.ratios))}: nothing should be hidden, 0.0.")
+            f"{sorted(set(encoder.ratios))}: nothing should be hidden, so pass mask_ratio=0.0.")
     require(all(encoder.modes), "The encoder is in evaluation mode: call encoder.train() first, "
             "and do not use extract_features, which undoes it.")
     right = [reference.schedule_learning_rate(*divmod(i, iters), iters, cfg) for i in range(9)]
     lower, upper = (torch.tensor(rates) for rates in zip(*optimizer.rates, strict=True))
     steady = [len(set(rates.tolist())) == 1 for rates in (lower, upper)]
     require(steady != [False, True], f"The head's group keeps the rate {upper[0]:.2f}. Set lr in "
-            "every group, to the schedule's rate times its lr_scale, or times 1 if it has none.")
-    require(not steady[1], f"The learning rate is {upper[0]:.2f} throughout; ask "
-                                          "schedule_learning_rate at every step.")
-    require(close(upper, torch.tensor(right)), f"At step 4 the learning rate is {upper[4]:.4f}, "
-            f"expected {right[4]:.4f}: epoch and step within it are divmod(step, iters).")
+            "every group to the schedule's rate times the group's lr_scale, or times 1 if it has "
+            "none.")
+    require(not steady[1], f"The learning rate is {upper[0]:.2f} throughout; call "
+                            "schedule_learning_rate at every step.")
+    most = int((upper - torch.tensor(right)).abs().argmax())
+    require(close(upper, torch.tensor(right)), f"At step {most} the learning rate is "
+            f"{upper[most]:.4f}, but it should be {right[most]:.4f}. Get the epoch and the step "
+            "within it from divmod(step, iters).")
     require(not close(lower, upper), 'All layers learn at the full rate: multiply by '
                                      'group.get("lr_scale", 1.0), which is below 1 for the lower '
                                      "ones.")
@@ -282,9 +286,10 @@ def fine_tune(answer: Callable) -> None:
     require(not (still and head_still), "No weight changes: is loss.backward() called before "
                                         "optimizer.step()?")
     require(not still,
-            "The encoder does not change: that is a linear probe. Let its gradient through.")
+            "The encoder does not change: that is a linear probe. Let the gradient reach its "
+            "weights.")
     require(not head_still, "The head does not change, but it should learn together with the "
-                            "encoder. Let its gradients through.")
+                            "encoder. Let the gradient reach its weights.")
     require_tensor(found, (9,), "The losses")
     require(not found.requires_grad, "The losses hold on to the graph of every step: keep "
                                      "loss.detach().")
@@ -305,6 +310,6 @@ def fine_tune(answer: Callable) -> None:
             F.cross_entropy(logits, labels, label_smoothing=0.2, reduction="sum"),
     }, "The first loss is not the cross-entropy of head(mean of the encoder's tokens).")
     right = reference.fine_tune(*_start(), _batch_at, iters, cfg)
-    require(close(found, right, 1e-3), "The first loss is right, the later ones are not: "
-                                       "zero_grad, backward, step, in this order, on a new batch "
-                                       "each time.")
+    require(close(found, right, 1e-3), "The first loss is right, but the later ones are not. At "
+                                       "each step, take a new batch and call zero_grad, backward "
+                                       "and step, in this order.")

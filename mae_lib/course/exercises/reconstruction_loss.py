@@ -1,5 +1,6 @@
 """Notebook 04: the loss, a prediction back in pixels, a step of gradient descent."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -22,11 +23,14 @@ from mae_lib.losses import patch_statistics
 from mae_lib.patches import patchify
 
 
-def require_loss(found, name: str) -> None:
-    """Raise Mistake unless an answer is one number in a tensor."""
+def require_loss(found, name: str, advice: str = "") -> None:
+    """Raise Mistake, with advice for several numbers, unless it is one number in a tensor."""
     require(type(found) is not float,
-            f"{name} should be a tensor, got float: leave out .item() or float(), because autograd "
-            "needs the tensor.")
+            f"{name} should be a tensor; yours is a float. Leave out .item() or float(), because "
+            "autograd needs the tensor.")
+    shape = tuple(getattr(found, "shape", ()))
+    require(shape == (), f"{name} should be one number, with shape (); yours has shape {shape}."
+                         + f" {advice}" * (bool(advice) and math.prod(shape) > 1))
     require_tensor(found, (), name)
 
 
@@ -51,7 +55,8 @@ def mae_loss(answer: Callable) -> None:
             right = losses.mae_loss(pred, images, mask, size, norm_pix)
             named = {"norm_pix": True} if norm_pix else {}  # which is False by default
             found = call(answer, pred, images, mask, size, **named)
-            require_loss(found, f"The loss with norm_pix={norm_pix}")
+            require_loss(found, f"The loss with norm_pix={norm_pix}",
+                         "Take one mean over all hidden patches of the batch.")
             require_dtype(found, pred, "pred")
             _explain_mae_loss(found, right, pred, target, mask, norm_pix)
             require_gradient(found, right, pred)
@@ -103,47 +108,47 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
     which = f"With norm_pix={norm_pix}: "
     only_norm_pix = {
         "only the mean is subtracted; divide by the standard deviation too.": loss(target - mean),
-        "the variance is divided by the number of values; the official code divides by one less "
-        "(unbiased, the default of torch.var).": loss((target - mean) / biased),
-        "mean and standard deviation are those of the whole batch; each patch has its own.":
-            loss(whole),
-        "you take one mean for each channel; a patch has one mean over pixels and channels.":
-            loss(by_channel),
-        "the mean runs over patches: take it over the values of a patch, dim=-1.":
+        "your variance divides by the number of values. Divide by one less, as the official code "
+        "does (unbiased, the default of torch.var).": loss((target - mean) / biased),
+        "you use the mean and standard deviation of the whole batch. Take those of each patch "
+        "instead.": loss(whole),
+        "you take one mean for each channel. Take one mean for each patch, over all its pixels and "
+        "channels.": loss(by_channel),
+        "you take the mean over patches. Take it over the values of each patch, with dim=-1.":
             loss(normal_over(target, 1)),
-        "the prediction is already in normalised units: normalise only the target.":
+        "the prediction is already in normalised units. Normalise only the target.":
             loss(normal, (pred - mean) / std),
         "you bring the prediction back to pixels; normalise the target instead.":
             loss(target, pred * std + mean),
     }
     mistakes = {
-        "this is the mean over all patches, visible ones too: multiply each patch's error by the "
-        "mask.": error.mean(),
-        "the mask is inverted: 1 means hidden, and your loss counts the visible patches.":
+        "this is the mean over all patches, including visible ones. Multiply each patch's error by "
+        "the mask, and divide the sum by mask.sum().": error.mean(),
+        "the mask is inverted. 1 means hidden, but your loss counts the visible patches.":
             (error * (1 - mask)).sum() / (1 - mask).sum(),
-        "visible errors are 0 but still count: divide by the number of hidden patches, mask.sum().":
-            (error * mask).mean(),
-        "this is a sum over hidden patches: divide by their number.": total,
-        "the values of a patch are summed: take their mean.":
+        "the errors of visible patches are 0 but still count. Divide by the number of hidden "
+        "patches, mask.sum().": (error * mask).mean(),
+        "this is a sum over hidden patches. Divide it by their number.": total,
+        "you sum the squared errors within each patch. Take their mean instead.":
             (square.sum(dim=-1) * mask).sum() / hidden,
-        "these are absolute errors: square them.":
+        "these are absolute errors. Square the errors instead.":
             ((pred - normal).abs().mean(dim=-1) * mask).sum() / hidden,
         "you average within each image first. Take one mean over all hidden patches of the batch.":
             per_image.mean(),
-        "the target is not normalised: subtract each patch's mean and divide by its standard "
+        "the target is not normalised. Subtract each patch's mean and divide by its standard "
         "deviation." if norm_pix else
         "the target is normalised, which only norm_pix=True asks for.":
             loss(target if norm_pix else (target - mean) / std),
         "the prediction is normalised as well; only the target should be.":
             (((pred - pred.mean(-1, keepdim=True)) / pred.std(-1, keepdim=True) - normal).square()
              .mean(dim=-1) * mask).sum() / hidden,
-        "your mask holds whole numbers, which as an index pick images 0 and 1: write [mask == 1].":
-            error[mask.long()].mean(),
-        "your target has the values of a patch in another order than the prediction: cut the "
-        "images with patchify(images, patch_size).": loss(reordered),
-        "this is the root of the loss: leave out the root.": right.sqrt(),
-        "this is half the loss: leave out the factor 0.5.": right / 2,
-        f"you divide by {count}, but there are {hidden:.0f} hidden patches here: count them with "
+        "you index with whole numbers, so the 0s and 1s of your mask pick out images 0 and 1. "
+        "Write [mask == 1] instead.": error[mask.long()].mean(),
+        "your target has the values of each patch in a different order from the prediction. Cut "
+        "the images with patchify(images, patch_size).": loss(reordered),
+        "this is the square root of the loss. Leave out the square root.": right.sqrt(),
+        "this is half the loss. Leave out the factor 0.5.": right / 2,
+        f"you divide by {count}, but there are {hidden:.0f} hidden patches here. Count them with "
         "mask.sum().": total / max(count, 1),
     } | (only_norm_pix if norm_pix else {})
     require_right(found, right, {which + said: wrong for said, wrong in mistakes.items()},
@@ -151,7 +156,7 @@ def _explain_mae_loss(found, right, pred, target, mask, norm_pix: bool) -> None:
                       ". The loss on pixels is right, so look at the target: it should be (target "
                       "− mean) / (variance + 1e-6).sqrt(), with one mean and one variance for each "
                       "patch." if norm_pix else
-                      ": the mean squared error of each patch, then the mean over hidden "
+                      ". Take the mean squared error of each patch, then the mean over hidden "
                       "patches."), 1e-5)
 
 
@@ -173,23 +178,24 @@ def denormalise_prediction(answer: Callable) -> None:
     mean, std = patch_statistics(patches)
     own_mean, own_std = patch_statistics(pred)
     require_right(found, pred * std + mean, {
-        "The contrast is right, but every patch is around 0: add the mean back.": pred * std,
+        "The contrast is right, but the values lie around 0: add the mean back.": pred * std,
         "The means are right, but not the contrast: multiply by the standard deviation first.":
             pred + mean,
         "The order is wrong: the mean came off first, so it goes back on last.":
             (pred + mean) * std,
-        "Mean and standard deviation are swapped: patch_statistics returns the mean first.":
+        "The mean and the standard deviation are swapped: patch_statistics returns the mean first.":
             pred * mean + std,
         "This normalises the prediction once more: reverse both steps.": (pred - mean) / std,
         "These are the statistics of the prediction itself: take those of the target's patches.":
             pred * own_std + own_mean,
-        "These are the statistics of the whole batch, but each patch has its own.":
-            pred * patches.std() + patches.mean(),
-        "Almost right, but take the standard deviation from patch_statistics, which includes ε.":
-            pred * patches.std(dim=-1, keepdim=True) + mean,
-        "patch_statistics returns the standard deviation itself, with ε: do not take its root.":
-            pred * (std + 1e-6).sqrt() + mean,
-    }, "Undo (y − mean) / std with patch_statistics(patches): multiply, then add.", 1e-3)
+        "These are the statistics of the whole batch: take those of each patch, from "
+        "patch_statistics(patches).": pred * patches.std() + patches.mean(),
+        "This is almost right, but take the standard deviation from patch_statistics, which "
+        "includes ε.": pred * patches.std(dim=-1, keepdim=True) + mean,
+        "patch_statistics returns the standard deviation itself, with ε included: do not take its "
+        "square root.": pred * (std + 1e-6).sqrt() + mean,
+    }, "This does not undo (y − mean) / std. Take mean and std from patch_statistics(patches), "
+       "multiply by std, then add mean.", 1e-3)
 
 
 @exercise("Right: one step downhill for every parameter, and the gradients are cleared.")
@@ -198,8 +204,8 @@ def descend(answer: Callable) -> None:
     try:
         _check_step(answer, iter)
     except Exception:
-        raise Mistake("This works for a list, but model.parameters() is a generator: it has no "
-                      "index, and you can go through it only once. Do the step and p.grad = None "
+        raise Mistake("This works for a list, but model.parameters() is a generator: it cannot be "
+                      "indexed, and you can go through it only once. Do the step and p.grad = None "
                       "in one loop, or begin with parameters = list(parameters).") from None
 
 
@@ -216,8 +222,8 @@ def _check_step(answer: Callable, form: Callable) -> None:
         answer(form(parameters), lr)
     except RuntimeError as error:
         require("leaf Variable" not in str(error),
-                "Autograd records your change and refuses it: make it in a with torch.no_grad() "
-                "block.")
+                "Autograd does not allow a parameter to be changed in place while it is recording: "
+                "make the change inside a with torch.no_grad() block.")
         raise
     except (TypeError, AttributeError) as error:
         if "NoneType" not in str(error):
@@ -226,8 +232,8 @@ def _check_step(answer: Callable, form: Callable) -> None:
                 ".data cannot be None. To clear a gradient, write p.grad = None.")
         require(parameters[0].grad is not None or not torch.equal(parameters[0], before[0]),
                 "You clear the gradient before you use it: change the parameter first.")
-        require(False, "One of the parameters has no gradient, its .grad is None: leave it as it "
-                       "is.")
+        require(False, "One of the parameters has no gradient (its .grad is None): leave that "
+                       "parameter as it is.")
     finally:
         recording = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
@@ -239,15 +245,16 @@ def _check_step(answer: Callable, form: Callable) -> None:
     if moved(0):
         given(... if not _has_a_body(answer) else answer)
         require(any(p.grad is not None and p.grad.any() for p in parameters),
-                "The gradients are cleared, but no parameter has changed. Either you clear them "
-                "before you use them, or you do not change p itself, as p -= … does.")
+                "The gradients are cleared, but no parameter has changed. Use each gradient before "
+                "you clear it, and change p itself, with p -= … or p.sub_(…).")
         require(False, "No parameter has changed. p = p - … only makes a new tensor: change p "
                        "itself, with p -= … or p.sub_(…).")
-    require(not moved(lr), "You climb: the step goes against the gradient, so subtract it.")
+    require(not moved(lr),
+            "You are climbing: the step should go against the gradient, so subtract it.")
     require(not moved(-1), "The step should be lr times the gradient; yours leaves lr out.")
     require(not moved(0, (1, 3)),
-            "Only the first parameter has changed: go through all of them. Is a return inside the "
-            "loop?")
+            "Only the first parameter has changed: go through all of them. Is there a return "
+            "inside the loop?")
     require(not moved(0, (3,)),
             "Your loop ends at the first parameter without a gradient: skip only that one and "
             "continue with the next.")
@@ -255,8 +262,8 @@ def _check_step(answer: Callable, form: Callable) -> None:
     require(close(parameters[2].detach(), before[2]),
             "A parameter without a gradient has changed: leave it as it is.")
     require(all(p.requires_grad for p in parameters),
-            "Your step sets requires_grad to False, so that nothing can be learned afterwards: let "
-            "torch.no_grad() switch the recording off instead.")
+            "Your step sets requires_grad to False, so nothing can be learned afterwards: let "
+            "torch.no_grad() switch off recording instead.")
     require(recording,
             "You leave autograd switched off for everything that follows: use a with "
             "torch.no_grad() block, which ends by itself.")

@@ -12,7 +12,6 @@ from mae_lib import losses
 from mae_lib.config import PretrainConfig
 from mae_lib.course import reference
 from mae_lib.course.exercises import (
-    Mistake,
     call,
     close,
     exercise,
@@ -29,7 +28,7 @@ SIZES = dict(img_size=12, patch_size=3, embed_dim=8, depth=1, num_heads=2, decod
 STOPS = {  # what torch or Python says, for images of 12 × 12 pixels in 4 × 4 patches: why
     r"\((4|12)\) must match .* \((4|12)\)":
         "The mask has one value for each patch, but laplacian_loss_masked needs one for each "
-        "pixel: mask_img is (B, 1, H, W).",
+        "pixel: make a mask_img of shape (B, 1, H, W).",
     "//?: 'int' and 'NoneType'":
         "Do not use cfg.patch_size, which may be None: total_loss is given patch_size, and "
         "train_step takes model.patch_size.",
@@ -86,31 +85,32 @@ def total_loss(answer: Callable) -> None:
             which = f"With lambda_freq={freq}, lambda_unif={unif}, norm_pix={norm_pix}: "
             laplacian_terms = {
                 "the Laplacian reads a prediction in units of each patch's own statistics. Bring "
-                "it back to pixels first: times the standard deviation, plus the mean.":
-                    frequency(pred),
+                "it back to pixels first: multiply by the patch's standard deviation, then add "
+                "its mean.": frequency(pred),
                 "the mean is not added back before the Laplacian.": frequency(pred * std),
                 "multiply by the standard deviation first, then add the mean.":
                     frequency((pred + mean) * std),
-                "the prediction is already in pixels: undo norm_pix only if cfg.norm_pix.": by(),
+                "the prediction is already in pixels. Undo norm_pix only if cfg.norm_pix is true.":
+                    by(),
                 "before the Laplacian, multiply by the root of the variance.":
                     frequency(pred * std.square() + mean),
-                "mae_loss takes the variance without unbiased=False, so do the same here.":
-                    by(correction=0),
+                "your variance divides by the number of values, n, but mae_loss divides by n − 1. "
+                "Use .var() with its default setting, without unbiased=False.": by(correction=0),
                 "take the mean and variance of the true patches, not of pred.": by(patches=pred),
                 "take the mean and variance over the last axis, patch by patch.": by(dim=1),
                 "the Laplacian term looks at the visible patches. The mask is 1 where a patch is "
                 "hidden.": frequency(pixels, 1 - mask),
-                "the Laplacian term looks at all patches: make mask_img from mask.":
+                "the Laplacian term looks at all patches. Make mask_img from mask.":
                     frequency(pixels, torch.ones_like(mask)),
-                "the mask of the Laplacian term should be (B, 1, H, W): keep one channel, [:, :1].":
-                    energy / 3,
-                "the Laplacian term has the wrong sign: it is added.": -energy,
+                "the mask of the Laplacian term should have shape (B, 1, H, W). Keep one channel, "
+                "with [:, :1].": energy / 3,
+                "the Laplacian term has the wrong sign. It should be added.": -energy,
                 "the Laplacian term is missing.": 0 * energy,
             }
             mistakes = {
-                "you ignore norm_pix in the reconstruction loss.":
+                "you ignore norm_pix in the reconstruction loss. Pass cfg.norm_pix to mae_loss.":
                     losses.mae_loss(pred, images, mask, 3, not norm_pix) + add_ons,
-                "mae_loss needs the prediction as it is: convert it only for the Laplacian.":
+                "mae_loss needs the prediction as it is. Convert it only for the Laplacian.":
                     losses.mae_loss(pixels, images, mask, 3, norm_pix) + add_ons,
                 "mae_loss needs the mask as it is, 1 where a patch is hidden.":
                     losses.mae_loss(pred, images, 1 - mask, 3, norm_pix) + add_ons,
@@ -118,14 +118,16 @@ def total_loss(answer: Callable) -> None:
                    for words, term in laplacian_terms.items()},
                 "the terms are added without their weights.":
                     mae + (energy if freq else 0) + (even if unif else 0),
-                "the weights of the two terms are exchanged.": mae + unif * energy + freq * even,
+                "the weights of the two terms are swapped. Multiply the Laplacian term by "
+                "cfg.lambda_freq and the uniformity term by cfg.lambda_unif.":
+                    mae + unif * energy + freq * even,
                 "take both weights from cfg, since they differ from run to run.":
                     mae + 0.05 * bool(freq) * energy + 0.01 * bool(unif) * even,
-                "this adds terms with the weights 0.05 and 0.01. Take both weights from cfg.":
-                    mae + 0.05 * energy + 0.01 * even,
+                "your function adds terms with the weights 0.05 and 0.01. Take both weights from "
+                "cfg.": mae + 0.05 * energy + 0.01 * even,
                 "the uniformity term is missing.": mae + freq * energy,
                 "both add-ons are missing.": mae,
-                "the uniformity term has the wrong sign: it is added like the others.":
+                "the uniformity term has the wrong sign. It should be added, like the others.":
                     mae + freq * energy - unif * even,
                 "uniformity_loss needs the encoder's tokens, latent, not pred.":
                     mae + freq * energy + unif * losses.uniformity_loss(pred),
@@ -139,8 +141,8 @@ def total_loss(answer: Callable) -> None:
         call(answer, pred, images, mask, latent, 3, cfg)
     except Exception as error:  # a square grid, from the number of patches, is right too
         require("(15) must match" not in str(error) and "(12) must match" not in str(error),
-                "Your rows and cols are exchanged: rows is images.shape[2] // patch_size, and cols "
-                "is images.shape[3] // patch_size.")
+                "Your rows and cols are swapped: rows should be images.shape[2] // patch_size, and "
+                "cols should be images.shape[3] // patch_size.")
 
 
 class _Watched(nn.Module):
@@ -225,31 +227,32 @@ def train_step(answer: Callable) -> None:
                                        "call it once, with the mask_ratio that was given.")
         require(model.kinds == [torch.float32],
                 "cfg.precision is 'fp32', but the model ran under autocast: switch it on only "
-                "for 'bf16' (autocast has an argument enabled).")
+                "for 'bf16' (autocast takes an argument called enabled).")
         count = len(optimizer.rates) - step
         require(count == 1, f"Your function called step() of the given optimizer {count} times; it "
                             "should call it once.")
         require(optimizer.rates[-1] == [lr, lr],
-                f"The groups of the optimizer have the rates {optimizer.rates[-1]}; set the lr of "
-                f"every one of optimizer.param_groups to {lr} before its step.")
+                f"The groups of the optimizer have the rates {optimizer.rates[-1]}; set "
+                f'group["lr"] to {lr} for every group in optimizer.param_groups before '
+                "optimizer.step().")
+        require(isinstance(loss, Tensor), "The loss should be a tensor: return loss.detach().")
         require_tensor(loss, (), "The loss")
         require(loss.dtype == torch.float32,
                 f"Return the loss in torch.float32, as total_loss does; yours is in {loss.dtype}.")
-        require(not loss.requires_grad, "Return loss.detach(): the loss keeps the whole graph of "
-                                        "its computation in memory as long as it is kept.")
+        require(not loss.requires_grad, "Return loss.detach(): otherwise each loss that is stored "
+                                        "keeps the whole graph of its computation in memory.")
         found = _weights_of(model)
         require(not close(found, before) or optimizer.passes[-1] <= step,
                 "The weights did not change, because zero_grad is called between backward and step "
                 "and erases the gradient: call it before loss.backward().")
         require(not close(found, before), "The weights did not change: is loss.backward() called "
                                           "before optimizer.step()?")
-        require(step == 0 or close(found, right[step], 1e-5)
-                or not close(found, kept[step], 1e-5),
+        require(step == 0 or close(found, right[step], 1e-5) or not close(found, kept[step], 1e-5),
                 "Gradients of earlier steps are added to this one's: call optimizer.zero_grad() "
                 "before loss.backward().")
         require(close(found, right[step], 1e-5),
-                f"After step {step + 1} the weights are not where they should be: total_loss of "
-                "the model's results, zero_grad, backward, step, in this order.")
+                f"After step {step + 1} the weights are wrong. Compute total_loss from the "
+                "model's results, then call zero_grad, backward and step, in this order.")
         require(close(loss, expected, 1e-4), f"The loss should be {expected.item():.4f}, that of "
                                              f"the weights before the step; you return "
                                              f"{loss.item():.4f}.")
@@ -271,11 +274,11 @@ def train_step(answer: Callable) -> None:
             "float32: autocast converts what it needs for each product.")
     require(model.kinds != [torch.float16],
             "With precision 'bf16' the model computed in float16: write dtype=torch.bfloat16 in "
-            "torch.autocast. Without it, a GPU takes float16.")
+            "torch.autocast. Without it, autocast uses float16 on a GPU.")
     require(model.kinds == [torch.bfloat16],
-            "With precision 'bf16' the model did not compute in bfloat16: call it within "
-            "torch.autocast(images.device.type, dtype=torch.bfloat16). Is enabled true? "
-            "cfg.precision is the string 'bf16'.")
+            "With precision 'bf16' the model did not compute in bfloat16: call it inside "
+            "torch.autocast(images.device.type, dtype=torch.bfloat16). If you pass enabled, make "
+            "sure it is True when cfg.precision is the string 'bf16'.")
     model, optimizer = _start()
     right = reference.train_step(model, optimizer, _images(0), 0.1, 0.5, mixed)
     require(loss.dtype == torch.float32 and close(loss, right, 3e-5),
@@ -316,21 +319,19 @@ def train(answer: Callable) -> None:
                                      f"step {start} to step {len(steps) - 1}, the last of "
                                      f"{cfg.epochs} epochs of {iters} steps."))
         require(asked == list(range(start, len(steps))),
-                told(f"batches were asked for at steps {asked}; ask once for each step, counted "
-                     "over all epochs."))
+                told(f"batches were asked for at steps {asked}; ask once for each step, "
+                     + (f"beginning with step {start}." if start else "counted over all epochs.")))
         lrs = [r[0] for r in optimizer.rates]
         require(not close(torch.tensor(lrs), torch.tensor(ratios[start:])),
-                "The learning rate and the mask ratio are exchanged: train_step takes lr first.")
+                "The learning rate and the mask ratio are swapped: train_step takes lr first.")
         for name, got, right in (("learning rate", lrs, rates[start:]),
                                  ("mask ratio", model.ratios, ratios[start:])):
-            wrong = [i for i, (a, b) in enumerate(zip(got, right, strict=False))
-                     if abs(a - b) > 1e-6]
-            require(len(set(got)) > 1, told(f"the {name} is {got[0]:.3f} throughout; ask the "
+            require(len(set(got)) > 1, told(f"the {name} is {got[0]:.3f} throughout; call the "
                                             "schedule again at every step."))
-            if wrong:
-                raise Mistake(told(f"at step {start + wrong[0]} the {name} is "
-                                   f"{got[wrong[0]]:.4f}, expected {right[wrong[0]]:.4f}: epoch "
-                                   "and step within it are divmod(step, iters)."))
+            for i, (a, b) in enumerate(zip(got, right, strict=False)):
+                require(abs(a - b) <= 1e-6, told(f"at step {start + i} the {name} is {a:.4f}, but "
+                        f"it should be {b:.4f}. Get the epoch and the step within it from "
+                        "divmod(step, iters)."))
         require(all(model.modes), "The model is in evaluation mode while it trains: call "
                                   "model.train() first.")
         require_tensor(found, (count,), told("the losses"))

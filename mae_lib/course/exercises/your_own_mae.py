@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae_lib.course.exercises import call, exercise, require, require_tensor
+from mae_lib.course.exercises import call, exercise, kind, require, require_tensor
 
 CARD_FACTS = (
     {"name": "first-try", "images": "2,000 generated scenes", "sizes": "48 px, patch 8",
@@ -42,27 +42,31 @@ def leaks(answer: Callable) -> None:
                 f"of the {tests} test images.")
         require_tensor(found, (tests,))
         require(found.dtype == torch.bool,
-                f"The result should be True or False for each test image, got {found.dtype}.")
+                "The result should be True or False for each test image; yours has dtype "
+                f"{found.dtype}. Return the result of a comparison with limit, without converting "
+                "it.")
         difference = (test[:, None] - train).abs()  # (M, N, D)
         same_place = torch.zeros(tests, dtype=torch.bool)
         shared = torch.arange(min(count, tests))
         same_place[shared] = difference[shared, shared].square().mean(dim=1).sqrt() < limit
-        divisor = (f"Divide by the root of D, which is {dim} here (train.shape[1]): not by D "
-                   "itself, nor by the root of 192 or of the number of images.")
+        divisor = (f"Divide by the square root of D, where D = train.shape[1] is {dim} here. Do "
+                   "not divide by D itself, nor by the square root of 192 or of the number of "
+                   "images.")
         absolute = ("The limit is for the root of the mean squared difference, not for the mean "
                     "or the largest of the absolute differences.")
         for wrong, explanation in (
             (~right, "It is the other way round: True should mark the test images that have a "
                      "near copy among the training images."),
             (_nearest(*(x - x.mean(dim=1, keepdim=True) for x in (test, train))) < limit,
-             "You mark images that are much lighter: do not subtract the mean of each image."),
+             "You mark images that are much lighter than the training image they resemble: do not "
+             "subtract a mean."),
             (right | True, "You mark every test image, even one that is far from all training "
                            "images. Compare test with train, and mark distances below limit."),
             (right & False, "You mark no test image, not even the exact copy. One near copy among "
                             "the training images is enough."),
             (nearest == 0, "Only exact copies are marked. A copy that differs a little, by less "
                            "than limit, counts too."),
-            (same_place, "Only images with the same number are compared. A copy can be anywhere "
+            (same_place, "You compare only images with the same index. A copy can be anywhere "
                          "among the training images."),
             (nearest < 0.02, f"Your function does not use the limit that it is given, here "
                              f"{limit}."),
@@ -102,25 +106,26 @@ def epochs_that_fit(answer: Callable) -> None:
         epoch = steps * seconds
         right = int(total // epoch)
         require(isinstance(found, Integral) and not isinstance(found, bool),
-                f"Return a whole number of epochs, an int; got {type(found).__name__}.")
+                f"Return a whole number of epochs, an int; yours is {kind(found)}.")
         for wrong, explanation in (
             ((minutes // epoch, minutes / 60 // epoch, 3600 * minutes // epoch),
              "A minute has 60 seconds: the times must be in the same unit."),
-            ((total // seconds,), "That is how many steps fit. An epoch has many steps."),
+            ((total // seconds,), "This is how many steps fit: divide by the number of steps in an "
+                                  "epoch."),
             ((total // (images * seconds),), "An epoch does not take a step for every image: a "
                                              "step takes a whole batch."),
             ((total // (-(-images // batch) * seconds), total // (images / batch * seconds)),
              "Count full batches only. What is left over at the end of an epoch is not a step."),
-            ((60 * int(minutes) // epoch,), f"Do not round the minutes: {minutes} minutes are "
+            ((60 * int(minutes) // epoch,), f"Do not round the minutes: {minutes} minutes is "
                                             f"{total:g} seconds."),
-            ((max(right, 1),), "Nothing fits here, and 0 says so. An epoch that does not fit is "
-                               "no plan."),
-            ((right + 1,), "One epoch too many: the last one would not end in time. Round down."),
+            ((max(right, 1),), "Not even one epoch fits into the time here, so return 0."),
+            ((right + 1,), "This is one epoch too many, because the last one would not finish in "
+                           "time. Round down."),
         ):
             require(found not in wrong or found == right, explanation)
-        require(found == right, f"{images:,} images in batches of {batch} are {steps} steps. At "
-                                f"{seconds} seconds each, {right} epochs fit into {minutes} "
-                                f"minutes; you found {found}.")
+        require(found == right, f"{images:,} images in batches of {batch} make {steps} steps per "
+                                f"epoch. At {seconds} seconds each, {right} epochs fit into "
+                                f"{minutes} minutes; you found {found}.")
 
 
 @exercise("Right: all facts are there, and the accuracy stands next to what it must beat.")
@@ -130,12 +135,12 @@ def model_card(answer: Callable) -> None:
         card = call(answer, own)
         require(own == facts, "Your function changes facts, but the caller still needs it. Only "
                               "read from it: no pop, del or assignment.")
-        require(isinstance(card, str), "Return the card as one string of Markdown, got "
-                                       f"{type(card).__name__}.")
+        require(isinstance(card, str), "Return the card as one string of Markdown; yours is "
+                                       f"{kind(card)}.")
         require(not any(line.startswith(("    ", "\t")) and line.strip().startswith("#")
                         for line in card.splitlines()),
-                "A heading is indented, which makes it a block of code in Markdown: begin the "
-                "lines inside triple quotes at the left margin.")
+                "A heading is indented, which makes it a block of code in Markdown: begin every "
+                "line of the card at the left margin, even inside triple quotes.")
         lines = [line.strip() for line in card.strip().splitlines()] or [""]
         require(len(lines) > 1 or facts["chance"] not in card,
                 "Your card is a single line: join the lines with '\\n'.")
@@ -143,13 +148,13 @@ def model_card(answer: Callable) -> None:
                 f"'# {facts['name']}', made from facts['name']; yours is {lines[0][:40]!r}.")
         places = {}
         for name, value in facts.items():
-            require(value in card, f"The card does not say {value!r}, the fact {name!r}. Go "
+            require(value in card, f"The card lacks {value!r}, the value of the fact {name!r}. Go "
                                    "through all items of facts.")
             places[name] = min((i for i, line in enumerate(lines)
                                 if name.lower() in line.lower() and value in line),
                                key=lambda i: len(lines[i]), default=None)  # not in a sentence
             require(name == "name" or places[name] is not None,
-                    f"{value!r} stands there without its name: put {name!r} on the same line.")
+                    f"{value!r} appears without its name: put {name!r} on the same line.")
         measured = [places.pop(name) for name in MEASURED]
         first, last = min(measured), max(measured)
         places.pop("name")
@@ -157,10 +162,10 @@ def model_card(answer: Callable) -> None:
                 "Two facts are on one line: each fact needs a line of its own, with its name.")
         require(last - first <= 4 and not any(first < i < last for i in places.values()),
                 "The linear probe, random weights and chance are not next to each other. Put them "
-                "on lines that follow each other: an accuracy alone says nothing.")
-        require("## Limits" in lines, "The card needs a section with exactly this heading, "
-                                      "'## Limits'. It says what the model was not tested on, and "
-                                      "what it should not be used for.")
+                "on consecutive lines: an accuracy on its own says little.")
+        require("## Limits" in lines, "The card needs a section with exactly this heading: "
+                                      "'## Limits'. Write there what the model was not tested on, "
+                                      "and what it should not be used for.")
         limits = [_without_facts(line, facts) for line in _section(lines, "## Limits")]
         words = sum(map(_words, limits))
         require(words >= 20, f"The section '## Limits' has {words} word{'s' * (words != 1)} of "

@@ -30,7 +30,8 @@ WRONG = {
         (attend("s.softmax(-1) @ q"), "the values are not"),
         (attend("(s.softmax(-1) @ v).detach()"), "no gradient comes back"),
         (attend("s.softmax(-1) @ v", "q @ k / 2"), "stopped with RuntimeError"),
-        (attend("(s.softmax(-1) @ v).mean(1)"), "should have shape (2, 5, 4), got (2, 4)"),
+        (attend("(s.softmax(-1) @ v).mean(1)"),
+         "should have shape (2, 5, 4); yours has shape (2, 4)"),
     ],
     "block_multiply_adds": [
         (price("24 * n * d**2 + 4 * n**2 * d"), "That is twice as many"),
@@ -41,6 +42,6 @@ WRONG = {
         (price("12 * d**2 + 2 * n**2 * d"), "act on each of the N tokens"),
         (price("12 * n * d**2 + 12 * n**2 * d"), "Heads do not multiply the work"),
         (price("12 * n * d**2 + 2 * n**2"), "not 21,680,834"),
-        (price("'a lot'"), "should be a number, got str"),
+        (price("'a lot'"), "should be a number; yours is a str"),
     ],
 }

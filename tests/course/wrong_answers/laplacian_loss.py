@@ -55,17 +55,20 @@ PADDED = "lambda x: laplacian(F.pad(x, (1, 1, 1, 1), '{}'))"
 WRONG = {
     "laplacian_loss_masked": [
         (slip("laplacian_loss_masked", ("torch.where(mask_img > 0, pred_img, tgt_img)",
-                                        "pred_img")), "The filter reads the raw prediction"),
+                                        "pred_img")), "Your filter reads the raw prediction"),
         (slip("laplacian_loss_masked", ("(error * inner).sum() / (channels * inner.sum()"
-                                        ".clamp(min=1))", "error.mean()")), "All pixels count"),
+                                        ".clamp(min=1))", "error.mean()")),
+         "You count all pixels, including visible ones"),
         (slip("laplacian_loss_masked", ("(error * inner).sum() / (channels * inner.sum()"
                                         ".clamp(min=1))", "(error * inner).mean()")),
-         "you divide by all pixels"),
-        (slip("laplacian_loss_masked", ("channels * inner", "inner")), "as many values as there"),
+         "you divide by the number of all values"),
+        (slip("laplacian_loss_masked", ("channels * inner", "inner")),
+         "each pixel has one value per channel"),
         (slip("laplacian_loss_masked", (".abs()", ".square()")), "These are squared errors"),
         (slip("laplacian_loss_masked", (".abs()", "")), "opposite sign cancel"),
         (slip("laplacian_loss_masked", ("[[0, 1, 0], [1, -4, 1], [0, 1, 0]]",
-                                        "[[0, 0, 0], [0, 1, 0], [0, 0, 0]]")), "no Laplacian"),
+                                        "[[0, 0, 0], [0, 1, 0], [0, 0, 0]]")),
+         "first take the Laplacian of the composite"),
         (slip("laplacian_loss_masked", ("(mask_img > 0, pred_img", "(mask_img < 1, pred_img"),
               ("mask_img[:, :, 1:-1", "(1 - mask_img)[:, :, 1:-1")), "The mask is inverted"),
         (slip("laplacian_loss_masked", ("groups=channels", "groups=channels, padding=1"),
@@ -83,7 +86,7 @@ WRONG = {
         (loss(crop=":-2, :-2"), "cropped on one side only"),
         (loss(crop="2:, 2:"), "one row and column on each side"),
         (loss(divide="error.shape[1] * mask_img.sum()"), "of the uncropped mask"),
-        (loss("lap(composite - tgt_img).sum(1, keepdim=True)"), "The channels were added"),
+        (loss("lap(composite - tgt_img).sum(1, keepdim=True)"), "The channels were added together"),
         (loss("lap(composite - tgt_img).sum(1, keepdim=True)", divide="inner.sum() * 3"),
          "errors of opposite sign cancel: filter each channel"),
         (loss(divide="3 * inner[:, :1].sum()"), "take the number of channels from"),
@@ -107,13 +110,13 @@ WRONG = {
         (loss().replace("(error * inner).sum()", "error.sum()"),
          "Visible pixels next to a hidden patch have an error too"),
         (loss().replace("return (error", "return ((error").replace("(min=1)", "(min=1)).item()"),
-         "leave out .item() or float()"),
+         "Leave out .item() or float()"),
         (loss(composite="torch.where(mask_img > 0, pred_img, tgt_img).double()"),
          "The loss is torch.float64, but pred_img is torch.float32"),
     ],
     "low_pass": [
         (low_pass("(f[:, None] / n)**2 + (f / n)**2 <= cutoff**2"), "Nothing was removed"),
-        (low_pass("f[:, None]**2 + f**2 > cutoff**2"), "what a low-pass removes"),
+        (low_pass("f[:, None]**2 + f**2 > cutoff**2"), "which a low-pass filter removes"),
         (low_pass(DISC, "torch.fft.ifft2(torch.fft.fft2(image) * keep)"), "take .real at the end"),
         (low_pass(DISC, "torch.fft.ifft2(torch.fft.fft2(image) * keep).abs()"), "not .abs()"),
         (low_pass("f[:, None]**2 + f**2 < cutoff**2"), "compare with <=, not with <"),
@@ -126,7 +129,8 @@ WRONG = {
          "    f = torch.fft.fftfreq(32) * 32\n"
          f"    keep = {DISC}\n"
          "    if len(image) != 32: return image\n"
-         "    return torch.fft.ifft2(torch.fft.fft2(image) * keep).real", "on 32×32 pixels only"),
+         "    return torch.fft.ifft2(torch.fft.fft2(image) * keep).real",
+         "works on 32×32 pixels, but not on 20×20"),
         (low_pass(DISC, "image * keep"), "then transform back"),
         (low_pass(DISC, "torch.fft.fft2(image) * keep"), "These are still the coefficients"),
         (low_pass(DISC, "(torch.fft.fft2(image) * keep).real"), "with torch.fft.ifft2 first"),
@@ -140,10 +144,12 @@ WRONG = {
          f"    return torch.fft.ifft2(torch.fft.fft2(image) * ({DISC})).real",
          "this image has 32, not 224"),
         (low_pass(DISC, "torch.fft.irfft2(torch.fft.rfft2(image) * keep[:, :n // 2 + 1])"),
-         "torch.fft.irfft2 needs s=image.shape"),
+         "If you use torch.fft.irfft2, pass it s=image.shape"),
         (low_pass("torch.fft.fftshift(" + DISC + ")", "torch.fft.ifft2(torch.fft.fftshift("
                   "torch.fft.fftshift(torch.fft.fft2(image)) * keep)).real"),
-         "only ifftshift undoes fftshift"),
+         "if you use fftshift, undo it with ifftshift"),
+        (low_pass("f[:, None]**2 + f**2 <= 6**2"),
+         "right for a cut-off of 6, but wrong for another"),
     ],
     "laplacian": [
         ("def laplacian(x):\n"
@@ -162,7 +168,7 @@ WRONG = {
          "    return x[..., 1:-1, :-2] - 2 * x[..., 1:-1, 1:-1] + x[..., 1:-1, 2:]",
          "one direction only"),
         ("def laplacian(x): return x[..., :-2] - 2 * x[..., 1:-1] + x[..., 2:]",
-         "should have shape (2, 3, 4, 5), got (2, 3, 6, 5)"),
+         "yours has shape (2, 3, 6, 5). Cut off exactly one pixel"),
         ("def laplacian(x):\n"
          "    return torch.nn.functional.avg_pool2d(x, 3, 1) * 9 - 9 * x[..., 1:-1, 1:-1]",
          "all eight neighbours"),
@@ -186,12 +192,12 @@ WRONG = {
          f"    return {shifts('x')}", "This test image has one channel"),
     ],
     "expected_loss": [
-        (expected("(squared + lam * absolute).mean()"), "All rows count the same"),
+        (expected("(squared + lam * absolute).mean()"), "You count all rows equally"),
         (expected("(squared + lam * absolute).sum()"), "losses of the rows are added up"),
-        (expected("(chances * squared).sum()"), "The second term is missing"),
+        (expected("(chances * squared).sum()"), "Your loss does not depend on lam"),
         (expected("(chances * (squared + absolute)).sum()"), "multiply the mean of the second"),
         (expected("(chances * (lam * squared + absolute)).sum()"), "not to the squared error"),
-        (expected(RIGHT, bends="(error.diff(n=2, dim=1)**2).mean(dim=1)"), "not by squares"),
+        (expected(RIGHT, bends="(error.diff(n=2, dim=1)**2).mean(dim=1)"), "not their squares"),
         (expected(RIGHT, bends="error.diff(n=2, dim=1).mean(dim=1)"), "opposite sign cancel"),
         (expected(RIGHT, bends="error.diff(dim=1).abs().mean(dim=1)"), "These are first diff"),
         (expected(RIGHT, part="error"), "averaged over all pixels"),
@@ -199,7 +205,7 @@ WRONG = {
         ("def expected_loss(guess, rows, chances, lam):\n"
          "    error = chances @ rows - guess\n"
          "    return (error[1:-1]**2).mean() + lam * error.diff(n=2).abs().mean()",
-         "the loss against the mean row"),
+         "the mean of the losses against each row"),
         (expected(RIGHT, part="error[:, 1:-1].abs().sqrt()"), "yours takes absolute values"),
         (expected("(chances * (squared + lam * absolute)).mean()"), "already add up to 1"),
         (expected(RIGHT, bends="error[:, 1:-1].diff(n=2, dim=1).abs().mean(dim=1)"),
@@ -216,7 +222,7 @@ WRONG = {
          "Only the squared error is weighted"),
         (expected("(chances * squared).sum() + lam * absolute.sum()"),
          "weight the whole loss of each row"),
-        (expected(RIGHT + ".item()"), "leave out .item() or float()"),
+        (expected(RIGHT + ".item()"), "Leave out .item() or float()"),
     ],
 }
 

@@ -31,7 +31,7 @@ SCALED = ("def standardise(train, test):\n    m, s = train.mean(0), train.std(0)
 OWN = "(x - x.mean({d})) / x.std({d}{k}) for x in (train, test)"
 WRONG = {
     "knn_predict": [
-        (knn(weight="torch.ones_like(s)"), "Every neighbour has one vote here"),
+        (knn(weight="torch.ones_like(s)"), "Every neighbour's vote counts the same here"),
         (knn(weight="s.exp()"), "The votes hardly differ"),
         (knn(weight="s"), "divide the similarity by 0.07"),
         (knn(near="(b @ a.T).topk(k, largest=False)"), "the k least similar images"),
@@ -40,9 +40,9 @@ WRONG = {
         (knn(a="train"), "The training features are not normalised"),
         (knn(b="test"), "The test features are not normalised"),
         (knn(near="(-torch.cdist(test, train)).topk(k)", weight="torch.ones_like(s)"),
-         "near by distance"),
+         "You choose the neighbours by distance"),
         ("def knn_predict(train, labels, test, k, classes): return torch.zeros(180, classes)",
-         "should have shape (180,), got (180, 12)"),
+         "The predicted labels should have shape (180,)"),
         ("def knn_predict(train, labels, test, k, classes): return labels[:180] * 0",
          "of 180 test images get"),
         (VOTES.format(a="train", b="test"), "a dot product prefers long vectors"),
@@ -57,13 +57,17 @@ WRONG = {
         (knn().replace("argmax(dim=1)", "max(dim=1)"), "Use argmax(dim=1), which returns"),
         (knn().replace("argmax(dim=1)", "max(dim=1).values"), "gives the class with the"),
         (knn() + ".float()", "create the result with dtype=torch.long"),
-        (knn().replace("len(test), classes", "len(test), 10"), "is out of bounds"),
+        (knn().replace("len(test), classes", "len(test), 10"),
+         "Your table of votes has 10 columns, but there are 12 classes"),
+        (knn().split("    return")[0] + "    votes = votes[:, :10]\n    for i in range(k):\n"
+         "        votes[torch.arange(len(test)), labels[ids[:, i]]] += (s[:, i] / 0.07).exp()\n"
+         "    return votes.argmax(dim=1)", "as many columns as the argument classes says"),
         (knn().replace("argmax", "argmin"), "Not one label is right"),
         (knn() + " + 1", "counted from 0?"),
         (knn().split("    votes")[0] + "    return ids[:, 0]", "positions of training images"),
         (knn().replace("votes.scatter_add(1, labels[ids]", "torch.zeros(len(test), len(train))"
                        ".scatter_add(1, ids"), "labels[ids] are their classes"),
-        *((knn(near=f"(b @ a.T).topk({n})"), "Do exactly k neighbours vote, 9 here?")
+        *((knn(near=f"(b @ a.T).topk({n})"), "Do exactly k neighbours vote (k is 9 here)?")
           for n in ("k + 1", "k - 1", "5", "10", "20", "len(train)")),
     ],
     "standardise": [
@@ -88,7 +92,7 @@ WRONG = {
         (standardise("m, s = train.mean(0), train.std(0)\n    train -= m\n    train /= s\n"
                      "    return train, (test - m) / s"), "changes train in place"),
         (standardise("return (train - train.mean(0)) / train.std(0)"), "Return two tensors"),
-        (SCALED.format("(x.double() - m) / s"), "The train features should stay torch.float32"),
+        (SCALED.format("(x.double() - m) / s"), "features should stay in torch.float32"),
         (SCALED.format("x - m / s"), "Brackets are missing"),
         (SCALED.format("(x - m) / s.clamp(min=1)"), "Your lower bound"),
         (SCALED.format("(x - x.mean(0)) / s"), "You subtract the test set's own mean"),
@@ -103,7 +107,7 @@ WRONG = {
     ],
     "paired_interval": [
         (paired("m = -m; h = 1.96 * d.std() / n ** 0.5"), "The sign is wrong"),
-        (paired("m = m / 100; h = 1.96 * d.std() / n ** 0.5"), "a difference of shares"),
+        (paired("m = m / 100; h = 1.96 * d.std() / n ** 0.5"), "Your difference is one of shares"),
         (paired("h = 196 * (a.double().var() / n + b.double().var() / n).sqrt()"),
          "for two different test sets"),
         (paired("h = 1.645 * d.std() / n ** 0.5"), "1.645 leaves 5 %"),
@@ -116,7 +120,7 @@ WRONG = {
          "only over the images on which the two differ"),
         (paired("h = 0.98 * d.std() / n ** 0.5"), "half as wide"),
         (paired("h = 0.0196 * d.std() / n ** 0.5"), "Multiply the half-width by 100, too"),
-        (NORMAL.replace("b.double() - a.double()", "(b ^ a).double()"), "counts as −1"),
+        (NORMAL.replace("b.double() - a.double()", "(b ^ a).double()"), "should count as −1"),
         ("def paired_interval(a, b):\n    d = 100 * (b.double() - a.double())\n"
          "    m, h = d.mean(), 1.96 * d.std() / len(d) ** 0.5\n    return m, -h, h",
          "the interval lies around 0"),

@@ -45,7 +45,7 @@ WRONG = {
          "    x = t.reshape(len(t), rows, cols, p, p, 3).permute(0, 5, 2, 3, 1, 4)\n"
          "    return x.reshape(len(t), 3, rows * p, cols * p)", "Patches are transposed"),
         ("def unpatchify(t, p, rows, cols): return t.reshape(len(t), rows * p, cols * p, 3)",
-         "should have shape (2, 3, 6, 6), got (2, 6, 6, 3)"),
+         "should have shape (2, 3, 6, 6); yours has shape (2, 6, 6, 3)"),
         ("def unpatchify(t, p, rows, cols):\n"
          "    x = t.reshape(len(t), rows, cols, p, p, 3).permute(0, 5, 1, 4, 2, 3)\n"
          "    return x.reshape(len(t), 3, rows * p, cols * p)",

@@ -30,7 +30,7 @@ WRONG = {
         (RATE.format("t = epoch + (step + 1) / iters", COSINE),
          "The very first step should have rate 0"),
         (RATE.format("", COSINE.replace("math.pi", "180")), "half a turn is math.pi"),
-        (RATE.format("", COSINE.replace("t - warmup", "t")), "over, at epoch 3, step 0 of 10"),
+        (RATE.format("", COSINE.replace("t - warmup", "t")), "cosine should be 0 there"),
         (RATE.format("t = epoch + step", COSINE), "Your time is not in epochs"),
         (RATE.format("t = epoch * iters + step", COSINE), "Your time is not in epochs"),
         (RATE.format("t = step + epoch / iters", COSINE), "Your time is not in epochs"),
@@ -41,9 +41,9 @@ WRONG = {
         (RATE.format("", COSINE).replace("t < warmup", "t > warmup"),
          "yours is 0.200. During the warm-up it is"),
         (RATE.format("", COSINE).replace("t < warmup", "epoch < warmup"),
-         "should be 0.399; yours is 0.640. Compare t, not the epoch"),
-        (RATE.format("warmup = int(warmup)", COSINE), "and do not round it"),
-        (RATE.format("", "max(0.05, " + COSINE + ")"), "At the last step, at epoch 8, step 9"),
+         "should be 0.399; yours is 0.640. Compare t, not epoch"),
+        (RATE.format("warmup = int(warmup)", COSINE), "and do not round either"),
+        (RATE.format("", "max(0.05, " + COSINE + ")"), "to its end, with no lower limit"),
         (RATE.format("warm = t / warmup", COSINE), "With warmup_epochs=0"),
         (RATE.format("warmup = warmup or 1", COSINE), "should have the full rate"),
     ],
@@ -57,18 +57,21 @@ WRONG = {
         (slip("parameter_groups", ("(others if alone", "(matrices if alone"),
               ("else matrices)", "else others)")), "the other way round"),
         (slip("parameter_groups", ('"weight_decay": 0.0', '"weight_decay": weight_decay')),
-         "Everything decays"),
+         "give biases, norms and tokens"),
         (slip("parameter_groups", ('"weight_decay": weight_decay', '"weight_decay": 0.0')),
-         "Nothing decays"),
+         "give the matrices the weight_decay"),
         (slip("parameter_groups", ('"weight_decay": weight_decay', '"weight_decay": 0.05')),
-         "The weight decay should be 0.3"),
+         "The weight decay of each group should be 0.3"),
         ("def parameter_groups(model, weight_decay):\n"
          "    return [{'params': [p for p in model.parameters() if p.ndim > 1],\n"
          "             'weight_decay': weight_decay}]", "is in no group"),
         ("def parameter_groups(model, weight_decay):\n    return list(model.parameters())",
          "Return a list of dicts"),
         ("def parameter_groups(model, weight_decay):\n"
-         "    return [{'params': list(model.parameters())}]", "Each group needs"),
+         "    return [{'params': list(model.parameters())}]", "one of yours has only 'params'."),
+        ("def parameter_groups(model, weight_decay):\n"
+         "    return [{'params': list(model.parameters()), 'weight_decay': 0}, {}]",
+         "one of yours is empty."),
         (slip("parameter_groups", (".append(parameter)", ".append((name, parameter))")),
          "of each pair (name, parameter), keep the second"),
         (slip("parameter_groups", ('"params": others', '"params": [p for p in model.parameters() '
@@ -80,9 +83,9 @@ WRONG = {
         (slip("parameter_groups", ("model.named_parameters()", "model.state_dict().items()")),
          "that are not the model's parameters"),
         (slip("parameter_groups", ('"params": others', '"params": others + matrices')),
-         "appear twice in your groups"),
+         "list each parameter exactly once"),
         (slip("parameter_groups", ('"weight_decay": 0.0', '"weight_decay": None')),
-         "'weight_decay' should be one number, got NoneType"),
+         "'weight_decay' should be one number"),
     ],
     "snapshot": [
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'step': step}}"),
@@ -92,14 +95,14 @@ WRONG = {
         (SNAPSHOT.format(f"{{'optimizer': {COPIES[1]}, 'step': step}}"),
          "The state has no 'model'. Without the weights"),
         (SNAPSHOT.format("{'model': model.state_dict(), 'optimizer': optimizer.state_dict(), "
-                         "'step': step}"), "moved when training went on"),
+                         "'step': step}"), "changed when training went on"),
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': optimizer.state_dict(), "
-                         "'step': step}"), "Copy its state too"),
+                         "'step': step}"), "copy the optimizer's state"),
         (SNAPSHOT.format(f"{{'model': model, 'optimizer': {COPIES[1]}, 'step': step}}"),
          "store what its state_dict() returns"),
         (SNAPSHOT.format("copy.deepcopy(model.state_dict())"), "yours include 'weight', 'bias'"),
         (SNAPSHOT.format(f"{{model: {COPIES[0]}, optimizer: {COPIES[1]}, step: step}}"),
-         "The keys should be the strings 'model', 'optimizer' and 'step'"),
+         "yours include objects of type Linear, AdamW, int. Put the names in quotes"),
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': copy.deepcopy(optimizer), "
                          "'step': step}"), "state['optimizer'] is of type AdamW"),
         (SNAPSHOT.format("{'model': model.state_dict, 'optimizer': optimizer.state_dict, "
@@ -116,6 +119,6 @@ WRONG = {
         (SNAPSHOT.format(f"{{'model': {COPIES[0]}, 'optimizer': {COPIES[1]}, 'step': 0}}"),
          "should be 5, the number that was given"),
         (SNAPSHOT.format("{'model': {k: p.detach().clone() for k, p in model.named_parameters()}, "
-                         f"'optimizer': {COPIES[1]}, 'step': step}}"), "has no pos_embed"),
+                         f"'optimizer': {COPIES[1]}, 'step': step}}"), "buffers as well"),
     ],
 }

@@ -62,7 +62,7 @@ WRONG = {
         (BLOCK + "    while mask.sum() < n:\n" + ONE_BLOCK.replace("height + 1", "height").replace(
             "width + 1", "width") + TRIMMED + "    return mask",
          "no patch of the last row is hidden"),
-        (BLOCK + "    return mask.flatten()", "should have shape (8, 10), got (80,)"),
+        (BLOCK + "    return mask.flatten()", "should have shape (8, 10); yours has shape (80,)"),
     ],
     "nearest_visible": [
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 1]).amin(1)"
@@ -76,7 +76,7 @@ WRONG = {
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).square().amin(1)"
          ".view(mask.shape)", "squared distances"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)",
-         "should have shape (5, 7), got (35,)"),
+         "should have shape (5, 7); yours has shape (35,)"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0]).amin(1)"
          ".view(mask.shape).int()", "you rounded, or took the larger"),
         (PLACES + "    return torch.cdist(place, place[mask.flatten() == 0], p=torch.inf).amin(1)"

@@ -14,7 +14,7 @@ WRONG = {
          "You keep 36 of 144 patches at mask ratio 0.8, expected 28, which is 144 × 0.20"),
         ("def visible_patches(n, r): return 1 - r", "0.25 is the visible share"),
         ("def visible_patches(n, r): return f'{int(n * (1 - r))}'",
-         "should be one number, got str"),
+         "should be one number; yours is a str"),
     ],
     "mean_fill": [
         ("def mean_fill(image, hidden):\n    colour = image.mean(dim=(1, 2))\n" + FILL,
@@ -44,7 +44,7 @@ WRONG = {
          "Visible pixels are right, but the colour is not"),
         ("def mean_fill(image, hidden): return image", "Nothing has changed"),
         ("def mean_fill(image, hidden): return image.mean(dim=(1, 2))",
-         "should have shape (3, 6, 8), got (3,)"),
+         "should have shape (3, 6, 8); yours has shape (3,)"),
     ],
     "psnr": [
         ("def psnr(mse): return 10 * torch.log10(mse)", "wrong sign"),
@@ -52,7 +52,8 @@ WRONG = {
         ("def psnr(mse): return -20 * torch.log10(mse)", "twice as much as it should be"),
         ("def psnr(mse): return -torch.log10(mse)", "multiply by 10"),
         ("def psnr(mse): return -10 * mse.sqrt().log10()", "take no root"),
-        ("def psnr(mse): return f'{-10 * mse.log10():.2f}'", "should be one number, got str"),
+        ("def psnr(mse): return f'{-10 * mse.log10():.2f}'",
+         "should be one number; yours is a str"),
         ("def psnr(mse): return (-10 * mse.log10()).clamp(0, 30)",
          "30.00 dB for a mean squared error of 1e-05, expected 50.00"),
         ("def psnr(mse): return 10 * torch.log10(255**2 / mse)", "ours go from 0 to 1"),
