@@ -35,7 +35,7 @@ WRONG = {
         (slip("extract_features", ("torch.cat(found)", "found")),
          "but you return a list: join the features"),
         (slip("extract_features", ("torch.cat(found)", "torch.cat(found), None")),
-         "you return a tuple: join the features of the batches with torch.cat, and return nothing else"),
+         "you return a tuple: join the features of the batches with torch.cat, and return nothing"),
         (slip("extract_features", ("with torch.no_grad()", "if encoder.requires_grad_(False)")),
          "off the encoder's gradients for good"),
         (slip("extract_features", ("with torch.no_grad()", "if True"),
