@@ -74,11 +74,9 @@ def trivial_reconstructions(tgt_img: Tensor, mask_img: Tensor) -> dict[str, Tens
     known = tgt_img * visible, visible
     if tgt_img.device.type == "mps":  # which averages no 7 pixels to 3
         known = [x.cpu() for x in known]
-    return {
-        "masked mean": mean.expand_as(tgt_img),
-        "bilinear fill": _pull_push(*known).to(tgt_img.device),
-        "blurred target": losses.gaussian_blur(tgt_img, sigma=2.0),
-    }
+    return {"masked mean": mean.expand_as(tgt_img),
+            "bilinear fill": _pull_push(*known).to(tgt_img.device),
+            "blurred target": losses.gaussian_blur(tgt_img, sigma=2.0)}
 
 
 def _pull_push(weighted: Tensor, weight: Tensor) -> Tensor:

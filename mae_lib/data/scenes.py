@@ -147,9 +147,8 @@ def _pile(t, cx, cy, radius, squash, tilt, boxy, shape):
     wide = radius * (np.abs(cos) + squash * np.abs(sin))
     high = radius * (np.abs(sin) + squash * np.abs(cos))
     wide[OBJECT] = high[OBJECT] = 1.3 * radius[OBJECT]  # as far as the tips of triangle and cross
-    left, right, top, bottom = (
-        np.searchsorted(t, edge).tolist() for edge in (cx - wide, cx + wide, cy - high, cy + high)
-    )
+    left, right, top, bottom = (np.searchsorted(t, edge).tolist() for edge in (
+        cx - wide, cx + wide, cy - high, cy + high))
     # Pixel (i, j) is at (uy[i] + ux[j], vy[i] + vx[j]) in a leaf's own axes. These rows and columns
     # cost little for all leaves; the sums are left to each box.
     cos, sin, squash = (a[:, None] for a in (cos, sin, squash))

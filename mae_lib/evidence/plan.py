@@ -27,8 +27,7 @@ SEARCHES = {
         ("batch_size=64", "batch_size=32"),
         ("crop_scale=0.2", "crop_scale=0.4"),
         ("decoder_depth=1", "decoder_depth=2"),
-        ("weight_decay=0.05", "weight_decay=0.15"),
-    ),
+        ("weight_decay=0.05", "weight_decay=0.15")),
     "fine-tuning": (("lr=0.012", "lr=0.006", "lr=0.024"), ("layer_decay=0.75", "layer_decay=0.9")),
     "training from scratch": (("lr=0.001", "lr=0.0005", "lr=0.003"),),
 }

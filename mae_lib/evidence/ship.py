@@ -37,8 +37,7 @@ def card(name: str, record: dict) -> str:
     model = cfg.build_model()
     scores = ", ".join(
         f"{title} {m['value']:.{digits}f} [{m['low']:.{digits}f}, {m['high']:.{digits}f}]"
-        for key, (title, digits) in MEASURES.items() if (m := measures.get(key))
-    )
+        for key, (title, digits) in MEASURES.items() if (m := measures.get(key)))
     return f"""
 ## {name}
 
