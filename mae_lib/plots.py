@@ -29,13 +29,15 @@ STYLE = {
 styled = matplotlib.rc_context(STYLE)  # a decorator: the style holds within a function
 
 
-def new_figure(rows: int, cols: int, width: float, height: float,
+def new_figure(rows: int, cols: int, width: float, height: float, title: str = "",
                **ratios: tuple[float, ...]) -> tuple[Figure, np.ndarray]:
     """A figure that no pyplot state holds on to, and its axes (rows, cols).
 
     `ratios` can be width_ratios and height_ratios, as in matplotlib.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
+    if title:  # of which "$" is a part, as in the name of a folder, rather than the start of maths
+        figure.suptitle(title.replace("$", r"\$"))
     return figure, figure.subplots(rows, cols, squeeze=False, **ratios)
 
 
@@ -50,12 +52,10 @@ def save(figure: Figure, path: Path, **words: str) -> Path:
 @styled
 def curves(histories: dict[str, list[dict]], title: str) -> Figure:
     """Validation loss, PSNR and effective rank by epoch; `histories` are epoch records by label."""
-    panels = (
-        ("val_loss", "reconstruction loss, fixed masks at 0.75"),
-        ("val_psnr", "masked PSNR in dB, fixed masks at 0.75"),
-        ("effective_rank", "effective rank of the features"),
-    )
-    figure, axes = new_figure(1, 3, 12, 3.6)
+    panels = (("val_loss", "reconstruction loss, fixed masks at 0.75"),
+              ("val_psnr", "masked PSNR in dB, fixed masks at 0.75"),
+              ("effective_rank", "effective rank of the features"))
+    figure, axes = new_figure(1, 3, 12, 3.6, title)
     for axis, (key, name) in zip(axes[0], panels, strict=True):
         for i, (label, records) in enumerate(histories.items()):
             x, y = [r["epoch"] for r in records], [r[key] for r in records]
@@ -63,7 +63,6 @@ def curves(histories: dict[str, list[dict]], title: str) -> Figure:
         axis.set(title=name, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend()
-    figure.suptitle(title)
     return figure
 
 
@@ -71,7 +70,7 @@ def curves(histories: dict[str, list[dict]], title: str) -> Figure:
 def accuracy_bars(rows: list[tuple[str, dict[str, tuple]]], title: str) -> Figure:
     """Bars with intervals, a panel a measure: `rows` are (name, {measure: (value, low, high)})."""
     measures = list(dict.fromkeys(m for _, found in rows for m in found))
-    figure, axes = new_figure(1, len(measures), 4 * len(measures), 3.8)
+    figure, axes = new_figure(1, len(measures), 4 * len(measures), 3.8, title)
     for axis, measure in zip(axes[0], measures, strict=True):
         shown = [(name, found[measure]) for name, found in rows if measure in found]
         methods = 0
@@ -88,7 +87,6 @@ def accuracy_bars(rows: list[tuple[str, dict[str, tuple]]], title: str) -> Figur
         axis.set(title=measure, ylabel="test accuracy, %")
         axis.grid(axis="x", visible=False)
         axis.margins(y=0.12)
-    figure.suptitle(title)
     return figure
 
 
@@ -105,7 +103,8 @@ def reconstructions(models: dict[str, tuple[MaskedAutoencoder, bool]], images: T
     x = resize(images, first.img_size)
     noise = torch.rand(len(x), first.num_patches, generator=torch.Generator().manual_seed(1))
     target = denormalise(x).clamp(0, 1)
-    figure, axes = new_figure(len(x), 2 + len(models), 2.1 * (2 + len(models)), 2.15 * len(x) + 0.5)
+    cols = 2 + len(models)
+    figure, axes = new_figure(len(x), cols, 2.1 * cols, 2.15 * len(x) + 0.5, title)
 
     def show(column: int, name: str, pictures: Tensor, below: list[str]) -> None:
         axes[0, column].set_title(name)
@@ -124,7 +123,6 @@ def reconstructions(models: dict[str, tuple[MaskedAutoencoder, bool]], images: T
         show(column, label, composite(pred, target, mask), psnr)
     show(0, "target", target, [""] * len(x))
     show(1, f"{mask_ratio:.0%} masked", target * (1 - mask) + 0.5 * mask, [""] * len(x))
-    figure.suptitle(title)
     return figure
 
 
@@ -145,7 +143,7 @@ def label_lines(groups: dict[str, list[dict]]) -> dict[str, list[tuple[int, floa
 @styled
 def label_efficiency(lines: dict[str, list[tuple[int, float]]], title: str) -> Figure:
     """Accuracy by the number of labels: points (labels, percent) of each line by its name."""
-    figure, axes = new_figure(1, 1, 6.5, 4.2)
+    figure, axes = new_figure(1, 1, 6.5, 4.2, title)
     axis, ticks, methods = axes[0, 0], sorted({n for line in lines.values() for n, _ in line}), {}
     for name, points in lines.items():
         method, _, kind = name.partition(", ")
@@ -156,5 +154,4 @@ def label_efficiency(lines: dict[str, list[tuple[int, float]]], title: str) -> F
     axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axis.set_xticks([], minor=True)
     axis.legend()
-    figure.suptitle(title)
     return figure
