@@ -174,9 +174,7 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
     total, every = sum(map(len, files.values())), None
     if source:
         candidates = labelled if source == "train" else len(files["unlabeled"])
-        if candidates < 4:
-            raise ValueError(f"{path} has {candidates} images to pretrain on: it needs at least 4.")
-        every = candidates // _held_out_count(candidates)
+        every = max(1, candidates // _held_out_count(candidates))
     if source == "train":
         print(f"{title} has no folder unlabeled: its training images serve as unlabeled ones too.")
 
@@ -208,15 +206,18 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
                 label = classes.index(name) if name else -1
                 append(f"{split}_labels", np.full(len(entries) - len(failed), label, np.int64))
                 unreadable |= failed
-        if source and place < 2 * every:  # fewer than 2 were held out
-            raise ValueError(f"{path} has too few images that can be read ({_first(unreadable)}): "
-                             "pretraining needs at least 4.")
+        if source and place < 4:
+            damaged = f" that can be read ({_first(unreadable)})" if unreadable else ""
+            raise ValueError(f"{path} has {place} images{damaged}: pretraining needs at least 4.")
         copies = len(seen["test"] & (seen["train"] | seen["unlabeled"]))
         return {"classes": classes, "skipped": unreadable, "copies": copies}
 
     folder = cache / cache_key(title, size, files, every)
     needed = total + (labelled if source == "train" else 0)
     data = _open(title, folder, build, needed, size)
+    if source and len(data.held_out) < 2:  # of the few images, some could not be read
+        data = replace(data, unlabeled=data.unlabeled[:-1],
+                       held_out=torch.cat([data.held_out, data.unlabeled[-1:]]))
     if data.skipped:
         some = ", ".join([*data.skipped][:3]) + ", ..." * (len(data.skipped) > 3)
         found = f"{len(data.skipped)} unreadable images ({some}; {_first(data.skipped)})"

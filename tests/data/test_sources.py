@@ -229,8 +229,8 @@ def test_test_images_that_training_sees_are_reported(
         assert (f"copies of test images ({copies} of them)" in printed) == (copies > 0)
 
 
-@pytest.mark.parametrize("damaged, part", [(0, "has 3 images to pretrain on"),
-                                           (2, "too few images that can be read")])
+@pytest.mark.parametrize("damaged, part", [(0, "has 3 images: pretraining"),
+                                           (2, "has 2 images that can be read (0.png: Unid")])
 def test_too_few_photographs_to_hold_some_out(load, tmp_path, damaged, part):
     for i in range(4 if damaged else 3):
         Image.fromarray(picture(i)).save(tmp_path / f"{i}.png")
@@ -239,6 +239,26 @@ def test_too_few_photographs_to_hold_some_out(load, tmp_path, damaged, part):
     with pytest.raises(ValueError) as caught:
         load(f"imagefolder:{tmp_path}", size=16)
     one_sentence(caught, part, "at least 4")
+
+
+@pytest.mark.parametrize("images, damaged", [(5, 1), (6, 1), (6, 2), (8, 1), (28, 1), (39, 19)])
+@pytest.mark.parametrize("split", ["", "train"])
+def test_few_photographs_of_which_some_are_damaged(load, tmp_path, split, images, damaged):
+    """At least two are held out, and each that can be read is used once."""
+    names = [f"{i:02}.png" for i in range(images)]
+    if split:
+        names = [f"train/{'ab'[i % 2]}/{name}" for i, name in enumerate(names)]
+        names += ["test/a/0.png", "test/b/0.png"]
+    for i, name in enumerate(names):
+        (tmp_path / "few" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(i)).save(tmp_path / "few" / name)
+    for name in names[:damaged]:
+        (tmp_path / "few" / name).write_bytes(b"no image")
+    data = load(f"imagefolder:{tmp_path / 'few'}", size=16)
+    assert len(data.skipped) == damaged and len(data.validation) == 2
+    used = torch.cat([data.unlabeled, data.validation]).permute(0, 2, 3, 1).numpy()
+    assert sorted(image.tobytes() for image in used) == sorted(
+        picture(i).tobytes() for i in range(damaged, images))
 
 
 def test_each_real_file_is_listed_once(load, folder, tmp_path):
