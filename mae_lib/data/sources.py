@@ -162,9 +162,9 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
     Where no training images are left to validate on, evenly spaced images are held out. Copies of
     test images in the other folders are counted and reported; copies of training images in
     PATH/unlabeled are not, as only the validation loss of pretraining profits. A change of any
-    file's name, size or time decodes the folder again. Raises FileNotFoundError or ValueError
-    for missing folders or images, and ValueError if most of a folder, or with `strict` any, is
-    unreadable.
+    file's name, size or times decodes the folder again. Raises FileNotFoundError or ValueError
+    for missing folders or images, ValueError if most of a folder, or with `strict` any, is
+    unreadable, and OSError if the disk fails.
     """
     path = _path(path, "imagefolder")
     title, (classes, files) = f"imagefolder:{path.name}", _list_folder(path, labels)
@@ -228,8 +228,12 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
 
 
 def _list_folder(path: Path, labels: bool
-                 ) -> tuple[list[str], dict[str, list[tuple[str, int, int]]]]:
-    """Class names and, by folder ("train/cat"), its images as [(relative path, bytes, time)]."""
+                 ) -> tuple[list[str], dict[str, list[tuple[str, int, int, int]]]]:
+    """Class names and, by folder ("train/cat"), its images as [(relative path, bytes, times)].
+
+    An unpacked archive can give many files the same time of writing; that of its unpacking, which
+    the system keeps as well, tells them apart.
+    """
     alone = path.is_dir() and not (path / "train").is_dir() and not (path / "test").is_dir()
     groups, train = [], set()
     if not alone or labels:
@@ -263,7 +267,7 @@ def _list_folder(path: Path, labels: bool
         for name in images:
             # A link to nowhere is listed too: it is to be reported as unreadable.
             stat = os.stat(path / name, follow_symlinks=os.path.exists(path / name))
-            entries.append((name, stat.st_size, stat.st_mtime_ns))
+            entries.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     if passed_over:
         print(f"imagefolder:{path.name}: {passed_over.total()} files that are not read as images "
               f"were passed over ({_counted(passed_over)}).")

@@ -507,6 +507,18 @@ def test_second_time_decodes_nothing(load, folder, monkeypatch):
         os.utime(moved / "unlabeled/0.png", (1, 1))
 
 
+def test_folders_of_the_same_names_sizes_and_times_are_not_taken_for_each_other(load, tmp_path):
+    """As in archives that were packed with the same time for every file."""
+    found = []
+    for first, root in ((0, tmp_path / "a" / "pets"), (50, tmp_path / "b" / "pets")):
+        root.mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(picture(first + i)).save(root / f"{i}.bmp")
+            os.utime(root / f"{i}.bmp", (1, 1))
+        found.append(load(f"imagefolder:{root}", size=16).fingerprint)
+    assert found[0] != found[1]
+
+
 def test_a_cache_that_cannot_be_read_just_now_is_kept(load, folder, tmp_path, monkeypatch):
     name = f"imagefolder:{folder}"
     load(name, size=16)
