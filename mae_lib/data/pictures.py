@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 from contextlib import suppress
+from errno import EHOSTDOWN, EIO, EMFILE, ENFILE, ENOTCONN, ESTALE, ETIMEDOUT
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ from PIL import Image, ImageOps
 
 # No others are tried, whatever a file is called: for EPS, Pillow starts another program.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
+# What a file cannot be blamed for: a disk or its network fails, or too many files are open.
+PASSING = (EHOSTDOWN, EIO, EMFILE, ENFILE, ENOTCONN, ESTALE, ETIMEDOUT)
+
+
 
 
 @functools.cache
@@ -73,7 +78,10 @@ def list_files(root: Path, folders: list[str]) -> dict[str, list[str]]:
 
 
 def decode(path: Path, size: int) -> np.ndarray | str:
-    """The centre of the image, uint8 (3, size, size) in RGB; or why it cannot be read."""
+    """The centre of the image, uint8 (3, size, size) in RGB; or why it cannot be read.
+
+    Raises OSError where this may be another time.
+    """
     try:
         with Image.open(path, formats=formats()) as image:
             image.draft(None, (2 * size, 2 * size))  # spares the JPEG decoder unneeded detail
@@ -81,6 +89,9 @@ def decode(path: Path, size: int) -> np.ndarray | str:
     except MemoryError:
         raise
     except Exception as error:  # damaged files make Pillow raise almost anything
+        if getattr(error, "errno", None) in PASSING:
+            raise OSError(f"{path} could not be read ({os.strerror(error.errno)}): run this again, "
+                          "and remove the file if it still cannot be read.") from None
         why = f"{type(error).__name__}: {error}".replace(str(path), path.name)
         return " ".join(why.split()).rstrip(".")
 

@@ -535,6 +535,21 @@ def test_a_picture_of_floating_point_numbers_is_no_photograph(load, folder, caps
     data = load(f"imagefolder:{folder}", size=16)
     assert any("f.tiff" in name for name in data.skipped)
     assert "f.tiff" in capsys.readouterr().out
+def test_a_file_that_the_disk_cannot_read_just_now_is_not_called_damaged(
+        load, folder, tmp_path, monkeypatch):
+    def opened(path, real=Image.open, **options):
+        if path.name == "1.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+        patch.setattr(Image, "open", opened)
+        load(f"imagefolder:{folder}", size=16)
+    one_sentence(caught, "pets/unlabeled/1.png could not be read (Input/output error): run this ag")
+    assert not list((tmp_path / "cache").iterdir())
+    assert not load(f"imagefolder:{folder}", size=16).skipped
+
+
 
 
 @pytest.mark.parametrize("harm", ["cut", "remove", "meta", "meta_list"])
