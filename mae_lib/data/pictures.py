@@ -98,9 +98,9 @@ def decode(path: Path, size: int) -> np.ndarray | str:
 
 def centre_square(image: Image.Image, size: int) -> np.ndarray:
     """The centre of an opened image, uint8 (3, size, size) in RGB, upright, on white paper."""
+    if image.mode == "F" or (image.mode, image.format) == ("I", "TIFF"):
+        raise ValueError("its pixels are not unsigned integers of 8 or 16 bits")
     image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of an unknown range")
     if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 255 rather than scale
         deep, clear = np.asarray(image), image.info.get("transparency")
         grey = (deep.clip(0, 65535) / 257).round().astype(np.uint8)

@@ -9,6 +9,7 @@ import os
 import pickle
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
@@ -535,6 +536,23 @@ def test_a_picture_of_floating_point_numbers_is_no_photograph(load, folder, caps
     data = load(f"imagefolder:{folder}", size=16)
     assert any("f.tiff" in name for name in data.skipped)
     assert "f.tiff" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int16])
+def test_a_picture_of_integers_of_an_unknown_range_is_no_photograph(tmp_path, kind):
+    """Few programs write such files, and the white of some is 255, of others 2**31 - 1."""
+    entry, bits = struct.Struct("<HHII"), 8 * np.dtype(kind).itemsize
+    tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, 1),
+            (273, 4, 1, 8), (278, 3, 1, 16), (279, 4, 1, 256 * bits // 8), (339, 3, 1, 2)]
+    pixels = np.full(256, 200, kind).tobytes()
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
+    ends = struct.pack("<H", len(tags)) + b"".join(entry.pack(*tag) for tag in tags) + bytes(4)
+    (tmp_path / "i.tiff").write_bytes(header + pixels + ends)
+    assert Image.open(tmp_path / "i.tiff").mode == "I"
+    found = data_module.decode(tmp_path / "i.tiff", 16)
+    assert found == "ValueError: its pixels are not unsigned integers of 8 or 16 bits"
+
+
 def test_a_file_that_the_disk_cannot_read_just_now_is_not_called_damaged(
         load, folder, tmp_path, monkeypatch):
     def opened(path, real=Image.open, **options):
