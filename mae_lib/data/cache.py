@@ -123,8 +123,8 @@ def download(url: str, path: Path, md5: str | None, progress: bool = True,
              attempts: int = 5) -> None:
     """Fetch `url` to `path`, going on where a broken transfer stopped (`path`.part).
 
-    Raises ConnectionError if it takes more than `attempts` connections, ValueError for a wrong md5
-    (None: only the length is checked).
+    Raises ConnectionError if it takes more than `attempts` connections, OSError if the disk becomes
+    full, ValueError for a wrong md5 (None: only the length is checked).
     """
     part, reason = path.with_name(f"{path.name}.part"), "it broke off"
     for attempt in range(attempts):
@@ -144,6 +144,8 @@ def download(url: str, path: Path, md5: str | None, progress: bool = True,
         except (OSError, HTTPException) as error:  # OSError includes all of urllib's errors
             if getattr(error, "code", None) == 416:  # nothing left to send: it is whole, or wrong
                 break
+            if getattr(error, "errno", None) in (ENOSPC, EDQUOT):
+                raise OSError(f"The disk of {path.parent} became full: {ADVICE}.") from None
             reason = str(error)
     else:
         raise ConnectionError(f"Could not download {url} ({reason}): run this again to go on.")

@@ -851,6 +851,21 @@ def test_download_failures(server, tmp_path):
         fetch(server, tmp_path / "file")
 
 
+def test_a_disk_that_becomes_full_during_a_download_is_not_the_connections_fault(
+        server, tmp_path, monkeypatch):
+    def copy(body, file):
+        file.write(body.read(60_000))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+        patch.setattr(shutil, "copyfileobj", copy)
+        fetch(server, tmp_path / "file")
+    one_sentence(caught, "became full: free some space", "MAE_LIB_CACHE")
+    assert type(caught.value) is OSError and len(server.asked) == 1
+    fetch(server, tmp_path / "file")
+    assert server.asked == [None, "bytes=60000-"]
+
+
 def test_a_download_that_was_cut_is_not_taken_as_whole_and_goes_on(server, tmp_path):
     """Also where no checksum is known."""
     path, server.cuts = tmp_path / "file", 99
