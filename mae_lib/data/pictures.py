@@ -19,6 +19,9 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000"
 PASSING = (EHOSTDOWN, EIO, EMFILE, ENFILE, ENOTCONN, ESTALE, ETIMEDOUT)
 
 
+def printable(name: str) -> str:
+    """A file's name as text that can be printed: on Linux, a name can be any bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mae_lib.data import scenes as generator
 from mae_lib.data.cache import cache_key, default_cache, fetch, map_file, open_or_build
 from mae_lib.data.fingerprint import fingerprint
-from mae_lib.data.pictures import decode, extensions, list_files
+from mae_lib.data.pictures import decode, extensions, list_files, printable
 from mae_lib.runtime.checks import check_value
 
 NAMES = ("stl10", "cifar10", "imagefolder:PATH", "scenes")
@@ -167,7 +167,7 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
     unreadable, and OSError if the disk fails.
     """
     path = _path(path, "imagefolder")
-    title, (classes, files) = f"imagefolder:{path.name}", _list_folder(path, labels)
+    title, (classes, files) = f"imagefolder:{printable(path.name)}", _list_folder(path, labels)
     labelled = sum(len(entries) for folder, entries in files.items() if folder[:6] == "train/")
     # Validation compares images with each other, so that one training image is not enough.
     source = "train" if "unlabeled" not in files else "unlabeled" if labelled < 2 else ""
@@ -205,12 +205,12 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
                         f"read ({_first(failed)}): replace or remove them.")
                 label = classes.index(name) if name else -1
                 append(f"{split}_labels", np.full(len(entries) - len(failed), label, np.int64))
-                unreadable |= failed
+                unreadable |= {printable(file): why for file, why in failed.items()}
         if source and place < 4:
             damaged = f" that can be read ({_first(unreadable)})" if unreadable else ""
             raise ValueError(f"{path} has {place} images{damaged}: pretraining needs at least 4.")
         copies = len(seen["test"] & (seen["train"] | seen["unlabeled"]))
-        return {"classes": classes, "skipped": unreadable, "copies": copies}
+        return {"classes": [*map(printable, classes)], "skipped": unreadable, "copies": copies}
 
     folder = cache / cache_key(title, size, files, every)
     needed = total + (labelled if source == "train" else 0)
@@ -257,7 +257,7 @@ def _list_folder(path: Path, labels: bool
     files, passed_over = {}, Counter()
     for folder, names in (item for group in groups for item in list_files(path, group).items()):
         images = [name for name in names if name.lower().endswith(tuple(extensions()))]
-        others = Counter(Path(name).suffix.lower() or "without a type"
+        others = Counter(printable(Path(name).suffix.lower()) or "without a type"
                          for name in set(names).difference(images))
         if not images:
             only = f", only files that cannot be read here ({_counted(others)})" * bool(others)
@@ -269,8 +269,8 @@ def _list_folder(path: Path, labels: bool
             stat = os.stat(path / name, follow_symlinks=os.path.exists(path / name))
             entries.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     if passed_over:
-        print(f"imagefolder:{path.name}: {passed_over.total()} files that are not read as images "
-              f"were passed over ({_counted(passed_over)}).")
+        print(f"imagefolder:{printable(path.name)}: {passed_over.total()} files that are not read "
+              f"as images were passed over ({_counted(passed_over)}).")
     return sorted(train), files
 
 

@@ -568,6 +568,24 @@ def test_a_file_that_the_disk_cannot_read_just_now_is_not_called_damaged(
     assert not load(f"imagefolder:{folder}", size=16).skipped
 
 
+def test_names_of_any_bytes_can_be_printed(load, folder, tmp_path, capsys):
+    """On Linux, a file's name need not be UTF-8; old archives have such names."""
+    odd = Path(os.fsdecode(b"caf\xe9"))
+    try:
+        pets = folder.rename(tmp_path / odd)
+    except OSError:
+        pytest.skip("This file system has no such names.")
+    for split in ("train", "test"):
+        (pets / split / "cat").rename(pets / split / odd)
+    for name in (f"{odd}.png", f"x.{odd}"):
+        (pets / "unlabeled" / name).write_bytes(b"no image")
+    for _ in range(2):
+        data = load(f"imagefolder:{pets}", size=16)
+        for text in (data.name, *data.classes, *data.skipped, capsys.readouterr().out):
+            text.encode("utf-8")
+    assert data.name == "imagefolder:caf\\udce9" and data.classes == ("caf\\udce9", "dog")
+    assert [*data.skipped] == ["unlabeled/caf\\udce9.png"]
+    assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("harm", ["cut", "remove", "meta", "meta_list"])
