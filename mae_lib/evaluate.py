@@ -126,8 +126,7 @@ def knn(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) 
         return torch.cat([knn_predict(train, labels, part, k, classes) for part in parts])
 
     def predict(rest: Tensor, held: Tensor) -> Iterable[Tensor]:
-        for k in tried:
-            yield in_parts(train[rest], train_labels[rest], train[held], k)
+        return (in_parts(train[rest], train_labels[rest], train[held], k) for k in tried)
 
     k, _ = cross_validate(train_labels, tried, 0, predict)
     predicted = in_parts(train, train_labels, test, k)
@@ -149,10 +148,12 @@ def whitened(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
     Directions in which features hardly vary (under a thousandth of the largest standard deviation)
     are not blown up further. With N not well above D, all of `train` are nearly equally far apart.
+    Features that are all equal become zeros.
     """
     train, test = centred(train, test)
     _, singular, directions = torch.linalg.svd(train, full_matrices=False)  # (D,), (D, D)
-    scale = singular.clamp(min=1e-3 * float(singular[0])) / math.sqrt(max(len(train) - 1, 1))
+    least = 1e-3 * float(singular[0]) or 1.0  # 1: zeros are divided by it where all are equal
+    scale = singular.clamp(min=least) / math.sqrt(max(len(train) - 1, 1))
     return train @ directions.T / scale, test @ directions.T / scale
 
 

@@ -244,6 +244,16 @@ def test_whitening_leaves_directions_small_that_hardly_vary():
     torch.testing.assert_close(train.std(dim=0), expected)
 
 
+@pytest.mark.parametrize("columns", [1, 12])
+def test_features_that_do_not_vary_can_be_whitened(columns):
+    """As those of a collapsed encoder: numbers, with which kNN guesses."""
+    x, labels = clusters(200)
+    x[:, :columns] = 0.5
+    for found in E.whitened(x, x):
+        assert found.isfinite().all() and bool(found.any()) == (columns < 12)
+    assert E.knn(found, labels, found, labels).percent < (50 if columns == 12 else 101)
+
+
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_knn_is_scikit_learns(k):
     (train, labels), (test, _) = clusters(200), clusters(100, seed=1)
