@@ -318,8 +318,6 @@ def main() -> None:
     data = data_from(arguments, recipe.counts, max(map(input_size, configs)))
 
     out = arguments.out or Path("runs") / f"{arguments.recipe}-{data.name.replace(':', '-')}"
-    base["precision"] = hardware.settled_precision(device, asked, out / "precision",
-                                                   arguments.fresh)
     results = Results(arguments.results or out / "results.json")
     comparison = Comparison(data, base, fine_tune, out, results, device, arguments.recipe,
                             scratch=scratch, label_counts=recipe.label_counts,
@@ -334,6 +332,9 @@ def main() -> None:
             asked == "auto" or arguments.helper or arguments.fresh):
         raise ValueError(f"{results.path} holds these runs in {' and '.join(other)}: name another "
                          "--out, or make them again with --fresh.")
+    # Only now, so that a request that was refused does not change what the next start takes.
+    base["precision"] = hardware.settled_precision(device, asked, out / "precision",
+                                                   arguments.fresh)
     comparison.planned = () if arguments.helper else {comparison.key(*run) for run in runs}
     if arguments.fresh and not arguments.helper:
         results.add(without=comparison.planned)

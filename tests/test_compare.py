@@ -504,6 +504,7 @@ def test_finished_runs_are_not_shown_as_those_of_another_precision(
     run(folder, tmp_path, *words, monkeypatch=monkeypatch, capsys=capsys)
     with pytest.raises(ValueError, match=r"holds these runs in fp32: name another --out, or"):
         run(folder, tmp_path, *words, bf16, monkeypatch=monkeypatch, capsys=capsys)
+    assert (tmp_path / "precision").read_text() == "fp32"  # for the next start
     run(folder, tmp_path, *words, "--precision=auto", monkeypatch=monkeypatch, capsys=capsys)
 
 

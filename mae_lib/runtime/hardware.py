@@ -72,11 +72,16 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
 
 
 def settled_precision(device: torch.device, name: str, path: Path, anew: bool = False) -> str:
-    """`pick_precision`; for "auto", what an earlier start chose, which the file `path` holds."""
-    if name == "auto" and path.exists() and not anew:
-        name = path.read_text("utf-8")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(precision := pick_precision(device, name), "utf-8")
+    """`pick_precision`; for "auto", what an earlier start chose, which the file `path` holds.
+
+    A full disk leaves that file empty: then it is chosen again.
+    """
+    earlier = path.read_text("utf-8") if path.exists() else ""
+    if name == "auto" and not anew:
+        name = earlier or name
+    if (precision := pick_precision(device, name)) != earlier:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(precision, "utf-8")
     return precision
 
 

@@ -100,6 +100,19 @@ def test_precision_by_name(name):
     assert hardware.pick_precision(torch.device("cuda"), "fp16") == "fp16"
 
 
+def test_the_precision_of_a_folder_is_written_once_and_read_if_there_is_one(tmp_path, monkeypatch):
+    """A disk that was full leaves an empty file; one that is full now must not empty it."""
+    path = tmp_path / "new" / "precision"
+    monkeypatch.setattr(hardware, "pick_precision", lambda _, name: name.replace("auto", "bf16"))
+    assert hardware.settled_precision(CPU, "fp32", path) == path.read_text() == "fp32"
+    with monkeypatch.context() as m:
+        m.setattr(type(path), "write_text", None)
+        assert hardware.settled_precision(CPU, "auto", path) == "fp32"
+    assert hardware.settled_precision(CPU, "auto", path, anew=True) == path.read_text() == "bf16"
+    path.write_text("")
+    assert hardware.settled_precision(CPU, "auto", path) == path.read_text() == "bf16"
+
+
 def test_bad_precisions_are_explained():
     with pytest.raises(ValueError, match="must be one of auto, fp32, bf16, fp16, got 'fp8'"):
         hardware.pick_precision(CPU, "fp8")
