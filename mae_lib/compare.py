@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -332,14 +333,17 @@ def main() -> None:
             asked == "auto" or arguments.helper or arguments.fresh):
         raise ValueError(f"{results.path} holds these runs in {' and '.join(other)}: name another "
                          "--out, or make them again with --fresh.")
+    comparison.planned = () if arguments.helper else {comparison.key(*run) for run in runs}
+    if arguments.fresh and not arguments.helper:
+        with ExitStack() as held:
+            for folder, _ in jobs:  # all of them, before anything is deleted
+                held.enter_context(workers.take(folder))
+            results.add(without=comparison.planned)
+            for folder, _ in jobs:
+                shutil.rmtree(folder, ignore_errors=True)
     # Only now, so that a request that was refused does not change what the next start takes.
     base["precision"] = hardware.settled_precision(device, asked, out / "precision",
                                                    arguments.fresh)
-    comparison.planned = () if arguments.helper else {comparison.key(*run) for run in runs}
-    if arguments.fresh and not arguments.helper:
-        results.add(without=comparison.planned)
-        for folder, _ in jobs:
-            shutil.rmtree(folder, ignore_errors=True)
     default = 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
     with workers.helped("mae_lib.compare", arguments, default, base["precision"], out,
                         comparison.tell, every=15):

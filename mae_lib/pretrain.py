@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from mae_lib.masking import training_mask_ratio
 from mae_lib.metrics import effective_rank, masked_psnr
 from mae_lib.model import PRESETS, MaskedAutoencoder
 from mae_lib.patches import patch_mask_to_pixels
-from mae_lib.runtime import cli, distributed, hardware
+from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.runtime.checks import check_value
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training import checkpoints
@@ -323,8 +324,9 @@ def main() -> None:
         data = data_from(arguments, img_size=input_size(cfg), labels=False)
     out = arguments.out or Path("runs") / f"{data.name.replace(':', '-')}-{arguments.variant}"
     label = arguments.variant.capitalize()
-    run = pretrain(data.unlabeled, data.validation, cfg, out, device, label,
-                   start=arguments.start, compile_from=arguments.compile_from)
+    with workers.take(out) if distributed.is_first() else nullcontext():
+        run = pretrain(data.unlabeled, data.validation, cfg, out, device, label,
+                       start=arguments.start, compile_from=arguments.compile_from)
     if distributed.is_first():
         print(f"{label}: {run.seconds:.0f} s of training at {run.images_per_second:.0f} images/s. "
               f"Weights: {out / 'model.safetensors'}")

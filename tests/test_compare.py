@@ -508,6 +508,39 @@ def test_finished_runs_are_not_shown_as_those_of_another_precision(
     run(folder, tmp_path, *words, "--precision=auto", monkeypatch=monkeypatch, capsys=capsys)
 
 
+def test_fresh_deletes_nothing_while_another_process_works_there(tmp_path, monkeypatch):
+    """Neither what that process has made, nor what is finished, nor the precision."""
+    def main(*words):
+        with monkeypatch.context() as m:
+            m.setattr(sys, "argv", ["compare", "--out", str(tmp_path), "--variants", "original",
+                                    "--workers=1", *SMALL.split()[:-2], *words])
+            C.main()
+
+    images = torch.zeros(12, 3, 32, 32, dtype=torch.uint8)
+    labels = torch.arange(12) % 2
+    monkeypatch.setattr(C, "data_from", lambda *_: ImageSet(
+        "toy", ("a", "b"), images, images, labels, images, labels))
+    seen = []
+    monkeypatch.setattr(C.workers, "finish", lambda jobs: seen.append(jobs) or [])
+    monkeypatch.setattr(C, "draw", lambda *_: [])
+    monkeypatch.setattr(C, "table", lambda _: "")
+    main("--precision", "fp32")
+    folder, work = seen[0][-1]
+    (name, seed), comparison = work.args, work.func.__self__
+    comparison.results.add({"id": comparison.key(name, seed), "measures": {}, "settings": {}})
+    folders = [folder for folder, _ in seen[0]]
+    for each in folders:
+        each.mkdir(exist_ok=True)
+        (each / "checkpoint.pt").touch()
+    with workers.take(folder), pytest.raises(ValueError, match=f"process uses {folder}"):
+        main("--fresh", "--precision", "bf16")
+    assert all((each / "checkpoint.pt").exists() for each in folders)
+    assert comparison.results.read() and (tmp_path / "precision").read_text() == "fp32"
+    main("--fresh", "--precision", "bf16")
+    assert not any((each / "checkpoint.pt").exists() for each in folders)
+    assert not comparison.results.read() and (tmp_path / "precision").read_text() == "bf16"
+
+
 def test_a_record_found_again_is_that_of_its_settings_seed_and_data(folder, tmp_path):
     data = C.data_from(SimpleNamespace(data=f"imagefolder:{folder}", size=32, limit=None,
                                        strict=False))

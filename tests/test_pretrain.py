@@ -24,7 +24,7 @@ from mae_lib.config import RECIPES, FineTuneConfig
 from mae_lib.data.augment import crop, denormalise, random_crops, resize
 from mae_lib.masking import training_mask_ratio
 from mae_lib.patches import patch_mask_to_pixels, patchify
-from mae_lib.runtime import cli, hardware
+from mae_lib.runtime import cli, hardware, workers
 from mae_lib.training import history
 from mae_lib.training import step as S
 from mae_lib.training.batches import batch_indices
@@ -693,6 +693,18 @@ def test_photographs_without_labels_are_enough(tmp_path, layout, monkeypatch, ca
     trained, held = ({image.numpy().tobytes() for image in part} for part in used)
     assert len(trained) == 36 and len(held) == 4 and not trained & held
     assert (tmp_path / "run/model.safetensors").exists()
+
+
+def test_the_command_refuses_a_folder_in_which_another_process_works(tmp_path, monkeypatch):
+    images = SimpleNamespace(name="toy", unlabeled=pictures(), validation=pictures(8, seed=1))
+    monkeypatch.setattr(P, "data_from", lambda *_, **__: images)
+    words = (*SHORT, "--img-size", "16", "--patch-size", "4", "--out", str(tmp_path))
+    with workers.take(tmp_path):
+        said = command(monkeypatch, "pretrain", *words)
+    assert said == f"error: Another process uses {tmp_path}: wait, or name another --out."
+    assert not (tmp_path / "history.jsonl").exists()
+    P.main()
+    assert (tmp_path / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("module", ["compare", "evidence.experiments"])

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -31,6 +31,17 @@ def finish(jobs: Sequence[Job]) -> list:
         if len(found) == len(jobs):
             return [found[i] for i in range(len(jobs))]
         time.sleep(1)
+
+
+def take(folder: Path) -> AbstractContextManager:
+    """Hold the lock of a folder, as `finish` does, while the block runs.
+
+    Raises ValueError if another process holds it.
+    """
+    try:
+        return FileLock(folder / "lock").acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"Another process uses {folder}: wait, or name another --out.") from None
 
 
 def add_options(parser: argparse.ArgumentParser, default: str) -> None:

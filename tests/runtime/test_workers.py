@@ -87,3 +87,11 @@ def test_jobs_that_another_process_does_are_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(W.time, "sleep", lambda _: held.release())
     assert W.finish(jobs) == ["A", "B", "C"]
     assert done == ["a", "c", "b"]
+
+
+def test_a_folder_is_taken_by_one_process_at_a_time(tmp_path):
+    folder = tmp_path / "new"
+    with W.take(folder), pytest.raises(ValueError, match=f"process uses {folder}: wait, or"):
+        W.take(folder)
+    with W.take(folder):
+        pass
