@@ -26,7 +26,7 @@ from mae_lib import evaluate, plots
 from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet, evenly_spaced
 from mae_lib.model import MaskedAutoencoder
-from mae_lib.pretrain import Run, add_data_arguments, data_from, finished, input_size, pretrain
+from mae_lib.pretrain import Run, add_data_arguments, data_from, input_size, pretrain
 from mae_lib.results import BASELINES, MEASURES, Results, grouped, mean_interval, summarise, table
 from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.runtime.checks import check_value
@@ -194,9 +194,6 @@ class Comparison:
 
     def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
         """The run that `folder` holds if it is finished, as only other measures may be wanted."""
-        images = self.data.unlabeled, self.data.validation
-        if run := finished(folder, *images, cfg, label, self.device):
-            return run
         began = time.perf_counter()
 
         def show(model: MaskedAutoencoder) -> None:
@@ -206,7 +203,8 @@ class Comparison:
                 self.tell(f"A first look at what {label} reconstructs so far: {path}")
                 self.first_picture = None
 
-        return pretrain(*images, cfg, folder, self.device, label, each_epoch=show)
+        return pretrain(self.data.unlabeled, self.data.validation, cfg, folder, self.device, label,
+                        each_epoch=show)
 
     def _fine_tune(self, cfg: PretrainConfig, model, name: str, folder: Path) -> dict:
         recipe = self._recipe(name)
@@ -265,12 +263,9 @@ def draw(comparison: Comparison, records: list[dict], folder: Path) -> list[Path
                     if (found := summarise(group, m))}) for name, group in groups.items()]
     figures = {"curves": plots.curves(histories, title),
                "accuracy": plots.accuracy_bars(rows, title)}
-    models = {}
-    for name, record in pretrained.items():
-        path = comparison.folder(name, record["seed"]) / "model.safetensors"
-        if path.exists():
-            model, facts = load_weights(path)
-            models[name] = model, facts["norm_pix"]
+    loaded = {name: load_weights(file) for name, record in pretrained.items()
+              if (file := comparison.folder(name, record["seed"]) / "model.safetensors").exists()}
+    models = {name: (model, facts["norm_pix"]) for name, (model, facts) in loaded.items()}
     if models:
         figures["reconstructions"] = comparison.reconstructions(models)
     if lines := plots.label_lines(groups):

@@ -51,21 +51,6 @@ class Run:
     images_per_second: float
 
 
-def finished(folder: Path, images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
-             label: str, device: torch.device) -> Run | None:
-    """What `pretrain` with these arguments left in a folder when it had finished, or None."""
-    if not (folder / "model.safetensors").exists() or (folder / "checkpoint.pt").exists():
-        return None
-    model, facts = checkpoints.load_weights(folder / "model.safetensors")
-    steps = cfg.epochs * steps_per_epoch(cfg, len(images))
-    epochs = (history := History(folder / "history.jsonl", steps)).epochs()
-    expected = {"label": label, "images": describe_images(images, validation_images), **vars(cfg)}
-    if facts != expected or len(epochs) < cfg.epochs:
-        return None
-    seconds = epochs[-1]["seconds"]
-    return Run(model.to(device), history, seconds, steps * cfg.batch_size / seconds)
-
-
 @torch.no_grad()
 def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig) -> dict:
     """Reconstruction loss, masked PSNR (dB), effective rank and uniformity on fixed images (≥ 2).
@@ -116,10 +101,11 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
     and end with the weights that one process would, but for rounding. Each is given all images.
 
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
-    history.jsonl and ends with model.safetensors. `label` stands on the progress bars. `start`, a
-    file of weights of the same sizes, takes the place of random ones. `each_epoch` is called with
-    the model after each epoch. One GPU records the step, and compiles it once more than
-    `compile_from` seconds of training are to come; anywhere else, steps are plain.
+    history.jsonl and ends with model.safetensors; a finished run is only read. `label` stands on
+    the progress bars. `start`, a file of weights of the same sizes, takes the place of random ones.
+    `each_epoch` is called with the model after each epoch. One GPU records the step, and compiles
+    it once more than `compile_from` seconds of training are to come; anywhere else, steps are
+    plain.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
@@ -145,8 +131,10 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
         model.load_state_dict(_weights_to_start_from(start, model))
         seen += f", starting from weights {fingerprint_of_weights(model.state_dict())}"
     cfg, state = _resume(checkpoint, cfg, seen, device)
-    model = model.to(device)
     iters = steps_per_epoch(cfg, len(images))
+    if out and not state and (run := _finished(Path(out), cfg, iters, device)):
+        return run
+    model = model.to(device)
     step, seconds = (state["step"], state["seconds"]) if state else (0, 0.0)
     train_step = fastest_step(model, cfg, compile_from)
     if state:
@@ -243,10 +231,23 @@ def _resume(path: Path | None, cfg: PretrainConfig, images: str,
         raise ValueError(f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
                          "choose another folder, or delete that one. To train finished weights "
                          "further, start a run in another folder from them (--start FILE).")
-    precision = hardware.pick_precision(device, ours["precision"])
     # "auto" may have to measure, and the processes could find differently.
-    precision = distributed.broadcast_from_first(precision)
+    precision = distributed.broadcast_from_first(hardware.pick_precision(device, ours["precision"]))
     return dataclasses.replace(cfg, precision=precision), state
+
+
+def _finished(folder: Path, cfg: PretrainConfig, iters: int, device: torch.device) -> Run | None:
+    """What a run with these settings left in a folder when it had finished, or None.
+
+    It needs no checkpoint, which may have been deleted since then.
+    """
+    weights, steps = folder / "model.safetensors", cfg.epochs * iters
+    epochs = (history := History(folder / "history.jsonl", steps)).epochs()
+    if len(epochs) < cfg.epochs or not weights.exists():
+        return None
+    model, _ = checkpoints.load_weights(weights)
+    seconds = epochs[-1]["seconds"]
+    return Run(model.to(device), history, seconds, steps * cfg.batch_size / seconds)
 
 
 def _diverged(what: str, cfg: PretrainConfig) -> NonFiniteLoss:

@@ -358,7 +358,7 @@ def test_finished_weights_are_not_trained_again_for_another_fine_tuning(
 ):
     words = ("--variants", "original")
     run(folder, tmp_path, *words, monkeypatch=monkeypatch, capsys=capsys)
-    monkeypatch.setattr(C, "pretrain", None)
+    monkeypatch.setattr("mae_lib.pretrain.fastest_step", None)
     run(folder, tmp_path, *words, "--ft-lr", "0.002", monkeypatch=monkeypatch, capsys=capsys)
     records = [r for r in R.Results(tmp_path / "results.json").read() if r["name"] == "original"]
     assert len(records) == 2 and "ft" in records[1]["measures"]

@@ -559,27 +559,25 @@ def test_the_time_of_a_resumed_run_is_that_of_both_parts(tmp_path, monkeypatch):
         assert [r["seconds"] for r in run.history.epochs()] == [5, 10, 15]
 
 
-def test_a_finished_run_is_found_again_and_no_other(tmp_path):
-    run = train(out=tmp_path)
-    images, validation, cfg = pictures(), pictures(8, seed=1), TINY
-
-    def found(images=images, cfg=cfg, label="Original"):
-        return P.finished(tmp_path, images, validation, cfg, label, CPU)
-
-    assert found() is None  # its checkpoint is there: it can go on
+def test_a_finished_run_is_found_again_without_its_checkpoint(tmp_path, monkeypatch):
+    run, log = train(out=tmp_path), tmp_path / "history.jsonl"
+    lines = log.read_text()
     (tmp_path / "checkpoint.pt").unlink()
-    again = found()
-    assert same(again.model, run.model) and again.history.epochs() == run.history.epochs()
-    assert again.seconds == pytest.approx(run.seconds)
-    assert again.images_per_second == pytest.approx(run.images_per_second)
-    assert found(images=pictures(seed=2)) is None and found(label="Improved") is None
-    assert found(cfg=replace(TINY, lr=TINY.lr / 2)) is None
+    monkeypatch.setattr(P, "fastest_step", None)  # nothing is trained
+    for cfg in (TINY, replace(TINY, precision="auto")):
+        again = train(cfg, tmp_path)
+        assert same(again.model, run.model) and again.history.epochs() == run.history.epochs()
+        assert again.seconds == pytest.approx(run.seconds) and log.read_text() == lines
+        assert again.images_per_second == pytest.approx(run.images_per_second)
     for other in (replace(TINY, lr=TINY.lr / 2), replace(TINY, lambda_unif=0.1)):
         with pytest.raises(ValueError, match="holds a run with other settings"):  # not overwritten
             train(other, tmp_path)
-    assert found() is not None
-    (tmp_path / "history.jsonl").unlink()
-    assert found() is None
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        train(images=pictures(seed=2), out=tmp_path)
+    assert log.read_text() == lines
+    monkeypatch.undo()
+    log.unlink()
+    assert train(out=tmp_path).history.epochs()  # without it, the run is made again
 
 
 def test_the_precision_is_the_one_asked_for(tmp_path):

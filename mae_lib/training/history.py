@@ -13,9 +13,8 @@ class History:
     """
 
     def __init__(self, path: Path | None, steps_done: int):
-        self.path, self.records = path, []
-        if path and path.exists():
-            self.records = [r for r in read_log(path) if r["step"] <= steps_done]
+        known = read_log(path) if path and path.exists() else []
+        self.path, self.records = path, [r for r in known if r["step"] <= steps_done]
         if path:
             text = "".join(json.dumps(r) + "\n" for r in self.records)
             write_atomically(path, lambda temporary: temporary.write_text(text))
