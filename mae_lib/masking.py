@@ -78,10 +78,11 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
     """
     check_value("mask_ratio", cfg.mask_ratio, float, at_least=0, below=1)
     check_choice("mask_ratio_sched", cfg.mask_ratio_sched, SCHEDULES)
-    if cfg.mask_ratio_sched == "const" or cfg.mask_ratio_warmup_epochs <= 0:
-        return cfg.mask_ratio
+    time = epoch + step / iters
+    if cfg.mask_ratio_sched == "const" or time >= cfg.mask_ratio_warmup_epochs:
+        return cfg.mask_ratio  # exactly: start + (end − start) may be larger, by rounding
     check_value("mask_ratio_start", cfg.mask_ratio_start, float, at_least=0, below=1)
-    progress = min((epoch + step / iters) / cfg.mask_ratio_warmup_epochs, 1.0)
+    progress = time / cfg.mask_ratio_warmup_epochs
     if cfg.mask_ratio_sched == "cosine":
         progress = (1 - math.cos(math.pi * progress)) / 2
     return cfg.mask_ratio_start + (cfg.mask_ratio - cfg.mask_ratio_start) * progress

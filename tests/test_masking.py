@@ -198,6 +198,16 @@ def test_schedule_may_also_fall(sched):
     assert ours == sorted(ours, reverse=True)
 
 
+@pytest.mark.parametrize("sched", ["linear", "cosine"])
+def test_a_ramp_ends_at_the_ratio_itself_and_never_beyond(sched):
+    """0.03 + (0.42 − 0.03) is above 0.42: of 100 patches 57 would be visible, and not 58."""
+    for start, end in itertools.product(np.arange(3, 97, 6) / 100, np.arange(3, 97) / 100):
+        cfg = config(sched, mask_ratio_start=start, mask_ratio=end)
+        ours = [schedule_mask_ratio(e, s, 3, cfg) for e in range(6) for s in range(3)]
+        assert set(ours[15:]) == {end}
+        assert min(start, end) <= min(ours) and max(ours) <= max(start, end)
+
+
 @pytest.mark.parametrize(
     "cfg", [config("const"), config("linear", mask_ratio_warmup_epochs=0)], ids=["const", "no ramp"]
 )

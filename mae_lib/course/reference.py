@@ -50,9 +50,10 @@ def random_masking(x, mask_ratio, noise=None):
 
 def schedule_mask_ratio(epoch, step, iters, cfg):
     """The mask ratio at a step: constant, or a linear or cosine ramp over the first epochs."""
-    if cfg.mask_ratio_sched == "const" or cfg.mask_ratio_warmup_epochs <= 0:
+    time = epoch + step / iters
+    if cfg.mask_ratio_sched == "const" or time >= cfg.mask_ratio_warmup_epochs:
         return cfg.mask_ratio
-    progress = min((epoch + step / iters) / cfg.mask_ratio_warmup_epochs, 1.0)
+    progress = time / cfg.mask_ratio_warmup_epochs
     if cfg.mask_ratio_sched == "cosine":
         progress = (1 - math.cos(math.pi * progress)) / 2
     return cfg.mask_ratio_start + (cfg.mask_ratio - cfg.mask_ratio_start) * progress

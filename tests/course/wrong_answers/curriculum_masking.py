@@ -8,6 +8,11 @@ def mean_visible(ratios, length):
     return {}
 """
 
+# The schedule with a limit to its progress, as most would write it.
+LIMITED = ((" or time >= cfg.mask_ratio_warmup_epochs", " or cfg.mask_ratio_warmup_epochs <= 0"),
+           ("time / cfg.mask_ratio_warmup_epochs",
+            "min(time / cfg.mask_ratio_warmup_epochs, 1.0)"))
+
 WRONG = {
     "random_masking": [
         (slip("random_masking", ("ids_restore >= visible", "ids_restore < visible")),
@@ -58,20 +63,21 @@ WRONG = {
     "schedule_mask_ratio": [
         (slip("schedule_mask_ratio", ("epoch + step / iters", "epoch")),
          "With 'linear': the ratio changes only from one epoch"),
-        (slip("schedule_mask_ratio", ("min((epoch + step / iters) / cfg.mask_ratio_warmup_epochs, "
-                                      "1.0)", "(epoch + step / iters) / "
-                                      "cfg.mask_ratio_warmup_epochs")),
+        (slip("schedule_mask_ratio", ("time >= cfg.mask_ratio_warmup_epochs",
+                                      "cfg.mask_ratio_warmup_epochs <= 0")),
          "With 'linear': the ramp does not stop"),
         (slip("schedule_mask_ratio", ('cfg.mask_ratio_sched == "cosine"', "False")),
          "With 'cosine': the ramp is a straight line"),
         (slip("schedule_mask_ratio", ('cfg.mask_ratio_sched == "cosine"', "True")),
          "With 'linear': the ramp is not a straight line"),
-        (slip("schedule_mask_ratio", ("cfg.mask_ratio_start + (cfg", "cfg.mask_ratio + (cfg"),
+        (slip("schedule_mask_ratio", *LIMITED,
+              ("cfg.mask_ratio_start + (cfg", "cfg.mask_ratio + (cfg"),
               ("(cfg.mask_ratio - cfg.mask_ratio_start)", "(cfg.mask_ratio_start - "
                "cfg.mask_ratio)")), "falls from the end to the start"),
-        (slip("schedule_mask_ratio", ("math.pi * progress)) / 2", "math.pi * progress))")),
+        (slip("schedule_mask_ratio", *LIMITED, ("math.pi * progress)) / 2",
+                                                "math.pi * progress))")),
          "goes twice as far"),
-        (slip("schedule_mask_ratio", ("/ cfg.mask_ratio_warmup_epochs, 1", "/ 8, 1")),
+        (slip("schedule_mask_ratio", *LIMITED, ("/ cfg.mask_ratio_warmup_epochs, 1", "/ 8, 1")),
          "the ramp lasts the whole run"),
         (slip("schedule_mask_ratio", ('cfg.mask_ratio_sched == "const" or ', "")),
          "With 'const': the ramp is a straight line"),
@@ -80,7 +86,7 @@ WRONG = {
                                       "return min(cfg.mask_ratio, cfg.mask_ratio_start + "
                                       "1.2 * (cfg.mask_ratio - cfg.mask_ratio_start) * progress)")),
          "epochs of a ramp of 4, the ratio should be"),
-        (slip("schedule_mask_ratio", (" or cfg.mask_ratio_warmup_epochs <= 0", "")),
+        (slip("schedule_mask_ratio", *LIMITED, (" or cfg.mask_ratio_warmup_epochs <= 0", "")),
          "Your code stopped with ZeroDivisionError"),
         ("def schedule_mask_ratio(epoch, step, iters, cfg): return cfg.mask_ratio",
          "With 'linear': the ratio does not change"),
