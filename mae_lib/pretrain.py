@@ -317,8 +317,7 @@ def main() -> None:
     cfg.check()
     check_value("--compile-from", arguments.compile_from, float, at_least=0, at_most=math.inf)
     device = distributed.join(hardware.pick_device(arguments.device))
-    if cfg.precision != "auto":
-        hardware.pick_precision(device, cfg.precision)
+    hardware.pick_precision(device, cfg.precision)  # what the device cannot do is told at once
     if arguments.start:
         _weights_to_start_from(arguments.start, cfg.build_model())
     with distributed.first_process_first():  # which builds the cache

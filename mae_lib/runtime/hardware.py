@@ -77,11 +77,10 @@ def settled_precision(device: torch.device, name: str, path: Path, anew: bool = 
     A full disk leaves that file empty: then it is chosen again.
     """
     earlier = path.read_text("utf-8") if path.exists() else ""
-    if name == "auto" and not anew:
-        name = earlier or name
-    if (precision := pick_precision(device, name)) != earlier:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(precision, "utf-8")
+    if name == "auto" and earlier and not anew:
+        return pick_precision(device, earlier)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(precision := pick_precision(device, name), "utf-8")
     return precision
 
 
