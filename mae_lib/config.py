@@ -66,9 +66,8 @@ class PretrainConfig(Checked):
     lr: float = schedule(1.5e-4, "peak learning rate", above=0)
     warmup_epochs: float = schedule(2.0, "epochs of linear warm-up, before the cosine", at_least=0)
     weight_decay: float = schedule(0.05, "AdamW's weight decay", at_least=0)
-    crop_scale: float = schedule(0.2, "smallest share of the area that a crop keeps",
-                                 above=0, at_most=1)
-    mask_ratio: float = masking(0.75, "share of patches hidden, at the end", at_least=0, below=1)
+    crop_scale: float = schedule(0.2, "smallest share of area a crop keeps", above=0, at_most=1)
+    mask_ratio: float = masking(0.75, "share of patches hidden, at the end", above=0, below=1)
     mask_ratio_sched: str = masking("const", "const, linear, cosine or shuffled")
     mask_ratio_start: float = masking(0.5, "share hidden at the start of a ramp",
                                       at_least=0, below=1)

@@ -435,7 +435,8 @@ def test_weights_after_a_non_finite_loss_are_never_saved(tmp_path, monkeypatch):
         (dict(warmup_epochs=-1.0), "warmup_epochs must be at least 0"),
         (dict(crop_scale=0.0), "crop_scale must be above 0 and at most 1, got 0.0"),
         (dict(crop_scale=1.5), "crop_scale must be above 0 and at most 1, got 1.5"),
-        (dict(mask_ratio=1.0), "mask_ratio must be at least 0 and below 1"),
+        (dict(mask_ratio=1.0), "mask_ratio must be above 0 and below 1"),
+        (dict(mask_ratio=0.0), "mask_ratio must be above 0 and below 1, got 0.0"),  # nothing hidden
         (dict(mask_ratio=0.95), r"leaves none of 16 patches visible"),
         (dict(mask_ratio_start=-0.1), "mask_ratio_start must be at least 0 and below 1"),
         (dict(mask_ratio_holds=0), "mask_ratio_holds must be at least 1"),
