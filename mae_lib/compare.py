@@ -165,7 +165,7 @@ class Comparison:
                 "command": cli.command(), "measures": measures,
             }
             self.results.add(record)
-            for leftover in (folder / "checkpoint.pt", *folder.glob("fine-tune*.pt")):
+            for leftover in folder.glob("*.pt*"):  # checkpoints, also one that a kill has cut
                 leftover.unlink(missing_ok=True)
         return record
 

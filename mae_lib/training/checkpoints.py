@@ -59,7 +59,12 @@ def write_atomically(path: Path, write) -> None:
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """Write a training state (tensors, numbers, strings, dicts and lists of them)."""
+    """Write a training state (tensors, numbers, strings, dicts and lists of them).
+
+    No other process may write the same one at the time.
+    """
+    for leftover in Path(path).parent.glob(f".{Path(path).name}.*.tmp"):  # of a killed process
+        leftover.unlink(missing_ok=True)
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 

@@ -390,3 +390,10 @@ def test_interrupts_and_errors_leave_no_temporary_file(tmp_path, error):
     with pytest.raises(type(error)):
         write_atomically(tmp_path / "a.bin", write)
     assert files(tmp_path) == []
+
+
+def test_a_checkpoint_replaces_what_a_killed_process_had_begun_to_write(tmp_path):
+    for name in (".a.pt.0123abcd.tmp", ".b.pt.0123abcd.tmp"):
+        (tmp_path / name).touch()
+    save_checkpoint(tmp_path / "a.pt", {"epoch": 1})
+    assert files(tmp_path) == [".b.pt.0123abcd.tmp", "a.pt"]  # another one may be in the making
