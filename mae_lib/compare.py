@@ -296,15 +296,17 @@ def main() -> None:
     check_value("--workers", 1 if arguments.workers is None else arguments.workers, int, at_least=1)
     distributed.require_one_process("mae_lib.compare")
     recipe = RECIPES[arguments.recipe]
-    base = recipe.pretrain | cli.given(arguments, PretrainConfig)
+    base = recipe.pretrain | (given := cli.given(arguments, PretrainConfig))
     fine_tune, scratch = recipe.fine_tunings(cli.given(arguments, FineTuneConfig, "ft_"))
     configs = [PretrainConfig(**{**variant_settings(name, base), "seed": seed})
-               for name in arguments.variants for seed in arguments.seeds]
+               for name in (*arguments.variants, "original") for seed in arguments.seeds]
     for settings in (*configs, fine_tune, scratch):
         settings.check()
+    for name in given.keys() & variant_settings("improved"):
+        raise ValueError(f"{name} would change the original too: write it into the variant that it "
+                         f"is for, as in --variants original improved+{name}={given[name]}.")
     with torch.device("meta"):  # without memory
-        sizes = {(input_size(cfg), cfg.build_model().num_patches)
-                 for cfg in (*configs, PretrainConfig(**variant_settings("original", base)))}
+        sizes = {(input_size(cfg), cfg.build_model().num_patches) for cfg in configs}
     if len(sizes) > 1:
         raise ValueError("Variants and baselines need the same img_size and patch_size: give them "
                          "as --img-size and --patch-size.")

@@ -58,8 +58,7 @@ class PretrainConfig(Checked):
     patch_size: int | None = model(None, "side of a patch in pixels (preset's)", at_least=1)
     decoder_depth: int | None = model(None, "blocks of the decoder (preset's)", at_least=1)
     epochs: int = schedule(10, "how often the data set is gone through", at_least=1)
-    images_per_epoch: int | None = schedule(None, "images that an epoch sees (all, once)",
-                                            at_least=1)
+    images_per_epoch: int | None = schedule(None, "images an epoch sees (all, once)", at_least=1)
     equal_compute: bool = schedule(False, "fewer steps, to cost what a constant mask ratio does")
     batch_size: int = schedule(64, "images per step", at_least=1)
     accumulate: int = schedule(1, "parts in which a batch is computed, to save memory", at_least=1)
@@ -69,8 +68,7 @@ class PretrainConfig(Checked):
     crop_scale: float = schedule(0.2, "smallest share of area a crop keeps", above=0, at_most=1)
     mask_ratio: float = masking(0.75, "share of patches hidden, at the end", above=0, below=1)
     mask_ratio_sched: str = masking("const", "const, linear, cosine or shuffled")
-    mask_ratio_start: float = masking(0.5, "share hidden at the start of a ramp",
-                                      at_least=0, below=1)
+    mask_ratio_start: float = masking(0.5, "share hidden at a ramp's start", at_least=0, below=1)
     mask_ratio_warmup_epochs: float = masking(5.0, "epochs that the ramp lasts", at_least=0)
     mask_ratio_holds: int = masking(4, "how often in an epoch a ramp changes the ratio", at_least=1)
     norm_pix: bool = loss(True, "predict patches normalised by their own statistics")
@@ -107,9 +105,7 @@ class PretrainConfig(Checked):
         if self.lambda_freq and self.freq_form == "energy":
             # This form of the Laplacian loss filters each patch by itself.
             check_value("With freq_form energy, patch_size", model.patch_size, int, at_least=3)
-        schedule_mask_ratio(0, 0, 1, self)
-        ramps = self.mask_ratio_sched != "const"
-        largest = max(self.mask_ratio, self.mask_ratio_start * ramps)
+        largest = max(self.mask_ratio, schedule_mask_ratio(0, 0, 1, self))
         num_visible_patches(model.num_patches, largest)
 
 
@@ -126,11 +122,9 @@ class FineTuneConfig(Checked):
     lr: float = fine_tuning(1e-3, "peak learning rate", above=0)
     warmup_epochs: float = fine_tuning(5.0, "epochs of linear warm-up", at_least=0)
     weight_decay: float = fine_tuning(0.05, "AdamW's weight decay", at_least=0)
-    layer_decay: float = fine_tuning(0.75, "learning rate's factor per layer downwards",
-                                     above=0, at_most=1)
+    layer_decay: float = fine_tuning(0.75, "factor of the rate per layer down", above=0, at_most=1)
     label_smoothing: float = fine_tuning(0.1, "label smoothing", at_least=0, below=1)
-    crop_scale: float = fine_tuning(0.35, "smallest share of the area that a crop keeps",
-                                    above=0, at_most=1)
+    crop_scale: float = fine_tuning(0.35, "smallest share of area a crop keeps", above=0, at_most=1)
 
 
 def variant_settings(variant: str, base: dict | None = None) -> dict:
