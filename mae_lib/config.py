@@ -65,7 +65,7 @@ class PretrainConfig(Checked):
     lr: float = schedule(1.5e-4, "peak learning rate", above=0)
     warmup_epochs: float = schedule(2.0, "epochs of linear warm-up, before the cosine", at_least=0)
     weight_decay: float = schedule(0.05, "AdamW's weight decay", at_least=0)
-    crop_scale: float = schedule(0.2, "smallest share of area a crop keeps", above=0, at_most=1)
+    crop_scale: float = schedule(0.2, "smallest area of a crop, as a share", above=0, at_most=1)
     mask_ratio: float = masking(0.75, "share of patches hidden, at the end", above=0, below=1)
     mask_ratio_sched: str = masking("const", "const, linear, cosine or shuffled")
     mask_ratio_start: float = masking(0.5, "share hidden at a ramp's start", at_least=0, below=1)
@@ -122,9 +122,9 @@ class FineTuneConfig(Checked):
     lr: float = fine_tuning(1e-3, "peak learning rate", above=0)
     warmup_epochs: float = fine_tuning(5.0, "epochs of linear warm-up", at_least=0)
     weight_decay: float = fine_tuning(0.05, "AdamW's weight decay", at_least=0)
-    layer_decay: float = fine_tuning(0.75, "factor of the rate per layer down", above=0, at_most=1)
+    layer_decay: float = fine_tuning(0.75, "rate relative to the layer above", above=0, at_most=1)
     label_smoothing: float = fine_tuning(0.1, "label smoothing", at_least=0, below=1)
-    crop_scale: float = fine_tuning(0.35, "smallest share of area a crop keeps", above=0, at_most=1)
+    crop_scale: float = fine_tuning(0.35, "smallest area of a crop, as a share", above=0, at_most=1)
 
 
 def variant_settings(variant: str, base: dict | None = None) -> dict:

@@ -320,8 +320,12 @@ def test_a_device_that_takes_nothing_leaves_the_old_file(tmp_path, kind, monkeyp
     """The temporary file leads to /dev/full, where every write fails."""
     path = tmp_path / "a.bin"
     path.write_text("old")
-    monkeypatch.setattr(checkpoints.os, "urandom", bytes)
-    (tmp_path / ".a.bin.00000000.tmp").symlink_to("/dev/full")
+
+    def random_part_of_its_name(count):
+        (tmp_path / ".a.bin.00000000.tmp").symlink_to("/dev/full")
+        return bytes(count)
+
+    monkeypatch.setattr(checkpoints.os, "urandom", random_part_of_its_name)
     with pytest.raises(OSError, match=r"full: a\.bin could not be .* free some space") as error:
         writers()[kind](path)
     assert error.value.errno == errno.ENOSPC
