@@ -242,11 +242,11 @@ def _finished(folder: Path, cfg: PretrainConfig, iters: int, device: torch.devic
     It needs no checkpoint, which may have been deleted since then.
     """
     weights, steps = folder / "model.safetensors", cfg.epochs * iters
-    epochs = (history := History(folder / "history.jsonl", steps)).epochs()
-    if len(epochs) < cfg.epochs or not weights.exists():
+    history = weights.exists() and History(folder / "history.jsonl", steps)
+    if not history or len(history.epochs()) < cfg.epochs:
         return None
     model, _ = checkpoints.load_weights(weights)
-    seconds = epochs[-1]["seconds"]
+    seconds = history.epochs()[-1]["seconds"]
     return Run(model.to(device), history, seconds, steps * cfg.batch_size / seconds)
 
 

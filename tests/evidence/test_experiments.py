@@ -142,12 +142,12 @@ def test_it_runs_every_study_and_goes_on_after_an_interruption(
 
     with monkeypatch.context() as m:  # nothing is done twice
         m.setattr(X.Comparison, "_fine_tune", None)
-        m.setattr("mae_lib.compare.pretrain", None)
+        m.setattr("mae_lib.pretrain.fastest_step", None)
         assert run(folder, tmp_path, monkeypatch=monkeypatch) == records
 
     with monkeypatch.context() as m:  # another recipe of fine-tuning needs no new weights
         m.setitem(RECIPES, "tuned", replace(RECIPES["tuned"], fine_tune={**BRIEF, "epochs": 2}))
-        m.setattr("mae_lib.compare.pretrain", None)
+        m.setattr("mae_lib.pretrain.fastest_step", None)
         more = run(folder, tmp_path, "--studies", "methods", "--seeds", "1",
                    monkeypatch=monkeypatch)
     new = {r["name"]: r for r in more if r not in records}
@@ -161,7 +161,7 @@ def test_it_runs_every_study_and_goes_on_after_an_interruption(
     def needs_new_weights(folder, **changes):
         with monkeypatch.context() as m:
             m.setitem(RECIPES, "tuned", replace(RECIPES["tuned"], **changes))
-            m.setattr("mae_lib.compare.pretrain", None)
+            m.setattr("mae_lib.pretrain.fastest_step", None)
             with pytest.raises(TypeError, match="'NoneType' object is not callable"):
                 run(folder, tmp_path, "--studies", "methods", monkeypatch=monkeypatch)
 
