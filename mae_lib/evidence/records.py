@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
@@ -29,8 +28,10 @@ class Evidence:
     there; until then, those of the first edition do. The two never mix.
     """
 
-    def __init__(self, folder: Path = ASSETS):
-        records = Results(folder / "results.json").read()
+    def __init__(self, folder: Path = ASSETS, early: bool = False):
+        """`early`: the first edition's runs, even where the registered ones are complete."""
+        records = [r for r in Results(folder / "results.json").read()
+                   if not early or "fingerprint" not in r["data"]]
         self.records = {place: _that_count(records, place) for place in (SMALL, LETTER)}
         path = folder / "add_on_prices.json"
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
@@ -79,11 +80,12 @@ class Evidence:
     def price(self, *rows: str) -> Interval | None:
         """By how many per cent a step with all of `rows` takes longer, on the fastest machine.
 
-        Ratios multiply; the relative errors of independent measurements add in quadrature.
+        Ratios multiply; the relative errors of independent measurements add in quadrature. None
+        where a row was not measured, or so badly that its interval reaches down to zero.
         """
         found = self.prices or {"rows": [], "curriculum": None}
         entries = {r["name"]: r for r in found["rows"]} | {"curriculum": found["curriculum"]}
-        if not all(map(entries.get, rows)):
+        if any((entries.get(row) or {}).get("seconds_ratio_low", 0) <= 0 for row in rows):
             return None
         ratio, variance = 1.0, 0.0
         for row in (entries[name] for name in rows):
@@ -98,22 +100,32 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
     """The registered runs of a place, once all that its claims need are there; until then others.
 
     So no verdict is given on some of the registered seeds, nor on more than those. The others are
-    those on the data set with most of them.
+    the first edition's, whose photographs have no fingerprint, on the set with most of them.
     """
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]
     planned = {(name, seed): study for study in STUDIES.values() if study.place == place
                for name in study.variants for seed in study.seeds}
     claimed = {name for c in (*GAINS, *OWN) if c.runs == place for name in (c.base, c.variant)}
-    registered = [r for r in found if "fingerprint" in r["data"]  # the first edition's have none
-                  and (r["name"] in BASELINES or _as_planned(r, planned, place))]
-    made = {(r["name"], r["seed"]) for r in registered}
-    if (all(run in made for run in planned if run[0] in claimed)
-            and len({r["data"]["fingerprint"] for r in registered}) == 1):
-        return [r for r in registered if "failed" not in r["measures"]]
-    others = [r for r in found if "fingerprint" not in r["data"]] or found
-    sets = Counter(json.dumps(r["data"]) for r in others if r["name"] in claimed)
-    return [r for r in others if json.dumps(r["data"]) == max(sets, key=sets.get, default="")]
+    sets: dict[str, list[dict]] = {}
+    for record in found:
+        sets.setdefault(json.dumps(record["data"]), []).append(record)
+    early = [runs for runs in sets.values() if "fingerprint" not in runs[0]["data"]]
+    for runs in sets.values():
+        registered = [r for r in runs if r["name"] in BASELINES or _as_planned(r, planned, place)]
+        made = {(r["name"], r["seed"]) for r in registered}
+        if runs not in early and all(run in made for run in planned if run[0] in claimed):
+            return [_with_few_labels(r) for r in registered if "failed" not in r["measures"]]
+    return max(early or sets.values(), default=[],
+               key=lambda runs: sum(r["name"] in claimed for r in runs))
+
+
+def _with_few_labels(record: dict) -> dict:
+    """A record whose measures with few labels have names of their own, such as "ft@50"."""
+    few = {f"{measure}@{count}": entry
+           for count, found in record["measures"].get("labels", {}).items()
+           for measure, entry in found.items()}
+    return record | {"measures": record["measures"] | few}
 
 
 def _as_planned(record: dict, planned: dict[tuple, Study], place: str) -> bool:

@@ -7,18 +7,19 @@
 import hashlib
 import json
 import textwrap
+from itertools import product
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from mae_lib.evidence import registration as rule
 from mae_lib.evidence.claims import NOT_MEASURED, Judgement, ledger, own_claims, text_of, text_of_p
-from mae_lib.evidence.plan import score
+from mae_lib.evidence.plan import LABEL_COUNTS, score
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
-from mae_lib.evidence.registration import CONTRASTS, LETTER, SMALL, Gain
+from mae_lib.evidence.registration import CONTRASTS, LETTER, OWN, SMALL, Gain
 from mae_lib.model import PRESETS
 from mae_lib.plots import COLOURS, GREY, new_figure, save, styled
-from mae_lib.results import BASELINES, MEASURES, Results, table
+from mae_lib.results import BASELINES, MEASURES, Results, summarise, table
 from mae_lib.runtime import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +39,6 @@ VERDICTS = {  # and their colours
 def about(evidence: Evidence, place: str = SMALL) -> str:
     """How the runs of a place were made, in a sentence."""
     runs = evidence.runs("original", place)
-    if not runs:
-        return "No run has been recorded yet."
     provisional = "" if evidence.count(place) else (
         " **Provisional**: these runs were made for the first edition, before the registration; "
         "the weight decay of the probe was chosen on 500 images.")
@@ -59,8 +58,6 @@ def about(evidence: Evidence, place: str = SMALL) -> str:
 def about_prices(evidence: Evidence) -> str:
     """On what times were measured, in a sentence."""
     found = evidence.prices
-    if not found:
-        return "No time of a step has been recorded yet."
     early = found["date"] < json.loads(REGISTRATION.read_text("utf-8"))["date"]
     return (f"{found['device']}, {found['precision']}, model `{found['preset']}`, batch "
             f"{found['batch_size']}, {found['rounds']} rounds; {found['date']}, torch "
@@ -86,14 +83,8 @@ def headline(evidence: Evidence) -> str:
         return f"We measured {found.measured()}, over {found.over}: **{found.verdict}**." if (
             found.over) else f"We have **{NOT_MEASURED}** it yet."
 
-    letter, small = (not evidence.count(place) for place in (LETTER, SMALL))
-    which = ("These results are" if letter and small else
-             "The first two results are" if letter else "The last three results are")
-    early = letter or small
-    provisional = f"{which} **provisional**. We fixed the rule after these runs." * early
-    provisional += (" We also used the same photographs to choose our own loss (the last item) and "
-                    "to judge it, so its gain may be overstated.") * small
-    provisional += "\n\n" * early
+    provisional = "" if evidence.count(LETTER) else (
+        "The first two results are **provisional**: we fixed the rule after these runs.\n\n")
     return (
         f"{provisional}"
         "- The report says that **all three together** raise the accuracy by 4.2 percentage "
@@ -142,13 +133,23 @@ def contrasts_table(evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
+def labels_table(evidence: Evidence) -> str:
+    """Accuracies with fewer labels than all, and what the add-ons change, as Markdown."""
+    lines = ["| labels | measure | not pretrained | original | improved − original, points | "
+             "energy form − original, points |", "|---" * 6 + "|"]
+    for count, measure in product((*LABEL_COUNTS, "all"), ("lp", "ft")):
+        name = measure if count == "all" else f"{measure}@{count}"
+        cells = [text_of(summarise(evidence.runs(method), name), sign="") for method in
+                 ("random init" if name == "lp" else "from scratch", "original")]
+        cells += [text_of(evidence.effect(name, v)) for v in ("improved", OWN[0].variant)]
+        lines.append(f"| {count} | {MEASURES[measure][0]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def methods_table(evidence: Evidence, place: str = SMALL) -> str:
     """Baselines, original and improved, as plain text."""
-    found = sorted((r for r in evidence.records[place] if r["name"] in BASELINES),
-                   key=lambda r: -(r["seed"] or 0))
-    baselines = list({r["name"]: r for r in found}.values())  # of its first seed each
-    runs = evidence.runs("original", place) + evidence.runs("improved", place)
-    return f"```\n{table(baselines + runs, times=False)}\n```" if runs else NOT_MEASURED
+    runs = [r for name in (*BASELINES, "original", "improved") for r in evidence.runs(name, place)]
+    return f"```\n{table(runs, times=False)}\n```"
 
 
 def search_list(records: list[dict]) -> str:
@@ -161,8 +162,6 @@ def search_list(records: list[dict]) -> str:
 
 def blocks(evidence: Evidence) -> dict[str, str]:
     """What stands on a page between <!-- NAME --> and <!-- end of NAME -->."""
-    picture = ("![All combinations of the add-ons, a dot for each seed; and their main effects and "
-               "interactions with intervals](figures/evidence/add_ons.png)")
     return {
         "headline": headline(evidence),
         "registration": registered(),
@@ -172,7 +171,7 @@ def blocks(evidence: Evidence) -> dict[str, str]:
         "claims": ledger_table(ledger(evidence)),
         "own": ledger_table(own_claims(evidence)),
         "contrasts": contrasts_table(evidence),
-        "add-ons": picture if evidence.factorial("lp") else "",
+        "labels": labels_table(evidence),
         "methods": methods_table(evidence),
         "methods to the letter": methods_table(evidence, LETTER),
     }
@@ -235,17 +234,15 @@ def ledger_figure(found: list[Judgement]) -> Figure:
     ends = [v / j.claim.claimed for j in gains for v in j.interval or () if v == v]
     figure.axes[0].set(xlim=(min([-1.6, *ends]) - 0.1, max([1.7, *ends]) + 0.1),
                        xlabel="gain, in units of the claimed gain (diamond: the claim; grey: too "
-                       "small to be worth having)")
+                       "small to matter)")
     figure.axes[1].set(xlabel="cost, % (diamond: the claim)")
     return figure
 
 
 @styled
-def add_ons(evidence: Evidence) -> Figure | None:
-    """All combinations of the add-ons, their main effects and interactions; None without them."""
+def add_ons(evidence: Evidence) -> Figure:
+    """All combinations of the add-ons, their main effects and interactions."""
     effects = evidence.factorial("lp")
-    if not effects:
-        return None
     figure, ((left, right),) = new_figure(1, 2, 11, 3.6)
     title, digits = MEASURES["lp"]
     names = [name_of(names) for names in reversed(ADD_ON_SETS)]
@@ -264,14 +261,13 @@ def add_ons(evidence: Evidence) -> Figure | None:
     right.axvline(0, color="black", linewidth=0.8)
     words = [" × ".join(sorted(names)) for names in reversed(effects)]
     right.set_yticks(range(len(words)), words)
-    right.set(title="main effects and interactions", xlabel=f"{title}, difference")
+    right.set(title="main effects and interactions", xlabel="difference in LP@1, points")
     return figure
 
 
 def pictures(evidence: Evidence) -> dict[str, Figure]:
-    """The figures of the evidence by file name, those for which there are records."""
-    found = {"ledger": ledger_figure(ledger(evidence)), "add_ons": add_ons(evidence)}
-    return {name: figure for name, figure in found.items() if figure}
+    """The figures of the evidence by file name."""
+    return {"ledger": ledger_figure(ledger(evidence)), "add_ons": add_ons(evidence)}
 
 
 def digest(evidence: Evidence) -> str:

@@ -76,10 +76,15 @@ def test_registered_runs_count_once_all_are_there_and_no_others_then(tmp_path):
                    {"data": {"name": "others", "fingerprint": "4567"}}):  # they judge nothing
         some = [more[0] | change, *more[1:]]
         assert evidence_of(tmp_path, first + some).runs("original") == first[:2]
+    elsewhere = more[0] | {"data": {"name": "others", "fingerprint": "4567"}}  # hides nothing
+    assert evidence_of(tmp_path, [*first, elsewhere, *more]).runs("original") == more[:8]
     diverged = [more[0] | {"measures": {"failed": "The loss became nan."}}, *more[1:]]
     found = evidence_of(tmp_path, first + diverged)
     assert found.count() and len(found.pairs("lp", "curriculum")) == 5
     assert evidence_of(tmp_path, first + more).runs("uniformity") == more[-6:]
+    assert Evidence(tmp_path, early=True).runs("original") == first[:2]
+    more[0]["measures"]["labels"] = {"50": {"ft": {"value": 20}}}
+    assert evidence_of(tmp_path, more).runs("original")[0]["measures"]["ft@50"] == {"value": 20}
     assert len(evidence_of(tmp_path, more[1:]).runs("original")) == 7  # there are no others
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mae_lib.config import ADD_ONS
 from mae_lib.course.widgets import Explorer, Frame
-from mae_lib.course.widgets.recorded_runs import pixels, price_of_steps, settings_of
+from mae_lib.course.widgets.recorded_runs import evidence, pixels, price_of_steps, settings_of
 from mae_lib.course.widgets.sheet import INK, Sheet
 from mae_lib.evidence import claims, report
 from mae_lib.evidence.claims import NOT_MEASURED, Judgement
@@ -17,15 +17,9 @@ from mae_lib.plots import COLOURS, GREY, new_figure, styled
 from mae_lib.results import MEASURES
 
 CLAIMED, WORTH = 4.0, 1.0  # of the gain in the verdict explorer
-EFFECTS = {name: MEASURES[name] for name in ("lp", "ft", "knn", "psnr", "hf_error")}
+EFFECTS = {name: MEASURES[name] for name in ("lp", "knn", "knn_whitened", "psnr", "hf_error")}
 CONTROLS = ("original", "curriculum", "shuffled", "mean-ratio", "curriculum+equal-compute",
             "original+epochs=12", "improved", "improved+equal-compute")
-
-
-@functools.cache
-def evidence() -> Evidence:
-    """The evidence that comes with the package."""
-    return Evidence()
 
 
 @functools.cache
@@ -102,11 +96,7 @@ def render_add_on(add_on: str = "curriculum", measure: str = "lp") -> Frame:
         axis.plot([0, 1], [without, with_it], "o-", color=colour, alpha=0.7)
     axis.set_xticks([0, 1], [f"without {add_on}", f"with {add_on}"])
     axis.set(xlim=(-0.4, 1.4), ylabel=title)
-    effect = evidence().factorial(measure).get(frozenset({add_on}))
-    if not effect:
-        axis.set(yticks=[])
-        axis.text(0.5, 0.5, NOT_MEASURED, transform=axis.transAxes, ha="center", color=INK)
-        return Frame(pixels(figure), f"{title} with and without {add_on}: not measured.")
+    effect = evidence().factorial(measure)[frozenset({add_on})]
     text = f"{title}: main effect of {add_on} {report.text_of(effect, digits)}"
     axis.set_title(text)
     rises = sum(b > a for a, b in pairs)
@@ -124,9 +114,9 @@ def add_on_explorer() -> Explorer:
 
 
 @styled
-def controls() -> tuple[Figure, str]:
+def controls(evidence: Evidence) -> tuple[Figure, str]:
     """The probe of the original, the curriculum and its controls, by what they compute."""
-    rows = [(name, runs) for name in CONTROLS if (runs := evidence().runs(name))]
+    rows = [(name, runs) for name in CONTROLS if (runs := evidence.runs(name))]
     if not rows:
         return new_figure(1, 1, 9, 1)[0], "No run has been recorded yet."
 

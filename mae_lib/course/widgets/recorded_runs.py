@@ -2,19 +2,16 @@
 
 import dataclasses
 import functools
-import json
 
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mae_lib.config import ADD_ONS, PretrainConfig
+from mae_lib.config import PretrainConfig
 from mae_lib.evidence.records import Evidence
 from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.plots import COLOURS
-from mae_lib.results import Results
-from mae_lib.training.checkpoints import ASSETS
 from mae_lib.training.compute import multiply_adds
 
 STYLES = {"original": (COLOURS[0], "o-"), "improved": (COLOURS[1], "s--")}
@@ -28,33 +25,15 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 @functools.cache
+def evidence(early: bool = False) -> Evidence:
+    """The evidence that comes with the package; `early`: of the first edition's runs alone."""
+    return Evidence(early=early)
+
+
+@functools.cache
 def recorded() -> dict[str, list[dict]]:
-    """Records of original and improved, alike in everything else, one a seed: {name: records}.
-
-    They are on the photographs of the ledger. Of several such comparisons, one with fine-tuning; of
-    these the one with most seeds, and then the one with the tuned recipe.
-    """
-    photographs = Evidence().runs("original")[0]["data"]
-    varied = {"seed", "precision", *(s for changes in ADD_ONS.values() for s in changes)}
-    found: dict[str, dict[str, dict]] = {}
-    for record in Results(ASSETS / "results.json").read():
-        if (record["name"] in STYLES and "epochs" in record["measures"]
-                and record["data"] == photographs):
-            same = {k: v for k, v in record["settings"].items() if k not in varied}
-            key = json.dumps([record["data"], record["device"], same], sort_keys=True)
-            by_name = found.setdefault(key, {name: {} for name in STYLES})
-            by_name[record["name"]][record["seed"]] = record
-    pairs = []
-    for by_name in found.values():
-        both = sorted(by_name["original"].keys() & by_name["improved"].keys())
-        pairs.append({name: [by_name[name][seed] for seed in both] for name in STYLES})
-
-    def rank(pair: dict[str, list[dict]]) -> tuple[bool, int, bool]:
-        runs = pair["original"]
-        whole = bool(runs) and all("ft" in run["measures"] for run in runs)
-        return whole, len(runs), bool(runs) and runs[0]["recipe"] == "tuned"
-
-    return max(pairs, key=rank)
+    """The small, tuned runs of original and improved, one a seed: {name: records}."""
+    return {name: sorted(evidence().runs(name), key=lambda r: r["seed"]) for name in STYLES}
 
 
 def settings_of(record: dict) -> PretrainConfig:
