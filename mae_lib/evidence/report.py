@@ -96,7 +96,7 @@ def headline(evidence: Evidence) -> str:
         "- It says that **making outputs differ more** (the uniformity loss) adds 2 to 5 points. "
         f"{of('uniformity')}\n"
         "- **Our own loss** compares how much fine detail predicted and true patches have, not "
-        f"where in the patch it lies. We claim that it adds 2 points. {of('energy form')}")
+        f"where in the patch it lies. We claimed that it adds 2 points. {of('energy form')}")
 
 
 def ledger_table(found: list[Judgement]) -> str:

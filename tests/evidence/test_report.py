@@ -114,7 +114,7 @@ def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     assert "We measured +1.8 [+0.5, +3.1] points, over 2 pairs: **inconclusive, claimed" in text
     assert ("adds 1 to 3 points. We measured +1.1 [+0.7, +1.5] points, over 3 pairs: "
             "**inconclusive**") in text
-    assert text.endswith("We claim that it adds 2 points. We have **not measured** it yet.")
+    assert text.endswith("We claimed that it adds 2 points. We have **not measured** it yet.")
     assert text.startswith("- The report says")
     data = {k: v for k, v in DATA.items() if k != "fingerprint"}
     evidence.records[LETTER] = [r | {"data": data} for r in evidence.records[LETTER]]
