@@ -283,28 +283,27 @@ def main() -> None:
     add_data_arguments(parser)
     parser.add_argument("--recipe", default="quick", choices=RECIPES, help="(default: quick)")
     parser.add_argument("--variants", nargs="+", default=["original", "improved"], metavar="NAME",
-                        help="original, improved, or add-ons joined by + (original improved)")
+                        help="original, improved, or add-ons and settings joined by +, such as "
+                        "laplacian+lambda_freq=0.1 (original improved)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(0)")
     parser.add_argument("--out", type=cli.folder, metavar="FOLDER", help="(runs/RECIPE-DATA)")
     parser.add_argument("--results", type=cli.file, metavar="FILE", help="(OUT/results.json)")
     parser.add_argument("--figures", type=cli.folder, metavar="FOLDER", help="(OUT/figures)")
     parser.add_argument("--fresh", action="store_true", help="do finished runs again")
     workers.add_options(parser, "2 on a CPU with two cores or more, else 1")
-    cli.add_options(parser, PretrainConfig, without=("seed",))
+    # What makes the add-ons is a part of a variant: an option would change the original too.
+    cli.add_options(parser, PretrainConfig, without=("seed", *variant_settings("improved")))
     cli.add_options(parser, FineTuneConfig, "ft-")
     arguments = parser.parse_args()
     check_value("--workers", 1 if arguments.workers is None else arguments.workers, int, at_least=1)
     distributed.require_one_process("mae_lib.compare")
     recipe = RECIPES[arguments.recipe]
-    base = recipe.pretrain | (given := cli.given(arguments, PretrainConfig))
+    base = recipe.pretrain | cli.given(arguments, PretrainConfig)
     fine_tune, scratch = recipe.fine_tunings(cli.given(arguments, FineTuneConfig, "ft_"))
     configs = [PretrainConfig(**{**variant_settings(name, base), "seed": seed})
                for name in (*arguments.variants, "original") for seed in arguments.seeds]
     for settings in (*configs, fine_tune, scratch):
         settings.check()
-    for name in given.keys() & variant_settings("improved"):
-        raise ValueError(f"{name} would change the original too: write it into the variant that it "
-                         f"is for, as in --variants original improved+{name}={given[name]}.")
     with torch.device("meta"):  # without memory
         sizes = {(input_size(cfg), cfg.build_model().num_patches) for cfg in configs}
     if len(sizes) > 1:
