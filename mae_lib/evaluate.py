@@ -73,6 +73,7 @@ def cross_validate(labels: Tensor, settings: Sequence, draw: int,
     `predict(rest, held)` gets two masks of images (N,): those of four folds to learn from, and
     those of the fifth to judge. It gives the labels that it predicts with each of the settings.
     """
+    check_value("The number of training images", len(labels), int, at_least=3)
     fold, right = folds(labels, draw), [torch.zeros(len(labels), dtype=bool) for _ in settings]
     for held in (fold == i for i in range(FOLDS)):
         for correct, predicted in zip(right, predict(~held, held), strict=True):
@@ -139,7 +140,7 @@ def centred(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     Features often share a large mean: the angle between any two is then small, and cosines say
     little.
     """
-    mean = train.mean(dim=0)
+    mean = train.double().mean(dim=0).to(train.dtype)  # equal features become exactly zeros
     return train - mean, test - mean
 
 
@@ -265,17 +266,13 @@ class Classifier(nn.Module):
 
     def __init__(self, model: MaskedAutoencoder, classes: int):
         super().__init__()
-        self.encoder = copy.deepcopy(model)
+        self.encoder = copy.deepcopy(model).requires_grad_()  # also if the model is frozen
         for part in ("decoder_embed", "mask_token", "decoder_pos_embed", "decoder_blocks",
                      "decoder_norm", "decoder_pred"):
             delattr(self.encoder, part)
         self.head = nn.Linear(model.embed_dim, classes)
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        return self.encoder.blocks
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.encoder.features(images))
@@ -351,10 +348,12 @@ def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, see
             if i % 10 == 0 or i == iters - 1:
                 value = loss.item()
                 bar.set_postfix_str(f"lr={lr:.2e}, loss={value:.4f}")
-                if not math.isfinite(value):
-                    raise NonFiniteLoss(f"The loss of fine-tuning became {value} in epoch "
-                                        f"{epoch + 1}. Try a lower learning rate than {cfg.lr:g}, "
-                                        "or a longer warm-up.")
+                # The loss is of the weights before the step: those after it may be nan already.
+                sound = torch.stack([p.isfinite().all() for p in classifier.parameters()]).all()
+                if not (math.isfinite(value) and sound):
+                    raise NonFiniteLoss(f"Fine-tuning became nan or infinite in epoch {epoch + 1}. "
+                                        f"Try a lower learning rate than {cfg.lr:g}, or a longer "
+                                        "warm-up.")
         if checkpoint:
             states = {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(checkpoint, {"settings": settings, "epoch": epoch + 1, **states})

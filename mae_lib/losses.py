@@ -20,8 +20,8 @@ NORM_PIX_EPS = 1e-6  # as in the official code
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half-precision numbers as float32, others as they are."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    """Everything but float64 as float32."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ def mae_loss(pred: Tensor, images: Tensor, mask: Tensor, patch_size: int, norm_p
     target = patchify(images, patch_size)
     check_shape(pred, "pred", *target.shape)
     check_shape(mask, "mask", *target.shape[:2])
-    pred, target = at_least_float32(pred), at_least_float32(target)
+    pred, target, mask = map(at_least_float32, (pred, target, mask))
     target = normalise_patches(target) if norm_pix else target
     error = F.mse_loss(pred, target, reduction="none").mean(dim=-1)  # (B, L)
     return (error * mask).sum() / mask.sum().clamp(min=1)
@@ -68,7 +68,7 @@ def predicted_images(pred: Tensor, images: Tensor, patch_size: int, norm_pix: bo
     if norm_pix:
         mean, std = patch_statistics(patchify(at_least_float32(images), patch_size))
         pred = pred * std + mean
-    return unpatchify(pred, patch_size)
+    return unpatchify(pred, patch_size, tuple(side // patch_size for side in images.shape[-2:]))
 
 
 def laplacian(images: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ def laplacian_error_per_image(difference: Tensor, mask_img: Tensor) -> tuple[Ten
     `difference` is prediction minus target, (B, C, H, W). The filter is linear, so its Laplacian is
     the difference of the Laplacians.
     """
-    inner = mask_img[..., 1:-1, 1:-1]  # (B, 1, H−2, W−2)
+    inner = at_least_float32(mask_img[..., 1:-1, 1:-1])  # (B, 1, H−2, W−2)
     error = (laplacian(difference) * inner).abs().sum(dim=(1, 2, 3)) / difference.shape[1]
     return error, inner.sum(dim=(1, 2, 3))
 

@@ -103,6 +103,7 @@ def training_mask_ratio(step: int, iters: int, cfg) -> float:
 
     `schedule_mask_ratio`, held over `cfg.mask_ratio_holds` parts of each epoch. With "shuffled"
     the parts of the whole run come in a random order that depends on `cfg.seed`.
+    (Where the holds do not divide an epoch evenly, that changes the mean ratio a little.)
     """
     epoch, i = divmod(step, iters)
     holds = min(cfg.mask_ratio_holds, iters)

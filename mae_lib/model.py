@@ -121,7 +121,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.mlp = Mlp(dim, int(dim * mlp_ratio + 1e-6))  # also of a ratio that is a quotient
 
     def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
         attended = self.attn(self.norm1(x), ids)

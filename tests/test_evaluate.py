@@ -248,7 +248,7 @@ def test_whitening_leaves_directions_small_that_hardly_vary():
 def test_features_that_do_not_vary_can_be_whitened(columns):
     """As those of a collapsed encoder: numbers, with which kNN guesses."""
     x, labels = clusters(200)
-    x[:, :columns] = 0.5
+    x[:, :columns] = torch.randn(columns)  # the mean in float32 would not be exactly these
     for found in E.whitened(x, x):
         assert found.isfinite().all() and bool(found.any()) == (columns < 12)
     assert E.knn(found, labels, found, labels).percent < (50 if columns == 12 else 101)
@@ -433,8 +433,30 @@ def test_fine_tuning_does_not_go_on_with_other_settings(tmp_path):
 
 
 def test_fine_tuning_that_explodes_says_so():
-    with pytest.raises(E.NonFiniteLoss, match=r"became nan in epoch 1\. Try a lower learning rate"):
+    words = r"became nan or infinite in epoch 1\. Try a lower learning rate"
+    with pytest.raises(E.NonFiniteLoss, match=words):
         E.fine_tune(model(), coloured(40), replace(FAST, lr=1e30), progress=False)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_fine_tuning_that_explodes_in_an_epochs_last_step_says_so_and_keeps_nothing(
+        epochs, tmp_path):
+    """The loss is of the weights before the step, so it is sound."""
+    data, file = coloured(40), tmp_path / "ft.pt"
+    cfg = replace(FAST, epochs=epochs, batch_size=len(data.train), lr=1e38, warmup_epochs=0)
+    with pytest.raises(E.NonFiniteLoss, match="became nan or infinite in epoch 1"):
+        E.fine_tune(model(), data, cfg, checkpoint=file, progress=False)
+    assert not file.exists()
+
+
+def test_a_frozen_encoder_is_fine_tuned_as_another_and_stays_frozen(tmp_path):
+    m, data, once = model(), coloured(10), replace(FAST, epochs=1, warmup_epochs=0)
+    E.fine_tune(m, data, once, checkpoint=tmp_path / "free", progress=False)
+    m.requires_grad_(False)
+    E.fine_tune(m, data, once, checkpoint=tmp_path / "frozen", progress=False)
+    free, frozen = (load_checkpoint(tmp_path / name)["model"] for name in ("free", "frozen"))
+    assert all(torch.equal(weights, frozen[name]) for name, weights in free.items())
+    assert not any(p.requires_grad for p in m.parameters())
 
 
 def test_fine_tuning_starts_at_the_head_it_is_given():
@@ -526,6 +548,10 @@ def test_features_and_numbers_that_make_no_sense_are_refused():
                      (2.0, "a whole number"), (None, "a whole number")):
         with pytest.raises(ValueError, match=f"^k must be .*{words}"):
             E.knn_predict(x, labels, x, k, 2)
+    for n in (1, 2):
+        for judge in (E.knn, E.linear_probe):
+            with pytest.raises(ValueError, match=f"The number of training images .* 3, got {n}"):
+                judge(x[:n], labels[:n], x, labels)
     data = ImageSet("x", ("a", "b"), x, x, labels, x, labels)
     for count, words in ((-3, "at least 1"), (0, "at least 1"), (5, "at most 4"),
                          ("3", "a whole number"), (2.5, "a whole number")):

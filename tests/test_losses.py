@@ -118,6 +118,13 @@ def test_perfect_prediction_costs_nothing_and_becomes_the_image(norm_pix):
     torch.testing.assert_close(predicted_images(target, images, 4, norm_pix), images)
 
 
+@pytest.mark.parametrize("height, width", [(4, 16), (8, 16)])
+def test_oblong_images_keep_their_shape(height, width):
+    """Also where the number of patches is a square one."""
+    images = torch.randn(2, 3, height, width)
+    assert torch.equal(predicted_images(patchify(images, 4), images, 4, False), images)
+
+
 def test_norm_pix_does_not_see_brightness_and_contrast():
     pred, images, mask = random_case(torch.float64)
     same = mae_loss(pred, 3 * images + 5, mask, 4, True)
@@ -372,6 +379,25 @@ def test_half_precision_predictions_give_float32_losses(dtype):
     ):
         assert half.dtype == torch.float32
         assert torch.equal(half, single)
+
+
+@pytest.mark.parametrize("norm_pix", [False, True])
+def test_images_of_bytes_do_not_wrap(norm_pix):
+    first, second = torch.randint(256, (2, 1, 3, 8, 8), dtype=torch.uint8)
+    pred, mask, pixels = patchify(first, 4), torch.ones(1, 4), torch.ones(1, 1, 8, 8)
+    assert torch.equal(mae_loss(pred, second, mask, 4, norm_pix),
+                       mae_loss(pred.float(), second.float(), mask, 4, norm_pix))
+    assert torch.equal(laplacian_loss_masked(first, second, pixels),
+                       laplacian_loss_masked(first.float(), second.float(), pixels))
+
+
+def test_a_mask_in_half_precision_can_count_more_than_65504_patches():
+    images, mask = torch.randn(64, 3, 32, 32), torch.ones(64, 1024)
+    pred, pixels = patchify(images, 1) + 1, mask.view(64, 1, 32, 32)
+    torch.testing.assert_close(mae_loss(pred, images, mask.half(), 1, False), torch.tensor(1.0))
+    other = torch.randn_like(images)
+    assert torch.equal(laplacian_loss_masked(other, images, pixels.half()),
+                       laplacian_loss_masked(other, images, pixels))
 
 
 def losses_of(pred, images, mask, tokens):

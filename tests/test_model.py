@@ -254,6 +254,11 @@ def test_attention_equals_multihead_attention_of_torch():
     torch.testing.assert_close(ours(x), theirs(x, x, x)[0], atol=1e-6, rtol=1e-5)
 
 
+def test_a_hidden_width_is_found_again_from_its_ratio():
+    """44 · (120 / 44) is a little less than 120."""
+    assert Block(44, 4, 120 / 44).mlp.fc1.out_features == 120
+
+
 @pytest.mark.parametrize("mlp_ratio", [4.0, 2.5])
 @torch.no_grad()
 def test_block_equals_that_of_timm(mlp_ratio):

@@ -32,7 +32,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
     embedding slowest (Clark et al. 2020; Bao et al. 2022). Each group has an
     "lr_scale" that `set_learning_rate` reads.
     """
-    depth = len(model.blocks)
+    depth = len(getattr(model, "encoder", model).blocks)
     groups: dict[tuple[float, float], dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
