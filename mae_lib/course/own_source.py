@@ -9,6 +9,8 @@ import sys
 from collections.abc import Collection
 from types import CodeType
 
+# IPython adds some of its own, which no file has.
+BUILTINS = {*dir(builtins)} - {"display", "get_ipython"}
 # What a part may import, so that the file it is kept in runs wherever torch does.
 IMPORTABLE = {*sys.stdlib_module_names, "torch", "numpy"}
 
@@ -55,7 +57,7 @@ def cut(answer, name: str, given: Collection[str]) -> str:
     lines = linecache.getlines(code.co_filename) if code else []
     if not lines:
         raise CannotStandAlone("the course cannot find its source: define it with def or class in "
-                               "a cell of the notebook")
+                               "a cell of the notebook, without a line that begins with %%")
     pieces = []  # (source, names bound, names used, statement) in the order of the cell
     for node in ast.parse("".join(lines)).body:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
@@ -69,13 +71,17 @@ def cut(answer, name: str, given: Collection[str]) -> str:
         missing = wanted.pop()
         # Of two definitions the later one counts.
         found = [i for i, (_, bound, *_) in enumerate(pieces) if missing in bound]
+        while len(found) > 1 and missing in pieces[found[-1]][2] and isinstance(
+                pieces[found[-1]][3], ast.Assign | ast.AugAssign):
+            chosen.add(found[-1])  # x = f(x) or x += 1: what x was before is needed too
+            wanted += sorted(pieces[found.pop()][2] - {missing})
         if found and found[-1] not in chosen:
             chosen.add(found[-1])
             wanted += sorted(pieces[found[-1]][2])
         elif not found and missing == name:
             raise CannotStandAlone(f"the cell that made it has no def or class {name}: give it "
                                    "that name there")
-        elif not found and missing not in given and not hasattr(builtins, missing):
+        elif not found and missing not in given and missing not in BUILTINS:
             raise CannotStandAlone(f"it uses {missing}, which its cell does not define: define it "
                                    "there, or import it there if it comes from torch, numpy or "
                                    "Python itself")

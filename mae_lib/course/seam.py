@@ -232,13 +232,17 @@ def keep(name: str, answer, test: Callable) -> str:
     part, path = PARTS[name], path_of(name)
     try:
         source = cut(answer, name, {*GIVEN, *earlier_parts(name)})
-        alone = _Loader().run(name, source, path.with_suffix(".new.py"))
+        loader = _Loader()
+        alone = loader.run(name, source, path.with_suffix(".new.py"))
         test(alone)
     except CannotStandAlone as reason:
         return f"Not kept in {path}: {reason}."
     except Exception as error:
+        used = ", ".join(other for other in loader.is_theirs if loader.is_theirs[other])
         return (f"Not kept in {path}: read from a file of its own it no longer passes "
-                f"({type(error).__name__}: {error}). Does something outside its def change it?")
+                f"({type(error).__name__}: {error}). " + (
+                    f"It was read with your {used}: if this notebook has a newer one, run its "
+                    "check again first." if used else "Does something outside its def change it?"))
     content = _stamped(part, source).encode()
     try:
         backup(path, content)  # two notebooks may keep at once: neither version is lost

@@ -232,7 +232,7 @@ print(x.gather(1, ids[:, :, None].expand(-1, -1, 3)))
 #
 # Write `random_masking(x, mask_ratio, noise=None)` for `x` of shape (B, L, D). Return `x_vis`, `mask` and `ids_restore` as
 # in the table, the mask as floats. The `int(L * (1 - mask_ratio))` patches with the smallest noise stay visible. If `noise` is `None`, draw it
-# with `torch.rand`, one number for each patch of each image.
+# with `torch.rand`, one number for each patch of each image. Draw it where `x` is, with `device=x.device`: later your model may run on a GPU.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -640,8 +640,6 @@ snapshot = course.use("snapshot")
 # %%
 short = replace(cfg, epochs=2)
 whole = train(*build(short, sizes, session.device), batch_at, 10, short)
-model, optimizer = build(short, sizes, session.device)
-saved = {}
 
 
 # %%
@@ -653,6 +651,8 @@ def stopped(step):
     return batch_at(step)
 
 
+model, optimizer = build(short, sizes, session.device)
+saved = {}
 try:
     train(model, optimizer, stopped, 10, short)
 except KeyboardInterrupt:

@@ -494,7 +494,7 @@ show(figure, "The training loss falls steeply at first and then slowly. It is so
 
 # %%
 def loss_on(images):
-    model.eval()
+    model.to(session.device).eval()
     x = resize(images, model_sizes["img_size"]).to(session.device)
     noise = torch.rand(len(x), model.encoder.pos_embed.shape[1], generator=generator(7))
     with torch.no_grad():
@@ -837,8 +837,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # <details><summary>Where to begin</summary>
 #
 # The shortest way is a spectrogram with one channel, repeated three times. `torch.stft(…, return_complex=True).abs().log1p()` makes one from a recording. For
-# another number of channels, change the convolution and the last linear layer in a copy of the file. `patchify` and
-# `unpatchify` take any number of channels already. Keep the sizes of `tiny`.
+# another number of channels, in a copy of the file, change the convolution, the last linear layer and, if yours has one, the 3 in `unpatchify`. `patchify`
+# takes any number of channels already. Keep the sizes of `tiny`.
 # </details>
 # <details><summary>What a good answer shows</summary>
 #

@@ -152,11 +152,24 @@ def test_several_numbers_may_come_in_any_container(found, mark, capsys):
     assert capsys.readouterr().out.startswith(mark)
 
 
-def test_a_check_names_the_line_of_the_cell(capsys):
+@pytest.mark.parametrize("cell", [
+    "<ipython-input-3>", "/tmp/ipython-input-3857317899.py", "/tmp/ipykernel_7/3.py"])
+def test_a_check_names_the_line_of_the_cell(cell, capsys):
+    """By whatever name IPython, Colab and Jupyter compile it."""
     scope = {}
-    exec(compile("def f(x):\n    y = x\n    return y[0]\n", "<ipython-input-3>", "exec"), scope)
+    exec(compile("def f(x):\n    y = x\n    return y[0]\n", cell, "exec"), scope)
     twice(scope["f"])
     assert "stopped with TypeError in line 3:" in capsys.readouterr().out
+
+
+def test_a_check_leaves_autograd_as_it_was(capsys):
+    def doubled(x):
+        torch.set_grad_enabled(False)
+        return 2 * x
+
+    twice(doubled)
+    assert "You leave autograd switched off" in capsys.readouterr().out
+    assert torch.is_grad_enabled()
 
 
 def test_a_learner_cannot_spoil_what_is_tested():

@@ -1,6 +1,7 @@
 """What the learner builds is kept, used from then on, and never lost."""
 
 import _thread
+import builtins
 import functools
 import importlib
 import linecache
@@ -315,6 +316,16 @@ P = "def patchify(images, p):\n    {}\n    return patches_of(images, p)\n"
 HELPER = SOLUTIONS["patchify"].replace("def patchify", "def patches_of")
 
 
+@pytest.mark.parametrize("cell", [
+    SOLUTIONS["patchify"] + "\n\npatchify = torch.compiler.disable(patchify)\n",
+    f"FIRST = 0\nFIRST += 1\n\n{HELPER}\n\n{P.format('assert FIRST == 1')}"])
+def test_what_a_later_line_wraps_or_changes_is_kept_whole(cell, parts_of_this_test, capsys):
+    space = {**GIVEN}
+    run_cell(cell, space)
+    PARTS["patchify"].check(space["patchify"])
+    assert "Kept in" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("cell, reason", [
     (P.format("0"), "it uses patches_of, which its cell does not define"),
     (f"{HELPER}\n\n{P.format('import einops')}", "it imports einops"),
@@ -324,11 +335,13 @@ HELPER = SOLUTIONS["patchify"].replace("def patchify", "def patches_of")
     (f"{HELPER}\n\npatch = patches_of\n", "has no def or class patchify"),
     (f"{HELPER}\n\ntable = {{}}\ntable['x'] = patches_of\ndef patchify(images, p):\n"
      "    return table['x'](images, p)\n", "it no longer passes (KeyError: 'x')"),
+    (f"{HELPER}\n\n{P.format('display(p)')}", "it uses display, which its cell does not define"),
 ])
 def test_what_cannot_stand_alone_is_refused_with_the_reason(
     cell, reason, parts_of_this_test, capsys, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "einops", types.ModuleType("einops"))
+    monkeypatch.setattr(builtins, "display", id, raising=False)  # as in a notebook
     space = run_cell(HELPER)  # an earlier cell
     run_cell(cell, {**space, "MAE": None} if "MAE" in cell else space)
     last = run_cell(cell, {**space, "MAE": None})
@@ -359,6 +372,15 @@ def test_a_folder_that_cannot_be_written_is_said(parts_of_this_test, capsys):
 
 def versions(folder, name="patchify"):
     return {path.read_text("utf-8") for path in (folder / "earlier").glob(f"{name}-*.py")}
+
+
+def test_an_earlier_part_at_fault_is_named(parts_of_this_test, capsys):
+    """The check uses the notebook's parts, the kept file those that were kept."""
+    wrong = SOLUTIONS["patchify"].replace("0, 2, 4, 3, 5, 1", "0, 2, 4, 1, 3, 5")
+    seam.write(seam.path_of("patchify"), seam._stamped(PARTS["patchify"], wrong).encode())
+    solve("mae_loss", space={**GIVEN, "patchify": reference.patchify})
+    said = capsys.readouterr().out
+    assert "Not kept" in said and "It was read with your patchify: if this notebook has" in said
 
 
 def test_a_better_version_keeps_the_one_before(parts_of_this_test):

@@ -9,11 +9,13 @@ import inspect
 import linecache
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from IPython import get_ipython
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from mae_lib.course import seam
 from mae_lib.course.parts import PARTS
@@ -43,7 +45,8 @@ HINTS = {  # what torch says: what to look at; the first that fits is shown
     "max() received an invalid": ".max does not take a number: for the larger of each value and a "
                                  "number, write x.clamp(min=…).",
     "Boolean value of Tensor": "Python's max, min, if and while need single numbers. For the "
-                               "larger of each value and a number, write x.clamp(min=…).",
+                               "larger of each value and a number, write x.clamp(min=…). To ask "
+                               "whether an argument was given, write noise is None.",
     "in an in-place operation": "x += y changes the tensor that was passed in, so write x = x "
                                 "+ y instead.",
     "Can't call numpy()": "Stay in PyTorch: NumPy passes no gradients back.",
@@ -81,7 +84,11 @@ def exercise(praise: str) -> Callable:
                     print(f"○ This is the package's {name}, not yours. Run the cell that "
                           "defines yours first, then run this one.")
                     return
-                test(*answers)
+                with torch.enable_grad():  # whatever an earlier try has switched off
+                    test(*answers)
+                    require(torch.is_grad_enabled(),
+                            "You leave autograd switched off for everything that follows: use a "
+                            "with torch.no_grad() block, which ends by itself.")
             except NotAttempted:
                 if any(map(_has_a_body, answers)):
                     print("✗ Your function returns nothing: is a return missing, perhaps in one "
@@ -253,6 +260,29 @@ def require_right(found: Tensor, right: Tensor, mistakes: dict[str, Tensor], oth
     raise Mistake(otherwise)
 
 
+class _OneDevice(TorchFunctionMode):
+    """Refuses what a GPU refuses: tensors of two devices in one operation, indices aside."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        found = [x for a in (*args, *(kwargs or {}).values())
+                 for x in (a if isinstance(a, list | tuple) else [a])]
+        places = {x.device.type for x in found if isinstance(x, Tensor) and x.dim()}
+        if len(places) > 1 and func.__name__ != "__getitem__":
+            raise Mistake("On a GPU this would stop, because a tensor that you create stays on the "
+                          "CPU. Give it the device of the input, as in torch.rand(…, "
+                          "device=x.device).")
+        return func(*args, **(kwargs or {}))
+
+
+def require_one_device(function: Callable, *arguments) -> None:
+    """Raise Mistake if a right answer would mix the CPU's tensors with those of another device.
+
+    That one is torch's meta device, whose tensors have no values: answers that read any stop there.
+    """
+    with suppress(NotImplementedError, RuntimeError), _OneDevice():
+        function(*(a.detach().to("meta") if isinstance(a, Tensor) else a for a in arguments))
+
+
 def require_gradient(found: Tensor, right: Tensor, *inputs: Tensor) -> None:
     """Raise Mistake unless `found` passes the gradients back to the inputs that `right` does."""
     require(found.requires_grad,
@@ -291,4 +321,5 @@ def _where(error: BaseException, which: int = -1) -> str:
 def _is_learners(file: str) -> bool:
     """Whether a file is a notebook's cell or one of the kept parts."""
     typed = file.startswith("<") and file != "<string>"  # which is what dataclasses compile
-    return typed or "ipykernel" in file or seam.folder().name in Path(file).parts
+    cell = typed or "ipykernel" in file or "ipython-input" in file  # the last in Colab
+    return cell or seam.folder().name in Path(file).parts

@@ -10,7 +10,7 @@ import torch
 from mae_lib.course.exercises import (
     call,
     exercise,
-    kind,
+    number,
     require,
     require_gradient,
     require_right,
@@ -75,9 +75,7 @@ def self_attention(answer: Callable) -> None:
           "fastest with N.")
 def block_multiply_adds(answer: Callable) -> None:
     for n, d in ((49, 192), (196, 192), (196, 128)):
-        found = call(answer, n, d)
-        require(isinstance(found, int | float), "The result should be a number; yours is "
-                                                f"{kind(found)}.")
+        found = number(call(answer, n, d))
         right = 12 * n * d**2 + 2 * n**2 * d
         words = f"N = {n}, D = {d}"
         require(found != 2 * right, "That is twice as many as it should be: you count "

@@ -14,6 +14,7 @@ from mae_lib.course.exercises import (
     number,
     require,
     require_gradient,
+    require_one_device,
     require_right,
     require_tensor,
     several,
@@ -24,7 +25,7 @@ from mae_lib.course.exercises import (
           "original order.")
 def random_masking(answer: Callable) -> None:
     torch.manual_seed(0)
-    for length, ratio in ((16, 0.75), (30, 0.5), (49, 0.6)):
+    for length, ratio in ((16, 0.75), (30, 0.5), (9, 0.0), (49, 0.6)):
         x = torch.rand(3, length, 4, requires_grad=True)
         noise = torch.rand(3, length)
         right = masking.random_masking(x, ratio, noise)
@@ -39,7 +40,7 @@ def random_masking(answer: Callable) -> None:
     first, second = (call(answer, x, 0.75) for _ in range(2))
     require(not close(first[1], second[1]),
             "When noise is None, two calls give the same mask. Draw new noise in each call "
-            "with torch.rand(B, L).")
+            "with torch.rand(B, L, device=x.device).")
     x_vis, mask, ids_restore = first
     require(not bool((mask == mask[0]).all()),
             "When noise is None, all images of a batch share a single mask. Draw a separate "
@@ -48,6 +49,7 @@ def random_masking(answer: Callable) -> None:
     require(x_vis.shape[1] == 12 and close(place, 1 - mask.float()),
             "Your function is right when noise is given. When noise is None, the three results "
             "do not belong together: draw the noise once and use it for all of them.")
+    require_one_device(answer, x, 0.75)
 
 
 def _explain_masking(found, right, x, noise) -> None:
@@ -82,8 +84,10 @@ def _explain_masking(found, right, x, noise) -> None:
     }, f"The mask leaves {int((mask == 0).sum(1)[0])} patches of the first image visible. It "
        f"should leave int(L · (1 − mask_ratio)) = {visible} of them visible, the ones with the "
        "smallest noise.")
-    require(mask.is_floating_point(), f"The mask is right, but of type {mask.dtype}. We compute "
-            "1 − mask and averages with it, so add .float().")
+    require(mask.dtype == right_mask.dtype, f"The mask is right, but of type {mask.dtype}. We "
+            "compute 1 − mask and averages with it in float32, so add .float().")
+    require(restore.dtype == torch.long, f"ids_restore is right, but of type {restore.dtype}. It "
+            "is used as an index, so it should hold whole numbers: let argsort make it.")
     require_tensor(x_vis, right_vis.shape, "x_vis")
     ordered = masking.take_patches(x, shuffle[:, :visible].sort(dim=1).values)
     require_right(x_vis, right_vis, {
@@ -104,12 +108,12 @@ def schedule_mask_ratio(answer: Callable) -> None:
     iters, epochs, length = 10, 8, 4
     time = torch.arange(epochs * iters) / iters  # in epochs
     for sched in ("const", "linear", "cosine"):
-        cfg = PretrainConfig(mask_ratio_sched=sched, mask_ratio_start=0.4, mask_ratio=0.8,
+        cfg = PretrainConfig(mask_ratio_sched=sched, mask_ratio_start=0.3, mask_ratio=0.8,
                              mask_ratio_warmup_epochs=length)
         found = torch.tensor([number(call(answer, epoch, step, iters, cfg))
                               for epoch in range(epochs) for step in range(iters)])
 
-        def ramp(progress, start=0.4, end=0.8, sched=sched):
+        def ramp(progress, start=0.3, end=0.8, sched=sched):
             progress = progress.clamp(0, 1)
             if sched == "cosine":
                 progress = (1 - torch.cos(math.pi * progress)) / 2
@@ -117,21 +121,23 @@ def schedule_mask_ratio(answer: Callable) -> None:
 
         right = ramp(time / length) if sched != "const" else torch.full_like(time, 0.8)
         which, worst = f"With {sched!r}: ", int((found - right).abs().argmax())
+        require(sched != "const" or bool((found == found[0]).all()),
+                which + "the ratio should be mask_ratio at every step, without a ramp.")
         require_right(found, right, {
             which + "the ratio changes only from one epoch to the next. It should grow with "
                     "every step, because the time is epoch + step / iters.":
                 ramp(time.floor() / length),
             which + "the ramp does not stop. Limit the progress to at most 1.":
-                0.4 + 0.4 * time / length,
+                0.3 + 0.5 * time / length,
             which + "the ratio falls from the end to the start value. It should rise from "
-                    "mask_ratio_start to mask_ratio.": ramp(time / length, 0.8, 0.4),
+                    "mask_ratio_start to mask_ratio.": ramp(time / length, 0.8, 0.3),
             which + "the ramp lasts the whole run. It should last "
                     f"cfg.mask_ratio_warmup_epochs epochs, which is {length} here.":
                 ramp(time / epochs),
             which + "the ratio is mask_ratio_start throughout. It should " + (
                 "be mask_ratio." if sched == "const" else
                 "grow from mask_ratio_start to mask_ratio."):
-                torch.full_like(time, 0.4),
+                torch.full_like(time, 0.3),
             which + "the ratio does not change: it should grow from mask_ratio_start to "
             "mask_ratio.": torch.full_like(time, 0.8),
             which + "the ramp is a straight line, but cfg.mask_ratio_sched asks for a "
@@ -140,7 +146,7 @@ def schedule_mask_ratio(answer: Callable) -> None:
                                               "only if cfg.mask_ratio_sched is 'cosine'.":
                 ramp(time / length, sched="linear" if sched != "linear" else "cosine"),
             which + "the ramp goes twice as far as it should: (1 − cos πp) / 2 goes from 0 to 1.":
-                0.4 + 0.8 * (1 - torch.cos(math.pi * (time / length).clamp(0, 1))) / 2,
+                0.3 + 1.0 * (1 - torch.cos(math.pi * (time / length).clamp(0, 1))) / 2,
         }, f"{which}after {time[worst]:.1f} epochs of a ramp of {length}, the ratio should be "
            f"{right[worst]:.3f}, but yours is {found[worst]:.3f}.")
     cfg = PretrainConfig(mask_ratio_sched="linear", mask_ratio=0.8, mask_ratio_warmup_epochs=0)

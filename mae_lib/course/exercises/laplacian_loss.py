@@ -16,6 +16,7 @@ from mae_lib.course.exercises import (
     number,
     require,
     require_gradient,
+    require_one_device,
     require_right,
     require_tensor,
 )
@@ -175,6 +176,7 @@ def laplacian_loss_masked(answer: Callable) -> None:
     require(number(nothing, "The loss with nothing hidden") == 0,
             "With nothing hidden the loss should be 0, not 0/0: clamp the count with "
             ".clamp(min=1).")
+    require_one_device(answer, pred, target, mask)
 
 
 def _explain_laplacian_loss(found, right, pred, target, mask) -> None:

@@ -1,6 +1,7 @@
 """Notebook 03: the model, from the block to the whole, as the learner's own modules."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,10 @@ def Block(answer: type) -> None:
     torch.manual_seed(0)
     for d, heads, size in ((8, 2, 1.0), (12, 3, 0.003)):
         module, block = build(answer, d, heads), randomised(package.Block(d, heads))
+        for name in ("norm1", "norm2"):
+            require(getattr(getattr(module, name, None), "eps", 1e-6) == 1e-6,
+                    f"{name} has LayerNorm's default eps, 1e-5. The trained weights expect "
+                    "eps=1e-6.")
         give_weights(module, block.state_dict())
         x = (size * torch.randn(2, 5, d)).requires_grad_()
         found = given(module(x))
@@ -44,14 +49,8 @@ def Block(answer: type) -> None:
         def mlp_with(bend: Callable, x: Tensor, mlp: nn.Module = mlp) -> Tensor:
             return mlp.fc2(bend(mlp.fc1(x)))
 
-        def with_eps(eps: float, x: Tensor = x, d: int = d, block: nn.Module = block) -> Tensor:
-            def norm(x: Tensor, of: nn.LayerNorm) -> Tensor:
-                return F.layer_norm(x, (d,), of.weight, of.bias, eps)
-
-            y = x + block.attn(norm(x, block.norm1))
-            return y + block.mlp(norm(y, block.norm2))
-
         after = norm1(x + attn(x))
+        normal = norm1(x) + attn(norm1(x))
         require_right(found, middle + mlp(norm2(middle)), {
             "This is post-norm, the order of the original Transformer. Use pre-norm, which "
             "normalises only the input of each layer.":
@@ -77,10 +76,12 @@ def Block(answer: type) -> None:
             "The MLP has nothing between its two layers, so together they are only one linear "
             "layer. Put a GELU between them.":
                 middle + mlp_with(lambda y: y, norm2(middle)),
-            "LayerNorm's eps is 1e-5 by default; the trained weights expect eps=1e-6.":
-                with_eps(1e-5),
+            "The MLP has an approximation of GELU between its layers; leave approximate out.":
+                middle + mlp_with(partial(F.gelu, approximate="tanh"), norm2(middle)),
+            "The sums add the normalised x. They should add x itself, as in x + attn(norm1(x)).":
+                norm2(normal) + mlp(norm2(normal)),
         }, "The shape is right, but the values are not. They should be x + attn(norm1(x)), and "
-           "then the same with norm2 and mlp on the result.", 1e-3)
+           "then the same with norm2 and mlp on the result.")
         require_gradient(found, block(x), x)
 
 
@@ -96,12 +97,16 @@ def _weights(model: nn.Module, part: str) -> dict[str, Tensor]:
             from_official(model.state_dict()).items() if name.startswith(part)}
 
 
-def _require_kinds(module: nn.Module) -> None:
+def _require_kinds(module: nn.Module, positions: Tensor) -> None:
     """Raise Mistake for what training would change, or not change, against its purpose."""
     trained = dict(module.named_parameters())
     require("pos_embed" not in trained,
             "pos_embed is a parameter. Positions are fixed, so register them with register_buffer, "
             "which still saves and moves them with the model.")
+    held = dict(module.named_buffers()).get("pos_embed")
+    require(held is None or close(held, positions),
+            f"pos_embed should hold sincos_positions(dim, side, side) from the start, with a batch "
+            f"axis in front: here its shape is {tuple(positions.shape)}.")
     require("mask_token" not in dict(module.named_buffers()),
             "mask_token is a buffer, which training never changes. It should be learned: make it "
             "an nn.Parameter.")
@@ -113,13 +118,8 @@ def _require_kinds(module: nn.Module) -> None:
 def Encoder(answer: type) -> None:
     model = _small_model()
     module = build(answer, 12, 3, 8, 2, 2)
-    _require_kinds(module)
+    _require_kinds(module, model.pos_embed)
     require_depth(module, "blocks.", 2)
-    for name, value in _weights(model, "encoder.").items():
-        if name == "pos_embed" and name in module.state_dict():
-            require(close(module.state_dict()[name], value),
-                    "pos_embed should hold sincos_positions(dim, side, side), with a batch axis "
-                    "in front: (1, L, dim).")
     give_weights(module, _weights(model, "encoder."))
     images = torch.randn(2, 3, 12, 12, requires_grad=True)
     noise = torch.rand(2, 16)
@@ -132,6 +132,7 @@ def Encoder(answer: type) -> None:
                 "The second and the third result are swapped: return tokens, mask, ids_restore.")
         require_tensor(latent, right.latent.shape, "The tokens")
         require_tensor(mask, right.mask.shape, "mask")
+        require_tensor(ids_restore, right.ids_restore.shape, "ids_restore")
         require(close(mask, right.mask) and torch.equal(ids_restore, right.ids_restore),
                 "mask and ids_restore do not match the given noise. Make sure that you hand "
                 "noise on to random_masking, and return what it returns.")
@@ -173,7 +174,7 @@ def Encoder(answer: type) -> None:
 def Decoder(answer: type) -> None:
     model = _small_model()
     module = build(answer, 12, 3, 8, 12, 3, 3)
-    _require_kinds(module)
+    _require_kinds(module, model.decoder_pos_embed)
     require_depth(module, "blocks.", 3)
     give_weights(module, _weights(model, "decoder."))
     for visible in (4, 7):
@@ -238,6 +239,13 @@ def MAE(answer: type) -> None:
         require(not bool(started[name].any()),
                 f"{name} should start at 0. For every linear layer, initialise the weight with "
                 "nn.init.xavier_uniform_ and set the bias to 0, as the official code does.")
+    for name, value in started.items():
+        require("norm" not in name or bool((value == name.endswith("weight")).all()),
+                f"{name} should start at {int(name.endswith('weight'))}, as nn.LayerNorm sets it. "
+                "Initialise only the linear layers, the convolution and the mask token.")
+        require(not name.endswith("pos_embed") or close(value, module.state_dict()[name]),
+                f"{name} does not hold its positions any more when the model is built: initialise "
+                "parameters alone.")
     limit = (6 / (8 + 24)) ** 0.5  # of Xavier's uniform distribution
     largest = float(started["encoder.blocks.0.attn.qkv.weight"].abs().max())
     require(0.9 * limit < largest <= limit,

@@ -126,7 +126,8 @@ def parameter_groups(answer: Callable) -> None:
             require(not isinstance(group["params"], set),
                     "'params' should be a list; AdamW refuses a set.")
         pairs = [(p, number(g["weight_decay"], "'weight_decay'"))
-                 for g in groups for p in list(g["params"])]
+                 for g in groups
+                 for p in ([g["params"]] if isinstance(g["params"], Tensor) else g["params"])]
         require(all(isinstance(p, Tensor) for p, _ in pairs),
                 "'params' should hold parameters only: of each pair (name, parameter), keep the "
                 "second.")

@@ -61,6 +61,7 @@ def extract_features(answer: Callable) -> None:
                 "image has one vector.")
         require(not any(encoder.modes), "The encoder is in training mode: call encoder.eval() "
                                         "first, or dropout would change the features.")
+        require(bool(encoder.ratios), "Your function does not call the encoder that it is given.")
         require(0.75 not in encoder.ratios, "Three quarters of each image are hidden, as in "
                                             "training: pass mask_ratio=0.0 to show all of it.")
         require(set(encoder.ratios) == {0.0}, "The encoder was called with mask ratios "
@@ -117,8 +118,8 @@ def fit_probe(answer: Callable) -> None:
                     "weight is transposed: it should be (D, classes), for x @ weight.")
             require_tensor(weight, (d, classes), "weight")
             require_tensor(bias, (classes,), "bias")
-            require(not weight.requires_grad, "Return weight.detach() and bias.detach(): nothing "
-                                              "needs their gradient any more.")
+            require(not weight.requires_grad and not bias.requires_grad, "Return weight.detach() "
+                    "and bias.detach(): nothing needs their gradient any more.")
             require(weight.dtype == bias.dtype == x.dtype,
                     f"weight and bias should be {x.dtype}, like x.")
             _explain_probe(answer, x, labels, classes, decay, weight, bias)
@@ -255,6 +256,7 @@ def fine_tune(answer: Callable) -> None:
     require(list(dict.fromkeys(asked)) == list(range(9)),
             f"You called batch_at with {asked}. Each step needs its own batch: count the steps "
             "over all epochs, from 0 to 8.")
+    require(bool(encoder.ratios), "Your function does not call the encoder that it is given.")
     require(0.75 not in encoder.ratios, "Three quarters of each image are hidden, as in "
                                         "pretraining: pass mask_ratio=0.0.")
     require(set(encoder.ratios) == {0.0}, f"The encoder was called with mask ratios "

@@ -38,7 +38,7 @@ def require_dtype(found: Tensor, pred: Tensor, name: str) -> None:
     """Raise Mistake unless a loss has the data type of `pred`, as the package's loss has."""
     require(found.dtype == pred.dtype,
             f"The loss is {found.dtype}, but {name} is {pred.dtype}: leave out the conversion, for "
-            "example .double().")
+            f"example .double(), or undo it with .to({name}.dtype).")
 
 
 @exercise("Right: the hidden patches of a whole batch, in pixels or in units of their own.")
@@ -217,7 +217,6 @@ def _check_step(answer: Callable, form: Callable) -> None:
     lr, parameters = 0.3, [torch.nn.Parameter(x.clone()) for x in before]
     for i in (0, 1, 3):  # the one between has no gradient
         parameters[i].grad = gradients[i].clone()
-    torch.set_grad_enabled(True)  # an earlier try may have switched it off
     try:
         answer(form(parameters), lr)
     except RuntimeError as error:
@@ -234,9 +233,6 @@ def _check_step(answer: Callable, form: Callable) -> None:
                 "You clear the gradient before you use it: change the parameter first.")
         require(False, "One of the parameters has no gradient (its .grad is None): leave that "
                        "parameter as it is.")
-    finally:
-        recording = torch.is_grad_enabled()
-        torch.set_grad_enabled(True)
 
     def moved(step: float, which: tuple[int, ...] = (0, 1, 3)) -> bool:
         """Whether these parameters, which have a gradient, moved by `step` times it."""
@@ -264,9 +260,6 @@ def _check_step(answer: Callable, form: Callable) -> None:
     require(all(p.requires_grad for p in parameters),
             "Your step sets requires_grad to False, so nothing can be learned afterwards: let "
             "torch.no_grad() switch off recording instead.")
-    require(recording,
-            "You leave autograd switched off for everything that follows: use a with "
-            "torch.no_grad() block, which ends by itself.")
     require(not any(p.grad is not None and bool(p.grad.any()) for p in parameters),
             "The step is right, but the gradients are still there, and the next backward() would "
             "add to them: set p.grad to None.")

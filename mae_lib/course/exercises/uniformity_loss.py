@@ -16,9 +16,11 @@ from mae_lib.course.exercises import (
     number,
     require,
     require_gradient,
+    require_one_device,
     require_right,
     require_tensor,
 )
+from mae_lib.course.exercises.reconstruction_loss import require_dtype, require_loss
 
 SQUARED = "You compare eps with the square of the length: compare it with the length itself."
 
@@ -150,17 +152,14 @@ def uniformity_loss(answer: Callable) -> None:
             "For two equal images the gradient is nan: a square root has no slope at 0. Leave the "
             "root out, since you square it again.")
     _explain_eps(answer, tokens.detach())
+    require_one_device(answer, tokens)
 
 
 def _loss_of(answer: Callable, tokens: Tensor, *eps: float) -> Tensor:
     """What the learner's loss is. Raises Mistake unless it is one number of the right dtype."""
     found = call(answer, tokens, *eps)
-    shape = tuple(getattr(found, "shape", ()))
-    require(shape == (), f"The loss should be one number, with shape (); yours has shape {shape}."
-                         + " Is the mean over the pairs missing?" * (math.prod(shape) > 1))
-    require_tensor(found, (), "The loss")
-    require(found.dtype == tokens.dtype,
-            "Return the loss in the dtype of the tokens: .to(z_tokens.dtype).")
+    require_loss(found, "The loss", "Is the mean over the pairs missing?")
+    require_dtype(found, tokens, "z_tokens")
     return found
 
 

@@ -42,6 +42,11 @@ WRONG = {
         (price("12 * d**2 + 2 * n**2 * d"), "act on each of the N tokens"),
         (price("12 * n * d**2 + 12 * n**2 * d"), "Heads do not multiply the work"),
         (price("12 * n * d**2 + 2 * n**2"), "not 21,680,834"),
-        (price("'a lot'"), "should be a number; yours is a str"),
+        (price("'a lot'"), "should be one number; yours is a str"),
     ],
+}
+ALSO_RIGHT = {
+    "block_multiply_adds": [price("torch.tensor(12 * n * d**2 + 2 * n**2 * d)"),
+                            "import numpy as np\n" + price("np.int64(12 * n * d**2 + 2 * n**2 * "
+                                                           "d)")],
 }

@@ -20,6 +20,8 @@ def expected(result, part="error[:, 1:-1]", bends="error.diff(n=2, dim=1).abs().
 
 
 RIGHT = "(chances * (squared + lam * absolute)).sum()"
+CONVOLVED = ("(lambda x: F.conv2d(x, torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.]]){}"
+             ".expand(x.shape[1], 1, 3, 3), groups=x.shape[1]))")
 DISC = "f[:, None]**2 + f**2 <= cutoff**2"
 
 
@@ -54,6 +56,7 @@ PADDED = "lambda x: laplacian(F.pad(x, (1, 1, 1, 1), '{}'))"
 
 WRONG = {
     "laplacian_loss_masked": [
+        (loss(lap=CONVOLVED.format("")), "On a GPU this would stop"),
         (slip("laplacian_loss_masked", ("torch.where(mask_img > 0, pred_img, tgt_img)",
                                         "pred_img")), "Your filter reads the raw prediction"),
         (slip("laplacian_loss_masked", ("(error * inner).sum() / (channels * inner.sum()"
@@ -229,6 +232,7 @@ WRONG = {
 ALSO_RIGHT = {
     "laplacian_loss_masked": [
         loss(),
+        loss(lap=CONVOLVED.format(".to(pred_img.device)")),
         loss("lap(composite - tgt_img)"),
         loss().replace("    composite, lap", "    if mask_img.sum() == 0: return 0\n"
                                              "    composite, lap"),

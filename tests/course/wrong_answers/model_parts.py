@@ -14,7 +14,14 @@ WRONG = {
         (slip("Block", ("self.norm2(x)", "x"), ("self.norm1(x)", "x")), "No norm is used"),
         (slip("Block", ("F.gelu", "F.relu")), "it is a GELU"),
         (slip("Block", ("F.gelu(self.fc1(x))", "self.fc1(x)")), "nothing between its two layers"),
-        (slip("Block", (", eps=1e-6", "")), "eps is 1e-5 by default"),
+        (slip("Block", (", eps=1e-6", "")), "norm1 has LayerNorm's default eps"),
+        (slip("Block", ("norm2 = nn.LayerNorm(dim, eps=1e-6)", "norm2 = nn.LayerNorm(dim)")),
+         "norm2 has LayerNorm's default eps"),
+        (slip("Block", ("F.gelu(self.fc1(x))", "F.gelu(self.fc1(x), approximate='tanh')")),
+         "an approximation of GELU"),
+        (slip("Block", ("x = x + self.attn(self.norm1(x))", "x = self.norm1(x)\n"
+                        "        x = x + self.attn(x)\n        x = self.norm2(x)"),
+              ("self.mlp(self.norm2(x))", "self.mlp(x)")), "The sums add the normalised x"),
         (slip("Block", ("self.attn(self.norm1(x))", "self.mlp(self.norm2(x))"),
               ("return x + self.mlp(self.norm2(x))", "return x + self.attn(self.norm1(x))")),
          "The MLP comes before attention"),
@@ -60,6 +67,8 @@ WRONG = {
                           "torch.zeros(1, side**2, dim)")), "should hold sincos_positions"),
         (slip("Encoder", ("self.norm(x), mask, ids_restore", "self.norm(x)")),
          "Return three tensors"),
+        (slip("Encoder", ("self.norm(x), mask, ids_restore", "self.norm(x), mask, 0")),
+         "ids_restore should be a tensor; yours is an int"),
     ],
     "Decoder": [
         (slip("Decoder", ("x = x + self.pos_embed", "pass")), "The positions are not added"),
@@ -89,6 +98,9 @@ WRONG = {
                           "decoder_dim, side, side)[None])")), "pos_embed is a parameter"),
         (slip("Decoder", ("decoder_dim, eps=1e-6)", "decoder_dim)")), "the default eps"),
         (slip("Decoder", ("self.mask_token", "self.token")), "hold mask_token"),
+        (slip("Decoder", ("sincos_positions(decoder_dim, side, side)[None]",
+                          "torch.zeros(1, side**2, decoder_dim)")),
+         "pos_embed should hold sincos_positions(dim, side, side) from the start"),
         (slip("Decoder", ("* 3)", "* 1)")), "pred.weight should have shape"),
     ],
     "MAE": [
@@ -110,6 +122,13 @@ WRONG = {
         (slip("MAE", ("nn.init.normal_(self.decoder.mask_token, std=0.02)", "pass")),
          "mask_token starts with"),
         (slip("MAE", ("self.patch_size = patch_size", "pass")), "Keep the patch size"),
+        (slip("MAE", ("        nn.init.normal_(self.decoder",
+                      "        for p in self.parameters():\n"
+                      "            p.ndim > 1 or nn.init.zeros_(p)\n"
+                      "        nn.init.normal_(self.decoder")), "should start at 1"),
+        (slip("MAE", ("        nn.init.normal_(self.decoder",
+                      "        nn.init.normal_(self.encoder.pos_embed)\n"
+                      "        nn.init.normal_(self.decoder")), "initialise parameters alone"),
         (slip("MAE", ("self.decoder(latent, ids_restore)",
                       "self.decoder(latent, ids_restore.argsort(1))")), "not the decoder's"),
         (slip("MAE", ("self.encoder", "self.enc")), "hold encoder."),

@@ -14,6 +14,8 @@ WRONG = {
         ("def token_count(size, patch): return (size // patch)**2, 3 * patch", "holds 768 values"),
     ],
     "patchify": [
+        (slip("patchify", ("b, c, h, w = images.shape", "b, _, h, w = images.shape; c = 3")),
+         "take C from images.shape"),
         ("def patchify(images, p):\n"
          "    b, c, h, w = images.shape\n"
          "    return images.reshape(b, h // p * (w // p), c * p * p)", "holds a stripe"),
@@ -60,6 +62,23 @@ WRONG = {
          "    x = t.reshape(len(t), rows, cols, p, p, 3).permute(0, 5, 2, 4, 1, 3)\n"
          "    return x.reshape(len(t), 3, rows * p, cols * p)",
          "after permute, the axes should be"),
+        ("def unpatchify(t, p, rows, cols):\n"
+         "    import numpy as np\n"
+         "    x = t.numpy().reshape(len(t), rows, cols, p, p, 3).transpose(0, 5, 1, 3, 2, 4)\n"
+         "    return torch.from_numpy(x.reshape(len(t), 3, rows * p, cols * p))",
+         "NumPy passes no gradients back"),
+        (slip("unpatchify", ("def unpatchify", "@torch.no_grad()\ndef unpatchify")),
+         "no gradient comes back"),
+        ("def unpatchify(t, p, rows, cols):\n"
+         "    x = t.double().reshape(len(t), rows, cols, p, p, 3).permute(0, 5, 1, 3, 2, 4)\n"
+         "    return x.reshape(len(t), 3, rows * p, cols * p)", "of type torch.float64"),
+        ("def unpatchify(t, p, rows, cols):\n"
+         "    x = torch.zeros(len(t), 3, rows * p, cols * p)\n"
+         "    for i in range(rows * cols):\n"
+         "        r, c = divmod(i, cols)\n"
+         "        patch = t[:, i].reshape(-1, p, p, 3).permute(0, 3, 1, 2)\n"
+         "        x[:, :, r * p : r * p + p, c * p : c * p + p] = patch\n"
+         "    return x", "On a GPU this would stop"),
     ],
     "sincos_positions": [
         (slip("sincos_positions", ("(x, y)]", "(y, x)]")), "The row comes first here"),

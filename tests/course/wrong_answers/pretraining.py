@@ -122,3 +122,10 @@ WRONG = {
                          f"'optimizer': {COPIES[1]}, 'step': step}}"), "buffers as well"),
     ],
 }
+ALSO_RIGHT = {
+    "parameter_groups": [  # which AdamW takes too
+        "def parameter_groups(model, weight_decay):\n"
+        "    return [{'params': p, 'weight_decay':\n"
+        "             weight_decay * (p.ndim > 1 and not name.endswith('_token'))}\n"
+        "            for name, p in model.named_parameters()]"],
+}

@@ -11,6 +11,11 @@ TRIO = "        optimizer.zero_grad()\n        loss.backward()\n"
 
 WRONG = {
     "extract_features": [
+        (slip("extract_features", ("    encoder.eval()\n", "    encoder.eval()\n"
+                                   "    torch.set_grad_enabled(False)\n")),
+         "You leave autograd switched off"),
+        (slip("extract_features", ("encoder(x, mask_ratio=0.0)[0]",
+                                   "torch.zeros(len(x), 16, 8)")), "does not call the encoder"),
         (slip("extract_features", ("x, mask_ratio=0.0", "x")), "Three quarters of each image"),
         (slip("extract_features", ("mask_ratio=0.0", "mask_ratio=0.5")),
          "nothing should be hidden, so pass mask_ratio=0.0"),
@@ -46,6 +51,7 @@ WRONG = {
          "instead of torch.inference_mode()"),
     ],
     "fit_probe": [
+        (slip("fit_probe", ("bias.detach()", "bias")), "Return weight.detach() and bias.detach()"),
         (slip("fit_probe", (f" + {PENALTY}", "")), "The weight decay is missing"),
         (slip("fit_probe", ("decay / 2", "decay / 20")), "fit a decay of 0.01"),
         (slip("fit_probe", ("decay / 2", "decay")), "twice as strong as it should be"),

@@ -18,6 +18,9 @@ def uniformity(z="F.normalize(z_tokens.mean(1), dim=1, eps=eps)",
 
 WRONG = {
     "uniformity_loss": [
+        (uniformity(square="(z[:, None] - z).square().sum(2)",
+                    result="((-2 * square).exp() * (1 - torch.eye(len(z)))).sum().log() "
+                           "- math.log(len(z) * (len(z) - 1))"), "On a GPU this would stop"),
         (slip("uniformity_loss", ("[~itself]", ".flatten()")), "You count the pairs with i = j"),
         (slip("uniformity_loss", ("F.normalize(z_tokens.mean(dim=1), dim=1, eps=eps)",
                                   "z_tokens.mean(dim=1)"),
@@ -219,6 +222,7 @@ WRONG = {
 ALSO_RIGHT = {
     "uniformity_loss": [
         uniformity(),
+        uniformity(square="(z[:, None] - z).square().sum(2)[~torch.eye(len(z), dtype=torch.bool)]"),
         uniformity("(lambda m: m / m.norm(dim=1, keepdim=True).clamp(min=eps))(z_tokens.mean(1))"),
         uniformity(result="torch.logsumexp(-2 * square, 0) - math.log(len(square))"),
         uniformity(square="(z[:, None] - z).square().sum(2)",
