@@ -46,6 +46,9 @@ def collect(
 ) -> tuple[list[Page], list[Page], str]:
     """Lessons, all pages, and the colours of code."""
     paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    if unknown := ", ".join(sorted({*numbers} - {p.name[:2] for p in paths})):
+        sys.exit(f"There is no notebook {unknown}: the numbers are "
+                 f"{', '.join(p.name[:2] for p in paths)}.")
     lessons = [Page(f"notebooks/{p.name}") for p in paths if not numbers or p.name[:2] in numbers]
     pages = [Page(HOME), *lessons, Page(TEACHERS)]
     known, css = {page.source for page in pages}, ""

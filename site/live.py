@@ -23,7 +23,7 @@ import jinja2
 from export_onnx import export
 
 from mae_lib import course
-from mae_lib.training.checkpoints import load_shipped
+from mae_lib.training.checkpoints import load_shipped, write_atomically
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = "pixels", "original"
@@ -56,7 +56,9 @@ def runtime() -> tuple[bytes, bytes]:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tarfile.open(fileobj=io.BytesIO(package)) as archive:
             for path in files:
-                path.write_bytes(archive.extractfile(f"package/dist/{path.name}").read())
+                content = archive.extractfile(f"package/dist/{path.name}").read()
+                write_atomically(path, lambda temporary, content=content:
+                                 temporary.write_bytes(content))
     return tuple(path.read_bytes() for path in files)
 
 

@@ -259,6 +259,16 @@ def test_a_notebook_that_cannot_be_built_is_named(words, broken, said, tmp_path,
     assert stopped.value.code.startswith(said)
 
 
+def test_a_lesson_that_is_not_there_leaves_an_earlier_site_alone(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "site")
+    import build_site
+
+    (tmp_path / "search.js").write_text("an earlier site")
+    with pytest.raises(SystemExit, match=r"^There is no notebook 9: the numbers are 00, 01, "):
+        build_site.build(tmp_path, ["00", "9"], with_players=False)
+    assert (tmp_path / "search.js").read_text() == "an earlier site"
+
+
 # --- size and tidiness --------------------------------------------------------------------------
 
 

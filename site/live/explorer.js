@@ -109,7 +109,7 @@ class Explorer {
     try {
       const bitmap = await createImageBitmap(file);
       this.own = centreSquare(bitmap, LIVE.size);
-      this.kept.clear();  // an earlier one had the same name
+      this.opened = (this.opened ?? 0) + 1;  // an earlier one had the same name
       this.taken = null;
       bitmap.close();
     } catch {
@@ -253,7 +253,9 @@ class Explorer {
     return this.kept.get(key);
   }
 
-  keyOf(mask) { return [this.state.photograph, this.state.weights, mask.join("")].join(); }
+  keyOf(mask) {
+    return [this.state.photograph, this.opened, this.state.weights, mask.join("")].join();
+  }
 
   // Where the model is slow, the positions next to a slider's are computed while the hand rests.
   async lookAhead() {

@@ -384,6 +384,22 @@ def photograph_file(path, **how):
 
 
 @pytest.mark.browser
+def test_a_photograph_that_comes_while_the_model_computes_is_not_taken_for_the_one_before(
+        page, tmp_path):
+    first, second = (photograph_file(tmp_path / f"{name}.png") for name in "ab")
+    Image.new("RGB", (300, 300), (0, 0, 250)).save(second)
+    explorer = "document.querySelector('.live').explorer"
+    page.evaluate(f"window.run = {explorer}.model.run.bind({explorer}.model); {explorer}.model.run "
+                  "= (...given) => new Promise(done => setTimeout(() => done(run(...given)), 500))")
+    file = page.locator("input[type=file]")
+    file.set_input_files(first)
+    page.wait_for_function(f"() => {explorer}.busy && {explorer}.state.photograph === 'yours'")
+    settle(page, lambda: file.set_input_files(second))
+    page.wait_for_function(f"() => !{explorer}.busy")
+    assert page.evaluate(f"{explorer}.result.target === {explorer}.patches")
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("how", ["chosen", "dropped"])
 def test_a_photograph_of_your_own_stays_in_the_page(how, page, tmp_path):
     path = photograph_file(tmp_path / "mine.png")
