@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import timing
 from mae_lib.config import PretrainConfig, variant_settings
-from mae_lib.masking import hold, num_visible_patches, schedule_mask_ratio
+from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.runtime import cli, hardware
 
 LOSSES = {"original": "original", "+ Laplacian": "laplacian", "+ uniformity": "uniformity",
@@ -26,8 +26,7 @@ ITERS = 1563  # steps of an epoch of the specification
 
 def schedule(cfg: PretrainConfig) -> list[float]:
     """The mask ratio of every step."""
-    return [schedule_mask_ratio(epoch, hold(i, ITERS, cfg.mask_ratio_holds), ITERS, cfg)
-            for epoch in range(cfg.epochs) for i in range(ITERS)]
+    return [training_mask_ratio(step, ITERS, cfg) for step in range(cfg.epochs * ITERS)]
 
 
 def main() -> None:

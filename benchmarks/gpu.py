@@ -2,7 +2,8 @@
 
 The most important measurements come first. Each is written as soon as it is there, and a second
 call goes on where the first one ended, so that this may be interrupted at any time. A measurement
-that fails is stored with its error, and the others go on in a new process.
+that fails is stored with its error, and the others go on in a new process. Compilation is timed
+too, so it begins with an empty cache.
 
   python -m benchmarks.gpu --out FOLDER
   python -m benchmarks.gpu --out FOLDER --official PATH   # with a checkout of facebookresearch/mae
@@ -12,9 +13,11 @@ With mae_lib/assets for FOLDER, `python -m benchmarks.report` puts the results o
 """
 
 import argparse
+import gc
 import importlib.util
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,9 +38,11 @@ from mae_lib.pretrain import pretrain
 from mae_lib.runtime import cli, hardware
 from mae_lib.training import step as steps
 from mae_lib.training.batches import batches
+from mae_lib.training.checkpoints import write_atomically
 from mae_lib.training.step import TrainStep, fastest_step
 
-FORMS = ("plain", "graphs", "compiled", "compiled + graphs")
+LAST = "compiled + graphs"
+FORMS = ("plain", "graphs", LAST, "compiled")  # LAST's compilation is timed: it compiles first
 BATCHES, PEER_BATCHES, PEERS = (64, 1024, 512, 2048), (64, 512, 2048), ("transformers", "lightly")
 LOSSES = {"Laplacian": "laplacian", "uniformity": "uniformity", "both": "laplacian+uniformity",
           "all add-ons": "improved"}
@@ -77,13 +82,13 @@ def clocked(arguments: argparse.Namespace, batch: int, step: Callable[[], None])
     ready += 5 * timing.seconds_of(step, 5, device)  # and a recording
     each = timing.seconds_of(step, 2, device)
     if gpu:
+        torch.cuda.empty_cache()  # of the warm-up; what recordings hold stays
         torch.cuda.reset_peak_memory_stats()
     repeats = max(1, round(arguments.seconds / each))
     times = [timing.seconds_of(step, repeats, device) for _ in range(arguments.rounds)]
     found = {**timing.speed(times, batch), "milliseconds": 1e3 * min(times), "ready_after": ready}
-    if gpu:
-        found["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
-        found["reserved_mb"] = torch.cuda.max_memory_reserved() / 2**20
+    if gpu:  # reserved: what a recording works in does not count as allocated
+        found["peak_memory_mb"] = torch.cuda.max_memory_reserved() / 2**20
     return found
 
 
@@ -126,11 +131,13 @@ def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "o
             found["further_lengths_ready_after"] = [
                 5 * timing.seconds_of(partial(step, ratio), 5, arguments.device)
                 for ratio in RATES[:2]]
-        if arguments.device.type == "cuda" and form == "compiled + graphs":
+        if arguments.device.type == "cuda" and form == LAST:
             i, images = next(feed)  # at the end of a pass this waits: a new order is uploaded
-            torch.cuda.set_sync_debug_mode("error")  # nothing in a step may wait for the device
+            torch.cuda.set_sync_debug_mode("error")  # nothing in a step should wait for the device
             try:
                 train_step(images, i, 1e-4, timing.RATIO)
+            except RuntimeError as error:
+                found["waits"] = str(error)[:200]
             finally:
                 torch.cuda.set_sync_debug_mode("default")
     return found
@@ -139,17 +146,15 @@ def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "o
 def epoch(arguments: argparse.Namespace, batch: int, compile_from: float) -> dict:
     """Epochs of `pretrain` as it is shipped, beside which `bare` shows what its loop costs."""
     images = images_for(arguments, 64 if arguments.tiny else 100_000).cpu()
+    # Large batches compile in the second epoch, after three groups of a second: the third is timed.
     cfg = PretrainConfig(preset=arguments.preset, precision=arguments.precision, batch_size=batch,
-                         epochs=2, warmup_epochs=1)
+                         epochs=3, warmup_epochs=1)
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
         run = pretrain(images, images[:512], cfg, Path(folder), arguments.device, progress=False,
                        compile_from=compile_from)
-        whole = time.perf_counter() - began
-    one, two = (record["seconds"] for record in run.history.epochs())
-    return {"images_per_second": -(-len(images) // batch) * batch / (two - one),
-            "first_epoch": one, "second_epoch": two - one,
-            "seconds_with_validation_and_checkpoints": whole}
+    one, two, three = (record["seconds"] for record in run.history.epochs())
+    return {"images_per_second": -(-len(images) // batch) * batch / (three - two),
+            "first_epoch": one, "second_epoch": two - one, "third_epoch": three - two}
 
 
 def quality(arguments: argparse.Namespace, form: str, rounded: bool = False,
@@ -193,29 +198,29 @@ def measurements(arguments: argparse.Namespace) -> dict[str, Callable[[], dict]]
     """All of them by name, the most important first."""
     sizes = (8,) if arguments.tiny else BATCHES
     first, *others = sizes
-    last, plan = "compiled + graphs", {"rates": partial(rates, arguments)}
+    plan = {"rates": partial(rates, arguments)}
 
     def add(name: str, function: Callable, *values, **named) -> None:
         plan[name] = partial(function, arguments, *values, **named)
 
     for form in FORMS:
         add(f"step, batch {first}, {form}", bare, first, form)
-    for form in ("plain", last):
+    for form in ("plain", LAST):
         add(f"loss of 200 steps, {form}", quality, form)
-    add(f"step, batch {first}, {last}, gathered crop", bare, first, last, crop="gathered")
-    add(f"step, batch {first}, {last}, bf16 residuals", bare, first, last, rounded=True)
-    add("loss of 200 steps, bf16 residuals", quality, last, rounded=True)
-    add("loss of 200 steps, gathered crop", quality, last, crop="gathered")
+    add(f"step, batch {first}, {LAST}, gathered crop", bare, first, LAST, crop="gathered")
+    add(f"step, batch {first}, {LAST}, bf16 residuals", bare, first, LAST, rounded=True)
+    add("loss of 200 steps, bf16 residuals", quality, LAST, rounded=True)
+    add("loss of 200 steps, gathered crop", quality, LAST, crop="gathered")
     for batch in others:
-        for form in ("graphs", last):
+        for form in ("graphs", LAST):
             add(f"step, batch {batch}, {form}", bare, batch, form)
-    add(f"step, batch {sizes[-1]}, {last}, everything", bare, sizes[-1], last, crop="gathered",
+    add(f"step, batch {sizes[-1]}, {LAST}, everything", bare, sizes[-1], LAST, crop="gathered",
         rounded=True)
     for batch in sizes[:2]:
         add(f"epochs, batch {batch}, graphs", epoch, batch, math.inf)
-        add(f"epochs, batch {batch}, {last}", epoch, batch, 0.0)
+        add(f"epochs, batch {batch}, {LAST}", epoch, batch, 0.0)
     for name, variant in LOSSES.items():
-        for form in ("graphs", last):
+        for form in ("graphs", LAST):
             add(f"step, batch {first}, {form}, {name}", bare, first, form, variant)
     add("counts of ours", counts, "ours", first)
     for batch in ((8,) if arguments.tiny else PEER_BATCHES):
@@ -239,18 +244,20 @@ class Stored:
         self.found = json.loads(path.read_text()) if path.exists() else {}
 
     def retry(self) -> None:
-        """Forget what was interrupted or failed, so that it is measured again."""
-        self.found = {name: v for name, v in self.found.items() if "error" not in v}
-        self.path.write_text(json.dumps(self.found, indent=1) + "\n")
+        """Forget what broke off, failed or had no --official, so that it is measured again."""
+        self.found = {name: v for name, v in self.found.items() if not {"error", "skipped"} & {*v}}
+        self._write()
 
     def put(self, name: str, value: dict) -> None:
         self.found[name] = value
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.found, indent=1) + "\n")
-        temporary.replace(self.path)
+        self._write()
         if value != BROKE_OFF:
             shown = {key: v for key, v in value.items() if key != "losses"}
             print(f"{name}: {shown}", flush=True)
+
+    def _write(self) -> None:
+        text = json.dumps(self.found, indent=1) + "\n"
+        write_atomically(self.path, lambda temporary: temporary.write_text(text))
 
 
 def machine(arguments: argparse.Namespace) -> dict:
@@ -278,6 +285,7 @@ def work(arguments: argparse.Namespace, stored: Stored) -> None:
             stored.put(name, {"error": f"{type(error).__name__}: {error}"[:500]})
             raise SystemExit(1) from None  # an error may leave the GPU unusable to this process
         stored.put(name, {**found, "took": time.perf_counter() - began})
+        gc.collect()  # a compiled step refers to itself
         if arguments.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -286,7 +294,7 @@ def summary(found: dict) -> str:
     """What compiling saves, and from how much training to come it pays."""
     lines, rates, work = [], found.get("rates", {}), found.get("counts of ours", {})
     for batch in sorted(BATCHES):
-        pair = [found.get(f"step, batch {batch}, {form}", {}) for form in ("graphs", FORMS[-1])]
+        pair = [found.get(f"step, batch {batch}, {form}", {}) for form in ("graphs", LAST)]
         if not all("images_per_second" in row for row in pair):
             continue
         before, now = (row["images_per_second"] for row in pair)
@@ -333,8 +341,16 @@ def main() -> None:
     stored.retry()
     until = time.time() + 60 * arguments.minutes
     words = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--until", str(until)]
-    while subprocess.run(words).returncode and time.time() < until:
-        print("A measurement failed; going on with the next one in a new process.", flush=True)
+    with tempfile.TemporaryDirectory() as cache:  # Triton's lies inside it
+        empty = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
+        empty.pop("TRITON_CACHE_DIR", None)
+        before = stored.found
+        while subprocess.run(words, env=empty).returncode and time.time() < until:
+            found = Stored(path).found
+            if found.keys() <= before.keys() | {"machine"}:
+                break  # a process that cannot even begin
+            before = found
+            print("A measurement failed; going on with the next one in a new process.", flush=True)
     found = Stored(path).found
     print(summary(found))
     missing = [name for name in measurements(arguments) if "error" in found.get(name, BROKE_OFF)]

@@ -70,6 +70,10 @@ def settle(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The arguments, with a definite device and precision."""
     arguments = parser.parse_args()
     arguments.device = hardware.pick_device(arguments.device)
+    if arguments.device.type == "mps":
+        raise ValueError("Benchmarks cannot wait for an Apple GPU: choose --device cpu or cuda.")
+    if arguments.device.type == "cuda":  # the one that is waited for, and whose memory is asked
+        torch.cuda.set_device(arguments.device)
     arguments.precision = hardware.pick_precision(arguments.device, arguments.precision)
     return arguments
 

@@ -62,12 +62,6 @@ def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
     return frozen_measures(partial(evaluate.extract_features, model), data)
 
 
-def cross_validated_measure(model: MaskedAutoencoder, data: ImageSet) -> dict:
-    """The linear probe on training images alone: no test image is read."""
-    train, mirrored = views(partial(evaluate.extract_features, model), data)
-    return {"lp_cv": evaluate.choose_decay(train, data.train_labels, mirrored)[1].entry()}
-
-
 def reconstruction_measures(model: MaskedAutoencoder, images: Tensor, norm_pix: bool) -> dict:
     """What `evaluate.reconstruction_quality` finds of some images, as means with intervals."""
     images = evenly_spaced(images, RECONSTRUCTION_IMAGES)
@@ -185,7 +179,9 @@ class Comparison:
         pretraining = {"seconds": run.seconds, "images_per_second": run.images_per_second,
                        "epochs": run.history.epochs()}
         if self.choosing:
-            return {**cross_validated_measure(run.model, data), **pretraining}
+            train, mirrored = views(partial(evaluate.extract_features, run.model), data)
+            chosen = evaluate.choose_decay(train, data.train_labels, mirrored)[1]
+            return {"lp_cv": chosen.entry(), **pretraining}
         self.tell(f"Now: probe and kNN of {name}")
         quality = reconstruction_measures(run.model, data.test, cfg.norm_pix)
         return {**encoder_measures(run.model, data),

@@ -140,7 +140,7 @@ def centred(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     Features often share a large mean: the angle between any two is then small, and cosines say
     little.
     """
-    mean = train.double().mean(dim=0).to(train.dtype)  # equal features become exactly zeros
+    mean = train.mean(dim=0)
     return train - mean, test - mean
 
 
@@ -149,11 +149,12 @@ def whitened(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
     Directions in which features hardly vary (under a thousandth of the largest standard deviation)
     are not blown up further. With N not well above D, all of `train` are nearly equally far apart.
-    Features that are all equal become zeros.
+    Features that are all equal become next to zeros.
     """
+    rounding = 1e-5 * float(train.norm())  # of the mean's subtraction: what is smaller is noise
     train, test = centred(train, test)
     _, singular, directions = torch.linalg.svd(train, full_matrices=False)  # (D,), (D, D)
-    least = 1e-3 * float(singular[0]) or 1.0  # 1: zeros are divided by it where all are equal
+    least = max(1e-3 * float(singular[0]), rounding) or 1.0  # 1: where all are zeros
     scale = singular.clamp(min=least) / math.sqrt(max(len(train) - 1, 1))
     return train @ directions.T / scale, test @ directions.T / scale
 

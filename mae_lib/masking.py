@@ -88,27 +88,19 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
     return cfg.mask_ratio_start + (cfg.mask_ratio - cfg.mask_ratio_start) * progress
 
 
-def hold(step: int, iters: int, holds: int) -> int:
-    """The last step of the part that `step` lies in, when an epoch of `iters` has `holds` parts.
-
-    A ramp read there changes only `holds` times an epoch and ends every epoch where it should. Each
-    mask ratio is another sequence length, for which a GPU's step is recorded anew.
-    """
-    part = step * holds // iters
-    return -(-(part + 1) * iters // holds) - 1
-
-
 def training_mask_ratio(step: int, iters: int, cfg) -> float:
     """The mask ratio that training uses at `step`, counted from the run's first one.
 
-    `schedule_mask_ratio`, held over `cfg.mask_ratio_holds` parts of each epoch. With "shuffled"
+    `schedule_mask_ratio`, held over `cfg.mask_ratio_holds` parts of each epoch, since each ratio is
+    another sequence length, for which a GPU's step is recorded anew. With "shuffled"
     the parts of the whole run come in a random order that depends on `cfg.seed`.
     (Where the holds do not divide an epoch evenly, that changes the mean ratio a little.)
     """
     epoch, i = divmod(step, iters)
     holds = min(cfg.mask_ratio_holds, iters)
+    part = i * holds // iters
     if cfg.mask_ratio_sched == "shuffled":
         order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, RNG.RATIOS))
-        epoch, part = divmod(int(order[epoch * holds + i * holds // iters]), holds)
-        i = -(-part * iters // holds)
-    return schedule_mask_ratio(epoch, hold(i, iters, holds), iters, cfg)
+        epoch, part = divmod(int(order[epoch * holds + part]), holds)
+    last = -(-(part + 1) * iters // holds) - 1  # of the part: so every epoch ends where it should
+    return schedule_mask_ratio(epoch, last, iters, cfg)

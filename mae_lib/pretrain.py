@@ -125,14 +125,16 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
         hardware.reuse_freed_memory()
     checkpoint = Path(out) / "checkpoint.pt" if out else None
     first = distributed.is_first()  # the process that writes and shows
-    seen = describe_images(images, validation_images)
+    # It reads every image, so one process does.
+    seen = distributed.broadcast_from_first(
+        describe_images(images, validation_images) if first else None)
     model = cfg.build_model()
     if start:
         model.load_state_dict(_weights_to_start_from(start, model))
         seen += f", starting from weights {fingerprint_of_weights(model.state_dict())}"
     cfg, state = _resume(checkpoint, cfg, seen, device)
     iters = steps_per_epoch(cfg, len(images))
-    if out and not state and (run := _finished(Path(out), cfg, iters, device)):
+    if out and (run := _finished(Path(out), cfg, iters, device)):
         return run
     model = model.to(device)
     step, seconds = (state["step"], state["seconds"]) if state else (0, 0.0)
@@ -309,7 +311,7 @@ def main() -> None:
                         help="weights to start from, instead of random ones")
     parser.add_argument("--compile-from", type=float, metavar="SECONDS",
                         default=COMPILING_PAYS_FROM, help="compile the step on one GPU if training "
-                        "would go on for so long; 0 always, inf never (default: %(default)g)")
+                        "would go on for so long; 0 soon, inf never (default: %(default)g)")
     cli.add_options(parser, PretrainConfig)
     arguments = parser.parse_args()
     given = cli.given(arguments, PretrainConfig)

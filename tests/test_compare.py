@@ -644,7 +644,7 @@ def test_times_of_several_devices_are_not_averaged():
 # ---------------------------------------------------------------- what is measured
 
 
-def test_frozen_features_are_those_of_images_and_mirror_images(monkeypatch):
+def test_frozen_features_are_those_of_images_and_mirror_images(tmp_path, monkeypatch):
     images = torch.randint(256, (90, 3, 8, 8), dtype=torch.uint8)
     labels = torch.arange(90) % 3
     images[:, 0, 0, :3] //= 1 + torch.nn.functional.one_hot(labels).byte()
@@ -670,7 +670,13 @@ def test_frozen_features_are_those_of_images_and_mirror_images(monkeypatch):
     assert found == {name: accuracy.entry() for name, accuracy in expected.items()}
     assert len({entry["correct"] for entry in found.values()}) == 5
     monkeypatch.setattr(E, "extract_features", lambda model, x, **other: extract(x, **other))
-    assert C.cross_validated_measure(None, data) == {"lp_cv": found["lp_cv"]}
+    run = SimpleNamespace(model=None, seconds=1, images_per_second=8,
+                          history=SimpleNamespace(epochs=list))
+    monkeypatch.setattr(C.Comparison, "pretrain", lambda *_: run)
+    choice = C.Comparison(replace(data, test=None), {"preset": "tiny"}, None, tmp_path, None, None,
+                          choosing=True)  # reads no test image
+    assert choice.measures("original", 0, tmp_path) == {
+        "lp_cv": found["lp_cv"], "seconds": 1, "images_per_second": 8, "epochs": []}
 
 
 def test_a_run_is_measured_on_test_images_with_its_own_seed_and_settings(tmp_path, monkeypatch):

@@ -65,8 +65,8 @@ def test_pretraining_and_every_judge_say_what_they_say_on_a_cpu(variant, tmp_pat
     data = load_data("scenes", size=32, counts=(16, 20, 20), cache=tmp_path, progress=False)
     recipe = FineTuneConfig(epochs=2, warmup_epochs=1, batch_size=16)
 
-    def everything(precision):
-        device = hardware.pick_device()
+    def everything(precision, device):
+        device = hardware.pick_device(device)
         cfg = PretrainConfig(**variant_settings(variant, {**SMALL, "precision": precision}))
         run = pretrain(data.unlabeled, data.train, cfg, device=device, progress=False)
         assert {p.device.type for p in run.model.parameters()} == {device.type}
@@ -77,8 +77,8 @@ def test_pretraining_and_every_judge_say_what_they_say_on_a_cpu(variant, tmp_pat
                 evaluate.extract_features(run.model, data.test), tuned.correct]
 
     with pretended_gpu():
-        there = everything("auto")
-    for a, b in zip(there, everything("fp32"), strict=True):
+        there = everything("auto", "auto")
+    for a, b in zip(there, everything("fp32", "cpu"), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
@@ -150,7 +150,7 @@ def test_a_gpu_that_cannot_record_steps_trains_without(gpu, monkeypatch, capsys)
         images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8).to(gpu)
         assert step(images, i, 1e-3, 0.75)["loss"].isfinite()
     assert not step.recordings and step.scaler.state_dict()["_growth_tracker"] == 6
-    assert capsys.readouterr().out == (
+    assert capsys.readouterr().err == (
         "This GPU cannot record steps (a pretended GPU has no graphs): "
         "training goes on without, more slowly.\n")
 
@@ -207,7 +207,7 @@ def test_a_gpu_that_cannot_compile_steps_trains_without(when, gpu, monkeypatch, 
     why = "operation not permitted when stream is capturing"
     if when != "while it is recorded":
         why = "Cannot find a working triton installation."
-    assert capsys.readouterr().out == (
+    assert capsys.readouterr().err == (
         f"This GPU cannot compile steps ({why}): training goes on without, more slowly.\n")
 
 

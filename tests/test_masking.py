@@ -10,7 +10,6 @@ import torch
 
 from mae_lib.config import PretrainConfig
 from mae_lib.masking import (
-    hold,
     num_visible_patches,
     random_mask_ids,
     random_masking,
@@ -235,18 +234,21 @@ def test_schedule_refuses_ratios_that_cannot_be(change):
 
 
 @pytest.mark.parametrize("iters, holds", [(1563, 4), (7, 3), (12, 4), (5, 1), (3, 4), (1, 4)])
-def test_a_hold_is_the_last_step_of_its_part(iters, holds):
+@pytest.mark.parametrize("sched", ["const", "linear", "cosine"])
+def test_training_holds_the_ratio_of_the_last_step_of_each_part(iters, holds, sched):
     """Against a list of the parts, written out."""
-    parts = [[s for s in range(iters) if s * holds // iters == k] for k in range(holds)]
-    for part in filter(None, parts):
-        assert {hold(step, iters, holds) for step in part} == {part[-1]}
-    assert hold(iters - 1, iters, holds) == iters - 1
+    cfg, holds = PretrainConfig(mask_ratio_sched=sched, mask_ratio_holds=holds), min(holds, iters)
+    for epoch in range(10):
+        for k in range(holds):
+            part = [s for s in range(iters) if s * holds // iters == k]
+            held = {training_mask_ratio(epoch * iters + s, iters, cfg) for s in part}
+            assert held == {schedule_mask_ratio(epoch, part[-1], iters, cfg)}
 
 
 @pytest.mark.parametrize("sched", ["linear", "cosine"])
 def test_held_ratios_are_few_and_end_every_epoch_on_the_schedule(sched):
-    cfg, iters, holds = config(sched), 163, 4
-    held = [[schedule_mask_ratio(e, hold(s, iters, holds), iters, cfg) for s in range(iters)]
+    cfg, iters, holds = PretrainConfig(mask_ratio_sched=sched), 163, 4
+    held = [[training_mask_ratio(e * iters + s, iters, cfg) for s in range(iters)]
             for e in range(10)]
     assert [epoch[-1] for epoch in held] == [
         schedule_mask_ratio(e, iters - 1, iters, cfg) for e in range(10)
@@ -254,18 +256,6 @@ def test_held_ratios_are_few_and_end_every_epoch_on_the_schedule(sched):
     lengths = {num_visible_patches(196, ratio) for epoch in held for ratio in epoch}
     assert len(lengths) <= 5 * holds + 1
     assert sched != "linear" or {88, 78, 68, 58, 49} <= lengths
-
-
-# What training uses
-
-
-@pytest.mark.parametrize("sched", ["const", "linear", "cosine"])
-def test_training_uses_the_schedule_held(sched):
-    cfg, iters = PretrainConfig(mask_ratio_sched=sched, mask_ratio_holds=3), 13
-    for step in range(10 * iters):
-        epoch, i = divmod(step, iters)
-        expected = schedule_mask_ratio(epoch, hold(i, iters, 3), iters, cfg)
-        assert training_mask_ratio(step, iters, cfg) == expected
 
 
 @pytest.mark.parametrize("iters", [1, 3, 12, 63])

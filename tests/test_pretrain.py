@@ -560,6 +560,17 @@ def test_the_time_of_a_resumed_run_is_that_of_both_parts(tmp_path, monkeypatch):
         assert [r["seconds"] for r in run.history.epochs()] == [5, 10, 15]
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_finished_run_is_only_read(checkpoint, tmp_path):
+    """Its folder may be one that cannot be written."""
+    train(out=tmp_path)
+    if not checkpoint:
+        (tmp_path / "checkpoint.pt").unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    P.pretrain(pictures(), pictures(8, seed=1), TINY, tmp_path, CPU, "Another name", False)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
 def test_a_finished_run_is_found_again_without_its_checkpoint(tmp_path, monkeypatch):
     run, log = train(out=tmp_path), tmp_path / "history.jsonl"
     lines = log.read_text()

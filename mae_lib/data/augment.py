@@ -77,13 +77,13 @@ def resize(images: Tensor, size: int) -> Tensor:
     return crop(images, size, whole)
 
 
-def random_boxes(n: int, height: int, width: int, scale: tuple[float, float],
-                 generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random crops (top, left, height, width), each (n,), in pixels, on the generator's device.
+def random_crops(n: int, height: int, width: int, scale: tuple[float, float],
+                 generator: torch.Generator) -> Tensor:
+    """Random boxes and flips for `crop`: (5, n), top, left, height, width, and 1 to flip.
 
-    An area of `scale` times the image's and an aspect ratio between 3/4 and 4/3, log-uniform, as in
-    torchvision's RandomResizedCrop; a box too long for the image is shortened rather than redrawn,
-    so that no loop waits for the device.
+    In pixels, on the generator's device. An area of `scale` times the image's and an aspect ratio
+    between 3/4 and 4/3, log-uniform, as in torchvision's RandomResizedCrop; a box too long for the
+    image is shortened rather than redrawn, so that no loop waits for the device.
     """
     u = torch.rand(4, n, generator=generator, device=generator.device)
     area = height * width * (scale[0] + (scale[1] - scale[0]) * u[0])
@@ -92,15 +92,8 @@ def random_boxes(n: int, height: int, width: int, scale: tuple[float, float],
     w = (area * aspect).sqrt().round().clamp(1, width)
     top = (u[2] * (height - h + 1)).floor().clamp(max=height - h)
     left = (u[3] * (width - w + 1)).floor().clamp(max=width - w)
-    return top, left, h, w
-
-
-def random_crops(n: int, height: int, width: int, scale: tuple[float, float],
-                 generator: torch.Generator) -> Tensor:
-    """Random boxes and flips for `crop`: (5, n), top, left, height, width, and 1 to flip."""
-    boxes = random_boxes(n, height, width, scale, generator)
     flip = torch.rand(n, generator=generator, device=generator.device) < 0.5
-    return torch.stack([*boxes, flip.float()])
+    return torch.stack([top, left, h, w, flip.float()])
 
 
 def crop(images: Tensor, size: int, crops: Tensor) -> Tensor:

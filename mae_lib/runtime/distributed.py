@@ -26,8 +26,9 @@ def join(device: torch.device) -> torch.device:
             raise ValueError(f"This machine has {gpus} GPUs: use --nproc-per-node {gpus} at most.")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(days=1))  # the first may have to download
+    backend, own = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+    waits = timedelta(days=1)  # the first may have to download
+    dist.init_process_group(backend, timeout=waits, device_id=own)
     return device
 
 

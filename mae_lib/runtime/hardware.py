@@ -141,7 +141,8 @@ def explain_full_memory(function: Callable) -> Callable:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether it does, or what happened before it: a broken CUDA graph is reported last."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")  # a GPU; Linux; Windows
+    words = ("out of memory", "ALLOC_FAILED",  # a GPU, and its libraries
+             "can't allocate memory", "not enough memory")  # Linux; Windows
     return error is not None and (
         any(word in str(error) for word in words) or is_out_of_memory(error.__context__))
 

@@ -1,6 +1,7 @@
 """Which images make up the batch of a step, and how they get to the device."""
 
 import functools
+import gc
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,9 +49,11 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int,
 
 def on_device(images: Tensor, device: torch.device) -> Tensor:
     """Images moved to a GPU if they fit into half of what is free there, else as they are."""
-    if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+    if device.type != "cuda":
         return images
-    return images.to(device)
+    gc.collect()  # earlier trainings: a compiled step refers to itself, and torch keeps memory
+    torch.cuda.empty_cache()
+    return images if images.nbytes > torch.cuda.mem_get_info(device)[0] / 2 else images.to(device)
 
 
 def read_ahead(read: Callable[[int], Tensor], step: int) -> Iterator[Tensor]:

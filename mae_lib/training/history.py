@@ -15,8 +15,8 @@ class History:
     def __init__(self, path: Path | None, steps_done: int):
         known = read_log(path) if path and path.exists() else []
         self.path, self.records = path, [r for r in known if r["step"] <= steps_done]
-        if path:
-            text = "".join(json.dumps(r) + "\n" for r in self.records)
+        text = "".join(json.dumps(r) + "\n" for r in self.records)
+        if path and not (path.exists() and path.read_text("utf-8", errors="replace") == text):
             write_atomically(path, lambda temporary: temporary.write_text(text))
 
     def add(self, records: list[dict]) -> None:

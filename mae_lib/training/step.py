@@ -6,6 +6,7 @@ computes, and never waits for the device, so that a GPU can record it and play i
 
 import copy
 import math
+import sys
 import textwrap
 
 import torch
@@ -46,7 +47,8 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
         self.forward = model
         if distributed.world_size() > 1:  # averages gradients while they are computed
-            self.forward = DistributedDataParallel(model, gradient_as_bucket_view=True)
+            self.forward = DistributedDataParallel(
+                model, gradient_as_bucket_view=True, broadcast_buffers=False)
 
     def __call__(self, images: Tensor, step: int, lr: float,
                  mask_ratio: float) -> dict[str, Tensor]:
@@ -221,7 +223,8 @@ class RecordedStep(TrainStep):
         if hardware.is_out_of_memory(error):
             raise error
         why = textwrap.shorten(str(error), 200)
-        print(f"This GPU cannot {what} steps ({why}): training goes on without, more slowly.")
+        print(f"This GPU cannot {what} steps ({why}): training goes on without, more slowly.",
+              file=sys.stderr)
 
 
 def fastest_step(model: MaskedAutoencoder, cfg: PretrainConfig,

@@ -15,7 +15,7 @@ from mae_lib.data.augment import (
     check_images,
     denormalise,
     normalise,
-    random_boxes,
+    random_crops,
     random_resized_crop,
     resample_matrix,
     resize,
@@ -102,8 +102,12 @@ def test_weights_of_a_line_are_averages_within_the_crop(start, length, size):
 
 def fixed_boxes(monkeypatch, boxes):
     """Make random_resized_crop cut `boxes`, a list of (top, left, height, width)."""
-    columns = torch.tensor(boxes, dtype=torch.float32).unbind(dim=1)
-    monkeypatch.setattr(augment, "random_boxes", lambda *_, **__: columns)
+    def crops(*given):
+        found = random_crops(*given)
+        found[:4] = torch.tensor(boxes).T
+        return found
+
+    monkeypatch.setattr(augment, "random_crops", crops)
 
 
 @pytest.mark.parametrize("size", [224, 96, 40])
@@ -130,7 +134,7 @@ def test_random_crop_equals_torchvision_for_the_boxes_it_draws():
     """End to end on oblong images: the boxes come first from the generator."""
     images = random_images(16, 60, 80)
     ours = random_resized_crop(images, 32, seeded(3), scale=(0.2, 1.0))
-    boxes = torch.stack(random_boxes(16, 60, 80, (0.2, 1.0), seeded(3)), dim=1).int().tolist()
+    boxes = random_crops(16, 60, 80, (0.2, 1.0), seeded(3))[:4].T.int().tolist()
     for image, box, crop in zip(images, boxes, ours, strict=True):
         x = TF.normalize(image.float() / 255, MEAN, STD)
         expected = TF.resized_crop(x, *box, [32, 32], antialias=True)
@@ -178,7 +182,7 @@ def test_images_are_not_changed():
 @pytest.mark.parametrize("height, width", [(96, 96), (40, 120), (3, 5), (1, 1)])
 @pytest.mark.parametrize("scale", [(0.2, 1.0), (0.08, 0.1), (1.0, 1.0)])
 def test_boxes_are_whole_pixels_inside_the_image(height, width, scale):
-    boxes = random_boxes(2000, height, width, scale, seeded())
+    boxes = random_crops(2000, height, width, scale, seeded())[:4]
     top, left, h, w = boxes
     assert all(torch.equal(x, x.round()) and x.shape == (2000,) for x in boxes)
     assert (top >= 0).all() and (left >= 0).all() and (h >= 1).all() and (w >= 1).all()
@@ -187,7 +191,7 @@ def test_boxes_are_whole_pixels_inside_the_image(height, width, scale):
 
 def test_every_place_is_as_likely_and_rows_say_nothing_about_columns():
     """The lowest row and the last column are reached: χ² of the places of 4 x 4 boxes in 7 x 9."""
-    top, left, h, w = random_boxes(60_000, 7, 9, (0.25, 0.26), seeded())
+    top, left, h, w = random_crops(60_000, 7, 9, (0.25, 0.26), seeded())[:4]
     chosen = (h == 4) & (w == 4)
     places = torch.histogramdd(torch.stack([top, left], 1)[chosen], [4, 6],
                                range=[-0.5, 3.5, -0.5, 5.5]).hist
@@ -197,7 +201,7 @@ def test_every_place_is_as_likely_and_rows_say_nothing_about_columns():
 
 def test_area_and_aspect_ratio_are_in_range():
     """In an image so large that rounding to pixels does not show, with boxes that always fit."""
-    _, _, h, w = random_boxes(5000, 10000, 10000, (0.2, 0.7), seeded())
+    _, _, h, w = random_crops(5000, 10000, 10000, (0.2, 0.7), seeded())[:4]
     area, aspect = h * w / 1e8, w / h
     assert 0.199 < area.min() < 0.21 and 0.69 < area.max() < 0.701
     assert 0.749 < aspect.min() < 0.76 and 1.32 < aspect.max() < 1.334
@@ -209,14 +213,14 @@ def test_boxes_are_distributed_as_those_of_torchvision():
     theirs = np.array(
         [RandomResizedCrop.get_params(image, [0.2, 0.45], [3 / 4, 4 / 3]) for _ in range(n)]
     ).T
-    ours = torch.stack(random_boxes(n, 200, 300, (0.2, 0.45), seeded())).numpy()
+    ours = random_crops(n, 200, 300, (0.2, 0.45), seeded())[:4].numpy()
     for a, b in ((ours, theirs), (ours[2:3] * ours[3:], theirs[2:3] * theirs[3:])):
         for x, y in zip(a, b, strict=True):
             assert scipy.stats.ks_2samp(x, y).pvalue > 1e-3
     aspect, expected = ours[3] / ours[2], theirs[3] / theirs[2]
     assert scipy.stats.ks_2samp(aspect, expected).pvalue > 1e-3
     # and the test can tell: a uniform instead of log-uniform aspect, or another scale
-    wrong = torch.stack(random_boxes(n, 200, 300, (0.1, 0.45), seeded())).numpy()
+    wrong = random_crops(n, 200, 300, (0.1, 0.45), seeded())[:4].numpy()
     assert scipy.stats.ks_2samp(wrong[2] * wrong[3], theirs[2] * theirs[3]).pvalue < 1e-3
 
 
@@ -224,5 +228,5 @@ def test_box_of_the_whole_image():
     images = random_images(3)
     crops = random_resized_crop(images, 96, seeded(), scale=(1.0, 1.0))
     assert crops.shape == (3, 3, 96, 96)
-    _, _, h, w = random_boxes(500, 96, 96, (1.0, 1.0), seeded())
+    _, _, h, w = random_crops(500, 96, 96, (1.0, 1.0), seeded())[:4]
     assert torch.maximum(h, w).eq(96).all()  # one side is shortened, the other is the image's

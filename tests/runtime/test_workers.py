@@ -60,18 +60,25 @@ def test_a_helper_that_fails_is_told_of_at_once_with_its_reason(helper, tmp_path
                         f"is left to the others. Its output: {tmp_path / 'out' / 'worker-2.log'}")
 
 
-def test_a_helper_that_is_done_is_not_mentioned(helper):
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that are started."""
+    found, popen = [], W.subprocess.Popen
+    monkeypatch.setattr(W.subprocess, "Popen", lambda *arguments, **words: (
+        found.append(popen(*arguments, **words)), found[-1])[1])
+    return found
+
+
+def test_a_helper_that_is_done_is_not_mentioned(helper, started):
     told = []
     with helper("", told):
+        assert started[0].wait(60) == 0
         time.sleep(0.5)
     assert not any("stopped" in line for line in told)
 
 
-def test_a_helper_does_not_outlive_its_parent(helper, tmp_path, monkeypatch):
+def test_a_helper_does_not_outlive_its_parent(helper, tmp_path, started):
     """However that ends: here it closes only the pipe, as a killed one does."""
-    started, popen = [], W.subprocess.Popen
-    monkeypatch.setattr(W.subprocess, "Popen", lambda *arguments, **words: (
-        started.append(popen(*arguments, **words)), started[-1])[1])
     with helper("time.sleep(60)", []):
         log = tmp_path / "out" / "worker-2.log"
         wait_for(lambda: "Pretrain" in log.read_text())

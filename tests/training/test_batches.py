@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import weakref
 
 import pytest
 import torch
@@ -115,6 +116,21 @@ def test_images_go_to_the_gpu_if_they_fill_half_of_its_free_memory_at_most(monke
         assert placed.device == (GPU if fits else CPU)
         for a, b in zip(B.batches(placed, 8, 1, 3, GPU), expected, strict=False):
             assert a.device == GPU and torch.equal(a.cpu(), b)
+
+
+def test_what_earlier_trainings_left_is_cleared_before_the_free_memory_is_read(monkeypatch):
+    """Or the second of two methods would be streamed, and be slower, for the first one's sake."""
+    class Step:
+        pass
+
+    step, cleared = Step(), []
+    step.itself, left = step, weakref.ref(step)
+    del step  # as a compiled step refers to itself
+    with pretended_gpu():
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: cleared.append(left() is None))
+        monkeypatch.setattr(torch.cuda, "mem_get_info",
+                            lambda *_: (10**9 if cleared == [True] else 0, 10**9))
+        assert B.on_device(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), GPU).device == GPU
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -373,17 +373,8 @@ def test_other_errors_pass_through_unchanged(tmp_path):
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("other"),
-        *(
-            e
-            for e in (KeyboardInterrupt(), TypeError("cannot pickle"))
-        ),
-    ],
-    ids=lambda e: type(e).__name__,
-)
+@pytest.mark.parametrize("error", [RuntimeError("other"), KeyboardInterrupt(), TypeError("no")],
+                         ids=lambda e: type(e).__name__)
 def test_interrupts_and_errors_leave_no_temporary_file(tmp_path, error):
     """As when the stop button of a notebook is pressed during a save."""
 
