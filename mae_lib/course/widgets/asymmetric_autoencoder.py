@@ -1,20 +1,19 @@
 """Notebook 03: which tokens exist where, and where a patch looks."""
 
 import functools
-from pathlib import Path
 
 import ipywidgets
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from mae_lib import course
 from mae_lib.course.reference import MAE
 from mae_lib.course.widgets import Explorer, Frame, side_by_side, to_picture
-from mae_lib.course.widgets.panels import named
+from mae_lib.course.widgets.panels import font, named
 from mae_lib.data.augment import denormalise, resize
 from mae_lib.losses import predicted_images
 from mae_lib.masking import num_visible_patches, random_mask_ids
@@ -73,12 +72,6 @@ def hidden_patches(num_visible: int) -> np.ndarray:
     """(196,) bool; the more are visible, the fewer are hidden, and none is hidden anew."""
     noise = torch.rand(1, PATCHES, generator=torch.Generator().manual_seed(3))
     return random_mask_ids(noise, num_visible)[1][0].bool().numpy()
-
-
-@functools.cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(str(path), size)
 
 
 def token_flow(num_visible: int, encoder: str, decoder: str) -> Image.Image:

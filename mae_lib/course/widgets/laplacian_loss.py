@@ -90,28 +90,22 @@ def frequency_explorer() -> Explorer:
 
 
 def gallery(panels: list[tuple[str, Tensor]], label: str = "", width: float = 10,
-            ticks: dict[float, str] | None = None, **style) -> Figure:
+            **style) -> Figure:
     """Images (3, H, W) in [0, 1] and maps (H, W), each under its name, at most four in a row.
 
-    Maps are drawn with `style` (cmap, vmin, vmax), with a colour bar when they have a `label`. Maps
-    of whole numbers have `ticks` instead, a word for each.
+    Maps are drawn with `style` (cmap, vmin, vmax), with a colour bar when they have a `label`.
     """
-    if ticks:
-        colours = matplotlib.colormaps[style["cmap"]].resampled(len(ticks))
-        style = {"cmap": colours, "vmin": min(ticks) - 0.5, "vmax": max(ticks) + 0.5}
     columns = min(4, len(panels))
-    rows, bar = -(-len(panels) // columns), bool(label or ticks)
-    figure, axes = new_figure(rows, columns, width, rows * ((width - bar) / columns + 0.35))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure(rows, columns, width, rows * ((width - bool(label)) / columns + 0.35))
     for axis in axes.flat:
         axis.axis("off")
     for axis, (name, image) in zip(axes.flat, panels, strict=False):
         colours = image.detach().clamp(0, 1).permute(1, 2, 0) if image.ndim == 3 else image
         drawn = axis.imshow(colours.numpy(), **(style if image.ndim == 2 else {}))
         axis.set_title(name)
-    if bar:
-        scale = figure.colorbar(drawn, ax=axes[0, -1], label=label, shrink=0.8)
-        if ticks:
-            scale.set_ticks(list(ticks), labels=list(ticks.values()))
+    if label:
+        figure.colorbar(drawn, ax=axes[0, -1], label=label, shrink=0.8)
     return figure
 
 

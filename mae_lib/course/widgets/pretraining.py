@@ -9,7 +9,6 @@ import ipywidgets
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from mae_lib.config import RECIPES, PretrainConfig
 from mae_lib.course.widgets import Explorer, Frame, Live, asleep_line, live_view
@@ -34,12 +33,6 @@ def mask_ratios() -> tuple[dict[float, list[float]], dict[float, int]]:
         probes.setdefault(ratio, []).append(run["measures"]["lp"]["value"])
         work[ratio] = multiply_adds(cfg, num_visible_patches(patches, ratio))
     return probes, work
-
-
-def box(left: float, top: float, width: float, height: float) -> Rectangle:
-    """An outline around these pixels of a picture, for `axis.add_patch`."""
-    return Rectangle((left - 0.5, top - 0.5), width, height, fill=False, color=COLOURS[1],
-                     linewidth=2)
 
 
 # ---------------------------------------------------------------- the schedule of a run
