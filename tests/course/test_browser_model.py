@@ -389,8 +389,13 @@ def test_a_photograph_that_comes_while_the_model_computes_is_not_taken_for_the_o
     first, second = (photograph_file(tmp_path / f"{name}.png") for name in "ab")
     Image.new("RGB", (300, 300), (0, 0, 250)).save(second)
     explorer = "document.querySelector('.live').explorer"
-    page.evaluate(f"window.run = {explorer}.model.run.bind({explorer}.model); {explorer}.model.run "
-                  "= (...given) => new Promise(done => setTimeout(() => done(run(...given)), 500))")
+    page.evaluate(f"""() => {{
+      const run = {explorer}.model.run.bind({explorer}.model);
+      {explorer}.model.run = async (...given) => {{
+        await new Promise(done => setTimeout(done, 500));
+        return run(...given);
+      }};
+    }}""")
     file = page.locator("input[type=file]")
     file.set_input_files(first)
     page.wait_for_function(f"() => {explorer}.busy && {explorer}.state.photograph === 'yours'")
