@@ -20,10 +20,14 @@ from PIL import Image
 
 from mae_lib import compare as C
 from mae_lib import results as R
+from mae_lib.data.augment import denormalise, resize
 from mae_lib.data.fingerprint import fingerprint_of_weights
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import report
+from mae_lib.losses import predicted_images
+from mae_lib.metrics import masked_psnr
 from mae_lib.model import MaskedAutoencoder
+from mae_lib.patches import patch_mask_to_pixels
 from mae_lib.runtime import workers
 
 BASELINES = ["chance", "raw pixels", "random init", "from scratch"]
@@ -142,7 +146,8 @@ def test_pictures_show_the_weights_of_their_own_run(folder, tmp_path, monkeypatc
     """Runs with other settings, or on other data of the same name, keep weights of their own."""
     shown = []
     monkeypatch.setattr(C.plots, "reconstructions", lambda models, *_: (
-        shown.append(fingerprint_of_weights(models["original"][0].state_dict())),
+        shown.append((fingerprint_of_weights(models["original"][0].state_dict()),
+                      models["original"][1])),
         C.plots.new_figure(1, 1, 4, 3)[0])[1])
     other = tmp_path / "b" / folder.name
     shutil.copytree(folder, other)
@@ -152,6 +157,7 @@ def test_pictures_show_the_weights_of_their_own_run(folder, tmp_path, monkeypatc
         run(data, tmp_path / "run", "--lr", lr, "--variants", "original", monkeypatch=monkeypatch,
             capsys=capsys)
     assert len(set(shown)) == 3 and shown[3] == shown[0]
+    assert {norm_pix for _, norm_pix in shown} == {True}
 
 def test_from_scratch_has_one_rate_for_all_layers_and_its_own_peak(
     folder, tmp_path, monkeypatch, capsys, brief
@@ -199,10 +205,14 @@ def test_few_labels_are_probed_with_their_mirror_images_and_picked_at_random(
     model, E = MaskedAutoencoder.from_preset("tiny", img_size=16, patch_size=4), C.evaluate
     given, probe = [], E.linear_probe
     monkeypatch.setattr(E, "linear_probe", lambda *x: (given.append(x), probe(*x))[1])
-    monkeypatch.setattr(E, "fine_tune", lambda model, few, *_: R.Accuracy(few.train_labels == 0))
-    comparison = C.Comparison(data, {}, C.FineTuneConfig(), tmp_path, R.Results(tmp_path / "r"),
-                              torch.device("cpu"), label_counts=(6, 60))
+    tuned = []
+    monkeypatch.setattr(E, "fine_tune", lambda *x: (
+        tuned.append(x), R.Accuracy(x[1].train_labels == 0))[1])
+    comparison = C.Comparison(data, {"precision": "bf16"}, C.FineTuneConfig(), tmp_path,
+                              R.Results(tmp_path / "r"), torch.device("cpu"), label_counts=(6, 60))
     found = comparison._fine_tune(comparison.config("original", 0), model, "original", tmp_path)
+    assert {x[4] for x in tuned} == {"bf16"}
+    assert len({x[6] for x in tuned}) == len(tuned) == 2  # each with a checkpoint of its own
     assert found["ft"]["images"] == 60 and found["labels"].keys() == {"6"}
     few = E.with_labels(data, 6)
     assert found["labels"]["6"]["ft"]["images"] == 6 and not torch.equal(few.train, images[:6])
@@ -234,6 +244,57 @@ def test_few_labels_are_fine_tuned_for_longer_recorded_and_drawn(
     assert lines.keys() == {"from scratch", "original, fine-tuned", "original, linear probe"}
     assert lines["from scratch"] == [(5, 100.0), (10, 100.0), (20, 100.0)]
     assert (tmp_path / "figures" / "compare_labels.png").exists()
+
+
+@pytest.mark.parametrize("norm_pix", [True, False])
+def test_a_picture_shows_target_mask_and_what_each_model_fills_in(norm_pix):
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    models = {name: (MaskedAutoencoder.from_preset("tiny", img_size=32, patch_size=8).eval(),
+                     norm_pix) for name in "ab"}
+    axes = np.array(C.plots.reconstructions(models, images, 0.75, "A title").axes).reshape(2, 4)
+    assert [axis.get_title() for axis in axes[0]] == ["target", "75% masked", "a", "b"]
+    shown = [torch.stack([torch.tensor(np.asarray(axis.images[0].get_array()))
+                          for axis in column]).permute(0, 3, 1, 2) for column in axes.T]
+    x = resize(images, 32)
+    target = denormalise(x).clamp(0, 1)
+    noise = torch.rand(2, 16, generator=torch.Generator().manual_seed(1))
+    for column, (model, _) in enumerate(models.values(), 2):
+        with torch.no_grad():
+            output = model(x, 0.75, noise=noise)
+        hidden = patch_mask_to_pixels(output.mask, 8)
+        picture = denormalise(predicted_images(output.pred, x, 8, norm_pix)).clamp(0, 1)
+        torch.testing.assert_close(shown[column], torch.where(hidden > 0, picture, target))
+        assert [axis.get_xlabel() for axis in axes[:, column]] == [
+            f"{psnr:.1f} dB" for psnr in masked_psnr(picture, target, hidden)]
+    torch.testing.assert_close(shown[0], target)
+    torch.testing.assert_close(shown[1], torch.where(hidden > 0, 0.5, target))
+
+
+def test_curves_and_bars_draw_what_was_measured():
+    keys = ("val_loss", "val_psnr", "effective_rank")
+    records = [{"epoch": e, **{key: 10.0 * i + e for i, key in enumerate(keys)}} for e in (1, 2)]
+    for axis, key in zip(C.plots.curves({"original": records}, "").axes, keys, strict=True):
+        assert list(axis.lines[0].get_ydata()) == [record[key] for record in records]
+    nan = float("nan")
+    (axis,) = C.plots.accuracy_bars([("chance", {"LP": (10.0, nan, nan)}),
+                                     ("original", {"LP": (50.0, 42.0, 53.0)})], "").axes
+    assert [bar.get_height() for bar in axis.patches] == [10, 50]
+    (whisker,) = axis.collections[0].get_segments()
+    assert whisker[:, 1].tolist() == [42, 53]
+
+
+def test_a_recipe_says_how_many_scenes_there_are(monkeypatch):
+    asked = []
+
+    def load_data(name, *, counts, **_):
+        asked.append(counts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mae_lib.pretrain.load_data", load_data)
+    monkeypatch.setattr(sys, "argv", ["compare", "--device", "cpu"])
+    with pytest.raises(KeyboardInterrupt):
+        C.main()
+    assert asked == [C.RECIPES["quick"].counts] != [None]
 
 
 def test_a_first_picture_comes_early_and_only_once(folder, tmp_path, monkeypatch, capsys, brief):

@@ -449,6 +449,21 @@ def test_fine_tuning_that_explodes_in_an_epochs_last_step_says_so_and_keeps_noth
     assert not file.exists()
 
 
+def test_fine_tuning_leaves_the_callers_random_numbers_alone():
+    m, data, before = model(), coloured(10), torch.get_rng_state()
+    E.fine_tune(m, data, replace(FAST, epochs=1, warmup_epochs=0), 3, progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_memory_that_is_full_in_fine_tuning_is_explained(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(E.Classifier, "forward", full)
+    with pytest.raises(MemoryError, match="lower batch_size"):
+        E.fine_tune(model(), coloured(10), FAST, progress=False)
+
+
 def test_a_frozen_encoder_is_fine_tuned_as_another_and_stays_frozen(tmp_path):
     m, data, once = model(), coloured(10), replace(FAST, epochs=1, warmup_epochs=0)
     E.fine_tune(m, data, once, checkpoint=tmp_path / "free", progress=False)

@@ -5,6 +5,7 @@ import functools
 import importlib
 import itertools
 import json
+import math
 import multiprocessing
 import runpy
 import signal
@@ -28,7 +29,12 @@ from mae_lib.runtime import cli, hardware, workers
 from mae_lib.training import history
 from mae_lib.training import step as S
 from mae_lib.training.batches import batch_indices
-from mae_lib.training.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from mae_lib.training.checkpoints import (
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 
 CPU = torch.device("cpu")
 TINY = P.PretrainConfig(
@@ -412,15 +418,6 @@ def test_a_run_begun_in_half_precision_does_not_go_on_where_there_is_none(tmp_pa
         train(replace(TINY, precision="auto"), tmp_path)
 
 
-def test_weights_after_a_non_finite_loss_are_never_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr(P, "CHECKPOINT_SECONDS", 0)
-    with pytest.raises(P.NonFiniteLoss):
-        train(replace(TINY, lr=1e30, epochs=20), out=tmp_path)
-    if (tmp_path / "checkpoint.pt").exists():
-        state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-        assert all(torch.isfinite(t).all() for t in state["model"].values())
-
-
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -558,6 +555,32 @@ def test_the_time_of_a_resumed_run_is_that_of_both_parts(tmp_path, monkeypatch):
         run = train(out=tmp_path)
         assert run.seconds == 15 and run.images_per_second == pytest.approx(9 * 8 / 15)
         assert [r["seconds"] for r in run.history.epochs()] == [5, 10, 15]
+
+
+def test_the_command_trains_the_variant_from_the_weights_that_are_asked_for(tmp_path, monkeypatch):
+    weights, asked = tmp_path / "start.safetensors", {}
+    save_weights(weights, P.PretrainConfig(
+        preset="tiny", img_size=16, patch_size=4).build_model())
+    images = SimpleNamespace(name="toy", unlabeled=pictures(), validation=pictures(8, seed=1))
+    run = SimpleNamespace(seconds=1.0, images_per_second=1.0, history=SimpleNamespace(epochs=list))
+    monkeypatch.setattr(P, "data_from", lambda *_, **__: images)
+    monkeypatch.setattr(P, "pretrain", lambda images, validation, cfg, *_, **named: (
+        asked.update(named, cfg=vars(cfg)), run)[1])
+    words = (f"--img-size 16 --patch-size 4 --variant improved --start {weights} --lr 0.01 "
+             f"--compile-from inf --out {tmp_path / 'run'}")
+    monkeypatch.setattr(sys, "argv", ["pretrain", *SHORT, *words.split()])
+    P.main()
+    assert (asked["start"], asked["compile_from"]) == (weights, math.inf)
+    assert asked["cfg"].items() >= P.variant_settings("improved", {"lr": 0.01}).items()
+
+
+def test_options_of_the_data_reach_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(P, "load_data", lambda name, **options: asked.append(options))
+    for data in ("scenes", "stl10"):
+        P.data_from(SimpleNamespace(data=data, size=None, limit=7, strict=True), (5, 4, 3))
+    assert [(o["limit"], o["strict"], o["counts"]) for o in asked] == [
+        (7, True, (5, 4, 3)), (7, True, None)]
 
 
 @pytest.mark.parametrize("checkpoint", [True, False])

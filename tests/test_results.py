@@ -1,5 +1,8 @@
 """Differences of single runs, and what the table says of them."""
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -47,3 +50,19 @@ def test_a_file_of_something_else_is_named(content, tmp_path):
         with pytest.raises(ValueError, match=r"results\.json (is not valid JSON|does not hold)"):
             call()
     assert path.read_bytes() == content
+
+
+def test_an_interrupted_write_leaves_the_records_that_were_there(tmp_path, monkeypatch):
+    results = Results(tmp_path / "results.json")
+    results.add({"id": "a", "measures": {}})
+
+    def cut(path, text, *rest, write=Path.write_text, **named):
+        write(path, text[:9], *rest, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(type(tmp_path), "write_text", cut)
+        results.add({"id": "b", "measures": {}})
+    assert [record["id"] for record in results.read()] == ["a"]
+    with pytest.raises(ValueError, match="JSON"):  # which has no nan
+        results.add({"id": "c", "measures": {"lp": {"value": math.nan}}})

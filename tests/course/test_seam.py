@@ -575,6 +575,16 @@ def colab(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_what_is_newer_in_drive_stays(colab, capsys):
+    solve("patchify")
+    os.utime("my_mae/patchify.py", (1, 1))
+    place = seam.DRIVE / "my_mae" / "patchify.py"
+    newer = seam._stamped(PARTS["patchify"], "# newer\n" + SOLUTIONS["patchify"])
+    seam.write(place, newer.encode())
+    course.use("patchify")
+    assert place.read_text("utf-8") == newer
+
+
 def test_colab_without_drive_keeps_them_for_the_session_and_says_so(colab, capsys):
     solve("patchify")
     said = capsys.readouterr().out
@@ -813,6 +823,8 @@ def test_a_mark_of_an_editor_on_windows_changes_nothing(mine, capsys):
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     course.use("patchify")
     assert capsys.readouterr().out == "Using your patchify.\n"
+    course.recheck("patchify")
+    assert capsys.readouterr().out.startswith("✓")
 
 
 def test_a_class_that_is_still_a_stub_is_not_attempted(capsys):

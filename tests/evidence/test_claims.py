@@ -319,3 +319,10 @@ def test_what_was_reported_is_the_specifications():
     assert improved["lp"] - original["lp"] == pytest.approx(4.21)
     assert sum(original["loss"]) == pytest.approx(5.23) and len(original["loss"]) == 10
     assert sum(improved["loss"]) == pytest.approx(4.8617) and len(claims.REPORTED_LR) == 10
+
+
+def test_of_two_price_lists_of_a_machine_the_newer_counts(tmp_path):
+    lists = [price_list(9, both=ratio) | {"date": date}
+             for ratio, date in ((1.5, "2026-01-31"), (1.1, "2026-02-01"))]
+    for prices in (lists, lists[::-1]):
+        assert evidence_of(tmp_path, [], prices).price("both")[0] == pytest.approx(10)

@@ -4,18 +4,19 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from test_compare import folder  # noqa: F401  a small image folder
 
-from mae_lib.config import RECIPES, PretrainConfig, variant_settings
+from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
 from mae_lib.data.fingerprint import fingerprint_of_weights
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import experiments as X
 from mae_lib.evidence import plan
 from mae_lib.evidence.registration import LETTER, SMALL
-from mae_lib.results import Results
+from mae_lib.results import Accuracy, Results
 from mae_lib.training.checkpoints import load_weights
 from mae_lib.training.optim import NonFiniteLoss
 
@@ -297,3 +298,23 @@ def test_every_variant_of_the_plan_is_a_valid_setting():
     for axis in X.SEARCHES["recipe"]:
         settings = [PretrainConfig(**variant_settings(part)) for part in axis]
         assert len(set(settings)) == len(axis)
+
+
+def test_recipes_of_fine_tuning_share_weights_that_one_of_them_trains(tmp_path, monkeypatch):
+    images, labels = torch.zeros(66, 3, 16, 16, dtype=torch.uint8), torch.arange(66) % 3
+    data = ImageSet("toy", tuple("abc"), images, images[:60], labels[:60], images[60:], labels[60:])
+    held, given = [], []
+
+    def pretrain(self, cfg, place, label):
+        with pytest.raises(ValueError, match="Another process uses"):
+            X.workers.take(place)
+        held.append(place)
+        return SimpleNamespace(model=cfg.build_model())
+
+    monkeypatch.setattr(X.Comparison, "pretrain", pretrain)
+    monkeypatch.setattr(X.evaluate, "fine_tune", lambda *x: (
+        given.append(x), Accuracy(torch.ones(4, dtype=torch.bool)))[1])
+    base = dict(preset="tiny", img_size=16, patch_size=4, precision="bf16")
+    runs = X.FineTunings(data, base, FineTuneConfig(), tmp_path, None, torch.device("cpu"))
+    runs.measures("lr=0.01", 0, tmp_path / "a")
+    assert len(held) == 1 and given[0][4] == "bf16"

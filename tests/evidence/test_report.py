@@ -279,3 +279,13 @@ def test_the_command_writes_pages_and_pictures(tmp_path, monkeypatch, capsys):
         assert (tmp_path / name).read_text("utf-8") == (ROOT / name).read_text("utf-8")
     told = re.findall(r"figures/evidence/(\w+)\.png", capsys.readouterr().out)
     assert told and {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(told)
+
+
+def test_each_data_set_and_each_search_of_a_file_has_a_table(tmp_path, capsys):
+    first = run("original", 1, lp=50)
+    searched = record("lr=1", 0, "recipe", lp_cv=50) | {"data": DATA, "device": "abacus"}
+    Results(tmp_path / "some.json").add(
+        first, first | {"id": "other", "data": DATA | {"fingerprint": "9"}}, searched)
+    report.print_tables([tmp_path / "some.json"])
+    said = capsys.readouterr().out
+    assert said.count("recipe tuned") == 2 and "LP@1, cross-validated" in said

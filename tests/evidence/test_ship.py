@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mae_lib import course, losses
-from mae_lib.compare import encoder_measures
+from mae_lib.compare import encoder_measures, reconstruction_measures
 from mae_lib.config import PretrainConfig
 from mae_lib.course import reference
 from mae_lib.data import scenes
@@ -116,7 +116,8 @@ def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
     assert " run mine --trained-on 'an abacus'" in record["command"]  # no path of this machine
     assert record["settings"] == facts and record["seconds"] == pytest.approx(run.seconds)
     expected = encoder_measures(model, data)
-    for measure in ("lp", "knn"):
+    expected |= reconstruction_measures(model, data.test, False)["model"]
+    for measure in ("lp", "knn", "psnr", "hf_error"):
         assert record["measures"][measure]["value"] == expected[measure]["value"]
     text = (tmp_path / "README.md").read_text("utf-8")
     card = text.partition("## mine")[2].partition("<!-- end of cards -->")[0]

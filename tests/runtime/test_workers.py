@@ -102,3 +102,24 @@ def test_a_folder_is_taken_by_one_process_at_a_time(tmp_path):
         W.take(folder)
     with W.take(folder):
         pass
+
+
+def test_a_helper_and_no_other_ends_with_its_parent(tmp_path, monkeypatch):
+    watched = []
+    monkeypatch.setattr(W, "_end_with_parent", lambda: watched.append(1))
+    for helper, times in ((None, 0), ("fp32", 1)):
+        arguments = SimpleNamespace(helper=helper, workers=1)
+        with W.helped("x", arguments, 1, "fp32", tmp_path, print, 1):
+            assert len(watched) == times
+
+
+def test_processes_share_the_threads_of_one(tmp_path, monkeypatch):
+    made, mine = [], []
+    monkeypatch.setattr(W.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(W.torch, "set_num_threads", mine.append)
+    monkeypatch.setattr(W, "_watch", lambda *_: None)
+    monkeypatch.setattr(W.subprocess, "Popen", lambda words, env, **_: (
+        made.append(env["OMP_NUM_THREADS"]), SimpleNamespace(terminate=int, wait=int))[1])
+    arguments = SimpleNamespace(helper=None, workers=3)
+    with W.helped("x", arguments, 1, "fp32", tmp_path, print, 1):
+        assert made == ["2", "2"] and mine == [2]

@@ -58,6 +58,12 @@ def test_weights_come_back_with_sizes_and_facts(tmp_path, class_token):
     assert files(tmp_path / "new") == ["a.safetensors"]
 
 
+def test_others_may_read_weights_as_they_may_any_file(tmp_path):
+    (tmp_path / "plain").touch()
+    save_weights(tmp_path / "a.safetensors", MaskedAutoencoder.from_preset("tiny"))
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_weights_load_as_float32(tmp_path):
     model = MaskedAutoencoder(**SMALL).bfloat16()
     save_weights(tmp_path / "a.safetensors", model)
