@@ -326,6 +326,8 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small sizes, to rehearse")
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     arguments = timing.settle(parser)
+    if arguments.batch_size != parser.get_default("batch_size"):
+        raise ValueError("benchmarks.gpu measures several batch sizes, so leave out --batch-size.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.tiny:
         arguments.preset, arguments.rounds, arguments.seconds = "tiny", 1, 0.01

@@ -194,6 +194,9 @@ def test_compiling_is_timed_with_an_empty_cache_before_anything_else_compiles(
     monkeypatch.setattr(sys, "argv", ["x", "--tiny", "--device", "cpu", "--out", str(tmp_path)])
     gpu.main()
     assert len(began) == 1 and not began[0].exists()  # nor is it started again and again
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--batch-size", "512"])
+    with pytest.raises(ValueError, match="measures several batch sizes, so leave out --batch-size"):
+        gpu.main()
 
 
 def test_what_broke_off_failed_or_was_skipped_is_measured_again(tmp_path):

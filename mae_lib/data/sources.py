@@ -241,7 +241,7 @@ def _list_folder(path: Path, labels: bool
             if not folder.is_dir():
                 raise FileNotFoundError(
                     f"There is no folder {folder}: imagefolder:PATH needs an existing PATH, with "
-                    "PATH/train/CLASS/ and PATH/test/CLASS/, without which one can only pretrain."
+                    "PATH/train/CLASS/ and PATH/test/CLASS/; with neither, one can only pretrain."
                     + " Rename val to test." * (folder.name == "test" and (path / "val").is_dir()))
         train, test = ({name[:-1] for name in glob("*/", root_dir=path / split)}
                        for split in ("train", "test"))

@@ -67,27 +67,6 @@ def test_the_command_of_a_card_makes_its_run_again(name):
     assert arguments.data == RECORDS[name]["data"]["name"]
 
 
-@pytest.fixture
-def assets(tmp_path, monkeypatch):
-    for file in ("weights.json", "original.safetensors"):
-        shutil.copy(checkpoints.ASSETS / file, tmp_path)
-    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
-    return tmp_path
-
-
-def test_damaged_missing_and_unknown_weights_are_explained(assets):
-    with pytest.raises(ValueError, match=r"one of original, .*, got 'best'"):
-        checkpoints.load_shipped("best")
-    with pytest.raises(ValueError, match=r"improved\.safetensors is missing or damaged: install"):
-        checkpoints.load_shipped("improved")
-    path = assets / "original.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"original\.safetensors is missing or damaged: install"):
-        checkpoints.load_shipped()
-
-
 def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
     for file in ("weights.json", "README.md"):
         shutil.copy(checkpoints.ASSETS / file, tmp_path)
