@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 0 · Start here: predict what is missing
 #
-# Take a photograph and hide three quarters of it. Then train a small neural network to predict the missing part from
+# Take many photographs and hide three quarters of each. Then train a small neural network to predict the missing parts from
 # what is left. To predict well, the network has to learn what the world looks like, and nobody has to tell it what is
 # in a picture. Such a network is a [**masked autoencoder**](GLOSSARY.md#masked-autoencoder) (MAE), and in this course
 # you build one yourself. In this notebook you watch a finished one at work.
@@ -276,7 +276,7 @@ explorer
 
 
 # %% [markdown]
-# Take the woman in the dark cap as an example. At 95 % hidden, nine patches are left. In the picture above, the model still draws a skin-coloured blur under a dark cap,
+# Take the woman in the dark cap as an example, with mask seed 0 and 95 % hidden. Nine patches are left. The model still draws a skin-coloured blur under a dark cap,
 # dark shoulders and a blue background to the right, but the glasses, the stripes and the stars are gone. Is that good? To answer, we need
 # something to compare it with. First, build the two tools yourself: a baseline and the PSNR. (The cells after the exercises
 # use the package's versions, which take several images at once.)
@@ -382,7 +382,7 @@ lead_guess.reveal("\n".join(lines))
 # %% [markdown]
 # At 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the bilinear fill, and at 95 % less
 # than half a decibel. Yet in the picture, the model joins the head to the suit, and the bilinear fill shows a haze. The PSNR hardly
-# sees this difference. It rewards a cautious blur: where a model cannot know what is hidden, the average of everything
+# shows this difference, because it favours a cautious blur: where a model cannot know what is hidden, the average of everything
 # that could be there has the smallest squared error. Five photographs and one model are a small sample, too.
 #
 # Throughout the course, we compare each result with what a model that knows nothing would get.
@@ -423,9 +423,9 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 # The masked autoencoder of this course follows the paper by He et al. cited above. We also follow one **project report**,
 # which we call *the report*. Its authors
 # built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three **add-ons**: a
-# curriculum that hides fewer patches at first, a loss on edges, and a loss that spreads out the features. They reported
+# curriculum that hides fewer patches at first, a loss on fine detail, and a loss that spreads out the features. They reported
 # better results with the add-ons than without, from a single run of each method. You build all three, and in
-# notebook 10 you judge every claim of the report against many runs.
+# notebook 10 you judge the report's claims against repeated runs.
 #
 # ## How the course works
 #
@@ -450,7 +450,7 @@ course.status()
 #   says what is wrong and where to look. Open exercises have no check. Compare your answer with the folded list of
 #   what a good answer shows.
 # - **The time** at the top of a notebook covers reading, running, predicting and the exercises. Some
-#   notebooks give the time for their longer exercises separately. You can leave the hardest ones, which have three stars, and sections called
+#   notebooks give the time for their exercises separately. You can leave the hardest ones, which have three stars, and sections called
 #   *Aside* for a second visit, but run their cells.
 # - **New terms** are bold where we explain them. A linked term leads to the [glossary](GLOSSARY.md), where you can look
 #   it up again later.

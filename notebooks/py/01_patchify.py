@@ -163,7 +163,7 @@ explorer
 #
 # Write `token_count(size, patch)` for a square RGB image whose side is `size` pixels and patches whose side is `patch`
 # pixels. It returns two numbers: how many patches the image gives, and how many values each of them has.
-# (Each patch will become one *token*; a later section explains the word.)
+# (Each patch will become one *token*, the word from notebook 00.)
 #
 # <details><summary>Hint 1</summary>
 #
@@ -357,8 +357,8 @@ for name, image in {"flat grey": flat, "different everywhere": different}.items(
 # %% [markdown]
 # ## From patch to token
 #
-# A linear layer turns the 768 values of a patch into a vector of 192 values, the *width* of the model. We call this
-# vector a [**token**](GLOSSARY.md#token). The layer is the same for all patches. Many published models use a convolution instead, which
+# A linear layer turns the 768 values of a patch into a vector of 192 values, the *width* of the model. This
+# vector is the patch's [**token**](GLOSSARY.md#token), before the encoder adds the context of the others. The layer is the same for all patches. Many published models use a convolution instead, which
 # slides a window over the image. Here the window (the *kernel*) and the step (the *stride*) are both as large as a patch.
 # The two layers compute the same numbers if their weights are arranged in the same order.
 

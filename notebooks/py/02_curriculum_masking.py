@@ -70,8 +70,8 @@ patchify, unpatchify = course.use("patchify", "unpatchify")
 # ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)). MAE hides 75 % of the patches. The difference comes from the
 # data: neighbouring pixels look alike, so small gaps in an image are easy to fill.
 #
-# We can measure how easy. The [**bilinear fill**](GLOSSARY.md#bilinear-fill) is a rule that has learned nothing. It spreads the visible pixels into the
-# holes so that colours change gradually. As a baseline we fill all holes with one colour, the mean of the visible pixels.
+# We can measure how easy. We compare two fills from notebook 00 that have learned nothing: the [bilinear fill](GLOSSARY.md#bilinear-fill), and as its
+# baseline the mean colour of the visible pixels.
 
 # %%
 photographs = course.photographs(224) / 255  # (5, 3, 224, 224)
@@ -135,9 +135,9 @@ show(figure, "A portrait of Grace Hopper after the bilinear fill. With 15 % hidd
              "90 % a few sharp patches stand in a coloured fog.")
 
 # %% [markdown]
-# At 15 % hardly any hidden patch is isolated, and the bilinear fill removes 53 % of the error. A model trained on this
+# At 15 % hardly any hidden patch is isolated, and the bilinear fill removes 53 % of the baseline's error. A model trained on this
 # task could get a long way by copying the surroundings. At 75 %, 34 % of the hidden patches are isolated, a little more than
-# $0.75^4 = 32\,\%$, because patches at the edge have fewer neighbours. The rule still removes 36 % of the error, because
+# $0.75^4 = 32\,\%$, because patches at the edge have fewer neighbours. The bilinear fill still removes 36 %, because
 # images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. At 90 %, 69 % are isolated. To
 # fill those well, a model has to know what faces and cups look like. That is the task we want.
 #
@@ -363,7 +363,7 @@ print("with the mask inverted:", (1 - mask).sum(dim=1).int().tolist())
 # The correct mask hides 147 patches per image, and the inverted one hides 49. In
 # [notebook 04](04_reconstruction_loss.ipynb) we train with this bug.
 #
-# **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each epoch to make a run
+# **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each [epoch](GLOSSARY.md#epoch), one pass over the training images, to make a run
 # repeatable. Each image then keeps one mask for ever. We count how many of the 196 places of an image are visible at
 # least once in ten epochs.
 
@@ -721,8 +721,8 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # %% [markdown]
 # The reported loss is 8 % lower, and the ratio alone makes our frozen model's loss 11 % lower. The two numbers come from
 # different models and images, and the improved method's loss has two more terms. So we have not explained the gap. We
-# have shown that such a gap proves nothing by itself. The remedy is a **fixed validation set with fixed masks at 0.75**,
-# used for every method and every epoch. [Notebook 07](07_pretraining.ipynb) does this.
+# have shown that such a gap proves nothing by itself. The remedy is a [**fixed validation set with fixed masks**](GLOSSARY.md#fixed-validation-set-with-fixed-masks): images kept out of
+# training, masked in the same way, at 0.75, for every method and every epoch. [Notebook 07](07_pretraining.ipynb) does this.
 #
 # ## Quiz
 #

@@ -704,7 +704,7 @@ print(mae.load_state_dict(trained))
 print(", ".join(f"{name} {number}" for name, number in sizes.items()))
 
 # %% [markdown]
-# All keys match. The shipped model has the sizes of the report, which are the defaults of your class: 224 × 224 pixels
+# All keys (here, the names of the tensors) match. The shipped model has the default sizes of your class: 224 × 224 pixels
 # in patches of 16 × 16, so there are 196 patches of 768 values.
 #
 # (The official MAE code puts everything into a single class, so its names differ: our `decoder.blocks.0` is its
@@ -761,8 +761,8 @@ show(figure, "Five photographs in three rows: with three quarters of the patches
 # the rocket continues through hidden patches, the table comes back orange and the sky blue. Fine detail does not come back: the faces are blurred or missing.
 #
 # How good is it in numbers? We take the mean squared error on hidden patches, in normalised pixels
-# (you write this `mae_loss` in notebook 04). We compare it with two other errors: that of predicting zero, which is the mean colour
-# of many photographs, and that of a model that still has its initial weights.
+# (you write this `mae_loss` in notebook 04). We compare it with the errors of two other predictions: zero everywhere,
+# which is the mean colour of many photographs, and the output of a model with its initial weights.
 
 # %%
 def hidden_error(pred):
@@ -811,7 +811,7 @@ reconstruction_explorer
 guess_near = course.predict("Which block keeps more of its attention near: the first or the last?")
 
 # %%
-near = widgets.neighbours(widgets.shipped().grid)  # (N, N), True where two patches touch
+near = widgets.neighbours(widgets.shipped().grid)  # (N, N), True for itself and those around
 maps = torch.stack([widgets.recorded(name) for name in course.PHOTOGRAPHS])
 share = (maps * near).sum(dim=-1).mean(dim=(0, 3))  # (5, blocks, heads, N, N) → (blocks, heads)
 rows = {"mean, %": share.mean(dim=1), "most, %": share.amax(dim=1), "least, %": share.amin(dim=1)}
@@ -970,7 +970,7 @@ print(f"complete: {hidden_error(pred):.3f}, without attention in block 0: {error
 #
 # ### ✏️ Exercise 7 · The price of a block  (★★☆ · 6 minutes)
 #
-# Write a formula for the multiply-adds of one block on `n` tokens of `d` values, with an MLP four times as wide.
+# Write `block_multiply_adds(n, d)`: the multiply-adds of one block on `n` tokens of `d` values, with an MLP four times as wide.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1080,7 +1080,7 @@ designs = {"our design": (0, 0), "mask tokens in the encoder": (1, 0),
            "a decoder like the encoder": (0, 1), "both": (1, 1)}
 totals = {name: sum(widgets.multiply_adds(49, widgets.ENCODERS[e], widgets.DECODERS[d])) / 1e6
           for name, (e, d) in designs.items()}
-torch.testing.assert_close(totals["our design"], sum(price(49)))  # drawn and counted agree
+torch.testing.assert_close(totals["our design"], sum(price(49)))  # as the explorer counts
 lines = [f"{totals['both'] / totals['our design']:.2f} times ours"]
 lines += [f"{name:<27} {total:>5,.0f} million, {total / totals['our design']:.2f} times"
           for name, total in totals.items()]
@@ -1120,8 +1120,8 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # %% [markdown]
 # For ViT-Large we count 3.2 times; He et al. report 3.3 (their table 1c). They also compare hours of training, and there
 # the speed-up is 2.8 to 4.1, depending on the encoder and on the depth of the decoder (table 2). For our small model we
-# count 2.58 for the same change. So "three times" is about right for the paper's models. For ours it is too high, unless
-# the symmetric model has a large decoder as well (4.15 times).
+# count 2.58 for the same change, and 4.15 with a large decoder as well. So "three times" is about right for the paper's models and too high
+# for ours. Multiply-adds are not seconds, either: notebook 10 measures the speed.
 #
 # Cost is not the only reason to keep mask tokens out of the encoder. With them, the accuracy of the paper's linear
 # probe, a linear classifier on the frozen features, falls from 73.5 % to 59.6 % (table 1c). Their explanation is that
@@ -1178,7 +1178,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # ## Key takeaways
 #
 # - Self-attention is a softmax between two matrix products. It is permutation-equivariant, so positions must be added.
-# - A block alternates: attention moves information between tokens, and the MLP works on each token alone. Norms and
+# - In a block, attention first moves information between tokens, and then the MLP works on each token alone. Norms and
 #   residual sums make deep stacks trainable.
 # - The encoder sees the visible patches and their positions and nothing else: B × 49 × 192. The decoder adds mask
 #   tokens, restores the order, adds positions, and predicts B × 196 × 768.
@@ -1191,7 +1191,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 course.status()
 
 # %% [markdown]
-# **Next:** [04 · The reconstruction loss](04_reconstruction_loss.ipynb), where your model takes its first training
+# **Next:** [04 · Reconstruction loss](04_reconstruction_loss.ipynb), where your model takes its first training
 # steps.
 #
 # **Further reading**

@@ -65,7 +65,7 @@ patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
 # %% [markdown]
 # ## A prediction for every patch
 #
-# The package ships weights of a model that was trained on photographs of 224×224 pixels, each cut into 14×14 patches.
+# The package ships weights of a model that was trained on photographs enlarged from 96×96 to 224×224 pixels and cut into 14×14 patches.
 # We load them into your `MAE` and hide three quarters of the patches of five photographs.
 
 # %%
@@ -276,7 +276,7 @@ guess.reveal(mae_loss(spoilt, images, mask, 16).item())
 
 # %% [markdown]
 # The noise changes nothing. Infinity turns a loss that multiplies by the mask into `nan`, because 0 · ∞ is not a number. Such a loss
-# ignores every finite value, but no infinite one. (If yours selects the hidden patches, as in `error[mask == 1]`, it has not changed.) This can happen in
+# ignores any finite value, but not an infinite one. (If yours selects the hidden patches, as in `error[mask == 1]`, it has not changed.) This can happen in
 # practice: in half precision (`float16`), numbers above about 65,500 become infinity. One of them on a *visible* patch is enough.
 #
 # The second test uses the gradient, which says in which direction training would change each predicted value. On visible
@@ -398,7 +398,7 @@ def denormalise_prediction(pred, patches):
 check.denormalise_prediction(denormalise_prediction)
 
 # %% [markdown]
-# The package's version is `predicted_images`. It goes from the prediction and the images straight to pictures. (Your function is not a
+# The package's version is `predicted_images`. It goes from the prediction and the images straight to images, which are still normalised. (Your function is not a
 # part of the MAE, so it is not kept for later notebooks.)
 
 # %%
@@ -493,7 +493,7 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
 #
 # Which borrowed number matters? Borrowing the mean alone gives 18.3 dB, so the standard deviation adds next to nothing here. With
 # the mean of the visible patches instead, we had 14.2 dB, so the mean is worth 4.1 dB. Zeros with the borrowed mean, a prediction without any content, reach 15.4 dB and already show the
-# pale cup, although in grey. What the model itself contributes is the step from 15.4 to 18.3 dB, or 2.9 dB: colour and
+# pale cup, although without its colours. What the model itself contributes is the step from 15.4 to 18.3 dB, or 2.9 dB: colour and
 # structure within the patches.
 #
 # A PSNR that uses statistics of the target is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Others have noticed the same
@@ -502,7 +502,7 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
 # photographs with one mask each illustrate the point. They are not a measurement of the model.)
 #
 # Can a masked autoencoder fill in without help at all? The weights `pixels` come from a model that was trained on pixels,
-# without `norm_pix`. It drew the pictures of notebook 00. We let it fill the same holes.
+# without `norm_pix`. You loaded them in notebook 03. We let it fill the same holes.
 
 # %%
 sizes, weights = course.shipped_weights("pixels")
@@ -518,8 +518,8 @@ show(draw_rows({"on pixels": metrics.composite(filled_in, truth, holes)}),
      "with colours that continue those of the visible patches.")
 
 # %% [markdown]
-# It reaches 17.0 dB, 1.2 dB more than the bilinear fill. So train on pixels if you want pictures; the official demo
-# uses weights that were trained this way. If you want features, `norm_pix` was the better choice in the paper: fine-tuned accuracy rose from 84.9 to 85.4 %,
+# It reaches 17.0 dB, 1.2 dB more than the bilinear fill. If you want pictures, train on pixels, as was done for the weights of the
+# official demo. If you want features, `norm_pix` was the better choice in the paper: fine-tuned accuracy rose from 84.9 to 85.4 %,
 # and the accuracy of a linear probe (notebook 08) from 73.5 to 73.9 %
 # ([He et al. 2022](https://arxiv.org/abs/2111.06377), table 1d).
 #
@@ -528,7 +528,7 @@ show(draw_rows({"on pixels": metrics.composite(filled_in, truth, holes)}),
 # You have a model and a loss, so you can train. The simplest optimiser is [**gradient descent**](GLOSSARY.md#gradient-descent): move every weight a little
 # against its gradient, $w \leftarrow w - \eta\, \partial \mathcal{L} / \partial w$, where $\eta$ is the [**learning rate**](GLOSSARY.md#learning-rate).
 #
-# PyTorch computes these gradients. It records every operation that leads from the weights to the loss. `loss.backward()` goes through this
+# PyTorch's *autograd* computes these gradients. It records every operation that leads from the weights to the loss. `loss.backward()` goes through this
 # record backwards and stores the derivative of the loss with respect to each weight in the weight's `.grad`. A second call would add
 # its gradients to those, so they have to be cleared after every step. We
 # start with a fresh, tiny model and smaller images of 48×48 pixels, cut into 64 patches of 6×6.
@@ -674,7 +674,7 @@ print("the loss fell to less than a tenth:", curve[-1] < curve[0] / 10)
 
 # %% [markdown]
 # The loss falls to less than a tenth of its initial value, and it keeps falling if you train longer. Colours come first, details
-# later. The model has learned nothing about cats or cups that would help with a sixth photograph. But the curve
+# later. This says nothing about a sixth photograph. But the curve
 # shows that gradients flow and that the optimiser works, and the pictures show that masks, patches and targets fit together.
 #
 # ## The same test, with a bug

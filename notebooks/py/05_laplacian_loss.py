@@ -603,8 +603,8 @@ for use_composite in (False, True):
     print(f"composite {use_composite!s:<6} {share:.1f} % of the gradient goes to visible pixels")
 
 # %% [markdown]
-# When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. The share is small because only the
-# pixels at the rim of a hidden patch have visible neighbours, so it matters less than the wrong neighbours above. When we filter the composite, no gradient goes to visible pixels.
+# When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. The share is small, because only the
+# pixels at the rim of a hidden patch have visible neighbours. The wrong neighbours above matter more. When we filter the composite, no gradient goes to visible pixels.
 #
 # ## Seams
 #
@@ -804,9 +804,9 @@ for name, (rows, chances) in list(possible.items())[:3]:
 # short, the loss sharpens what the model is sure of and smooths what it is unsure of. The exact place of a hidden hair or blade of
 # grass is nearly always uncertain.
 #
-# ## The amount of detail
+# ## Aside: the amount of detail
 #
-# This section is an aside: it defines a loss that only notebook 10 uses again.
+# Only notebook 10 uses the loss of this section again.
 #
 # The Laplacian loss compares detail pixel by pixel, so it prefers no detail to detail in the wrong place. We can compare
 # *amounts* instead. Let $e$ be the mean absolute Laplacian inside a patch. The [**energy form**](GLOSSARY.md#energy-form) of the loss is
@@ -886,7 +886,7 @@ for lam in (0.01, 0.05, 0.25, 1.0):
 # `original`, and `improved`, which was trained with the Laplacian loss, the curriculum and the uniformity loss of notebook 06. We also
 # measure both numbers for five reference images that need no training:
 #
-# - **masked mean**: the mean colour of the visible pixels;
+# - **masked mean**: the mean colour of the visible pixels, as in notebook 00;
 # - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes, as in notebook 02;
 # - **blurred target**: the truth after a Gaussian blur;
 # - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels, and so without a colour of its own (it looks brownish, because each channel is normalised differently). Every `norm_pix` model gets this for free when it predicts zeros;
@@ -934,9 +934,8 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
 # perfectly sharp and comes last, with 0.103. `improved` has 0.077 and `original` 0.079. Even the bilinear fill and the
 # masked mean, which have learned nothing, are ahead of them.
 #
-# PSNR tells a different story. `improved` reaches 19.0 dB and `original` 18.6 dB, well above the bilinear fill
-# (15.9) and the masked mean (13.8). They are also more than three decibels above the patch means (15.5), which use the same true means as the
-# models. Only the blurred and the shifted target score higher, and both are made from the true pixels. So the models do
+# PSNR tells a different story. `improved` reaches 19.0 dB and `original` 18.6 dB, and the bilinear fill and the masked mean only 15.9 and
+# 13.8. Much of this lead is borrowed (notebook 04). But they are also more than three decibels above the patch means (15.5), which use the same true means. Only the blurred and the shifted target score higher, and both are made from the true pixels. So the models do
 # know something that the HF error does not show.
 #
 # Five photographs with one mask each are enough to show what can happen, but not to rank the two models.
@@ -958,7 +957,7 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
 # 0.082. Seams may be part of the models' error too. When you read an HF error, you need the value without detail,
 # here 0.066, next to it. You also cannot compare HF errors across sets of images. At 224 pixels, our photographs have a
 # mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with STL-10 images, the same photographs
-# have only 0.017, about a quarter. Enlarging an image adds no detail.
+# have only 0.017, about a quarter. Enlarging an image adds no detail, and both models were trained on photographs enlarged in this way.
 #
 # The report measured a lower HF error with its three add-ons together than without them, but in only one run of each kind. [Notebook 10](10_claims.ipynb) repeats the comparison with several seeds.
 #

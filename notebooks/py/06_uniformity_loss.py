@@ -290,8 +290,8 @@ for b in (2, 4, 64):
 # ### ✏️ Exercise 3 · The uniformity loss  (★★★ · 10 minutes)
 #
 # Write `uniformity_loss(z_tokens, eps)` for tokens (B, N, D): take the mean over the tokens of each image, divide it by its length (or
-# by `eps` if that is larger), then return the log of the mean of $e^{-2\lVert z_i - z_j\rVert^2}$ over the pairs $i \neq j$. If the mean is 0, it stays 0, so not
-# every vector has length 1. Your cell must contain everything that the function needs
+# by `eps` if that is larger), then return the log of the mean of $e^{-2\lVert z_i - z_j\rVert^2}$ over the pairs $i \neq j$. If an image's mean token is 0, it stays 0, so do not rely on
+# every vector having length 1. Your cell must contain everything that the function needs
 # beyond `torch` and `F`, so repeat a function of yours if you use it.
 #
 # <details><summary>Hint 1</summary>
@@ -513,7 +513,8 @@ print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 # use only 2 directions. The [**effective rank**](GLOSSARY.md#effective-rank) ([Roy and Vetterli
 # 2007](https://ieeexplore.ieee.org/document/7098875)) counts directions, weighted by how much they are used. We
 # subtract the mean of the features. The first **principal direction** is the one along which the features vary most. The
-# second is at right angles to it and has the most of the remaining variation, and so on (this is PCA). Let $\sigma_k$ be
+# second is at right angles to it and captures as much of the
+# remaining variation as possible, and so on (this is PCA). Let $\sigma_k$ be
 # the standard deviation along the k-th of them. We turn these numbers into shares, and take the exponential of the
 # entropy of the shares:
 #
@@ -521,7 +522,7 @@ print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 #
 # If $n$ directions are used equally, the result is exactly $n$. We compute it step by step for a cloud in three dimensions that is equally wide in
 # two of them and a tenth as wide in the third. The answer should lie between 2 and 3. The *eigenvalues* of the covariance matrix are the variances along the principal
-# directions, so their roots are the $\sigma_k$.
+# directions, so their square roots are the $\sigma_k$.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -595,8 +596,8 @@ for name, scattered in shapes.items():
 #
 # Now we look at real features from three encoders. `untrained` has random weights, and `original` is a plain MAE.
 # `improved` was trained with all three add-ons: a curriculum, a loss on edges (the Laplacian loss of [notebook 05](05_laplacian_loss.ipynb)), and the uniformity loss. We use `scenes`, simple pictures
-# of 96×96 pixels that the course generates, enlarged to the encoders' 224×224. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then a
-# *different* quarter. So the two **views** share no patch. Can we find the scene again?
+# of 96×96 pixels that the course generates, enlarged to the encoders' 224×224. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then a quarter
+# of the remaining ones, so the two **views** share no patch. Can we find the scene again?
 
 # %%
 @torch.no_grad()
@@ -680,8 +681,8 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # two differ in three add-ons, not in one. How well the features serve to recognise classes is the topic of [notebook
 # 08](08_linear_probe_and_fine_tuning.ipynb).
 #
-# Wang and Isola argue that good features need both uniformity and alignment: features of different images should be far apart, and views of one image close together. The
-# column *ratio* divides the mean squared distance between views of one scene by that between different scenes. A ratio of 0 would be perfect, and the impostors have about 1. It is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
+# Wang and Isola argue that good features need both uniformity and alignment: features of different images should be far apart, and views of one image close together. A *ratio* of 0 would be perfect, and the
+# impostors have about 1. The ratio is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
 # By this ratio `untrained` is best, although `original` finds more scenes: a mean distance does not say which point is nearest.
 # In `improved` both distances are large, between views of one scene as well as between scenes.
 #
@@ -717,12 +718,11 @@ mean_guess.reveal("\n".join([lines[-1].split()[-1], *lines]))
 # 73 % of the scenes again, far above chance, so it has not fully collapsed.
 #
 # There is a milder form. [Zhang, Wang and Wang (2022)](https://arxiv.org/abs/2210.08344) argue that an MAE can suffer
-# from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE), the mean
-# squared cosine between images in place of our logarithm, and report a
-# higher accuracy of a **linear probe**, a linear classifier on features that stay fixed, after 200 epochs of
+# from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE), the mean squared cosine between the features of different images in place of our logarithm, and report
+# a higher accuracy of a **linear probe**, a linear classifier on frozen features, after 200 epochs of
 # pretraining. Our models were trained much more briefly, so they cannot contradict this result.
 #
-# There is a third form, which the reconstruction loss does not prevent: *all* features may have a large part in common. Does it do harm? We remove that part by hand. We subtract the mean
+# There is a third form, which the reconstruction loss does not prevent: the *narrow cone*, in which all features have a large part in common. Does it do harm? We remove that part by hand. We subtract the mean
 # feature of all scenes, which is one constant vector, and normalise again.
 
 # %%
@@ -751,7 +751,7 @@ shift_guess.reveal("\n".join(lines))
 #
 # ## What the report claims
 #
-# The project report claims that this term raises linear-probe accuracy by 2–5 %, adds about 2 % of compute, is
+# The project report claims that this term raises linear-probe accuracy by 2 to 5 points, adds about 2 % of compute, is
 # parameter-free, and prevents collapse. "Parameter-free" is true in one sense: the term adds no trained weights. But you have to choose its weight λ in the total
 # loss and the factor $t$. A low uniformity loss is no evidence of a higher accuracy, because random points have it too.
 # It shows that the features have not collapsed, but not that the term prevented this: `original` was trained without the term and has not fully collapsed either.

@@ -3,8 +3,7 @@
 #
 # You have a model and three losses. What is missing is the training loop: the part that runs for minutes or hours while
 # nobody watches. It has to be right before it starts, survive being stopped, and leave curves behind that mean
-# something. In this notebook you write the whole loop, train your own masked autoencoder on this computer, and keep its
-# encoder for the notebooks that follow. Then you run the longer training of the report on a GPU, or study six such runs that we made.
+# something. In this notebook you write the whole loop, train your own masked autoencoder on this computer, and keep it for the notebooks that follow. Then you run the longer training of the report on a GPU, or study six such runs that we made.
 #
 # **You will be able to**
 #
@@ -13,8 +12,8 @@
 # - estimate how long a run will take before you start it;
 # - compare two methods by their curves without being misled by their training losses.
 #
-# **Before you start:** notebooks [02](02_curriculum_masking.ipynb) to [06](06_uniformity_loss.ipynb), for the mask
-# schedule, the model and the losses.
+# **Before you start:** notebooks [02](02_curriculum_masking.ipynb) to [04](04_reconstruction_loss.ipynb), for the mask schedule, the model and its loss. The two extra losses
+# are from [05](05_laplacian_loss.ipynb) and [06](06_uniformity_loss.ipynb); if you skipped those, the package's versions are used.
 #
 # **Time:** 55 minutes to read and run, and about 75 more for the exercises. The 55 minutes include one or two minutes
 # of training on this computer. The run on a GPU needs no attention, so you can read another notebook in the meantime.
@@ -121,13 +120,12 @@ print(f"{cfg.epochs} epochs of {iters} steps, each with {cfg.batch_size} images 
 # %% [markdown]
 # The decoder of this model has only one block, while the one in notebook 03 had four. This saves time, and it has a price. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1a, compare
 # decoders of different depths on ImageNet. After *fine-tuning*, which trains the encoder further on labels (notebook 08), the depth hardly matters: the
-# accuracy is 84.8 % with one block and 84.9 % with eight. But the accuracy of a linear classifier on the
-# encoder's fixed features is 65.5 % with one block and 73.5 % with eight. Their explanation is that the last layers of an autoencoder specialise in
+# accuracy is 84.8 % with one block and 84.9 % with eight. But the accuracy of a **linear probe**, a linear classifier on frozen features, is 65.5 % with one block and 73.5 % with eight. Their explanation is that the last layers of an autoencoder specialise in
 # reconstruction. With a shallow decoder, these layers are in the encoder.
 #
 # ## Every batch follows from its step
 #
-# A run carries a **state** from step to step: the weights, the optimizer's memory, and the step number. Random choices
+# A run carries a **state** from step to step: the weights, the optimiser's memory, and the step number. Random choices
 # complicate this. If one random generator serves the whole run, its state belongs to the run too, and a run that is
 # resumed without it becomes a different run. So we make every random choice depend on the seed and the step number
 # alone.
@@ -187,7 +185,7 @@ show(figure, "Above, six generated scenes; below, a random crop of each at the m
 # %% [markdown]
 # Each crop keeps at least half the area of its scene. Because the crops differ from pass to pass, the model hardly ever
 # sees the same picture twice. MAE needs no other augmentation, because a fresh mask already makes a new task of every image. In He et al. (2022, table 1e),
-# a linear classifier on the encoder's fixed features reaches 65.7 % without augmentation, 73.5 % with crops, and 71.9 % if the colours of the crops are changed at random too. Methods that compare two changed
+# a linear probe reaches 65.7 % without augmentation, 73.5 % with crops, and 71.9 % if the colours of the crops are changed at random too. Methods that compare two changed
 # versions of an image, called views, depend far more on such changes.
 #
 # ## The learning rate
@@ -291,7 +289,7 @@ _ = schedule_explorer.set(batch=64)
 # $$\theta \leftarrow \theta - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda \theta \right)$$
 #
 # Here $\theta$ is a weight, $\lambda$ is the weight decay, the tiny $\epsilon$ prevents a division by zero, and $\hat m$ and $\hat v$ are running means of the gradient and of its square. These
-# means are the optimizer's memory. Decay keeps matrices from growing. It makes little sense for a norm's scale, which
+# means are the optimiser's memory. Decay keeps matrices from growing. It makes little sense for a norm's scale, which
 # starts at 1, for a bias, or for the mask token, so these are left alone.
 #
 # **Predict first.** Suppose that we let everything decay, and that no gradient pulls a norm's scale back to 1. Each
@@ -482,19 +480,18 @@ print("the same in bfloat16:           ", *[f"{loss:.4f}" for loss in final.bflo
 #
 # Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`. Its smallest positive number is about 6·10⁻⁸, and many gradients are smaller. So
 # the package multiplies the loss by a large number there and divides the gradients by it again before the update, with PyTorch's `GradScaler`
-# ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)). Your own step uses `bfloat16` where that is fast and
+# ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)). In the specified run below, your step uses `bfloat16` where that is fast and
 # `float32` elsewhere, so it does not need this.
 #
 # ### ✏️ Exercise 4 · One step  (★★★ · 10 minutes)
 #
-# Write `train_step(model, optimizer, images, lr, mask_ratio, cfg)`. It sets the rate `lr` in every group of the
-# optimizer, runs the model (`model(images, mask_ratio)` returns `pred, mask, latent`), computes `total_loss` in `float32`, and updates the weights once. It returns the loss as a
+# Write `train_step(model, optimizer, images, lr, mask_ratio, cfg)`. It sets the rate `lr` in every group of the optimiser, runs the model (`model(images, mask_ratio)` returns `pred, mask, latent`), computes `total_loss` in `float32`, and updates the weights once. It returns the loss as a
 # tensor without its graph. If `cfg.precision` is `"bf16"`, the model runs under autocast to `bfloat16`. The patch size is
 # `model.patch_size`.
 #
 # <details><summary>Hint 1</summary>
 #
-# The optimizer's groups are dicts in `optimizer.param_groups`, each with a key `"lr"`.
+# The optimiser's groups are dicts in `optimizer.param_groups`, each with a key `"lr"`.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -602,7 +599,7 @@ train = course.use("train")
 #
 # <details><summary>Hint 1</summary>
 #
-# Models and optimizers both have a `state_dict()`.
+# Models and optimisers both have a `state_dict()`.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -660,10 +657,10 @@ except KeyboardInterrupt:
 
 # %% [markdown]
 # **Predict first.** We resume from the snapshot in three ways. The first uses all of it. The second uses the weights,
-# but a fresh optimizer. The third uses both, but counts from step 0 again. Twelve steps are left.
+# but a fresh optimiser. The third uses both, but counts from step 0 again. Twelve steps are left.
 
 # %%
-guess_equal = course.predict("Fresh optimizer: how many of the 12 losses equal the unbroken run's?")
+guess_equal = course.predict("Fresh optimiser: how many of the 12 losses equal the unbroken run's?")
 
 
 # %%
@@ -695,9 +692,9 @@ show(figure, "A broad grey curve shows the loss of the run that was never stoppe
 
 # %% [markdown]
 # When we resume with everything, all 12 losses are equal to the last bit, because every batch, crop and mask follows
-# from its step. With a fresh optimizer only the first loss is right. The weights are the same, but the running means
+# from its step. With a fresh optimiser only the first loss is right. The weights are the same, but the running means
 # start empty. When the step is forgotten, no loss is right, because the images differ from the first step on. Neither
-# mistake raises an error. The curve of the fresh optimizer even happens to lie lower at most of these twelve steps, so a look
+# mistake raises an error. The curve of the fresh optimiser even happens to lie lower at most of these twelve steps, so a look
 # at the curve would not warn you. (On a GPU, expect small differences in the last digits even in the first case,
 # because some operations add numbers in a varying order.)
 #
@@ -734,7 +731,7 @@ print(f"untrained: {validate(build(cfg, sizes, session.device)[0]):.2f}")
 #
 # How do we watch the loop without changing it? `train` asks `batch_at` for a batch at the beginning of each step, so we
 # wrap `batch_at`. The wrapper shows how much time is left. At the first step of every epoch, it also notes the
-# validation loss and, in the long run below, writes a checkpoint, with the run's settings in `**run`.
+# validation loss and, in the specified run below, writes a checkpoint, with the run's settings in `**run`.
 
 # %%
 def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoint=None, **run):
@@ -829,8 +826,7 @@ show(figure, "Six scenes in four rows: the visible patches, the reconstruction b
 #
 # ## Has it learned anything?
 #
-# The model has never seen a label. Can we still recognise the classes from its features? The usual test is a **linear
-# probe**, a linear classifier on features that stay fixed. You will write one in
+# The model has never seen a label. Can we still recognise the classes from its features? The usual test is a linear probe. You will write one in
 # [notebook 08](08_linear_probe_and_fine_tuning.ipynb). Here we use the package's, and compare three kinds of features:
 # raw pixels, your encoder before training, and your encoder after it. There are ten classes, so guessing is right for
 # 10 % of the pictures.
@@ -875,7 +871,7 @@ course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=c
 #
 # We hid 75 % of the patches. Notebook 02 gave a reason, but it did not show that the features are best there. We trained
 # twelve models on 8,000 scenes, three for each of four mask ratios. They have the settings of your run but were trained for
-# 11 epochs, so expect higher probes than yours. (`python -m benchmarks.mask_ratios` repeats these runs.)
+# 11 epochs, so expect higher accuracies than yours. (`python -m benchmarks.mask_ratios` repeats these runs.)
 
 # %%
 ratio_guess = course.predict("25, 50, 75 or 90 % hidden: which gives the best linear probe?")
@@ -918,7 +914,7 @@ ratio_guess.reveal("\n".join(lines), figure,
 #
 # The run with the report's settings, the *specified* run, is longer than yours: ten epochs of 100,000 images in batches of 64. Its model
 # is larger, with images of 224 pixels and 4.6 million weights. Before a long run you should know its length. We time a few steps and multiply. We leave out the first step,
-# which also sets up what later steps use, such as the optimizer's memory. `.item()` makes Python wait until the device has finished, and without it we
+# which also sets up what later steps use, such as the optimiser's memory. `.item()` makes Python wait until the device has finished, and without it we
 # would time how fast Python can *queue* the work.
 
 # %%
@@ -1019,7 +1015,8 @@ for line in widgets.log():
 # The validation loss falls from 0.6607 after the first epoch to 0.4629 after the last. Most of this happens early. The
 # last two epochs bring only 0.0032, because the rate is already close to zero. In the first epoch the *training* loss
 # is higher than the validation loss, 0.8005 against 0.6607, because it is a mean over the whole epoch, and at the start
-# of the epoch the model knew nothing.
+# of the epoch the model knew nothing. Later it is lower. Random crops are enlarged further than the whole photographs of the validation set,
+# so they are smoother and easier to predict.
 #
 # The next figure shows all three runs of the original. If you have run the specified training, your curve is drawn over
 # them. Expect the same shape but not the same values, since the photographs are different.
@@ -1083,8 +1080,8 @@ guess_gap.reveal(f"with {(gaps < 0).sum()}\nimproved − original at the end, by
 #
 # ## At equal epochs, or at equal compute?
 #
-# Showing more patches in the first epochs costs computation. At equal [**epochs**](GLOSSARY.md#epoch), both methods have seen the same number of
-# images. At equal [**compute**](GLOSSARY.md#equal-compute), both have done the same number of multiply-adds.
+# Showing more patches in the first epochs costs computation. At [**equal epochs**](GLOSSARY.md#equal-epochs), both methods have seen the same number of
+# images. At [**equal compute**](GLOSSARY.md#equal-compute), both have done the same number of multiply-adds.
 #
 # In the explorer, switch the axis from epochs to multiply-adds, and watch which curve moves in which
 # direction. The dotted line marks how far both have come.
@@ -1099,22 +1096,21 @@ for against in widgets.AGAINST:
     print(curve_explorer.frame.text)
 paid = [widgets.curve(name, "validation loss", "multiply-adds")[0][-1]
         for name in ("original", "improved")]
-print(f"the improved method has paid {100 * (paid[1] / paid[0] - 1):+.1f} %")
+print(f"the improved method costs {100 * (paid[1] / paid[0] - 1):.1f} % more")
 _ = curve_explorer.set(against="epochs")
 
 
 # %% [markdown]
-# The improved method's curve moves to the right, because each of its runs needs 11.1 % more multiply-adds. (Notebook 02
-# counted 12.2 %. There, the decoder predicts all patches; in these runs it leaves out the visible ones, which saves more
-# the fewer are hidden.) The lead of the improved method shrinks from 0.0049 to 0.0039. Even this comparison favours the original a little: at that point
+# The improved method's curve moves to the right, because each of its runs needs 11.1 % more multiply-adds. (Notebook 02 counted 12.2 %. In these runs the decoder predicts only hidden patches, which saves more the fewer are hidden, and the ratio
+# rises only four times an epoch, always a little early.) The lead of the improved method shrinks from 0.0049 to 0.0039. Even this comparison favours the original a little: at that point
 # the original has finished its schedule, and the improved method has not. For a fair comparison, plan both runs for the
 # same compute. With the package's setting `equal_compute`, the improved method gets 1,406 steps an epoch instead of
 # 1,563.
 #
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
-# Change one thing in the recipe of your model on `scenes`. For example: no warm-up instead of one epoch (`warmup_epochs=0`), at the peak
-# of 2e-3, or with `lr=8e-3` in both settings; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay (`weight_decay=0.5`); `mask_ratio_sched="linear"`; `batch_size=128` with one of the two
+# Change one thing in the recipe of your model on `scenes`. For example: no warm-up (`warmup_epochs=0`) instead of one epoch, at the peak of 2e-3 or with `lr=8e-3` in both settings; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay (`weight_decay=0.5`); `mask_ratio_sched="linear"` with `mask_ratio_warmup_epochs=1`, because the
+# default ramp of five epochs is longer than these runs; `batch_size=128` with one of the two
 # rules for the peak. Before you run it, write down what you expect, as a number. Then measure it with at least two
 # seeds for each setting, and write three sentences that a colleague could check.
 #
@@ -1155,12 +1151,14 @@ for changes in ({}, {"warmup_epochs": 0}):
 #
 # ## In one command
 #
-# The package's own loop does the same with fewer multiply-adds (it predicts hidden patches only), and it can share a
-# batch among several GPUs. You start it from a terminal with one of these lines, and the same line again resumes a run.
+# The package's own loop does nearly the same with fewer multiply-adds (it
+# predicts hidden patches only, and changes the mask ratio four times an epoch), and it can share a
+# batch among several GPUs. You start it from a terminal, in
+# the repository's folder, with one of these lines, and the same line again resumes a run.
 #
 # ```sh
-# python -m mae_lib.pretrain --data stl10 --variant improved --out runs/stl10-improved
-# torchrun --nproc-per-node 2 -m mae_lib.pretrain --data stl10 --batch-size 128 --lr 3e-4
+# .venv/bin/python -m mae_lib.pretrain --data stl10 --variant improved --out runs/stl10-improved
+# .venv/bin/torchrun --nproc-per-node 2 -m mae_lib.pretrain --data stl10 --batch-size 128 --lr 3e-4
 # ```
 #
 # `torchrun` starts the program several times, once for each GPU, and the processes average their gradients before each
@@ -1186,7 +1184,7 @@ for changes in ({}, {"warmup_epochs": 0}):
 # **2. A run was resumed. The first loss is right, but the later ones differ from those of an unbroken run. What is
 # missing from the checkpoint?**
 #
-# <details><summary>The optimizer's state</summary>
+# <details><summary>The optimiser's state</summary>
 #
 # ✓ The weights are right, so the first loss is right too. The running means start empty, and the next updates differ.
 # </details>
@@ -1216,11 +1214,11 @@ for changes in ({}, {"warmup_epochs": 0}):
 #
 # ## Key takeaways
 #
-# - If every batch, crop and mask follows from the step number, the state of a run is its weights, its optimizer and
+# - If every batch, crop and mask follows from the step number, the state of a run is its weights, its optimiser and
 #   that number. The run can then be repeated and resumed, on a CPU to the last bit.
 # - Schedules change with every step, and the cosine ends where the run ends. Choose the length first.
 # - Matrices decay; biases, norms and tokens do not. Matrix products may use 16 bits; the loss and the weights need 32.
-# - A run that is resumed without its optimizer or its step raises no error, but it becomes a different run.
+# - A run that is resumed without its optimiser or its step raises no error, but it becomes a different run.
 # - Time a few steps before a long run.
 # - The training loss is not a fair comparison of methods or mask ratios. Here it showed a lead of 8.9 %. Fixed images and
 #   masks showed 1.0 %, which is less than the spread between seeds.

@@ -101,7 +101,7 @@ images, test_images = (resize(part, 48).to(session.device) for part in (data.tra
 print(f"{len(images)} training and {len(test_images)} test scenes, {classes} classes")
 
 # %% [markdown]
-# We begin with two encoders. `original` is a sibling of the model of that name in the last notebooks, for images of 64×64 pixels in patches of 8×8 and with a decoder of one block. It was pretrained on 60,000 photographs. Small images
+# We begin with two encoders. `original` is a sibling of the model of that name in earlier notebooks, for images of 64×64 pixels in patches of 8×8 and with a decoder of one block. It was pretrained on 60,000 photographs. Small images
 # save time. (The name `original` stands for a method. The features and the records below come from other encoders of that name, and we will say which.) `untrained` has
 # the same architecture and random weights. `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
 
@@ -126,7 +126,7 @@ print(f"{trained.num_patches} patches of {trained.patch_size}×{trained.patch_si
 # %% [markdown]
 # ## From tokens to a feature
 #
-# An encoder returns one token for every patch. A classifier needs one vector for the whole image, so we average the tokens. The mean token is the **feature vector** of the image, and its entries are the **features**.
+# An encoder returns one token for every patch. A classifier needs one vector for the whole image, so we average the tokens. The mean token is the **feature vector** of the image (its *feature* in notebook 06). Here, **features** are its entries.
 # Here is the slow form, for one scene.
 
 # %%
@@ -408,8 +408,8 @@ for kind in (*scene_neighbours.FEATURES, own, "any scene"):
 # 0.39 for any two scenes. Its neighbours have the right pattern in 23 % of the cases and the right shape in 24 %, hardly more than
 # the 20 % that a random choice would have. The original encoder depends less on colours (0.28). Its neighbours have the right
 # pattern in 48 % of the cases, but the right shape in only 26 %. They have the right class in 22 %, compared with 12 % for raw
-# pixels and for the untrained encoder. The neighbours that `small` finds have the right shape in 36 % of the cases. (The table uses only
-# twenty scenes, so differences of 10 points or less, like this one, may be chance.)
+# pixels and for the untrained encoder. The neighbours that `small` finds have the right shape in 36 % of the cases, 10 points more than those of the original. (The table uses only twenty
+# scenes, so differences of 10 points or less may be chance.)
 #
 # ## A linear probe
 #
@@ -421,7 +421,7 @@ for kind in (*scene_neighbours.FEATURES, own, "any scene"):
 # Softmax turns the logits into probabilities. We train the probe with **cross-entropy**, the negative logarithm of the
 # probability that it gives to the true class. The encoder does not change, so we compute the features only once. What remains is logistic regression on a table of numbers. He et al. (2022) put
 # a BatchNorm layer in front of it. (For each feature, it subtracts the mean of the batch and divides by its standard deviation. In evaluation mode, it uses
-# averages that it has collected in training.) Why? To find out, we multiply all features by 0.1 or by 10, which neither adds nor removes information. Then we take 100 steps of plain gradient descent with a learning rate of 0.1. (To stay short, `descend` leaves out the bias $b$.)
+# averages that it has collected in training.) Why is this layer there? To find out, we multiply all features by 0.1 or by 10, which neither adds nor removes information. Then we take 100 steps of plain gradient descent with a learning rate of 0.1. (To stay short, `descend` leaves out the bias $b$.)
 
 # %%
 def descend(x, rate, steps, decay=0.0):
@@ -715,7 +715,7 @@ for name, (train, test) in features.items():
 # many weights, and `small` was trained for only four minutes.
 #
 # We now turn to the photographs. The course comes with the features of 5,000 training and 7,944 test photographs in ten classes, such as
-# churches, parachutes and gas pumps. They were computed once, by two other encoders: the MAE of the last notebooks, which sees 224×224 pixels, and the same network with
+# churches, parachutes and gas pumps. They were computed once, by two other encoders: the MAE of earlier notebooks, which sees 224×224 pixels, and the same network with
 # random weights. We call them `original 224` and `untrained 224`. Neither has seen these photographs before. Everything you have written works
 # on their features too.
 
@@ -814,7 +814,7 @@ for row in rows[1:]:
 # | [BEiT](https://arxiv.org/abs/2106.08254) | predicting codes of hidden patches, given by another network | all places, with mask tokens | a fixed target |
 # | [data2vec](https://arxiv.org/abs/2202.03555) | predicting features of the whole image | all places, with mask tokens | the features come from a slowly moving copy of the network |
 # | [I-JEPA](https://arxiv.org/abs/2301.08243) | predicting features of hidden blocks | only visible patches | the same |
-# | [SimCLR](https://arxiv.org/abs/2002.05709) | telling views of one image from those of others | whole crops | the other images |
+# | [SimCLR](https://arxiv.org/abs/2002.05709) | distinguishing views of one image from views of other images | whole crops | the other images |
 # | [DINO](https://arxiv.org/abs/2104.14294) | giving all views of an image the same output | whole crops | a slowly moving copy, whose outputs are centred and sharpened |
 # | [DINOv2](https://arxiv.org/abs/2304.07193) | the same, and predicting features of hidden patches | whole crops, and masked ones | a slowly moving copy, and similar measures |
 #
@@ -979,7 +979,7 @@ for difference in (0.3, 1.0, 2.0):
 # ## Another seed, another encoder
 #
 # The intervals so far tell us how *these weights* would do on other photographs of the same kind. Training with another seed would have given other weights. If the claim is about a **method**, the sample consists of training runs, one for each seed, and $d$ holds one difference for each pair of runs. We rarely have more than a few, and a standard deviation estimated from a few numbers is itself uncertain, so the factor 1.96 is too small. **Student's t distribution** gives the right one:
-# 12.71 for two seeds, 4.30 for three and 2.36 for eight. (It depends on the **degrees of freedom**, the number of values minus the number of means computed from them. Three differences have one mean, so 2 degrees of freedom. Two sets of three scores have two means, so 4, and the factor is 2.78.)
+# 12.71 for two seeds, 4.30 for three and 2.36 for eight. (It depends on the **degrees of freedom**, the number of values minus the number of means computed from them. Three differences have one mean, which leaves 2 degrees of freedom. Two sets of three scores have two means, which leaves 4, and the factor is then 2.78.)
 #
 # Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up: `shared` is how much a seed moves both methods together, and `separate` is how much it moves each by itself, as standard deviations in points. When
 # is the paired interval narrower, and can it be wider?
@@ -1191,9 +1191,9 @@ print(f"from scratch: {scratch.percent:.0f} %")
 
 # %% [markdown]
 # Fine-tuning ends at 70 %, which is 7 ± 5 points above the probe. (The ± 5 is for other test scenes, not for other runs, and rounding errors alone can move such a run by a few points.) Training from scratch with the same number of
-# steps reaches 58 %. So with 400 labels and these few epochs, pretraining is worth about 12 points, and even the probe is ahead of training from scratch.
+# steps reaches 58 %. So with 400 labels and these few epochs, pretraining is worth about 12 points. (The probe's lead of 5 points over training from scratch may be chance.)
 #
-# With more time, the lead shrinks. In a search on other scenes, with 500 labels (`benchmarks/README.md`), training from scratch reached 78.5 % after 136 epochs, more than any fine-tuned network. So on the scenes, pretraining mainly saves training steps.
+# With more time, the lead shrinks. In a search on other scenes, with 500 labels and one run of each setting (`benchmarks/README.md`), training from scratch reached 78.5 % after 136 epochs, more than any fine-tuned network. So on the scenes, pretraining may mainly save training steps.
 #
 # ### Fine-tuning below the probe
 #
@@ -1236,7 +1236,7 @@ show(figure, "Each recipe's difference from the probe, with its interval: from �
 
 # %% [markdown]
 # Five of the nine recipes end below the probe, by up to 22.0 points. Two are not distinguishable from it, and two end above it, by up to 9.7 points. All of them start from the same encoder and use the same photographs. More time helps in all four
-# pairs. Starting at the probe was tried only once: it gives 55.8 % instead of 41.6 %, which is no better than the probe itself.
+# pairs. Starting at the probe was tried only once. It gives 55.8 % instead of 41.6 %, but that is no better than the probe itself.
 #
 # Look at the four recipes with 15 epochs. The careless one at the low rate reaches 62.5 %. The higher rate alone lowers this to 46.4 %, and care alone lowers it to 56.7 %. But the two
 # together raise it to 66.1 %. This is an **interaction**: the effect of one setting depends on another. If you start from the careless recipe at the low rate and change one thing at a time, you
@@ -1290,7 +1290,7 @@ for count, measure in ((50, "ft@50"), (500, "ft@500"), (5000, "ft")):
 # distinguishable. These intervals cover the test photographs only. They do not cover another seed (the original does a little worse with this one than on average) or another
 # choice of the 50 labels. So pretraining seems to help fine-tuning a little here when labels are scarce, and these records cannot tell whether it helps when all labels are used.
 #
-# That is less than on the scenes. Both encoders saw 8,000 images ten times each, so the amount of pretraining does not explain it, but scenes are much simpler than photographs.
+# That is less than on the scenes. `small` and the `original` of the records saw 8,000 images ten times each, so the amount of pretraining does not explain it, but scenes are much simpler than photographs.
 # Longer pretraining on more photographs may be worth more.
 #
 # ### ✏️ Open exercise · Judge your encoder  (★★☆ · 20 minutes)

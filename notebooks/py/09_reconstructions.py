@@ -144,8 +144,7 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
 # ## The explorer
 #
 # The explorer below shows such pictures for any mask. When you run it, it adds bars and two maps of the composite's errors: the error of
-# each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), whose mean is the **HF error** and which reacts to
-# fine detail only. Dark means a small error.
+# each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), whose mean is the **HF error** and which reacts to fine detail and to seams. Dark means a small error.
 #
 # The bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is the mean
 # colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the visible pixels
@@ -432,7 +431,7 @@ for kind, psnr in table.items():
 # So masked autoencoders do learn to fill in. `original` was simply never asked to predict the brightness and the contrast.
 # None of this says how good the features are, because filling in was only the pretext task.
 #
-# ## Your checkpoint among the others
+# ## Your model among the others
 #
 # If you trained a model in notebook 07, it is loaded now and called `yours`. Otherwise `small` takes its place, the small
 # model of notebook 08, which we trained on generated scenes as in notebook 07. We compare it with `original`, which is larger and
@@ -561,8 +560,8 @@ guess_bug.reveal(
 
 
 # %% [markdown]
-# Two mistakes leave no visible trace and hardly change the PSNR. They are the swapped colour channels and the images that are not
-# normalised. The remaining one, pixels in the wrong range, shows as dull patches.
+# Swapped colour channels and images that are not normalised leave no visible trace and hardly change the PSNR. Pixels in the wrong range show as dull patches
+# and cost 2.5 dB.
 #
 # Are the invisible mistakes harmless, then? To find out, we look at the encoder's features. For each photograph, we
 # compute how far the mistake moves its features, as a share of the mean distance between the features of two different
@@ -658,32 +657,32 @@ for measure, label in measures.items():
 # method is lower by 0.0010, but the bilinear fill, which has learned nothing, has a lower HF error than both models. So
 # this number is no evidence of better pictures.
 #
-# In notebook [05](05_laplacian_loss.ipynb), the two models had HF errors of 0.077 and 0.079, about two thirds of the values
+# In notebook [05](05_laplacian_loss.ipynb), the two shipped models had HF errors of 0.077 and 0.079, about two thirds of the values
 # here. Most of the difference comes from the images and their size: there we used the course's five photographs at 224 pixels,
 # and here 1,000 test photographs at 64 pixels. The error of the bilinear fill, which has no weights, rises as well, from
 # 0.067 to 0.102. So compare HF errors only on the same images at the same size.
 #
-# [Notebook 10](10_claims.ipynb) uses the records of many runs to test every claim that was made for the improved MAE.
+# [Notebook 10](10_claims.ipynb) uses the records of many runs to judge the claims about the add-ons.
 #
 # ## Look at the tokens
 #
 # The two models draw nearly the same pictures. Are they alike inside, too? The encoder turns each patch into 192 numbers.
-# We give it whole photographs, and find the three directions along which the tokens of all five vary most, the first
-# three **principal components**. Each token then gets three numbers, its positions along these directions, and we show
+# We give it whole photographs, and find the three directions along which the tokens of all five vary most, the
+# first three *principal directions* (notebook 06). Each token then gets three numbers, its positions along these directions, and we show
 # them as red, green and blue. Patches of similar colour are alike for the encoder, as far as three numbers can show. The
 # colours themselves mean nothing, and they cannot be compared between encoders.
 
 # %%
 @torch.no_grad()
 def tokens_of(encoder):
-    """All tokens of the photographs, every number with mean 0 and deviation 1: (5, L, D)."""
+    """All tokens (5, L, D), every number with mean 0 and standard deviation 1."""
     in_order = torch.arange(side * side).expand(len(photos), -1)  # as noise: nothing is shuffled
     tokens, _, _ = encoder(normalise(photos), 0.0, in_order)  # nothing is hidden
     return (tokens - tokens.mean(dim=(0, 1))) / tokens.std(dim=(0, 1))
 
 
 def as_colours(tokens):
-    """The first three principal components as colours: (5, 3, side, side)."""
+    """Positions along the first three principal directions as colours: (5, 3, side, side)."""
     x = tokens.flatten(0, 1)  # (5·L, D)
     _, _, directions = torch.linalg.svd(x, full_matrices=False)  # (D, D)
     parts = x @ directions[:3].T  # (5·L, 3)
@@ -847,7 +846,7 @@ for name, images in changed.items():
 # - Compare models on the same images and masks, blind or by a paired difference. Ask what an interval is about: photographs, masks or
 #   training runs.
 #
-# **Next:** [10 · Claims](10_claims.ipynb) puts every claim about the improved MAE to the test.
+# **Next:** [10 · Claims](10_claims.ipynb) puts the claims about the add-ons to the test.
 #
 # **Further reading**
 #

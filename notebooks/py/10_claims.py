@@ -262,12 +262,12 @@ print(report.about_prices(evidence))
 print(report.methods_table(evidence).strip("`\n"))
 
 # %% [markdown]
-# ## The verdicts
-#
-# The original's probe reaches 54.3 %, random weights 47.2 %. So pretraining has taught the encoder something that a probe can use. By plain kNN, the original (38.0 %) is hardly better
+# The probe reaches 54.3 % on the original and 47.2 % on random weights. So pretraining has taught the encoder something that a probe can use. By plain kNN, the original (38.0 %) is hardly better
 # than raw pixels (36.8 %), but after whitening it is, with 52.8 % and 44.3 %. Fine-tuning reaches 66.3 %, well above the probe, but training from scratch reaches 65.6 ± 1.0 % in a single run. The difference is within this uncertainty, which does not even include the seed, so fine-tuning does not show that the original's pretraining helped.
 # The improved method fine-tunes to 67.8 %, which is 1.6 ± 0.9 points above the original. That difference is clear, but it is not a verdict: the claim about fine-tuning is judged on the runs *to the letter*.
 # The small, tuned runs decide the last two of the seven claims about gains, both about the probe.
+#
+# ## The verdicts
 #
 # Here is the ledger of the twelve claims again, now filled in. A dot marks what was measured, and a line its 95 % confidence interval. Above it
 # is the same in words, with four more claims of the report at the end.
@@ -313,8 +313,7 @@ print(f"the rule gives the ledger's verdict on {len(measured)} of {len(measured)
 #
 # **Read the interval before the number.** If it is wide compared with $m$, we made too few runs to say whether the add-on helps.
 #
-# **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. The table above gives the same measure for three reconstructions without
-# learning: the mean colour of the visible patches everywhere, a bilinear fill, and the true image, blurred. The last two contain hardly any fine detail, and yet both have a lower error than either model. So a lower error need not mean a sharper picture: detail in the wrong place can cost more than no detail at all.
+# **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. The table above gives the same measure for three fills that learned nothing: the mean colour of the visible patches, a bilinear fill, and the true image, blurred. They contain hardly any fine detail, and yet all three have a lower error than either model. So a lower error need not mean a sharper picture: detail in the wrong place can cost more than no detail at all.
 #
 # **Ask on which machine a cost was measured.** The Laplacian loss consists of many small operations, and starting each of them takes time of its own. On a GPU that is not kept
 # busy, the loss can take up a larger share of a step than on a CPU. A figure such as "5 %" means little
@@ -491,7 +490,8 @@ for judgement in own_claims(evidence):
 
 # %% [markdown]
 # On new runs and new photographs, the probe gains 0.4 points, not 2. So any gain is too small to be worth having, and the verdict is *refuted*. This is what the luck of a search looks like: among many
-# forms, one looked good on the runs by which we chose it. Fine-tuning gains 0.6 points. Its verdict comes from the lenient rule that you have seen: $C - m = 0$, so an interval above zero is enough. A reader who wants 0.5 points should call this open.
+# forms, one looked good on the runs by which we chose it. Fine-tuning gains 0.6 points. Its verdict comes from the lenient rule that you have seen: $C - m = 0$, so the interval
+# may begin just above zero, as long as it reaches $m$. The verdict adds that it begins below $m$. A reader who wants 0.5 points should call this open.
 #
 # ## How many seeds does it take?
 #
@@ -571,8 +571,8 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 #
 # ## Your own evidence
 #
-# To make records of your own, put photographs into a folder with `unlabeled/`, `train/CLASS/` and `test/CLASS/`. In a terminal, let
-# `python -m mae_lib.evidence.experiments --data imagefolder:PATH --studies methods` run overnight, then run `python -m mae_lib.evidence.report` with the path of
+# To make records of your own, put photographs into a folder with `unlabeled/`, `train/CLASS/` and `test/CLASS/`. In a terminal, in the repository's folder, let
+# `.venv/bin/python -m mae_lib.evidence.experiments --data imagefolder:PATH --studies methods` run overnight, then run `.venv/bin/python -m mae_lib.evidence.report` with the path of
 # the results file that the first command prints.
 #
 # ### ✏️ Open exercise · Register a claim of your own  (★★★ · 20 minutes)

@@ -508,8 +508,8 @@ print(f"trained on: {on_train:.3f}   held out: {on_held:.3f}")
 
 # %% [markdown]
 # In the stored run, the two losses are almost the same: 0.717 on training images and 0.713 on held-out ones. So the
-# model does not rely on having memorised its training images. With a few dozen photographs and many epochs you will see
-# a gap. If you do, stop earlier or collect more photographs.
+# model does not rely on having memorised its training images. With a few dozen photographs and many epochs you will
+# probably see a gap. Then stop earlier or collect more photographs.
 #
 # ## Look at it
 #
@@ -523,8 +523,7 @@ explorer
 
 # %% [markdown]
 # After this short run, the filled-in patches in the stored pictures have about the right colour, but hardly any outlines.
-# The hue is the model's own prediction. The brightness of each patch is not: with `norm_pix` it is borrowed from the true
-# image ([notebook 04](04_reconstruction_loss.ipynb)).
+# The hue is the model's own prediction. The brightness and contrast of each patch are not: with `norm_pix` they are borrowed from the true image ([notebook 04](04_reconstruction_loss.ipynb)).
 #
 # Has the model memorised its training images, and does it fill in parts of them? The next picture shows eight held-out
 # images, what the model makes of them, and the training image whose thumbnail is closest to each.
@@ -583,7 +582,7 @@ asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train,
 # [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained.
 # Whatever your encoder scores above them is what training added. If you started from the shipped weights, those
 # weights are another baseline. *Raw pixels* is a probe without a network, on thumbnails of 8 × 8 pixels, and *largest class* is
-# the accuracy of always naming the most frequent class, the *chance* of the card below. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
+# the accuracy of always naming the most frequent class, which the card below calls *chance*. We choose the [weight decay](GLOSSARY.md#weight-decay) of the probe by
 # [cross-validation](GLOSSARY.md#cross-validation) on the training images, as in notebook 08.
 
 # %%
@@ -621,7 +620,7 @@ lines.insert(0, f"{gain:+.1f} percentage points [{low:+.1f}, {high:+.1f}], on th
 guess_probe.reveal("\n".join(lines))
 
 # %% [markdown]
-# In the stored run, training raised the accuracy from 29.0 % to 64.1 %, by 35.1 points. The interval from 31.3 to 38.9
+# In the stored run, training raised the accuracy from 29.0 % to 64.1 %, by 35.1 points. (The decay chosen for your encoder is the smallest of our list, so a smaller one might do better still.) The interval from 31.3 to 38.9
 # says how much this difference would vary with other test images. It does not say how much it would vary with another
 # seed, because you trained only one model. So write "one run", and do not call one recipe better than another because
 # of a few points.
@@ -727,7 +726,7 @@ card_facts = {
 #     lines += ["", "## Limits", "",
 #               f"It was trained once, with one seed, on {facts['images']}, and nobody has "
 #               "tested it on other images.",
-#               "Its pictures borrow the brightness of each patch, so do not read them as evidence."]
+#               "Its pictures borrow the brightness and contrast of patches: they are no evidence."]
 #     return "\n".join(lines)
 # ```
 # </details>
@@ -914,7 +913,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 course.status()
 
 # %% [markdown]
-# You have reached the end of the course. The [glossary](GLOSSARY.md) explains the terms of all notebooks. If you build
+# You have reached the end of the course. The [glossary](GLOSSARY.md) explains the main terms of all notebooks. If you build
 # something with your MAE, show it to somebody.
 #
 # **Further reading**

@@ -36,7 +36,11 @@ def sentence(judgement: Judgement) -> str:
     """A claim, its measurement and its verdict in words."""
     claim = judgement.claim
     kind = {Gain: "a gain of ", Price: "a cost of "}.get(type(claim), "")
-    early = isinstance(claim, Gain) and not evidence().count(claim.runs)
+    if isinstance(claim, Gain):
+        early = not evidence().count(claim.runs)
+    else:
+        timed = isinstance(claim, Price) or judgement.over == "rounds of timing"
+        early = timed and "Provisional" in report.about_prices(evidence())
     provisional = "provisionally " * early
     if judgement.verdict == NOT_MEASURED:
         return f"“{claim.topic}: {claim.text}”: not measured."
