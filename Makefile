@@ -20,7 +20,7 @@ help:  ## show this list
 	@echo "make TARGET [ARGS=\"...\"] [TORCH=cpu] [PYTHON=/path/to/python3]"; echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1 \2/p' Makefile | while read -r name text; do \
 	    printf '  %-12s %s\n' "$$name" "$$text"; done
-	@echo; echo "PYTHON creates .venv (default: the newest of 3.13 ... 3.10). TORCH=cpu installs PyTorch"
+	@echo; echo "PYTHON is used to create .venv (default: the newest of 3.13 ... 3.10). TORCH=cpu installs PyTorch"
 	@echo "without CUDA, which is much smaller; later commands keep to it, until TORCH= is given."
 	@echo "For another PYTHON, make clean first."
 
@@ -41,17 +41,17 @@ notebooks: .venv/.test  ## run notebooks/py/*.py and store their outputs (ARGS="
 site: .venv/.site  ## the course as web pages that need no kernel, in build/site (ARGS="00 09")
 	@.venv/bin/python site/build_site.py $(ARGS)
 
-report: .venv/.test  ## README, RESULTS.md, their figures and notebook 10, anew from the records
+report: .venv/.test  ## rewrite README, RESULTS.md, their figures and notebook 10 from the records
 	@.venv/bin/python -m mae_lib.evidence.report
 	@.venv/bin/python tools/build.py 10
 
-colab: .venv/.course  ## address and Colab badges into the notebooks (REPO=owner/name BRANCH=main)
+colab: .venv/.course  ## put Colab badges and the address into the notebooks (REPO=owner/name BRANCH=main)
 	@.venv/bin/python tools/colab.py --branch "$$BRANCH" $(if $(filter undefined,$(origin REPO)),,"$$REPO")
 
 lint: .venv/.test  ## ruff alone
 	@.venv/bin/python -m ruff check . $(ARGS)
 
-constraints:  ## choose the newest versions again, for all Pythons, into constraints.txt
+constraints:  ## write the newest versions, for all Pythons, into constraints.txt
 	@sh -c "$$VENV_SCRIPT"
 	@sh -c 'eval "$$FIND_UV_SCRIPT"; unset UV_INDEX UV_FIND_LINKS; \
 	    $${uv:?could not be installed} pip compile $(COMPILE)'
@@ -185,8 +185,8 @@ failed=
 $$python -m ruff check . || failed="$$failed ruff"
 $$python -m pytest tests -n 2 --dist loadfile -m "not slow" $(ARGS) || failed="$$failed pytest"
 if ls notebooks/*.ipynb >/dev/null 2>&1; then
-    # On the CPU also where there is a GPU: what is printed was stored from there.
-    # What the learner has built stays out of it, and so does what another notebook keeps.
+    # On the CPU even where there is a GPU, since the stored outputs are from a CPU.
+    # The plugin hides what the learner has built, and what other notebooks keep.
     CUDA_VISIBLE_DEVICES= $$python -m pytest notebooks --nbval --nbval-current-env -p tests.nbval_folders -n 2 --dist loadfile \
         --nbval-sanitize-with tests/nbval_sanitize.cfg || failed="$$failed notebooks"
 else

@@ -1,4 +1,4 @@
-"""Variants of the step that only compiled code is fast in.
+"""Variants of the step that are fast only when compiled.
 
 What a GPU confirms (`python -m benchmarks.gpu`) moves into the package.
 """

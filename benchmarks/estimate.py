@@ -32,8 +32,9 @@ def size(n: float) -> str:
 def main() -> None:
     parser = cli.parser("python -m benchmarks.estimate", __doc__)
     parser.add_argument("--images-per-second", type=number(float, above=0), required=True,
-                        help="of one GPU")
-    parser.add_argument("--batch-per-gpu", type=number(int, at_least=1), default=512)
+                        help="rate of one GPU")
+    parser.add_argument("--batch-per-gpu", type=number(int, at_least=1), default=512,
+                        help="images in a step on each GPU (default: %(default)s)")
     arguments = parser.parse_args()
     rate, batch = arguments.images_per_second, arguments.batch_per_gpu
     cfg = PretrainConfig()

@@ -1,11 +1,10 @@
 """How fast the explorer of notebook 09 follows: from a move of a control to its new picture.
 
-At the kernel, a move ends when the picture's bytes are ready to be sent; each is drawn anew. With
---browser it also runs in JupyterLab in a headless Chromium, where a move of the mask ratio begins
-with a key press and ends with the painted picture: as a learner meets it, who rests between two
-moves, in which the explorer draws ahead where the slider can go; with that switched off, as in a
-quick drag; and, for comparison, with a bare slider whose pictures are ready: that much is
-JupyterLab's and the browser's.
+At the kernel, a move ends when the picture's bytes are ready; every picture is drawn again.
+--browser also measures JupyterLab in a headless Chromium, from a key press on the mask ratio to the
+painted picture, in three cases: with pauses between moves, in which the explorer draws ahead;
+without drawing ahead, as in a quick drag; and a bare slider with ready pictures, which shows what
+JupyterLab and the browser take.
 
   python -m benchmarks.explorer_latency --browser
 """
@@ -94,7 +93,7 @@ def in_a_browser(moves: int, code: str = EXPLORER) -> list[float]:
 
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if not browser:
-        raise FileNotFoundError(f"None of {', '.join(CHROMIUM)} is installed here.")
+        raise FileNotFoundError(f"None of {', '.join(CHROMIUM)} is installed: install one.")
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         cell = {"cell_type": "code", "id": "a", "source": code, "metadata": {}, "outputs": [],
                 "execution_count": None}

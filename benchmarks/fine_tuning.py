@@ -50,7 +50,7 @@ class Trial:
         self.views = None
 
     def features(self) -> tuple:
-        """Of the training images, their mirror images and the test images."""
+        """Features (N, D) of the training images, their mirror images and the test images."""
         if self.views is None:
             extract = partial(evaluate.extract_features, self.model)
             self.views = [*views(extract, self.data), extract(self.data.test)]
@@ -70,7 +70,7 @@ class Trial:
         return {"ft": found.entry()}
 
     def head(self) -> Tensor:
-        """A head (D + 1, classes) that says what the probe says."""
+        """A head (D + 1, classes), bias last: a probe on raw features, at weight decay 1e-3."""
         train, mirrored, _ = self.features()
         mean, std = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
         x, labels = (torch.cat([train, mirrored]) - mean) / std, self.data.train_labels.repeat(2)
@@ -83,11 +83,12 @@ def main() -> None:
     parser = cli.parser("python -m benchmarks.fine_tuning", __doc__)
     add_data_arguments(parser)
     parser.add_argument("--seeds", nargs="+", type=number(int, at_least=0), default=[0],
-                        metavar="N", help="(0)")
+                        metavar="N", help="seeds of the runs (default: 0)")
     parser.add_argument("--recipes", nargs="+", default=list(RUNS), metavar="NAME",
-                        choices=RUNS, help=f"(all: {'; '.join(RUNS)})")
+                        choices=RUNS, help=f"which recipes (default: all of {'; '.join(RUNS)})")
     parser.add_argument("--results", type=cli.file, default=ASSETS / "fine_tuning.json",
-                        metavar="FILE", help="(mae_lib/assets/fine_tuning.json)")
+                        metavar="FILE",
+                        help="file of records (default: mae_lib/assets/fine_tuning.json)")
     parser.add_argument("--work", type=cli.folder, default=Path("runs/fine_tuning"),
                         metavar="FOLDER", help="where unfinished runs are kept (runs/fine_tuning)")
     arguments = parser.parse_args()

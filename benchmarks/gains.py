@@ -141,8 +141,10 @@ def main() -> None:
     else:
         contenders["crops one image at a time"] = ours((steps, "crop", crop_one_by_one))
         contenders["AdamW parameter by parameter"] = ours(kind=ParameterByParameter)
-        contenders["glibc's usual memory policy"] = timing.Apart("gains", "usual")
-        spinning = timing.Apart("gains", "kept", GOMP_SPINCOUNT="300000")  # GNU OpenMP's default
+        contenders["glibc's usual memory policy"] = timing.Apart(
+            "gains", "usual", arguments.precision)
+        spinning = timing.Apart("gains", "kept", arguments.precision,
+                                GOMP_SPINCOUNT="300000")  # GNU OpenMP's default
         contenders["threads that wait awake"] = spinning
         contenders["as it is, beside a busy process"] = timing.crowded(ours())
         contenders["threads that wait awake, beside a busy process"] = timing.crowded(spinning)

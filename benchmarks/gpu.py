@@ -144,7 +144,7 @@ def bare(arguments: argparse.Namespace, batch: int, form: str, variant: str = "o
 
 
 def epoch(arguments: argparse.Namespace, batch: int, compile_from: float) -> dict:
-    """Epochs of `pretrain` as it is shipped, beside which `bare` shows what its loop costs."""
+    """Epochs of `pretrain` as shipped; compared with `bare`, they show what its loop costs."""
     images = images_for(arguments, 64 if arguments.tiny else 100_000).cpu()
     # Large batches compile in the second epoch, after three groups of a second: the third is timed.
     cfg = PretrainConfig(preset=arguments.preset, precision=arguments.precision, batch_size=batch,
@@ -163,7 +163,7 @@ def quality(arguments: argparse.Namespace, form: str, rounded: bool = False,
     cfg = config(arguments, 8 if arguments.tiny else 64)
     n = 3 if arguments.tiny else 200
     generator = hardware.generator(0, 1)
-    coarse = torch.rand(256, 3, 12, 12, generator=generator)  # smooth, so that there is something
+    coarse = torch.rand(256, 3, 12, 12, generator=generator)  # smooth, to be learnable
     images = (torch.nn.functional.interpolate(coarse, size=96, mode="bicubic") * 255).clamp(0, 255)
     images = images.to(torch.uint8).to(arguments.device)
     with mock.patch.object(steps, "crop", CROPS[crop]):
@@ -237,7 +237,7 @@ def measurements(arguments: argparse.Namespace) -> dict[str, Callable[[], dict]]
 
 
 class Stored:
-    """The file of results, written anew after every measurement."""
+    """The file of results, rewritten after every measurement."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -322,7 +322,7 @@ def main() -> None:
                         help="folder of gpu.json")
     parser.add_argument("--official", type=Path, help="a checkout of facebookresearch/mae")
     parser.add_argument("--minutes", type=timing.number(float, above=0), default=7.5,
-                        help="begin nothing after so long")
+                        help="begin no measurement after this many minutes")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to rehearse")
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     arguments = timing.settle(parser)
@@ -339,7 +339,7 @@ def main() -> None:
     stored = Stored(path)
     here, there = machine(arguments), stored.found.get("machine", {})
     if other := [f"{k} {there[k]}, not {v}" for k, v in here.items() if there.get(k, v) != v]:
-        raise ValueError(f"{path} was measured elsewhere ({'; '.join(other)}): name another --out.")
+        raise ValueError(f"{path} has other settings ({'; '.join(other)}): name another --out.")
     stored.retry()
     until = time.time() + 60 * arguments.minutes
     words = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--until", str(until)]

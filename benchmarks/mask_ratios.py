@@ -24,11 +24,13 @@ RATIOS = (0.25, 0.5, 0.75, 0.9)
 def main() -> None:
     parser = cli.parser("python -m benchmarks.mask_ratios", __doc__)
     parser.add_argument("--seeds", nargs="+", type=number(int, at_least=0), default=[1, 2, 3],
-                        metavar="N", help="(1 2 3)")
+                        metavar="N", help="seeds of the runs (default: 1 2 3)")
     parser.add_argument("--counts", nargs=3, type=number(int, at_least=1), metavar="N",
-                        default=RECIPES["quick"].counts, help="of scenes, by split")
+                        default=RECIPES["quick"].counts,
+                        help="scenes of each split (default: those of the quick recipe)")
     parser.add_argument("--results", type=cli.file, default=ASSETS / "mask_ratios.json",
-                        metavar="FILE", help="(mae_lib/assets/mask_ratios.json)")
+                        metavar="FILE",
+                        help="file of records (default: mae_lib/assets/mask_ratios.json)")
     parser.add_argument("--work", type=cli.folder, default=Path("runs/mask_ratios"),
                         metavar="FOLDER", help="where unfinished runs are kept (runs/mask_ratios)")
     given = parser.parse_args()

@@ -105,9 +105,9 @@ class Official(nn.Module):
 
 
 def _official_module(path: Path) -> types.ModuleType:
-    """The checkout's models_mae, with two lines mended for today's numpy and timm."""
+    """The checkout's models_mae, with two lines fixed for today's numpy and timm."""
     if not (Path(path) / "models_mae.py").exists():
-        raise FileNotFoundError(f"{path} has no models_mae.py: it is no checkout of the MAE code.")
+        raise FileNotFoundError(f"{path} has no models_mae.py: check out facebookresearch/mae.")
     mend = {"util.pos_embed": ("util/pos_embed.py", "dtype=np.float)", "dtype=float)"),
             "models_mae": ("models_mae.py", "qk_scale=None, ", "")}
     sys.modules["util"] = types.ModuleType("util")

@@ -19,7 +19,7 @@ from mae_lib.runtime import cli
 from mae_lib.training.step import TrainStep
 
 IMAGES, CFG = 10 * 100_000, PretrainConfig(precision="fp16")
-# Products a second (two operations each multiply-add, half precision, dense) and bytes a second,
+# Floating-point operations (two a multiply-add; half precision, dense) and bytes a second,
 # from NVIDIA's data sheets.
 CARDS = {"T4": (65e12, 320e9), "L4": (121e12, 300e9), "A100 (40 GB)": (312e12, 1.555e12),
          "H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12)}

@@ -1,4 +1,4 @@
-"""How fast pretraining is, beside other implementations of the same model.
+"""How fast pretraining is, compared with other implementations of the same model.
 
 Each is timed twice: a step (forward, backward and AdamW on a batch that lies on the device), and
 end to end, from uint8 images: ours with its crops of whole batches, the others with the official
@@ -123,7 +123,8 @@ def counted(name: str, arguments: argparse.Namespace) -> dict[str, float]:
 def measure(names: list[str], arguments: argparse.Namespace) -> list[dict]:
     times, memory = {}, {}
     for group in (names, [name + END for name in names]):
-        contenders = {name: timing.Apart("pretrain_speed", name) for name in group}
+        contenders = {name: timing.Apart("pretrain_speed", name, arguments.precision)
+                      for name in group}
         times |= timing.in_turns(contenders, arguments)
         for name, contender in contenders.items():
             memory[name] = contender(0)

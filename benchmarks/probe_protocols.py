@@ -36,7 +36,7 @@ def quarters(tokens: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(grid, 2).flatten(1)
 
 
-# Name: after which block (the last, None: and the final norm), and what is made of its tokens.
+# Name: (block whose tokens are used; None for the final norm's, how they are pooled).
 PROTOCOLS: dict[str, tuple[int | None, Callable[[Tensor], Tensor]]] = {
     "as it is: mean after the final norm": (None, mean),
     "before the final norm": (-1, mean),

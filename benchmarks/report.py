@@ -190,7 +190,7 @@ def _speeds_on_gpu(found: dict, steps: dict[str, dict], batch: int) -> list[dict
 
 
 def render(text: str) -> str:
-    """The README's text with its tables written anew."""
+    """The README's text with its tables rewritten."""
     gpu = measurements("gpu")
     for name, write in (("pretrain_speed", pretrain_speed), ("add_on_prices", add_on_prices),
                         ("gains", gains), ("explorer_latency", explorer_latency),

@@ -1,8 +1,8 @@
 """What a small autoencoder learns of generated scenes in about a minute, setting by setting.
 
 Every setting changes one thing: how the scenes are drawn, how the original MAE is pretrained, or
-how 500 labels are used, by the quick recipe's encoder or from scratch. It all happens on other
-pictures (seed 1) than those that the comparison is judged by. Finished settings are skipped.
+how 500 labels are used, by the quick recipe's encoder or from scratch. All scenes are drawn with
+seed 1, so the comparison uses others. Finished settings are skipped.
 
   python -m benchmarks.scenes_search
 """
@@ -46,7 +46,7 @@ PRETRAINING = {  # changes of BASE
     "3 epochs": dict(epochs=3),
     "14 epochs": dict(epochs=14),
 }
-FEW = 500  # labels; of each start, rates and lengths until more of them is no better
+FEW = 500  # labels; from scratch, the longest training tried is still the best
 FINE_TUNING = {
     f"{start}, lr {lr:g}, layer decay {decay:g}, {epochs} epochs":
         (start, dict(lr=lr, layer_decay=decay, epochs=epochs))
@@ -75,13 +75,14 @@ def percents(measures: dict) -> dict:
 def main() -> None:
     parser = cli.parser("python -m benchmarks.scenes_search", __doc__)
     parser.add_argument("--results", type=cli.file, default=ASSETS / "scenes_search.json",
-                        metavar="FILE", help="(mae_lib/assets/scenes_search.json)")
+                        metavar="FILE",
+                        help="file of records (default: mae_lib/assets/scenes_search.json)")
     parser.add_argument("--counts", nargs=3, type=number(int, at_least=1),
                         default=QUICK.counts, metavar="N",
-                        help="scenes of each split (those of the quick recipe)")
+                        help="scenes of each split (default: those of the quick recipe)")
     parser.add_argument("--settings", nargs="+", metavar="NAME",
                         choices=(names := [*SCENES, *PRETRAINING, *FINE_TUNING]), default=names,
-                        help=f"(all: {'; '.join(names)})")
+                        help=f"which settings (default: all of {'; '.join(names)})")
     arguments = parser.parse_args()
     results, device = Results(arguments.results), hardware.pick_device()
     precision = hardware.pick_precision(device)

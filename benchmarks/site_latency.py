@@ -2,9 +2,8 @@
 
 A headless Chromium opens the explorer as one file. A move begins with a key press or a click and
 ends with the first frame after the reconstruction has been drawn. Moves are 200 ms apart, and each
-is computed anew; the last line is the mask ratio as a learner meets it, who rests between two
-moves, in which the explorer computes the slider's next positions if the model is slow. Moves of the
-mask ratio run along the whole slider.
+is computed again, except in the last line: there the explorer computes the slider's next positions
+during the pauses, if the model is slow. Moves of the mask ratio run along the whole slider.
 
   python -m benchmarks.site_latency
 """
@@ -55,7 +54,7 @@ def measure(page: Page, moves: int) -> dict[str, list[float]]:
     grid = page.locator(".seen").bounding_box()
 
     def slide(name: str, last: float):
-        """Up and down a slider of so many steps, from its end."""
+        """Moves down and up a slider, from `last`, its highest value."""
         slider = page.locator(f"[name={name}]")
         steps = int(slider.evaluate("e => Math.round((e.max - e.min) / e.step)"))
 
@@ -105,7 +104,7 @@ def main() -> None:
     given = parser.parse_args()
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if not browser:
-        raise FileNotFoundError(f"None of {', '.join(CHROMIUM)} is installed here.")
+        raise FileNotFoundError(f"None of {', '.join(CHROMIUM)} is installed: install one.")
     made = live.Live()
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "explorer.html"

@@ -7,6 +7,7 @@ The median of several rounds counts.
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -57,11 +58,14 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
     found = cli.parser(f"python -m benchmarks.{command}", description)
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     found.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
-    found.add_argument("--preset", default="specified", choices=PRESETS)
-    found.add_argument("--batch-size", type=number(int, at_least=1), default=64)
-    found.add_argument("--rounds", type=number(int, at_least=1), default=7)
+    found.add_argument("--preset", default="specified", choices=PRESETS,
+                       help="model size (default: %(default)s)")
+    found.add_argument("--batch-size", type=number(int, at_least=1), default=64,
+                       help="images in a step (default: %(default)s)")
+    found.add_argument("--rounds", type=number(int, at_least=1), default=7,
+                       help="times that each contender is measured (default: %(default)s)")
     found.add_argument("--seconds", type=number(float, above=0), default=3.0,
-                       help="time of one measurement")
+                       help="seconds of one measurement (default: %(default)s)")
     found.add_argument("--contender", help=argparse.SUPPRESS)
     return found
 
@@ -129,11 +133,12 @@ def here(step: Step, device: torch.device, context=nullcontext) -> Contender:
 class Apart:
     """A contender in a process of its own, with its own memory policy and `environment` variables.
 
-    See `serve`.
+    It takes the precision that this process has chosen. See `serve`.
     """
 
-    def __init__(self, command: str, name: str, **environment: str):
-        words = [sys.executable, "-m", f"benchmarks.{command}", *sys.argv[1:], "--contender", name]
+    def __init__(self, command: str, name: str, precision: str, **environment: str):
+        words = [sys.executable, "-m", f"benchmarks.{command}", *sys.argv[1:], "--precision",
+                 precision, "--contender", name]
         self.process = subprocess.Popen(words, text=True, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, env={**os.environ, **environment})
 
@@ -171,9 +176,10 @@ def serve(step: Step, device: torch.device) -> None:
             print(seconds_of(step, repeats, device), flush=True)
         elif device.type == "cuda":
             print(torch.cuda.max_memory_reserved() / 2**20, flush=True)
-        else:
-            status = Path("/proc/self/status").read_text()
-            print(int(status.split("VmHWM:")[1].split()[0]) / 1024, flush=True)
+        elif (status := Path("/proc/self/status")).exists():
+            print(int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024, flush=True)
+        else:  # a Mac, which counts in bytes
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, flush=True)
 
 
 def in_turns(

@@ -1,7 +1,7 @@
 """mae_lib: a small, readable masked autoencoder, and the course that builds it.
 
-The modules here are the chapters, the folders are the machinery. From the top of the house down,
-which is the direction of every import:
+The modules here are the chapters, the folders are the machinery. Each imports only from those below
+it:
 
     compare     the main job: original against improved    python -m mae_lib.compare
     evaluate    kNN, linear probe, fine-tuning             notebook 08
@@ -24,9 +24,9 @@ which is the direction of every import:
 
 import os
 
-# How long a thread of GNU OpenMP, which torch runs on, stays awake waiting for the others. With the
-# usual 300,000 turns, training beside other work is slower: a waiting thread holds the core that
-# the one it waits for needs. Read when torch is loaded, so set before.
+# How many times a waiting thread of GNU OpenMP (torch's) checks before it sleeps. At the default of
+# 300,000, training beside other work is slower: a thread that spins holds the core that the one it
+# waits for needs. Read when torch is loaded, so set before.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"

@@ -63,7 +63,7 @@ def encoder_measures(model: MaskedAutoencoder, data: ImageSet) -> dict:
 
 
 def reconstruction_measures(model: MaskedAutoencoder, images: Tensor, norm_pix: bool) -> dict:
-    """What `evaluate.reconstruction_quality` finds of some images, as means with intervals."""
+    """{method: {measure: mean with 95 % interval}} of at most RECONSTRUCTION_IMAGES images."""
     images = evenly_spaced(images, RECONSTRUCTION_IMAGES)
     return {method: {name: dict(zip(("value", "low", "high"), mean_interval(value), strict=True),
                                 images=len(value)) for name, value in values.items()}
@@ -72,7 +72,7 @@ def reconstruction_measures(model: MaskedAutoencoder, images: Tensor, norm_pix: 
 
 
 def about_data(data: ImageSet) -> dict:
-    """What a record says of its data."""
+    """What a record says about its data."""
     counts = {k: len(getattr(data, k)) for k in ("unlabeled", "train", "test", "classes")}
     return {"name": data.name, **counts, "pixels": data.train.shape[-1],
             "fingerprint": data.fingerprint}
@@ -91,10 +91,10 @@ class Comparison:
     recipe: str = ""
     choosing: bool = False  # measure by cross-validation on the training images, read no test image
     scratch: FineTuneConfig | None = None  # for random weights; None: fine_tune
-    label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well ...
-    few_labels: str = ""  # ... the variant of this name, and training from scratch; "": all
-    note_failures: bool = False  # a run that diverges is recorded as such, or stops all
-    first_picture: Path | None = None  # where to show how far pretraining is after a minute
+    label_counts: tuple[int, ...] = ()  # smaller label sets to probe and fine-tune with as well,
+    few_labels: str = ""  # only for this variant and training from scratch; "": for all
+    note_failures: bool = False  # True: record a run that diverges; False: let it stop all
+    first_picture: Path | None = None  # where to save an early look at reconstructions
     planned: Collection[str] = ()  # the keys of all runs
 
     def config(self, name: str, seed: int | None) -> PretrainConfig:
@@ -104,7 +104,7 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        return (f"{self.data.name}, {len(self.data.unlabeled):,} unlabeled images, "
+        return (f"{self.data.name}, {len(self.data.unlabeled):,} unlabelled images, "
                 f"{hardware.describe(self.device)['device']}")
 
     def settings(self, name: str, seed: int | None) -> dict:
@@ -119,7 +119,7 @@ class Comparison:
         return baselines.get(name, {**vars(cfg), **tuned, "choosing": self.choosing})
 
     def _few(self, name: str) -> tuple[int, ...]:
-        """With how few labels a run is tried as well."""
+        """The smaller label sets that a run is tried with as well."""
         return self.label_counts if name in (self.few_labels or name, "from scratch") else ()
 
     def _recipe(self, name: str) -> FineTuneConfig | None:
@@ -135,7 +135,7 @@ class Comparison:
         return self.out / f"{name.replace(' ', '-')}-seed{seed or 0}-{digest}"
 
     def _digest(self, name: str, seed: int | None, settings: dict) -> str:
-        # Like the device, the precision is the machine's choice: it is recorded, not asked for.
+        # Like the device, precision may be the machine's choice: recorded, but not part of the key.
         asked = {k: v for k, v in settings.items() if k != "precision"}
         identity = json.dumps([name, seed, about_data(self.data), asked], sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()[:12]
@@ -156,8 +156,7 @@ class Comparison:
                 "id": key, "name": name, "recipe": self.recipe, "seed": seed,
                 "data": about_data(self.data), "settings": self.settings(name, seed),
                 **hardware.describe(self.device), "date": time.strftime("%Y-%m-%d"),
-                "command": cli.command(), "measures": measures,
-            }
+                "command": cli.command(), "measures": measures}
             self.results.add(record)
             for leftover in folder.glob("*.pt*"):  # checkpoints, also one that a kill has cut
                 leftover.unlink(missing_ok=True)
@@ -189,7 +188,7 @@ class Comparison:
                 **quality.pop("model"), "references": quality, **pretraining}
 
     def pretrain(self, cfg: PretrainConfig, folder: Path, label: str) -> Run:
-        """The run that `folder` holds if it is finished, as only other measures may be wanted."""
+        """Pretrain in `folder`; a finished run there is loaded, as it may only lack measures."""
         began = time.perf_counter()
 
         def show(model: MaskedAutoencoder) -> None:
@@ -244,7 +243,7 @@ class Comparison:
 
 
 def runs_of(names: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, int | None]]:
-    """All names with all seeds, seed by seed; once, and with None, what no seed changes."""
+    """(name, seed) for all, seed by seed; what no seed changes comes once, with None."""
     return list(dict.fromkeys((name, None if name in ("chance", "raw pixels") else seed)
                               for seed in seeds for name in names))
 
@@ -274,8 +273,8 @@ def main() -> None:
     parser = cli.parser(
         "python -m mae_lib.compare",
         "Pretrain and evaluate original and improved MAE, with baselines, and print the table.\n"
-        f"Run the same command again to go on after an interruption.\n\nrecipes:\n{recipes}",
-    )
+        f"Run the same command again to go on after an interruption.\n\nrecipes:\n{recipes}\n\n"
+        "The defaults below are those of --recipe specified; the other recipes change some.")
     add_data_arguments(parser)
     parser.add_argument("--recipe", default="quick", choices=RECIPES, help="(default: quick)")
     parser.add_argument("--variants", nargs="+", default=["original", "improved"], metavar="NAME",
@@ -285,9 +284,9 @@ def main() -> None:
     parser.add_argument("--out", type=cli.folder, metavar="FOLDER", help="(runs/RECIPE-DATA)")
     parser.add_argument("--results", type=cli.file, metavar="FILE", help="(OUT/results.json)")
     parser.add_argument("--figures", type=cli.folder, metavar="FOLDER", help="(OUT/figures)")
-    parser.add_argument("--fresh", action="store_true", help="do finished runs again")
+    parser.add_argument("--fresh", action="store_true", help="delete these runs and start over")
     workers.add_options(parser, "2 on a CPU with two cores or more, else 1")
-    # What makes the add-ons is a part of a variant: an option would change the original too.
+    # The add-ons' settings belong to variants: options would change the original too.
     cli.add_options(parser, PretrainConfig, without=("seed", *variant_settings("improved")))
     cli.add_options(parser, FineTuneConfig, "ft-")
     arguments = parser.parse_args()
@@ -299,7 +298,11 @@ def main() -> None:
     configs = [PretrainConfig(**{**variant_settings(name, base), "seed": seed})
                for name in (*arguments.variants, "original") for seed in arguments.seeds]
     for settings in (*configs, fine_tune, scratch):
-        settings.check()
+        try:
+            settings.check()
+        except ValueError as error:
+            where = "In fine-tuning (options --ft-…): " * isinstance(settings, FineTuneConfig)
+            raise ValueError(f"{where}{error}") from None
     with torch.device("meta"):  # without memory
         sizes = {(input_size(cfg), cfg.build_model().num_patches) for cfg in configs}
     if len(sizes) > 1:
@@ -324,7 +327,7 @@ def main() -> None:
     if (other := made - {asked}) and not (
             asked == "auto" or arguments.helper or arguments.fresh):
         raise ValueError(f"{results.path} holds these runs in {' and '.join(other)}: name another "
-                         "--out, or make them again with --fresh.")
+                         "--out (or --results, if you set it), or start over with --fresh.")
     comparison.planned = () if arguments.helper else {comparison.key(*run) for run in runs}
     if arguments.fresh and not arguments.helper:
         with ExitStack() as held:
@@ -343,7 +346,7 @@ def main() -> None:
     if arguments.helper:
         return
     paths = draw(comparison, records, arguments.figures or out / "figures")
-    print(f"\n{data.name}: {len(data.unlabeled):,} unlabeled, {len(data.train):,} train, "
+    print(f"\n{data.name}: {len(data.unlabeled):,} unlabelled, {len(data.train):,} train, "
           f"{len(data.test):,} test images\n\n{table(records)}\n")
     print(f"Records: {results.path}\nFigures: {', '.join(map(str, paths))}")
 

@@ -34,10 +34,10 @@ model, schedule, masking, loss, run, fine_tuning = (
 
 
 class Checked:
-    """Settings of a training, which know their ranges."""
+    """Training settings that can check their own ranges."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():  # NumPy's numbers fit into no checkpoint
+        for name, value in vars(self).items():  # no checkpoint with NumPy's could be loaded
             if hasattr(value, "item"):
                 object.__setattr__(self, name, value.item())
 
@@ -53,11 +53,11 @@ class Checked:
 class PretrainConfig(Checked):
     """All that decides a run's result. The defaults are the specification's original MAE."""
 
-    preset: str = model("specified", "model sizes, see mae_lib.model.PRESETS")
+    preset: str = model("specified", "specified, tiny, vit_base, vit_large or vit_huge")
     img_size: int | None = model(None, "side of the model's input in pixels (preset's)", at_least=1)
     patch_size: int | None = model(None, "side of a patch in pixels (preset's)", at_least=1)
     decoder_depth: int | None = model(None, "blocks of the decoder (preset's)", at_least=1)
-    epochs: int = schedule(10, "how often the data set is gone through", at_least=1)
+    epochs: int = schedule(10, "passes over the data set, or over images_per_epoch", at_least=1)
     images_per_epoch: int | None = schedule(None, "images an epoch sees (all, once)", at_least=1)
     equal_compute: bool = schedule(False, "fewer steps, to cost what a constant mask ratio does")
     batch_size: int = schedule(64, "images per step", at_least=1)
@@ -70,13 +70,13 @@ class PretrainConfig(Checked):
     mask_ratio_sched: str = masking("const", "const, linear, cosine or shuffled")
     mask_ratio_start: float = masking(0.5, "share hidden at a ramp's start", at_least=0, below=1)
     mask_ratio_warmup_epochs: float = masking(5.0, "epochs that the ramp lasts", at_least=0)
-    mask_ratio_holds: int = masking(4, "how often in an epoch a ramp changes the ratio", at_least=1)
+    mask_ratio_holds: int = masking(4, "times per epoch that a ramp changes the ratio", at_least=1)
     norm_pix: bool = loss(True, "predict patches normalised by their own statistics")
-    target_blur: float = loss(0.0, "blur of the target, in pixels (a control)", at_least=0)
+    target_blur: float = loss(0.0, "blur of the target, σ in pixels (a control)", at_least=0)
     lambda_freq: float = loss(0.0, "weight of the Laplacian loss", at_least=0)
-    freq_form: str = loss("composite", f"its form: {', '.join(FREQUENCY_FORMS)}")
+    freq_form: str = loss("composite", f"Laplacian loss: {', '.join(FREQUENCY_FORMS)}")
     lambda_unif: float = loss(0.0, "weight of the uniformity loss", at_least=0)
-    unif_t: float = loss(2.0, "its t: the larger, the nearer the pairs that count", above=0)
+    unif_t: float = loss(2.0, "of the uniformity loss: the larger, the closer its pairs", above=0)
     seed: int = run(0, "seed of weights, data order, crops and masks", at_least=0)
     precision: str = run("auto", "auto, fp32, bf16 or fp16")
 
@@ -90,7 +90,7 @@ class PretrainConfig(Checked):
             return MaskedAutoencoder.from_preset(self.preset, **sizes)
 
     def check(self) -> None:
-        """Raise ValueError, naming the setting, if a value is out of range or fits no other."""
+        """Raise ValueError, naming the setting, if one is out of range or contradicts another."""
         super().check()
         for name, known in (("freq_form", FREQUENCY_FORMS), ("precision", ("auto", *PRECISIONS))):
             check_choice(name, getattr(self, name), known)
@@ -111,7 +111,7 @@ class PretrainConfig(Checked):
 
 @dataclass(frozen=True)
 class FineTuneConfig(Checked):
-    """The fine-tuning recipe, after He et al. 2022, table 9, for fewer images and shorter.
+    """Fine-tuning after He et al. 2022, table 9, shortened and for fewer images.
 
     AdamW keeps the betas of pretraining, (0.9, 0.95). There is no RandAugment, mixup, CutMix or
     drop path, and the head starts at a standard deviation of 0.01.
@@ -128,11 +128,11 @@ class FineTuneConfig(Checked):
 
 
 def variant_settings(variant: str, base: dict | None = None) -> dict:
-    """Settings of "original", "improved" (all add-ons), add-ons, controls or NAME=VALUE, by "+".
+    """Settings of a variant: "original", "improved", add-ons, controls, NAME=VALUE, joined by "+".
 
     "curriculum+uniformity+lambda_unif=0.1" has the curriculum and a stronger uniformity loss.
     `base`, settings that others share, beats what a name stands for; NAME=VALUE beats both.
-    Raises ValueError for an unknown name, a value that is none, or the seed, which no variant has.
+    Raises ValueError for an unknown name, an invalid value, or the seed, which no variant has.
     """
     improved = {name: value for add_on in ADD_ONS.values() for name, value in add_on.items()}
     named, explicit, known = {}, {}, {"original": {}, "improved": improved, **ADD_ONS, **CONTROLS}
@@ -156,9 +156,9 @@ class Recipe:
     about: str
     pretrain: dict
     fine_tune: dict
-    scratch: dict  # what training from scratch changes of it, apart from layer_decay
+    scratch: dict  # what training from scratch changes in fine_tune, besides layer_decay
     counts: tuple[int, int, int] | None = None  # how many scenes of each split
-    label_counts: tuple[int, ...] = ()  # with how few labels to probe and fine-tune as well
+    label_counts: tuple[int, ...] = ()  # smaller label sets to probe and fine-tune with as well
 
     def fine_tunings(self, given: dict | None = None) -> tuple[FineTuneConfig, FineTuneConfig]:
         """How to fine-tune pretrained weights, and how to train from scratch.
@@ -178,13 +178,11 @@ RECIPES = {
         dict(epochs=10, batch_size=32, lr=5e-3, layer_decay=0.6, warmup_epochs=2,
              label_smoothing=0, crop_scale=0.8),
         dict(lr=1e-3),
-        counts=(8000, 1500, 2000), label_counts=(100, 250, 500, 1000),
-    ),
+        counts=(8000, 1500, 2000), label_counts=(100, 250, 500, 1000)),
     "tuned": Recipe(
         "64-pixel photographs, settings that a search chose on 24,000 of them",
         dict(preset="specified", img_size=64, patch_size=8, decoder_depth=1, batch_size=32,
              lr=2.4e-3),
-        dict(epochs=15, warmup_epochs=2, lr=0.012), dict(lr=0.001),
-    ),
+        dict(epochs=15, warmup_epochs=2, lr=0.012), dict(lr=0.001)),
     "specified": Recipe("the specification to the letter, for a GPU", {}, {}, {}),
 }

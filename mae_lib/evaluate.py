@@ -46,7 +46,7 @@ def folds(labels: Tensor, draw: int = 0) -> Tensor:
     """
     generator = hardware.generator(RNG.FOLDS, draw)
     fold = torch.empty(len(labels), dtype=torch.long)
-    first = 0  # where a class starts: small classes do not all lack the last folds
+    first = 0  # each class goes on where the last one ended: small ones lack different folds
     for label in labels.unique():
         members = labels == label
         count = int(members.sum())
@@ -60,8 +60,8 @@ def check_labels(x: Tensor, labels: Tensor, what: str = "training") -> None:
     check_value(f"The features of the {what} images", x, Tensor)
     check_shape(labels, f"The {what} labels", len(x))  # one for each image
     if labels.dtype != torch.int64 or not len(x) or int(labels.min()) < 0:
-        raise ValueError(f"The {what} labels must be whole numbers from 0 on, of type int64, and "
-                         "one at least.")
+        raise ValueError(f"The {what} labels must be one or more whole numbers from 0 on, of type "
+                         "int64: convert them with .long().")
     if x.is_floating_point() and not bool(x.isfinite().all()):
         raise ValueError(f"The features of the {what} images hold values that are not finite.")
 
@@ -104,7 +104,7 @@ def pixel_features(images: Tensor, size: int = 16, batch_size: int = 1024,
 
 
 def knn_predict(train: Tensor, labels: Tensor, test: Tensor, k: int, classes: int) -> Tensor:
-    """Labels of test (M, D) by the k most similar of train (N, D), by cosine, weighted: (M,).
+    """Labels (M,) of test (M, D), voted by the k nearest of train (N, D) in cosine similarity.
 
     Votes weigh exp(similarity / 0.07) (Wu et al. 2018, section 3.4).
     """
@@ -145,15 +145,15 @@ def centred(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def whitened(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and (M, D) turned and scaled so that `train` has the identity as covariance.
+    """Features (N, D), (M, D), turned to (N, R), (M, R) so that `train` has unit covariance.
 
     Directions in which features hardly vary (under a thousandth of the largest standard deviation)
     are not blown up further. With N not well above D, all of `train` are nearly equally far apart.
-    Features that are all equal become next to zeros.
+    Features that are all equal become almost 0.
     """
     rounding = 1e-5 * float(train.norm())  # of the mean's subtraction: what is smaller is noise
     train, test = centred(train, test)
-    _, singular, directions = torch.linalg.svd(train, full_matrices=False)  # (D,), (D, D)
+    _, singular, directions = torch.linalg.svd(train, full_matrices=False)  # (R,), (R, D), R ≤ N, D
     least = max(1e-3 * float(singular[0]), rounding) or 1.0  # 1: where all are zeros
     scale = singular.clamp(min=least) / math.sqrt(max(len(train) - 1, 1))
     return train @ directions.T / scale, test @ directions.T / scale
@@ -167,15 +167,15 @@ def curvature_of(x: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 def fit_logistic(x: Tensor, labels: Tensor, classes: int, decay: float,
                  start: Tensor | None = None, curvature: tuple[Tensor, Tensor] | None = None,
                  tolerance: float = 1e-5) -> Tensor:
-    """Weights (D + 1, classes), bias last, of multinomial logistic regression by L-BFGS.
+    """Weights (D + 1, classes), bias last, of multinomial logistic regression on x (N, D).
 
-    Minimises the mean cross-entropy + decay / 2 · ‖W‖², which has one minimum: no learning rate and
-    no number of epochs to choose. `start` are weights to begin at; `curvature` spares computing
-    `curvature_of(x, classes)` again. It stops where no gradient is larger than `tolerance`, or
-    the loss hardly changes.
+    L-BFGS minimises the mean cross-entropy + decay / 2 · ‖W‖², which has one minimum: no learning
+    rate and no number of epochs to choose. `start` are weights to begin at; `curvature` spares
+    computing `curvature_of(x, classes)` again. It stops where no gradient is larger than
+    `tolerance`, the loss hardly changes, or after 300 iterations.
     """
     # L-BFGS needs many steps where features are correlated, as they always are. It works on V
-    # instead, W = P V, with P so that the loss is about equally curved in all directions.
+    # instead, W = P V, with P such that the loss is about equally curved in all directions.
     strength, directions = curvature or curvature_of(x, classes)
     scale = (strength.clamp(min=0) + decay).rsqrt()
     to_weights = directions * scale @ directions.T  # P
@@ -230,7 +230,7 @@ def choose_decay(train: Tensor, labels: Tensor, mirrored: Tensor | None = None, 
     """The weight decay with the highest cross-validated accuracy, and that accuracy.
 
     Every training image is judged by a probe that was fitted to the other folds (see `folds`) and
-    saw neither it nor its mirror image. Of equal decays the stronger one.
+    saw neither it nor its mirror image. On a tie, the first of `decays` wins.
     """
     check_labels(train, labels)
     classes = int(labels.max()) + 1
@@ -239,7 +239,7 @@ def choose_decay(train: Tensor, labels: Tensor, mirrored: Tensor | None = None, 
         mirror = None if mirrored is None else mirrored[rest]
         probe = None
         for decay in decays:  # from strong to weak, each starting from the last
-            # With this tolerance: for choosing, a third of the time gives the same accuracy.
+            # This tolerance takes a third of the time and chooses at the same accuracy.
             probe = Probe(train[rest], labels[rest], classes, decay, mirror, probe, 1e-4)
             yield probe.predict(train[held])
 
@@ -289,8 +289,8 @@ def fine_tune(model: MaskedAutoencoder, data: ImageSet, cfg: FineTuneConfig, see
     epoch. The same call on a randomly initialised model is the from-scratch baseline. The head
     starts at random, or at `head` (D + 1, classes), the bias last.
 
-    Raises ValueError if `checkpoint` is of a run with other settings, images, labels or weights,
-    and NonFiniteLoss.
+    Raises ValueError if `checkpoint` is of a run with other settings, images, labels or weights;
+    NonFiniteLoss if training diverges.
     """
     check_value("cfg", cfg, FineTuneConfig)
     check_value("seed", seed, int, at_least=0)
@@ -395,7 +395,7 @@ def reconstruction_quality(model: MaskedAutoencoder, images: Tensor, norm_pix: b
 def with_labels(data: ImageSet, count: int) -> ImageSet:
     """`data` with only `count` of its training images: always the same, spread over the classes.
 
-    A smaller choice is part of every larger one. Raises ValueError if there are not so many.
+    A smaller choice is part of every larger one. Raises ValueError if there are fewer.
     """
     labels = data.train_labels
     check_value("count", count, int, at_least=1, at_most=len(labels))

@@ -60,8 +60,8 @@ def mae_loss(pred: Tensor, images: Tensor, mask: Tensor, patch_size: int, norm_p
 def predicted_images(pred: Tensor, images: Tensor, patch_size: int, norm_pix: bool) -> Tensor:
     """The prediction (B, L, p²·3) as images (B, 3, H, W) in the units of `images`.
 
-    With `norm_pix` the prediction is in units of each patch's own mean and deviation, which are
-    taken here from the target: what is measured on the result is optimistic, since a real
+    With `norm_pix` the prediction is in units of each patch's own mean and standard deviation. They
+    are taken from the target, so what is measured on the result is optimistic: a real
     reconstruction would not know them.
     """
     pred = at_least_float32(pred)
@@ -117,7 +117,7 @@ def laplacian_loss_masked(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor,
     the number of masked values, so the loss depends neither on the number of channels nor on the
     mask ratio.
 
-    `composite` puts the true pixels where they are visible before filtering. Without it, the filter
+    With `composite`, true pixels replace the visible ones before filtering. Without it, the filter
     reads across mask boundaries into the prediction on visible patches, which nothing supervises.
 
     Raises ValueError if the shapes do not fit.
@@ -139,8 +139,9 @@ def check_image_pair(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Non
 
 
 def laplacian_error_per_image(difference: Tensor, mask_img: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum over masked pixels of the Laplacians' L1 distance, and their number: two (B,).
+    """The Laplacians' L1 distance on masked pixels and the number of these: two (B,).
 
+    The distance is a mean over channels and a sum over pixels, without the image's border.
     `difference` is prediction minus target, (B, C, H, W). The filter is linear, so its Laplacian is
     the difference of the Laplacians.
     """
@@ -152,7 +153,7 @@ def laplacian_error_per_image(difference: Tensor, mask_img: Tensor) -> tuple[Ten
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Images (B, C, H, W) after a Gaussian blur of σ pixels, mirrored at the borders.
 
-    The Gaussian ends at 3 σ, or where the mirror image does.
+    The kernel is cut off at 3 σ, or at the shorter side less one pixel if that is nearer.
     """
     radius = min(int(3 * sigma), min(images.shape[-2:]) - 1)
     return filters.gaussian_blur(images, 2 * radius + 1, sigma)
@@ -165,7 +166,7 @@ def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0, shared=
     by `eps` if that is larger. 0 when all images have the same features; −2tB/(B−1) at the
     lowest, when they form a regular simplex (Wang & Isola 2020, section 4.1).
 
-    `shared` says that every process holds so many images of one batch. Each then compares its own
+    `shared` says that each process holds an equal part of one batch. Each then compares its own
     with all, and the mean of their gradients is that of the whole batch.
 
     Raises ValueError for another shape or fewer than two images, which have no pair.
@@ -186,15 +187,15 @@ def uniformity_loss(z_tokens: Tensor, eps: float = 1e-8, t: float = 2.0, shared=
     log_sum = exponent.flatten().logsumexp(dim=0)
     if everyone is not z:
         whole = distributed.gather(log_sum[None]).logsumexp(dim=0)
-        # A pair is a row here and, unseen from here, another one there: the gradient is twice that
-        # of these rows. DistributedDataParallel will average over the processes.
+        # Each pair counts twice, but its second row, maybe in another process, passes no gradient
+        # here: hence the 2. DistributedDataParallel will average over the processes.
         factor = 2 * (b // len(z)) * (log_sum.detach() - whole).exp()
         log_sum = whole + factor * (log_sum - log_sum.detach())
     return log_sum - math.log(b * (b - 1))
 
 
 def laplacian_energy_loss(pred: Tensor, target: Tensor, patch_size: int) -> Tensor:
-    """Distance of the logarithms of two patches' mean absolute Laplacians, a scalar.
+    """Mean distance of the logs of predicted and true patches' mean absolute Laplacians: a scalar.
 
     `pred` and `target` (B, L, p²·3). The L1 distance of Laplacians is lowest for the median of what
     is possible, which is smooth; this one asks for as much fine detail as the target has, wherever
@@ -205,7 +206,7 @@ def laplacian_energy_loss(pred: Tensor, target: Tensor, patch_size: int) -> Tens
         images = unpatchify(patches.flatten(0, 1)[:, None], patch_size)  # (B·L, 3, p, p)
         return laplacian(images).abs().mean(dim=(1, 2, 3)).unflatten(0, patches.shape[:2])
 
-    floor = 0.1  # with norm_pix, of the patch's deviation: what lies below it is flat to the eye
+    floor = 0.1  # in standard deviations of the patch, with norm_pix: less than this looks flat
     distance = ((energy(pred) + floor).log() - (energy(target) + floor).log()).abs()
     return distance.sum() / max(distance.numel(), 1)
 
@@ -214,7 +215,8 @@ def total_loss(model: MaskedAutoencoder, output: MAEOutput, cfg) -> dict[str, Te
     """L_MAE + λ_freq · L_freq + λ_unif · L_unif, as scalars {"loss", "mae", "freq", "unif"}.
 
     `output` is what `model` returned, `cfg` a `config.PretrainConfig`. A term whose weight is 0 is
-    not computed. The terms are those of the functions above, computed on hidden patches alone.
+    not computed. The terms are those of the functions above: "mae" and "freq" on hidden patches,
+    "unif" on the encoder's tokens. `cfg.target_blur` blurs the target of both reconstruction terms.
 
     With several processes, each holding its share of a batch, the mean of their losses and of their
     gradients is the loss and gradient of the whole batch.

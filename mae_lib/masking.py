@@ -91,10 +91,10 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
 def training_mask_ratio(step: int, iters: int, cfg) -> float:
     """The mask ratio that training uses at `step`, counted from the run's first one.
 
-    `schedule_mask_ratio`, held over `cfg.mask_ratio_holds` parts of each epoch, since each ratio is
-    another sequence length, for which a GPU's step is recorded anew. With "shuffled"
-    the parts of the whole run come in a random order that depends on `cfg.seed`.
-    (Where the holds do not divide an epoch evenly, that changes the mean ratio a little.)
+    `schedule_mask_ratio`, held constant in each of `cfg.mask_ratio_holds` parts of an epoch: a GPU
+    must record its step again for every new sequence length. With "shuffled", the parts of the
+    whole run come in a random order that depends on `cfg.seed`. (Where the holds do not divide an
+    epoch evenly, that changes the mean ratio a little.)
     """
     epoch, i = divmod(step, iters)
     holds = min(cfg.mask_ratio_holds, iters)
@@ -102,5 +102,5 @@ def training_mask_ratio(step: int, iters: int, cfg) -> float:
     if cfg.mask_ratio_sched == "shuffled":
         order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, RNG.RATIOS))
         epoch, part = divmod(int(order[epoch * holds + part]), holds)
-    last = -(-(part + 1) * iters // holds) - 1  # of the part: so every epoch ends where it should
+    last = -(-(part + 1) * iters // holds) - 1  # step: so epochs end at the scheduled ratio
     return schedule_mask_ratio(epoch, last, iters, cfg)

@@ -35,7 +35,7 @@ def masked_hf_error(pred_img: Tensor, tgt_img: Tensor, mask_img: Tensor) -> Tens
     """High-frequency error, (B,): mean L1 distance of the Laplacians on masked pixels.
 
     Measured on the composite, so that seams at mask boundaries count; see
-    `losses.laplacian_loss_masked`. It can reward smoothness: read it beside trivial references.
+    `losses.laplacian_loss_masked`. It can reward smoothness: compare it with trivial references.
     """
     losses.check_image_pair(pred_img, tgt_img, mask_img)
     difference = composite(pred_img.clamp(0, 1), tgt_img, mask_img) - tgt_img
@@ -62,7 +62,7 @@ def effective_rank(features: Tensor) -> float:
 
 
 def trivial_reconstructions(tgt_img: Tensor, mask_img: Tensor) -> dict[str, Tensor]:
-    """Fillings that know nothing of images, the references that a reconstruction must beat.
+    """Fills without a network, (B, C, H, W) by name: references that a reconstruction must beat.
 
     "masked mean": the mean colour of the visible pixels. "bilinear fill": visible pixels spread
     into the holes from coarser and coarser averages, joined smoothly. "blurred target": the target
@@ -72,7 +72,7 @@ def trivial_reconstructions(tgt_img: Tensor, mask_img: Tensor) -> dict[str, Tens
     count = visible.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     mean = (tgt_img * visible).sum(dim=(2, 3), keepdim=True) / count
     known = tgt_img * visible, visible
-    if tgt_img.device.type == "mps":  # which averages no 7 pixels to 3
+    if tgt_img.device.type == "mps":  # where adaptive pooling cannot take 7 pixels to 3
         known = [x.cpu() for x in known]
     return {"masked mean": mean.expand_as(tgt_img),
             "bilinear fill": _pull_push(*known).to(tgt_img.device),

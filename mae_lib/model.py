@@ -15,9 +15,9 @@ from mae_lib.masking import num_visible_patches, random_mask_ids, take_patches
 from mae_lib.patches import patchify, resample_positions, sincos_position_embedding
 from mae_lib.runtime.checks import check_choice, check_shape, check_value
 
-# torch 2.11 prefers cuDNN's attention on Hopper GPUs, whose gradients can be nan (pytorch/pytorch
-# issue 196678, kyutai-labs/pocket-tts pull 264). On an H100 one of two fine-tunings with it became
-# nan out of sound losses; the same two without it did not, nor did eight others.
+# torch 2.11 prefers cuDNN's attention on Hopper GPUs, and its gradients can be nan (pytorch/pytorch
+# issue 196678, kyutai-labs/pocket-tts pull 264). On an H100 one of two fine-tuning runs with it
+# went from finite losses to nan; the same two without it did not, nor did eight others.
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 # Sizes of the encoder and decoder; the ViT ones are the official MAE's (He et al. 2022, table 1 and
@@ -70,13 +70,13 @@ class PatchEmbed(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention, (B, N, D) → (B, N, D) (Vaswani et al. 2017, section 3.2).
 
-    With `ids` (B, K) only these tokens ask; all answer, and the result is (B, K, D).
+    With `ids` (B, K), only these tokens are queries; all are keys and values: (B, K, D).
     """
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
         if num_heads < 1 or dim % num_heads:
-            raise ValueError(f"{num_heads} heads cannot share a width of {dim} equally.")
+            raise ValueError(f"The width {dim} must be a multiple of num_heads ({num_heads}).")
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -121,7 +121,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio + 1e-6))  # also of a ratio that is a quotient
+        self.mlp = Mlp(dim, int(dim * mlp_ratio + 1e-6))  # 8 / 3 may be a little too small
 
     def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
         attended = self.attn(self.norm1(x), ids)
@@ -147,8 +147,7 @@ class MaskedAutoencoder(nn.Module):
         self.config = dict(
             img_size=img_size, patch_size=patch_size, embed_dim=embed_dim, depth=depth,
             num_heads=num_heads, decoder_embed_dim=decoder_embed_dim, decoder_depth=decoder_depth,
-            decoder_num_heads=decoder_num_heads, mlp_ratio=mlp_ratio, class_token=class_token,
-        )
+            decoder_num_heads=decoder_num_heads, mlp_ratio=mlp_ratio, class_token=class_token)
         for name, value in self.config.items():
             kind = {"mlp_ratio": float, "class_token": bool}.get(name, int)
             check_value(name, value, kind, at_least=int(kind is int and "depth" not in name))
@@ -187,7 +186,8 @@ class MaskedAutoencoder(nn.Module):
     def _set_size(self, img_size: int) -> None:
         check_value("img_size", img_size, int, at_least=1)
         if img_size % self.patch_size:
-            raise ValueError(f"img_size {img_size} is no multiple of patch_size {self.patch_size}.")
+            raise ValueError(
+                f"img_size {img_size} must be a multiple of patch_size {self.patch_size}.")
         self.img_size = self.config["img_size"] = img_size
         self.grid = (img_size // self.patch_size,) * 2
         self.num_patches = self.grid[0] * self.grid[1]
@@ -248,9 +248,9 @@ class MaskedAutoencoder(nn.Module):
         return self.norm(x)
 
     def decode(self, latent: Tensor, ids_restore: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Predict every patch, (B, L, p²·3), from latent tokens and the places they came from.
+        """Predict all patches, (B, L, p²·3), of `latent` (B, [1 +] K, D) and `ids_restore` (B, L).
 
-        With `ids` (B, K) only these patches, (B, K, p²·3). Raises ValueError for an encoder alone.
+        With `ids` (B, M) only these: (B, M, p²·3). Raises ValueError if there is no decoder.
         """
         if self.decoder_blocks is None:
             raise ValueError("This model is an encoder without a decoder, so it gives features but "
@@ -266,7 +266,7 @@ class MaskedAutoencoder(nn.Module):
             x = block(x)
         # Only the last block can leave tokens out: until then all are keys and values of others.
         x = last(x)[:, self.num_extra :] if ids is None else last(x, ids + self.num_extra)
-        return self.decoder_pred(self.decoder_norm(x))  # (B, L or K, p²·3)
+        return self.decoder_pred(self.decoder_norm(x))  # (B, L or M, p²·3)
 
     def forward(self, images: Tensor, mask_ratio: float = 0.75, *, num_visible: int | None = None,
                 noise: Tensor | None = None, generator: torch.Generator | None = None,
@@ -275,8 +275,8 @@ class MaskedAutoencoder(nn.Module):
 
         Masks `mask_ratio` of the patches, or keeps exactly `num_visible` when given. The mask is
         repeatable from `noise` (B, L) or a seeded `generator`. `images` are normalised as by
-        `augment.normalise`. With `hidden_only` what no loss looks at, the prediction for visible
-        patches, is not computed.
+        `augment.normalise`. With `hidden_only`, visible patches, which no loss uses, are not
+        predicted.
         """
         self._check_images(images, self.img_size)
         shape = (len(images), self.num_patches)

@@ -36,16 +36,16 @@ def new_figure(rows: int, cols: int, width: float, height: float, title: str = "
     `ratios` can be width_ratios and height_ratios, as in matplotlib.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
-    if title:  # of which "$" is a part, as in the name of a folder, rather than the start of maths
+    if title:  # "$" is a plain character in it, as in a folder's name, not the start of maths
         figure.suptitle(title.replace("$", r"\$"))
     return figure, figure.subplots(rows, cols, squeeze=False, **ratios)
 
 
 @styled
 def save(figure: Figure, path: Path, **words: str) -> Path:
-    """Write a figure as PNG, with `words` kept in the file."""
+    """Write a figure as PNG, with `words` as its metadata; returns the path."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None, **words})  # no version: files compare
+    figure.savefig(path, metadata={"Software": None, **words})  # no version, for equal files
     return Path(path)
 
 
@@ -68,7 +68,7 @@ def curves(histories: dict[str, list[dict]], title: str) -> Figure:
 
 @styled
 def accuracy_bars(rows: list[tuple[str, dict[str, tuple]]], title: str) -> Figure:
-    """Bars with intervals, a panel a measure: `rows` are (name, {measure: (value, low, high)})."""
+    """Bars with intervals, a panel per measure; `rows`: (name, {measure: (value, low, high)})."""
     measures = list(dict.fromkeys(m for _, found in rows for m in found))
     figure, axes = new_figure(1, len(measures), 4 * len(measures), 3.8, title)
     for axis, measure in zip(axes[0], measures, strict=True):

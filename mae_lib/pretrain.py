@@ -1,8 +1,8 @@
 """Pretraining a masked autoencoder: the loop, its checkpoints and its command line.
 
 Everything random at a step depends on (seed, step) alone, and the state is saved as a whole, so
-that a run killed at any moment and started again ends with the same weights as if it never was; on
-a GPU, but for rounding.
+that a run killed at any moment and started again ends with the weights of an uninterrupted run; on
+a GPU, up to rounding.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig) -> d
     """Reconstruction loss, masked PSNR (dB), effective rank and uniformity on fixed images (≥ 2).
 
     Masks are fixed too, at ratio 0.75 whatever the curriculum does, and for every seed and variant:
-    only so can losses be compared between runs and epochs.
+    only then can losses be compared between runs and epochs.
     """
     device = next(model.parameters()).device
     noise = torch.rand(len(images), model.num_patches, generator=hardware.generator(RNG.VALIDATION))
@@ -79,12 +79,11 @@ def validate(model: MaskedAutoencoder, images: Tensor, cfg: PretrainConfig) -> d
             torch.stack(losses).tolist(), features.split(size), strict=True)) / len(images),
         "val_psnr": float(torch.cat(psnr).cpu().mean()),
         "effective_rank": effective_rank(features),
-        "uniformity": float(uniformity_loss(features[:, None])),
-    }
+        "uniformity": float(uniformity_loss(features[:, None]))}
 
 
 def describe_images(images: Tensor, validation_images: Tensor) -> str:
-    """What checkpoints and weights say of the images that they were trained and validated on."""
+    """What checkpoints and weights say about the images that they were trained and validated on."""
     validation_images = evenly_spaced(validation_images, VALIDATION_IMAGES)
     return f"{len(images)} (fingerprint {fingerprint(images, validation_images)})"
 
@@ -95,17 +94,16 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
              label: str = "Original", progress: bool = True, start: Path | None = None,
              each_epoch: Callable[[MaskedAutoencoder], None] | None = None,
              compile_from: float = COMPILING_PAYS_FROM) -> Run:
-    """Pretrain on `images`, uint8 (N, 3, H, W), and validate on some of the others, every epoch.
+    """Pretrain on `images`, uint8 (N, 3, S, S), and validate on 512 others at most, every epoch.
 
     Under torchrun, after `distributed.join`, the processes share every batch of `cfg.batch_size`,
     and end with the weights that one process would, but for rounding. Each is given all images.
 
     With `out`, a folder, the run is resumable: it goes on from `out`/checkpoint.pt, logs to
-    history.jsonl and ends with model.safetensors; a finished run is only read. `label` stands on
-    the progress bars. `start`, a file of weights of the same sizes, takes the place of random ones.
+    history.jsonl and ends with model.safetensors; a finished run is only read. `label` is shown
+    on the progress bars. `start`, a file of weights of equal sizes, takes the place of random ones.
     `each_epoch` is called with the model after each epoch. One GPU records the step, and compiles
-    it once more than `compile_from` seconds of training are to come; anywhere else, steps are
-    plain.
+    it if more than `compile_from` seconds of training remain; anywhere else, steps are plain.
 
     Raises ValueError for bad settings, fewer images than a batch, or a folder that holds a run with
     other settings; NonFiniteLoss; OSError when the disk is full; MemoryError when the memory is.
@@ -125,7 +123,7 @@ def pretrain(images: Tensor, validation_images: Tensor, cfg: PretrainConfig,
         hardware.reuse_freed_memory()
     checkpoint = Path(out) / "checkpoint.pt" if out else None
     first = distributed.is_first()  # the process that writes and shows
-    # It reads every image, so one process does.
+    # `describe_images` reads every image, so one process does it for all.
     seen = distributed.broadcast_from_first(
         describe_images(images, validation_images) if first else None)
     model = cfg.build_model()
@@ -263,7 +261,7 @@ def _weights_to_start_from(path: Path, model: MaskedAutoencoder) -> dict[str, Te
     other = {k: v for k, v in found.config.items() if model.config[k] != v}
     if other:
         words = ", ".join(f"{k} {v}, not {model.config[k]}" for k, v in other.items())
-        raise ValueError(f"The weights in {path} have other sizes ({words}).")
+        raise ValueError(f"The weights in {path} have other sizes ({words}): set theirs.")
     return found.state_dict()
 
 
@@ -273,7 +271,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, metavar="N",
                         help="side at which an imagefolder's images are stored, in pixels (96, "
                              "or the model's input if that is larger)")
-    parser.add_argument("--limit", type=int, metavar="N", help="use only N unlabeled images")
+    parser.add_argument("--limit", type=int, metavar="N", help="use only N unlabelled images")
     parser.add_argument("--strict", action="store_true", help="stop at an unreadable image")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
@@ -301,17 +299,16 @@ def main() -> None:
         "python -m mae_lib.pretrain",
         "Pretrain a masked autoencoder. Run the same command again to resume.\n\n"
         "  python -m mae_lib.pretrain --data scenes --preset tiny --variant improved\n"
-        "  python -m mae_lib.pretrain --data stl10 --out runs/stl10-original",
-    )
+        "  python -m mae_lib.pretrain --data stl10 --out runs/stl10-original")
     add_data_arguments(parser)
     parser.add_argument("--variant", default="original", metavar="NAME", help="original, improved, "
-                        "or of curriculum, laplacian, uniformity some joined by + (original)")
+                        "or some of curriculum, laplacian, uniformity joined by + (original)")
     parser.add_argument("--out", type=cli.folder, metavar="FOLDER", help="(runs/DATA-VARIANT)")
     parser.add_argument("--start", type=Path, metavar="FILE",
                         help="weights to start from, instead of random ones")
     parser.add_argument("--compile-from", type=float, metavar="SECONDS",
-                        default=COMPILING_PAYS_FROM, help="compile the step on one GPU if training "
-                        "would go on for so long; 0 soon, inf never (default: %(default)g)")
+                        default=COMPILING_PAYS_FROM, help="compile on a GPU if this much training "
+                        "remains; 0: soon, inf: never (default: %(default)g)")
     cli.add_options(parser, PretrainConfig)
     arguments = parser.parse_args()
     given = cli.given(arguments, PretrainConfig)

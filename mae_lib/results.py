@@ -62,7 +62,7 @@ def mean_interval(values: Tensor) -> Interval:
 
 
 def _interval(values: np.ndarray | list[float], quantile: float) -> Interval:
-    """The mean of values, minus and plus so many standard errors; nan for a single one."""
+    """Mean, and mean minus and plus `quantile` standard errors, which are nan for one value."""
     mean = float(np.mean(values))
     half = float(quantile * stats.sem(values)) if len(values) > 1 else math.nan
     return mean, mean - half, mean + half
@@ -86,7 +86,7 @@ class Results:
         try:
             records = json.loads(self.path.read_text(encoding="utf-8"))
         except ValueError as error:  # also of bytes that are no text
-            raise ValueError(f"{self.path} is not valid JSON ({error}); mend or move it.") from None
+            raise ValueError(f"{self.path} is not valid JSON ({error}); fix or move it.") from None
         if not isinstance(records, list) or not all(
                 isinstance(r, dict) and r.keys() >= {"id", "measures"} for r in records):
             raise ValueError(f"{self.path} does not hold records of runs: name another file, or "
@@ -97,7 +97,7 @@ class Results:
         return next((record for record in self.read() if record["id"] == key), None)
 
     def add(self, *records: dict, without: Collection[str] = ()) -> None:
-        """Put records in, in the place of those of the same ids and of the ids `without`."""
+        """Add records, and remove earlier ones with the same ids or with an id in `without`."""
         gone = {*without, *(record["id"] for record in records)}
         with FileLock(self.path.with_suffix(".lock")):
             kept = [record for record in self.read() if record["id"] not in gone]
@@ -134,7 +134,10 @@ def difference(a: list[dict], b: list[dict], measure: str) -> Interval | None:
 
 
 def grouped(records: list[dict]) -> dict[str, list[dict]]:
-    """Records by name: baselines first, then the original, then others as they come."""
+    """Records by name, without failed runs: baselines, the original, then others as they come.
+
+    Raises ValueError if one name has several records of a seed.
+    """
     records = [record for record in records if "failed" not in record["measures"]]
     found = [record["name"] for record in records]
     names = dict.fromkeys(n for n in (*BASELINES, "original", *found) if n in found)
@@ -147,7 +150,7 @@ def grouped(records: list[dict]) -> dict[str, list[dict]]:
 
 
 def table(records: list[dict], times: bool = True) -> str:
-    """The comparison as text: accuracies, then reconstructions; a row a method, baselines first.
+    """The comparison as text: accuracies, then reconstructions; a row per method, baselines first.
 
     Times mean something only of runs that had their machine to themselves.
     """

@@ -69,7 +69,7 @@ def make_room(out: Path) -> None:
     """Remove an earlier site, and nothing else."""
     if out.is_dir() and any(out.iterdir()):
         if not (out / "search.js").is_file():
-            sys.exit(f"{out} holds something else than an earlier site. Choose another folder.")
+            sys.exit(f"{out} does not hold an earlier site: choose another folder.")
         shutil.rmtree(out)
 
 

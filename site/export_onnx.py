@@ -1,11 +1,12 @@
 """The masked autoencoder as an ONNX file, for the web pages and for anybody else.
 
-  python site/export_onnx.py                        # the shipped weights, into build/onnx
+  python site/export_onnx.py                        # original and improved, into build/onnx
   python site/export_onnx.py --precision fp32 --weights original
   python site/export_onnx.py runs/mine/model.safetensors
 
 One file serves every mask. It takes an image's patches as pixels from 0 to 1 and, like the model
-itself, two lists of places; whoever calls it shuffles. It gives every patch as pixels again:
+itself, ids_keep and ids_restore (see mae_lib.masking): the caller shuffles. The values of a patch
+are in the order row, column, channel. It gives every patch as pixels again:
 
   pixels (L, p²·3), float32     ids_keep (K,), int32     ids_restore (L,), int32
   prediction (L, p²·3), float32
@@ -19,7 +20,7 @@ first attention, where the few visible tokens meet many mask tokens. Rounded as 
 cost more than the 0.1 dB that the tests allow.
 
 The graph is written node by node rather than traced: it needs the package onnx alone, does not
-depend on the version of torch, and has no node that the model has not.
+depend on the version of torch, and adds nothing to the model.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from torch import nn
 from mae_lib.data.augment import MEAN, STD
 from mae_lib.losses import NORM_PIX_EPS
 from mae_lib.model import Block, MaskedAutoencoder
+from mae_lib.runtime import cli
 from mae_lib.training.checkpoints import load_shipped, load_weights
 
 PRECISIONS = ("int8", "fp32")
@@ -134,8 +136,8 @@ def export(model: MaskedAutoencoder, norm_pix: bool, precision: str = "int8") ->
         x = graph.block(x, block)
     latent = graph.norm(x, model.norm)
 
-    # The decoder: as many mask tokens as there are patches follow the visible ones. Those beyond
-    # the last hidden patch are asked for by nobody.
+    # The decoder: as many mask tokens as there are patches follow the visible ones. The surplus
+    # ones are never gathered.
     x = graph.layer(latent, model.decoder_embed, exact=True)
     mask_tokens = array(model.mask_token[0]).repeat(length, axis=0)
     x = graph.add("Gather", graph.add("Concat", x, mask_tokens, axis=0), "ids_restore")
@@ -166,9 +168,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE",
-                        help="weights of your own, in safetensors (default: the shipped ones)")
+                        help="weights of your own, in safetensors (default: those of --weights)")
     parser.add_argument("--weights", nargs="+", default=["original", "improved"],
-                        help="which of the shipped ones (default: both)")
+                        help="names of shipped weights (default: original improved)")
     parser.add_argument("--precision", choices=PRECISIONS, default="int8",
                         help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/onnx"),
@@ -186,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -71,7 +71,8 @@ def fetch_package() -> bytes:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             archives = list(Path(folder).glob("*.tgz"))
             if done.returncode or not archives:
-                raise OSError(f"npm could not fetch {RUNTIME} {VERSION}.")
+                said = done.stderr.strip()[-200:]
+                raise OSError(f"npm could not fetch {RUNTIME} {VERSION} ({said}).")
             return archives[0].read_bytes()
     address = f"{REGISTRY}/{RUNTIME}/-/{RUNTIME}-{VERSION}.tgz"
     try:

@@ -98,7 +98,7 @@ def as_notebook(source: str, with_players: bool, live: Live | None) -> nbformat.
 
 
 def convert(page: Page, known: set[str], with_players: bool, live: Live | None = None) -> str:
-    """Fill in a page; the colours of code, which are the same for all, are returned."""
+    """Fill in a page; return the CSS of its code, which is the same for all pages."""
     folder = f"{Path(page.source).stem}_files"
     resources = {"output_files_dir": folder, "unique_key": Path(page.source).stem}
     notebook = as_notebook(page.source, with_players, live)
@@ -123,7 +123,7 @@ def convert(page: Page, known: set[str], with_players: bool, live: Live | None =
 
 
 def fold_setup(soup: BeautifulSoup) -> None:
-    """The first cell prepares a kernel; who reads pages wants to see the lesson."""
+    """Fold the setup cell: it prepares a kernel, which the pages do not have."""
     for code in soup.select(".code_cell pre"):
         if code.get_text().startswith("# Setup"):
             folded = code.find_parent(class_="code_cell").wrap(soup.new_tag("details"))

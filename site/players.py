@@ -14,8 +14,8 @@ from live import Live, shell
 from mae_lib.course.widgets import Explorer
 from mae_lib.course.widgets.frames import Player
 
-# Notebook: (explorer in its module of mae_lib.course.widgets, control, and where not all that the
-# control has: its values; and how the other controls stand, where not as in the notebook).
+# Notebook: (explorer in its module of mae_lib.course.widgets, the control that moves, its values
+# (default: all), settings of the other controls (default: the notebook's)).
 PLAYERS = {
     "00_start_here": [("explorer", "mask_ratio")],
     "01_patchify": [("explorer", "patch_size")],
@@ -70,9 +70,10 @@ def player_of(explorer: Explorer, name: str, values: list | None = None) -> str:
     player = Player(explorer, name, values, first=values.index(control.value))
     words = {o[1]: o[0] for o in getattr(control, "options", ()) if isinstance(o, tuple)}
     player.labels = [words.get(v, label) for v, label in zip(values, player.labels, strict=True)]
-    others = ", ".join(other.replace("_", " ") for other in explorer.controls if other != name)
-    return (f'{player.html()}\n<p class="player-note">Here <strong>{said}</strong> moves, with '
-            f"pictures computed beforehand. In the notebook also: {others}.</p>")
+    others = ", ".join(other.replace("_", " ") for other in explorer.controls
+                       if other not in (name, "flipped"))
+    return (f'{player.html()}\n<p class="player-note">Only <strong>{said}</strong> can be changed '
+            f"here. The notebook also has: {others}.</p>")
 
 
 def add_players(notebook: nbformat.NotebookNode, name: str, live: Live | None = None) -> None:
@@ -88,8 +89,8 @@ def add_players(notebook: nbformat.NotebookNode, name: str, live: Live | None = 
         explorer = getattr(module, function)()
         found = [o for o in outputs if o.data.get("text/plain") == repr(explorer)]
         if not found:
-            raise LookupError(f"{name} nowhere shows {function}() as it is at first. "
-                              f"Run `make notebooks`, or mend site/players.py.")
+            raise LookupError(f"No output of {name} shows {function}() as it starts: run "
+                              "`make notebooks`, or fix site/players.py.")
         explorer.set(**settings or {})
         html = player_of(explorer, control, values)
         if live and LIVE.get(name, [""])[0] == function:

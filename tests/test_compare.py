@@ -516,9 +516,10 @@ def test_bad_requests_end_before_any_work(folder, tmp_path, monkeypatch, capsys)
         with pytest.raises(SystemExit):  # it would change the original too
             run(folder, tmp_path, *option, monkeypatch=monkeypatch, capsys=capsys)
         assert f"unrecognized arguments: {' '.join(option)}" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="label_smoothing must be at least 0 and below 1"):
+    fine_tuning = r"^In fine-tuning \(options --ft-…\): "
+    with pytest.raises(ValueError, match=f"{fine_tuning}label_smoothing must be at least 0 and be"):
         run(folder, tmp_path, "--ft-label-smoothing", "2", monkeypatch=monkeypatch, capsys=capsys)
-    with pytest.raises(ValueError, match="warmup_epochs must be below epochs"):
+    with pytest.raises(ValueError, match=f"{fine_tuning}warmup_epochs must be below epochs"):
         run(folder, tmp_path, "--ft-epochs", "1", monkeypatch=monkeypatch, capsys=capsys)
     with pytest.raises(ValueError, match="need the same img_size and patch_size"):
         run(folder, tmp_path, "--variants", "original", "original+patch_size=4",
@@ -567,7 +568,7 @@ def test_finished_runs_are_not_shown_as_those_of_another_precision(
 ):
     bf16, words = "--precision=bf16", ("--variants", "original", "--ft-epochs=2")
     run(folder, tmp_path, *words, monkeypatch=monkeypatch, capsys=capsys)
-    with pytest.raises(ValueError, match=r"holds these runs in fp32: name another --out, or"):
+    with pytest.raises(ValueError, match=r"holds these runs in fp32: name another --out \("):
         run(folder, tmp_path, *words, bf16, monkeypatch=monkeypatch, capsys=capsys)
     assert (tmp_path / "precision").read_text() == "fp32"  # for the next start
     run(folder, tmp_path, *words, "--precision=auto", monkeypatch=monkeypatch, capsys=capsys)

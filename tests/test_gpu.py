@@ -151,8 +151,8 @@ def test_a_gpu_that_cannot_record_steps_trains_without(gpu, monkeypatch, capsys)
         assert step(images, i, 1e-3, 0.75)["loss"].isfinite()
     assert not step.recordings and step.scaler.state_dict()["_growth_tracker"] == 6
     assert capsys.readouterr().err == (
-        "This GPU cannot record steps (a pretended GPU has no graphs): "
-        "training goes on without, more slowly.\n")
+        "Cannot record steps here (a pretended GPU has no graphs): "
+        "training continues without that, more slowly.\n")
 
 
 @pytest.mark.slow  # torch.compile takes most of a minute
@@ -208,7 +208,7 @@ def test_a_gpu_that_cannot_compile_steps_trains_without(when, gpu, monkeypatch, 
     if when != "while it is recorded":
         why = "Cannot find a working triton installation."
     assert capsys.readouterr().err == (
-        f"This GPU cannot compile steps ({why}): training goes on without, more slowly.\n")
+        f"Cannot compile steps here ({why}): training continues without that, more slowly.\n")
 
 
 @pytest.mark.parametrize("compile_from, times", [(0, 1), (1e6, 0), (math.inf, 0), (None, 0)])

@@ -496,7 +496,7 @@ def test_another_size_has_interpolated_positions_and_the_same_weights(size, clas
 
 
 @pytest.mark.parametrize("size, words", [
-    (30, "30 is no multiple of patch_size 8"), (0, "must be at least 1"), (-8, "must be at least"),
+    (30, "30 must be a multiple of patch_size 8"), (0, "must be at least 1"), (-8, "must be at least"),
     ((64, 48), "must be a whole number"), (64.0, "must be a whole"), ("64", "must be a whole"),
 ])
 def test_a_size_that_does_not_fit_is_explained(size, words):
@@ -599,7 +599,7 @@ def test_bad_masking_is_explained(arguments, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(img_size=30), "img_size 30 is no multiple of patch_size 8"),
+        (dict(img_size=30), "img_size 30 must be a multiple of patch_size 8"),
         (dict(img_size=(32, 24)), r"^img_size must be a whole number, got \(32, 24\)"),
         *((dict([(name, value)]), f"^{name} must be {words}, got") for name in SMALL
           for value, words in ((-1, "at least [01]"), ("8", "a whole number"),
@@ -609,8 +609,8 @@ def test_bad_masking_is_explained(arguments, message):
         (dict(mlp_ratio=-1), "^mlp_ratio must be at least 0"),
         (dict(mlp_ratio="4"), "^mlp_ratio must be a finite number"),
         (dict(class_token=1), "^class_token must be True or False"),
-        (dict(num_heads=5), "^5 heads cannot share a width of 32 equally"),
-        (dict(decoder_num_heads=3), "^3 heads cannot share a width of 16 equally"),
+        (dict(num_heads=5), r"^The width 32 must be a multiple of num_heads \(5\)"),
+        (dict(decoder_num_heads=3), r"^The width 16 must be a multiple of num_heads \(3\)"),
         (dict(embed_dim=30, num_heads=5), "divisible by 4, got 30"),
     ],
 )

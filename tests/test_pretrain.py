@@ -439,7 +439,7 @@ def test_a_run_begun_in_half_precision_does_not_go_on_where_there_is_none(tmp_pa
         (dict(seed=-1), "seed must be at least 0"),
         (dict(norm_pix="yes"), "norm_pix must be True or False, got 'yes'"),
         (dict(patch_size=2, freq_form="energy"), "patch_size must be at least 3, got 2"),
-        (dict(patch_size=3), "img_size 16 is no multiple of patch_size 3"),
+        (dict(patch_size=3), "img_size 16 must be a multiple of patch_size 3"),
         (dict(accumulate=3, lambda_unif=0.0), "cannot be cut into 3 equal parts"),
         (dict(accumulate=2), "batch_size must be at least 2, and accumulate 1"),
         (dict(mask_ratio_sched="linaer"), "mask_ratio_sched must be one of const, linear, cosine"),
@@ -475,7 +475,7 @@ def test_bad_settings_of_fine_tuning_get_one_sentence(change, message):
     (pictures().permute(0, 2, 3, 1), r"got torch.uint8 of shape \(20, 20, 20, 3\)"),
     (pictures()[:, :1], r"of shape \(20, 1, 20, 20\)"),
     (pictures()[:0], r"of shape \(0, 3, 20, 20\)"),
-    (pictures()[..., :16], r"of shape \(20, 3, 20, 16\); .*center_crop"),
+    (pictures()[..., :16], r"of shape \(20, 3, 20, 16\): .*center_crop"),
 ])
 def test_what_are_no_images_is_named(images, message):
     with pytest.raises(ValueError, match=message):
@@ -668,8 +668,10 @@ def test_a_variant_may_name_settings_too():
     base = {"lambda_freq": 0.2, "lr": 1e-3}
     assert P.variant_settings("laplacian+lr=0.002", base) == {"lambda_freq": 0.2, "lr": 0.002}
     assert P.variant_settings("laplacian+equal-compute")["equal_compute"] is True
-    for wrong in ("lr=fast", "norm_pix=maybe", "epochs=1.5"):
-        with pytest.raises(ValueError, match=f"'{wrong.split('=')[1]}' is no value for"):
+    for wrong, wanted in (("lr=fast", "a finite number"), ("norm_pix=maybe", "yes or no"),
+                          ("epochs=1.5", "a whole number")):
+        name, value = wrong.split("=")
+        with pytest.raises(ValueError, match=f"^{name} must be {wanted}, got '{value}'"):
             P.variant_settings(wrong)
 
 
@@ -743,7 +745,7 @@ def test_commands_that_need_labels_refuse_such_a_folder_at_once(tmp_path, module
                    "--out", str(tmp_path / "run"), "--device", "cpu")
     assert not (tmp_path / "cache").exists()
     assert len(said.splitlines()) == 1 and "PATH/train/CLASS/" in said
-    assert said.startswith("error: ") and "with neither, one can only pretrain" in said
+    assert said.startswith("error: ") and "with neither, you can only pretrain" in said
 
 
 @pytest.mark.parametrize("data, given, cfg, size", [

@@ -241,8 +241,8 @@ def test_no_imports_run_in_a_circle():
 @pytest.mark.parametrize("words, broken, said", [
     (["99"], None, "There is no notebook 99: the numbers are 00, 01."),
     (["1", "00", "07"], None, "There is no notebook 07, 1: the numbers are 00, 01."),
-    (["01"], "py/01_b.py", "notebooks/py/01_b.py has an unsettled merge in line 2: choose one "),
-    (["--sync"], "01_b.ipynb", "notebooks/01_b.ipynb has an unsettled merge in line 2: choose "),
+    (["01"], "py/01_b.py", "notebooks/py/01_b.py has a merge conflict on line 2: keep one side"),
+    (["--sync"], "01_b.ipynb", "notebooks/01_b.ipynb has a merge conflict on line 2: keep one "),
 ])
 def test_a_notebook_that_cannot_be_built_is_named(words, broken, said, tmp_path, monkeypatch):
     """Before any other is run, which takes minutes."""

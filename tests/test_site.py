@@ -199,7 +199,7 @@ def test_a_link_to_nothing_stops_the_build():
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(SystemExit, match="something else"):
+    with pytest.raises(SystemExit, match="does not hold an earlier site"):
         build_site.make_room(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
@@ -226,7 +226,7 @@ def test_every_explorer_of_a_notebook_moves_on_its_page(path, monkeypatch):
 
 def test_an_explorer_that_the_notebook_does_not_show_is_named():
     notebook = nbformat.v4.new_notebook()
-    with pytest.raises(LookupError, match=r"01_patchify nowhere shows explorer\(\)"):
+    with pytest.raises(LookupError, match=r"No output of 01_patchify shows explorer\(\)"):
         players.add_players(notebook, "01_patchify")
 
 

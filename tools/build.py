@@ -132,8 +132,8 @@ def main() -> None:
     for path in filter(Path.exists, [*sources, *targets]):
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             if line.startswith(MARKS):
-                sys.exit(f"notebooks/{path.relative_to(HERE)} has an unsettled merge in line "
-                         f"{number}: choose one side and delete the other with its marks.")
+                sys.exit(f"notebooks/{path.relative_to(HERE)} has a merge conflict on line "
+                         f"{number}: keep one side, and delete the other and the marks.")
     for source in sources if not arguments.force else []:
         check(source, arguments.sync)
     for source in sources:

@@ -31,9 +31,10 @@ def parse(address: str, branch: str = "main") -> tuple[str, str]:
 
     Raises ValueError with one sentence for anything else.
     """
-    found = re.fullmatch(r"(?:https://github\.com/)?([\w-]+)/([\w.-]+?)(?:\.git)?/?|", address)
+    found = re.fullmatch(r"(?:(?:https?://)?(?:www\.)?github\.com/)?([\w-]+)/([\w.-]+?)"
+                         r"(?:\.git)?/?|", address)
     if not found:
-        raise ValueError(f"REPO is owner/name, as in github.com/owner/name, not {address!r}.")
+        raise ValueError(f"REPO must be owner/name on GitHub, such as ada/course, got {address!r}.")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", branch):
         raise ValueError(f"BRANCH is the name of a branch, such as main, not {branch!r}.")
     return (f"{found[1]}/{found[2]}" if address else ""), branch

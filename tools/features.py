@@ -2,9 +2,9 @@
 
   python tools/features.py --data imagefolder:PATH original improved
 
-Writes mae_lib/assets/features.safetensors: of each shipped encoder, and of random weights, the
-features of all training and test images. They are rounded to 8 bits, as mae_lib.course.features
-says. The header says what a linear probe gives before and after that.
+Writes mae_lib/assets/features.safetensors: the features of all training and test images, by each
+named encoder and by random weights. They are rounded to 8 bits, as mae_lib.course.features says.
+The header says what a linear probe gives before and after that.
 """
 
 import json

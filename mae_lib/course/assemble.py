@@ -48,11 +48,11 @@ def assemble(path: str | Path = "my_mae.py") -> Path:
         for code, bound in _definitions(source):
             other, before = defined.setdefault(bound, (name, code))
             if before != code and not (bound in head and code.startswith(("import ", "from "))):
-                raise ValueError(f"{other} and {name} both define {bound}, but not alike. "
+                raise ValueError(f"{bound} is defined differently in {other} and in {name}. "
                                  f"Rename it in {name} and run its check again.")
         theirs += [name] * mine
         whose = f"yours, from notebook {part.notebook}" if mine else (
-            f"the package's, as notebook {part.notebook} is not solved yet")
+            f"the package's; notebook {part.notebook} builds it")
         pieces.append(f"# --- {name}: {whose}\n\n{source}\n")
     pieces.append(f"# --- the names that the official code gives to weights\n\n{_given()}\n")
     whose = f"{len(theirs)} of {len(PARTS)} parts are my own; a comment says so in front of each."

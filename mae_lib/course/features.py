@@ -12,7 +12,7 @@ PARTS = ("train", "test", "mean", "basis")  # of the features of one encoder
 
 
 class Features(NamedTuple):
-    """Of training and test images: features (N, D), and labels (N,) that `classes` names."""
+    """Features (N, D) and labels (N,) of training and test images; `classes` names the labels."""
 
     train: Tensor
     train_labels: Tensor
@@ -24,22 +24,21 @@ class Features(NamedTuple):
 def steps(features: Tensor) -> Tensor:
     """The principal directions of centred features (N, D), a row each: (D, D).
 
-    127 times as long, a direction reaches over five standard deviations of the features along it.
-    Rounded feature by feature instead, directions of small variance would drown in
-    the noise of large ones, and a linear probe needs them.
+    Each is 5/127 of a standard deviation (of the features along it) long, so int8 covers ±5 of
+    them. Rounding feature by feature would lose directions of small variance, which a probe needs.
     """
     _, deviations, directions = torch.linalg.svd(features.double(), full_matrices=False)
     return (directions * deviations[:, None] * 5 / 127 / len(features)**0.5).float().contiguous()
 
 
 def rounded(features: Tensor, basis: Tensor) -> Tensor:
-    """Centred features (N, D) in whole steps of orthogonal directions (D, D), as int8, or cut."""
+    """Centred features (N, D) in steps along orthogonal directions (D, D): int8, up to ±127."""
     lengths = (basis**2).sum(dim=1).clamp(min=1e-30)
     return (features @ basis.T / lengths).round().clamp(-127, 127).char()
 
 
 def features(name: str) -> Features:
-    """The features of one encoder, of those that come along. Raises ValueError for another name."""
+    """The shipped features of one encoder. Raises ValueError for an unknown name."""
     facts, tensors = _read()
     if name not in facts["measured"]:
         raise ValueError(f"name must be one of {', '.join(facts['measured'])}, got {name!r}.")

@@ -53,8 +53,9 @@ def heads(kind: str, dim: int, class_token: bool) -> int:
         if (preset[f"{kind}embed_dim"], preset.get("class_token", False)) == (dim, class_token):
             return preset[f"{kind}num_heads"]
     if kind or not class_token or dim % 64:
-        raise ValueError(f"The number of heads for {kind}embed_dim {dim} does not show in the "
-                         f"file's shapes; pass {kind}num_heads=.")
+        raise ValueError(f"The file's shapes do not show the number of heads for {kind}embed_dim "
+                         f"{dim}: pass {kind}num_heads=, as in explorer.open(path, "
+                         f"{kind}num_heads=6).")
     return dim // 64  # as all ViTs up to ViT-L (Dosovitskiy et al. 2021, table 1)
 
 
@@ -93,7 +94,7 @@ def model_from(found: dict, num_heads: int | None = None,
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
         why = textwrap.shorten(str(error), 300)
-        raise ValueError(f"This file's model is not built as the official MAE ({why}).") from None
+        raise ValueError(f"This file's model is not built like the official MAE ({why}).") from None
     return model.eval()
 
 

@@ -56,7 +56,7 @@ def cut(answer, name: str, given: Collection[str]) -> str:
     code = code_of(answer)
     lines = linecache.getlines(code.co_filename) if code else []
     if not lines:
-        raise CannotStandAlone("the course cannot find its source: define it with def or class in "
+        raise CannotStandAlone("the course cannot find its source. Define it with def or class in "
                                "a cell of the notebook, without a line that begins with %%")
     pieces = []  # (source, names bound, names used, statement) in the order of the cell
     for node in ast.parse("".join(lines)).body:
@@ -79,10 +79,10 @@ def cut(answer, name: str, given: Collection[str]) -> str:
             chosen.add(found[-1])
             wanted += sorted(pieces[found[-1]][2])
         elif not found and missing == name:
-            raise CannotStandAlone(f"the cell that made it has no def or class {name}: give it "
+            raise CannotStandAlone(f"the cell that made it has no def or class {name}. Give it "
                                    "that name there")
         elif not found and missing not in given and missing not in BUILTINS:
-            raise CannotStandAlone(f"it uses {missing}, which its cell does not define: define it "
+            raise CannotStandAlone(f"it uses {missing}, which its cell does not define. Define it "
                                    "there, or import it there if it comes from torch, numpy or "
                                    "Python itself")
     for i in chosen:

@@ -6,13 +6,13 @@ import io
 import numpy as np
 from PIL import Image
 
-FLAT = 1.0  # mean error of 256 colours, in steps of 255, up to which a picture counts as a drawing
+FLAT = 1.0  # mean error of a copy in 256 colours, of 255, up to which a picture is a drawing
 
 
 def packed(png: bytes) -> tuple[str, bytes]:
     """A picture's MIME type and content: drawings as PNG with 256 colours, photographs as JPEG.
 
-    So is what is much smaller as JPEG: a photograph of few colours.
+    A picture that is much smaller as JPEG, such as a photograph of few colours, becomes one too.
     """
     image = Image.open(io.BytesIO(png)).convert("RGB")
     few = image.quantize(256, kmeans=2, dither=Image.Dither.NONE)

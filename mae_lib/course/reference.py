@@ -1,9 +1,10 @@
 """The package's version of every part that a learner builds, in the form of the exercises.
 
 It stands in for parts that are not the learner's yet: see `seam`, which lists them all. The rest of
-the package does the same with more options and more speed (`patches`, `masking`, `model`, `losses`,
-`training`, `evaluate`); the tests compare the two. Like a learner's file, this one uses nothing but
-torch, nn, F, math, copy, Tensor and the parts before it, and a helper stands in front of its part.
+the package does the same with more options and more speed, and cites the papers (`patches`,
+`masking`, `model`, `losses`, `training`, `evaluate`); the tests compare the two. Like a learner's
+file, this one uses nothing but torch, nn, F, math, copy, Tensor and the parts before it, and a
+helper stands in front of its part.
 """
 
 import copy
@@ -29,7 +30,7 @@ def unpatchify(patches, patch_size, rows, cols):
 
 
 def sincos_positions(dim, rows, cols):
-    """A code for each place of the grid, (rows·cols, dim): first of its column, then its row."""
+    """The position embedding of each place of the grid, (rows·cols, dim): column, then row."""
     frequencies = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     angles = [place.flatten()[:, None] * frequencies for place in (x, y)]  # (L, dim/4) each
@@ -37,7 +38,10 @@ def sincos_positions(dim, rows, cols):
 
 
 def random_masking(x, mask_ratio, noise=None):
-    """Keep the patches of x (B, L, D) with the smallest noise: x_vis, mask, ids_restore."""
+    """Keep the patches of x (B, L, D) with the smallest noise (B, L).
+
+    Returns x_vis (B, L_vis, D), mask (B, L) with 1 = hidden, and ids_restore (B, L).
+    """
     b, length, d = x.shape
     visible = int(length * (1 - mask_ratio))
     if noise is None:
@@ -115,7 +119,7 @@ class PatchEmbed(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, S, S) → tokens of the visible patches (B, L_vis, D), mask, ids_restore."""
+    """Images (B, 3, S, S) → visible tokens (B, L_vis, D), mask (B, L), ids_restore (B, L)."""
 
     def __init__(self, img_size=224, patch_size=16, dim=192, depth=8, num_heads=6):
         super().__init__()
@@ -158,7 +162,7 @@ class Decoder(nn.Module):
 
 
 class MAE(nn.Module):
-    """A masked autoencoder: images (B, 3, S, S) → prediction (B, L, p·p·3), mask, latent."""
+    """Images (B, 3, S, S) → prediction (B, L, p·p·3), mask (B, L), latent (B, L_vis, D)."""
 
     def __init__(self, img_size=224, patch_size=16, embed_dim=192, depth=8, num_heads=6,
                  decoder_embed_dim=128, decoder_depth=4, decoder_num_heads=4):
@@ -179,7 +183,10 @@ class MAE(nn.Module):
 
 
 def mae_loss(pred, images, mask, patch_size, norm_pix=False):
-    """Mean squared error on hidden patches, whose pixels may be normalised patch by patch."""
+    """Mean squared error of pred (B, L, p·p·C) on patches where mask (B, L) is 1.
+
+    With `norm_pix`, each target patch is normalised by its own mean and variance.
+    """
     target = patchify(images, patch_size)
     if norm_pix:
         mean, var = target.mean(dim=-1, keepdim=True), target.var(dim=-1, keepdim=True)
@@ -189,7 +196,10 @@ def mae_loss(pred, images, mask, patch_size, norm_pix=False):
 
 
 def laplacian_loss_masked(pred_img, tgt_img, mask_img):
-    """L1 distance of the Laplacians of images (B, C, H, W) where mask_img (B, 1, H, W) is 1."""
+    """Mean absolute difference of the Laplacians of composite and target, on hidden pixels.
+
+    Images (B, C, H, W); where mask_img (B, 1, H, W) is 1, the composite is pred_img, else tgt_img.
+    """
     composite = torch.where(mask_img > 0, pred_img, tgt_img)
     kernel = tgt_img.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
     channels = tgt_img.shape[1]
@@ -284,7 +294,7 @@ def extract_features(encoder, images, batch_size=64):
 
 
 def knn_predict(train, labels, test, k, classes):
-    """The labels of test features (M, D) by a vote of the k training features most like them."""
+    """Labels (M,) of test (M, D): the k most similar of train (N, D) vote by exp(cosine / 0.07)."""
     similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
     nearest, ids = similarity.topk(k, dim=1)  # (M, k) each
     votes = torch.zeros(len(test), classes, device=test.device)
@@ -292,7 +302,7 @@ def knn_predict(train, labels, test, k, classes):
 
 
 def fit_probe(x, labels, classes, decay):
-    """A linear classifier of features (N, D): weight (D, classes) and bias (classes,)."""
+    """Weight (D, classes) and bias (classes,) that minimise cross-entropy + decay/2 · ‖weight‖²."""
     weight = torch.zeros(x.shape[1], classes, device=x.device, requires_grad=True)
     bias = torch.zeros(classes, device=x.device, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=500, line_search_fn="strong_wolfe")

@@ -4,7 +4,7 @@ Each of `parts.PARTS` is a function or a class that the learner writes. When its
 source goes to my_mae/NAME.py with a stamp. From then on, in every notebook, `use("NAME")` gives the
 learner's version; without a valid stamp it gives the package's, from `reference`. A file is read in
 a namespace of its own, which holds `parts.GIVEN` and the parts before it, the learner's where there
-are any. Nothing is ever deleted: whatever passed a check or made room is in my_mae/earlier/.
+are any. Nothing is deleted: what passed a check or was replaced is in my_mae/earlier/.
 """
 
 import difflib
@@ -54,7 +54,7 @@ def has_drive() -> bool:
 
 
 def colab_forgets() -> str:
-    """What to say of something kept on a Colab machine without Drive; nothing elsewhere."""
+    """What to say about something kept on a Colab machine without Drive; nothing elsewhere."""
     if "google.colab" not in sys.modules or has_drive():
         return ""
     return (" Colab forgets it when the session ends, unless you use Google Drive: "
@@ -128,7 +128,7 @@ def read(name: str) -> tuple[str | None, str]:
     except FileNotFoundError:
         return None, ""
     except SyntaxError as error:
-        return None, f"{path} has a syntax error in line {error.lineno} ({error.msg})"
+        return None, f"{path} has a syntax error on line {error.lineno} ({error.msg})"
     except (OSError, ValueError, MemoryError, RecursionError) as error:
         return None, f"{path} cannot be read ({error})"
     again = f'; course.recheck("{name}") checks it as it is now'
@@ -182,7 +182,7 @@ class _Loader:
             exec(compile(source, str(file.absolute()), "exec"), space)
             if name not in space:
                 raise NameError(f"it defines no {name}")
-            _made[key] = space[name], parts  # parts too, or their ids could be given anew
+            _made[key] = space[name], parts  # keep parts too, or their ids could be reused
         return _made[key][0]
 
 
@@ -190,8 +190,8 @@ def describe(error: Exception, path: Path) -> str:
     """Where in the file an error happened, and which."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if frame.filename == str(path.absolute())]
-    place = f"{path}, line {lines[-1]}" if lines else str(path)
-    return f"{place}, stops with {type(error).__name__} ({error})"
+    place = f"{path}, line {lines[-1]}," if lines else str(path)
+    return f"{place} stops with {type(error).__name__} ({error})"
 
 
 def use(*names: str) -> Any:
@@ -239,7 +239,7 @@ def keep(name: str, answer, test: Callable) -> str:
         return f"Not kept in {path}: {reason}."
     except Exception as error:
         used = ", ".join(other for other in loader.is_theirs if loader.is_theirs[other])
-        return (f"Not kept in {path}: read from a file of its own it no longer passes "
+        return (f"Not kept in {path}: when it is read from a file of its own, it no longer passes "
                 f"({type(error).__name__}: {error}). " + (
                     f"It was read with your {used}: if this notebook has a newer one, run its "
                     "check again first." if used else "Does something outside its def change it?"))
@@ -264,7 +264,7 @@ def recheck(name: str) -> None:
     except FileNotFoundError:
         print(f"There is no {path} yet: solve the exercise in notebook {PARTS[name].notebook}.")
     except SyntaxError as error:
-        print(f"✗ {path} has a syntax error in line {error.lineno} ({error.msg}).")
+        print(f"✗ {path} has a syntax error on line {error.lineno} ({error.msg}).")
     except Exception as error:
         print(f"✗ {describe(error, path)}.")
     else:

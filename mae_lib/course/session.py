@@ -85,8 +85,8 @@ def _explain(shell, kind, error, trace, tb_offset=None) -> None:
               "last one, everything else starts over.")
         return
     if kind is NameError:  # and not one about a variable inside a function
-        error.args = (f"{error}: if a cell above makes it, that cell has not run since the kernel "
-                      f"started; in the menu Run or Runtime, run all cells above this one.",)
+        error.args = (f"{error}. If a cell above defines it, that cell has not run since the "
+                      "kernel started: in the Run or Runtime menu, run all cells above this one.",)
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 

@@ -34,19 +34,20 @@ def check_images(images: Tensor, name: str = "images") -> None:
     n, c, h, w = images.shape if images.ndim == 4 else (0,) * 4
     if not n or c != 3 or h != w or images.dtype != torch.uint8:
         raise ValueError(f"{name} must be square uint8 images (N, 3, S, S), got {images.dtype} of "
-                         f"shape {tuple(images.shape)}; torchvision.transforms.functional has "
-                         "center_crop, and convert_image_dtype for floats from 0 to 1.")
+                         f"shape {tuple(images.shape)}: use center_crop, and for floats from 0 to "
+                         "1 convert_image_dtype(images, torch.uint8), both of "
+                         "torchvision.transforms.functional.")
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 (B, 3, H, W), or floats in [0, 1], to about zero mean and unit deviation."""
+    """uint8 (B, 3, H, W), or floats in [0, 1], to about mean 0 and standard deviation 1."""
     x = images if images.is_floating_point() else images.float() / 255
     mean, std = _statistics(x)
     return (x - mean) / std
 
 
 def denormalise(images: Tensor) -> Tensor:
-    """Undo `normalise`: (B, 3, H, W) in [0, 1] where the input was an image's."""
+    """Undo `normalise`: (B, 3, H, W), in [0, 1] for images; predictions may lie outside."""
     mean, std = _statistics(images)
     return images * std + mean
 
@@ -97,7 +98,10 @@ def random_crops(n: int, height: int, width: int, scale: tuple[float, float],
 
 
 def crop(images: Tensor, size: int, crops: Tensor) -> Tensor:
-    """Cut, scale and flip uint8 images (B, 3, H, W): normalised floats (B, 3, size, size)."""
+    """Cut, scale and flip uint8 images (B, 3, H, W) by `crops` (5, B), see `random_crops`.
+
+    Returns normalised floats (B, 3, size, size).
+    """
     h, w = images.shape[-2:]
     top, left, crop_h, crop_w, flip = crops
     rows = resample_matrix(top, crop_h, h, size)  # (B, size, H)

@@ -47,7 +47,8 @@ def open_or_build(folder: Path, build: Callable[[Callable], dict],
     """The arrays of the cache entry `folder`, by name, and what `build` returned.
 
     If it is absent or damaged, `build(append)` makes it: each `append(name, rows)` adds rows to an
-    array, and the returned dict must fit JSON. Raises OSError when the disk is too small.
+    array, and the returned dict must fit JSON. Raises OSError if the disk is too
+    small or the folder cannot be made.
     """
     if folder.exists():
         try:
@@ -67,7 +68,7 @@ def _open(folder: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def map_file(path: Path, dtype, shape: tuple[int, ...]) -> Tensor:
-    """The file as a tensor, read where it is looked at; writing changes memory, not the file."""
+    """The file as a tensor, read on access. Do not write to it: a large map is read-only."""
     try:
         return torch.from_numpy(np.memmap(path, dtype, "c", shape=shape))
     except OSError:  # Linux refuses a writable map larger than memory; a read-only one it allows

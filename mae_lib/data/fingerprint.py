@@ -1,7 +1,7 @@
-"""What data are made of, in a few letters, so that results on other data are never reused.
+"""A short checksum of data, so that results are never reused for other data.
 
-The same on every machine. A checksum of all values, at a gigabyte a second or more, it tells
-accidents apart, not attacks.
+It is the same on every machine, and reads a gigabyte a second or more. It guards against
+accidents, not attacks.
 """
 
 import zlib
@@ -22,6 +22,6 @@ def fingerprint(*tensors: Tensor) -> str:
 
 
 def fingerprint_of_weights(state: dict[str, Tensor]) -> str:
-    """That of a state dict, names included."""
+    """The `fingerprint` of a state dict, names included."""
     names = torch.tensor(list("\n".join(state).encode()), dtype=torch.uint8)
     return fingerprint(names, *state.values())

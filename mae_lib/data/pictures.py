@@ -83,7 +83,7 @@ def list_files(root: Path, folders: list[str]) -> dict[str, list[str]]:
 def decode(path: Path, size: int) -> np.ndarray | str:
     """The centre of the image, uint8 (3, size, size) in RGB; or why it cannot be read.
 
-    Raises OSError where this may be another time.
+    Raises OSError for a fault that may pass, such as a disk that does not answer.
     """
     try:
         with Image.open(path, formats=formats()) as image:
@@ -100,7 +100,10 @@ def decode(path: Path, size: int) -> np.ndarray | str:
 
 
 def centre_square(image: Image.Image, size: int) -> np.ndarray:
-    """The centre of an opened image, uint8 (3, size, size) in RGB, upright, on white paper."""
+    """The centre of an image, uint8 (3, size, size) in RGB, upright, transparency on white.
+
+    Raises ValueError if its pixels are floats or 32-bit integers.
+    """
     if image.mode == "F" or (image.mode, image.format) == ("I", "TIFF"):
         raise ValueError("its pixels are not unsigned integers of 8 or 16 bits")
     image = ImageOps.exif_transpose(image)

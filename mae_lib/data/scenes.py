@@ -35,8 +35,8 @@ SPLITS = ("unlabeled", "train", "test")
 
 OBJECT = 12  # leaves are numbered from the ground, 0, to the nearest, and painted in that order
 N_LEAVES = OBJECT + 1
-# How the object varies, from and to, in sides of the image: these decide how hard the classes are,
-# and benchmarks/scenes_search.py what a small autoencoder can learn of them in a minute.
+# How the object varies, from and to, in sides of the image. These decide how hard the classes are;
+# benchmarks/scenes_search.py measures what a small autoencoder learns about them in a minute.
 PLACE, RADIUS = (0.35, 0.65), (0.38, 0.46)
 TILT = (-0.25, 0.25)  # in radians
 WAVES = (5.6, 6.6)  # how often its pattern would repeat across the image
@@ -51,7 +51,8 @@ def generate(split: str, start: int, stop: int, *, size: int = 96,
              seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Images start to stop-1 of a split, uint8 (n, 3, size, size), and labels, int64 (n,).
 
-    Image i depends on (seed, split, i, size) only, so workers may cut a split as they like.
+    Image i depends on (seed, split, i, size) only, so workers may cut a split as they like. Raises
+    ValueError for an unknown split or a number out of range.
     """
     check_choice("split", split, SPLITS)
     check_value("start", start, int, at_least=0)
@@ -72,7 +73,7 @@ def generate(split: str, start: int, stop: int, *, size: int = 96,
 
 def _render(rng: np.random.Generator, shape: str, pattern: str, size: int) -> np.ndarray:
     """Draw one image: uint8 (3, size, size)."""
-    u = rng.random((9, N_LEAVES), np.float32)  # every random number of the scene: a column a leaf
+    u = rng.random((9, N_LEAVES), np.float32)  # a column for each leaf
     z = rng.standard_normal((2, 3, N_LEAVES), np.float32)
     place = _window(size) + rng.integers(NOISE_SIDE**2)
     rough, smooth = (_noise(power).take(place, mode="wrap") for power in (0.6, 2))

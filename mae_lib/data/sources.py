@@ -82,11 +82,10 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
 
     `size`: side in pixels of imagefolder and scenes (default 96).
     `counts`: of scenes only, (unlabeled, train, test) images (default 20000, 5000, 5000).
-    `limit`: keep so many unlabeled images: the first, or of an imagefolder some from all over.
+    `limit`: keep this many unlabeled images: the first, or evenly spaced ones of an imagefolder.
     `strict`: an unreadable image is an error instead of being left out.
     `labels`: an imagefolder without train/ and test/ is an error; pretraining can do without.
-    `cache`: where downloads and decoded images go (default: $MAE_LIB_CACHE, else
-    ~/.cache/mae_lib).
+    `cache`: where downloads and decoded images go (default: see `cache.default_cache`).
 
     Raises ValueError for a wrong argument or file, FileNotFoundError for a missing one,
     ConnectionError for a failed download, OSError when the disk is too small.
@@ -229,10 +228,10 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
 
 def _list_folder(path: Path, labels: bool
                  ) -> tuple[list[str], dict[str, list[tuple[str, int, int, int]]]]:
-    """Class names and, by folder ("train/cat"), its images as [(relative path, bytes, times)].
+    """Class names and, by folder ("train/cat"), its images as [(path, bytes, mtime, ctime)].
 
-    An unpacked archive can give many files the same time of writing; that of its unpacking, which
-    the system keeps as well, tells them apart.
+    An archive can give many files the same modification time; ctime, the time of unpacking, tells
+    them apart.
     """
     alone = path.is_dir() and not (path / "train").is_dir() and not (path / "test").is_dir()
     groups, train = [], set()
@@ -241,7 +240,7 @@ def _list_folder(path: Path, labels: bool
             if not folder.is_dir():
                 raise FileNotFoundError(
                     f"There is no folder {folder}: imagefolder:PATH needs an existing PATH, with "
-                    "PATH/train/CLASS/ and PATH/test/CLASS/; with neither, one can only pretrain."
+                    "PATH/train/CLASS/ and PATH/test/CLASS/; with neither, you can only pretrain."
                     + " Rename val to test." * (folder.name == "test" and (path / "val").is_dir()))
         train, test = ({name[:-1] for name in glob("*/", root_dir=path / split)}
                        for split in ("train", "test"))
@@ -333,7 +332,7 @@ def stl10(cache: Path, progress: bool) -> ImageSet:
         length = path.stat().st_size if path.exists() else 0
         if length != wanted:
             raise ValueError(f"{path} has {length} bytes, not {wanted}: delete {folder} and run "
-                             "this again to download it anew.")
+                             "this again.")
         return map_file(path, np.uint8, shape)
 
     tensors = {}

@@ -48,7 +48,7 @@ def text_of_p(p: float) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """A claim that has a rule of its own: what is measured lies below `limit`, or `above` it."""
+    """A claim with its own rule: the measure is below `limit`, or with `above`, not below it."""
 
     topic: str
     text: str
@@ -70,7 +70,7 @@ class Judgement:
     interval: Interval | None = None
     verdict: str = NOT_MEASURED
     over: str = ""  # what the interval runs over
-    p: float = math.nan  # adjusted by Holm's method; of accuracies
+    p: float = math.nan  # adjusted by Holm's method; for accuracies only
 
     def measured(self) -> str:
         """The effect with its 95 % interval as text."""
@@ -128,7 +128,7 @@ def judge_check(claim: Check, evidence: Evidence) -> Judgement:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """The p-values adjusted for their number (Holm 1979): the smallest n-fold, and so on."""
+    """The p-values adjusted by Holm (1979): the smallest times n, the next times n − 1, …"""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = list(p_values), 0.0
     for rank, i in enumerate(order):
@@ -141,7 +141,7 @@ def ledger(evidence: Evidence) -> list[Judgement]:
     """The verdicts on everything that was claimed, in the order of the topics."""
     gains = [judge_gain(claim, evidence) for claim in rule.GAINS]
     tested = [i for i, found in enumerate(gains) if found.claim.accuracy]
-    # What is not measured yet counts: the others' p-values can only fall when it is.
+    # Claims not measured yet count, with p = 1: measuring them can only lower the others' p.
     adjusted = holm([1.0 if math.isnan(gains[i].p) else gains[i].p for i in tested])
     for i, p in zip(tested, adjusted, strict=True):
         gains[i] = replace(gains[i], p=gains[i].p if math.isnan(gains[i].p) else p)

@@ -2,11 +2,12 @@
 
   python -m mae_lib.evidence.experiments --data imagefolder:PATH --workers 2
 
-Without names, all studies of plan.py run. A search (its names are listed below) tries one setting
-after another on seed 0 and reads no test image; what it finds is written into config.RECIPES by
-hand. Workers take the next run that nobody has taken; give the same command again, here or in a
-second terminal, and it continues with what is left. Small models do not fill a GPU: start NVIDIA's
-MPS first (nvidia-cuda-mps-control -d), and workers run side by side instead of in turns.
+Without --studies, all studies of plan.py run. A search (the names are listed below) tries one
+setting after another on seed 0 and reads no test image; what it finds is written into
+config.RECIPES by hand. Workers take the next run that nobody has taken; give the same command
+again, here or in a second terminal, and it continues with what is left. Small models do not fill a
+GPU: start NVIDIA's MPS first (nvidia-cuda-mps-control -d), and workers run side by side instead of
+in turns.
 """
 
 import sys
@@ -76,7 +77,7 @@ def jobs_of(comparison: Comparison, names: Sequence[str], seeds: Sequence[int]) 
 
 
 def best(records: list[dict]) -> int:
-    """The place of the first record of a search with the highest score."""
+    """The index of the record with the highest score, the first on a tie."""
     return max(range(len(records)), key=lambda i: plan.score(records[i]))
 
 

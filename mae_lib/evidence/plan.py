@@ -20,7 +20,7 @@ PLACES = {
     LETTER: Place("specified", settings={"images_per_epoch": 100_000, "mask_ratio_holds": 1563}),
 }
 SEARCH_IMAGES = 24_000
-# What is searched, one axis after another: parts of a variant's name, the first where it begins.
+# Each search: axes, tried one after another, of parts of a variant's name; the first begins.
 SEARCHES = {
     "recipe": (
         ("lr=0.0024", "lr=0.0048", "lr=0.0012"),
@@ -31,7 +31,7 @@ SEARCHES = {
     "fine-tuning": (("lr=0.012", "lr=0.006", "lr=0.024"), ("layer_decay=0.75", "layer_decay=0.9")),
     "training from scratch": (("lr=0.001", "lr=0.0005", "lr=0.003"),),
 }
-LABEL_COUNTS = (50, 500)  # one and ten per cent, where runs are fine-tuned, as well as all
+LABEL_COUNTS = (50, 500)  # 1 and 10 % of 5,000: fine-tuned runs are tried with these too
 FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
              "curriculum+uniformity", "laplacian+uniformity", "improved")
 
@@ -47,7 +47,7 @@ class Study:
     baselines: bool = False  # of the first seed
 
 
-# In the order of running: what most depends on comes first.
+# In running order: first the runs on which most claims depend.
 STUDIES = {
     "methods": Study(("original", "improved"), SEEDS[SMALL], fine_tune=True, baselines=True),
     "own": Study((OWN[0].variant,), SEEDS[SMALL], fine_tune=True),

@@ -46,7 +46,7 @@ class Evidence:
         return grouped(self.records[place]).get(name, [])
 
     def count(self, place: str = SMALL) -> bool:
-        """Whether the runs of a place are the registered ones: the first edition's name no data."""
+        """Whether a place's runs are registered: the first edition's have no fingerprint."""
         return all("fingerprint" in r["data"] for r in self.records[place])
 
     def pairs(self, measure: str, variant: str, base: str = "original",
@@ -65,8 +65,8 @@ class Evidence:
         """Main effects and interactions of the add-ons, over the seeds that have all combinations.
 
         A main effect is the mean with the add-on minus the mean without. An interaction of two is
-        half of what the effect of one changes when the other comes in. A seed counts as one value,
-        since its runs share their first weights and the order of the images.
+        half the amount by which the effect of one changes when the other is present. A seed counts
+        as one value, since its runs share their initial weights and the order of the images.
         """
         values = {names: {r["seed"]: r["measures"][measure]["value"]
                           for r in self.runs(name_of(names)) if measure in r["measures"]}
@@ -99,8 +99,9 @@ class Evidence:
 def _that_count(records: list[dict], place: str) -> list[dict]:
     """The registered runs of a place, once all that its claims need are there; until then others.
 
-    So no verdict is given on some of the registered seeds, nor on more than those. The others are
-    the first edition's, whose photographs have no fingerprint, on the set with most of them.
+    These are the first edition's, whose photographs have no fingerprint, on the set with most of
+    them, or if there are none, incomplete registered runs. Once complete, exactly the registered
+    seeds count.
     """
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]

@@ -56,7 +56,7 @@ def about(evidence: Evidence, place: str = SMALL) -> str:
 
 
 def about_prices(evidence: Evidence) -> str:
-    """On what times were measured, in a sentence."""
+    """How the costs were measured, in a sentence."""
     found = evidence.prices
     early = found["date"] < json.loads(REGISTRATION.read_text("utf-8"))["date"]
     return (f"{found['device']}, {found['precision']}, model `{found['preset']}`, batch "
@@ -134,7 +134,7 @@ def contrasts_table(evidence: Evidence) -> str:
 
 
 def labels_table(evidence: Evidence) -> str:
-    """Accuracies with fewer labels than all, and what the add-ons change, as Markdown."""
+    """Accuracies by number of labels, and what the add-ons change, as Markdown."""
     lines = ["| labels | measure | not pretrained | original | improved − original, points | "
              "energy form − original, points |", "|---" * 6 + "|"]
     for count, measure in product((*LABEL_COUNTS, "all"), ("lp", "ft")):
@@ -173,17 +173,19 @@ def blocks(evidence: Evidence) -> dict[str, str]:
         "contrasts": contrasts_table(evidence),
         "labels": labels_table(evidence),
         "methods": methods_table(evidence),
-        "methods to the letter": methods_table(evidence, LETTER),
-    }
+        "methods to the letter": methods_table(evidence, LETTER)}
 
 
 def fill(text: str, name: str, block: str) -> str:
-    """A page with this block written again, if it has it. Raises ValueError for only one mark."""
+    """A page with this block written again, if it has it.
+
+    Raises ValueError unless each mark occurs once, and in order.
+    """
     first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     if text.count(first) == text.count(last) == 0:
         return text
-    if text.count(first) != 1 or text.count(last) != 1:
-        raise ValueError(f"The page must have {first.strip()} and {last} once each.")
+    if text.count(first) != 1 or text.count(last) != 1 or text.find(first) > text.find(last):
+        raise ValueError(f"The page must have {first.strip()} and {last} once each, in this order.")
     before, _, rest = text.partition(first)
     return before + first + block + "\n" * bool(block) + last + rest.partition(last)[2]
 
@@ -200,7 +202,7 @@ def filled(text: str, evidence: Evidence) -> str:
 
 @styled
 def ledger_figure(found: list[Judgement]) -> Figure:
-    """What was measured of each gain and price, beside what was claimed.
+    """Each gain and price as measured, next to the claim.
 
     Gains are drawn in units of the claimed gain: 1 is what was claimed, 0 no effect. The shaded
     band is too small to be worth having. Prices are in per cent of a step or of ten epochs.
@@ -284,7 +286,7 @@ def print_tables(files: list[Path]) -> None:
         sets: dict[tuple, list[dict]] = {}
         for record in Results(path).read():
             data = record["data"]
-            title = (f"{data['name']}: {data['unlabeled']:,} unlabeled, {data['train']:,} train, "
+            title = (f"{data['name']}: {data['unlabeled']:,} unlabelled, {data['train']:,} train, "
                      f"{data['test']:,} test images; {record['device']}; "
                      f"recipe {record['recipe']}")
             sets.setdefault((title, data.get("fingerprint")), []).append(record)

@@ -3,7 +3,7 @@
   python -m mae_lib.evidence.ship RUN NAME --trained-on "one H100, torch 2.11" --data imagefolder:PATH
   python -m mae_lib.evidence.ship    # only the page with the cards, from their records
 
-RUN is the folder of the pretraining. What is measured are the weights as they are shipped. Their
+RUN is the folder of the pretraining. We measure the weights as they are shipped. Their
 records are in `assets/weights.json`, from which the README with their cards is written.
 """  # noqa: E501
 
@@ -26,7 +26,7 @@ from mae_lib.training.history import read_log
 
 
 def config_of(settings: dict) -> PretrainConfig:
-    """The settings of a run, of which a record may hold more, and an old one fewer."""
+    """The settings in a record, which may hold other facts, or lack settings that are newer."""
     known = {field.name for field in fields(PretrainConfig)}
     return PretrainConfig(**{name: settings[name] for name in known & settings.keys()})
 
@@ -68,7 +68,7 @@ def ship(run: Path, name: str, trained_on: str, data: ImageSet, device: torch.de
     measures = encoder_measures(model, data) | reconstruction_measures(
         model, data.test, settings["norm_pix"])["model"]
     for entry in measures.values():
-        entry.pop("correct", None)  # a card needs no image by image
+        entry.pop("correct", None)  # a card does not need each image's result
     return {
         "checksum": checksum(path), "megabytes": round(path.stat().st_size / 1e6, 1),
         "settings": settings, "data": about_data(data), "trained_on": trained_on,
@@ -91,7 +91,7 @@ def main() -> None:
         model, settings = load_weights(arguments.run / "model.safetensors")
         data = data_from(arguments, img_size=model.img_size)
         found = describe_images(data.unlabeled, data.validation)
-        if settings.get("images", found) != found:
+        if settings.get("images", found).partition(", starting")[0] != found:
             raise ValueError(f"{arguments.run} was trained on {settings['images']} images, not on "
                              f"these {found}: give the --data, --size and --limit of the run.")
         chosen = {name: getattr(arguments, name) for name in ("size", "limit")}

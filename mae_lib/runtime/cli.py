@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mae_lib.runtime.checks import check_value
+from mae_lib.runtime.checks import KINDS, check_value
 
 
 def option(default, help: str, group: str, **bounds):
@@ -44,7 +44,7 @@ def folder(text: str) -> Path:
 def file(text: str) -> Path:
     """A `type` for argparse: a file to write, which may not exist yet."""
     if Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a folder, name a file")
+        raise argparse.ArgumentTypeError(f"{text} is a folder: name a file")
     return folder(str(Path(text).parent)) / Path(text).name
 
 
@@ -77,12 +77,13 @@ def _kind(field: dataclasses.Field) -> type:
 
 
 def value_of(field: dataclasses.Field, text: str):
-    """`text` as a value of the field, yes or no for a switch. Raises ValueError if it is none."""
+    """`text` as a value of the field, yes or no for a switch. Raises ValueError for another."""
+    switch, kind = isinstance(field.default, bool), _kind(field)
     try:
-        switch = isinstance(field.default, bool)
-        return bool(("no", "yes").index(text)) if switch else _kind(field)(text)
+        return bool(("no", "yes").index(text)) if switch else kind(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no value for {field.name}.") from None
+        words = "yes or no" if switch else KINDS[kind][1]
+        raise ValueError(f"{field.name} must be {words}, got {text!r}.") from None
 
 
 def given(arguments: argparse.Namespace, cls: type, prefix: str = "") -> dict:
@@ -120,8 +121,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        fresh = ", without --fresh," * ("--fresh" in sys.argv)
-        sys.exit(f"\nStopped. Run the same command again{fresh} to go on from here.")
+        fresh = ", without --fresh" * ("--fresh" in sys.argv)
+        sys.exit(f"\nStopped. Run the same command again{fresh}: what it saved is kept.")
     except (ValueError, OSError, ArithmeticError, MemoryError) as error:
         sys.exit(f"error: {error}")
 
@@ -129,7 +130,7 @@ def run(main: Callable[[], None]) -> None:
 def command(program: str = "-m mae_lib.compare") -> str:
     """The command line, without folders of this machine and without what changes no result.
 
-    `program` is what started where no module did: for a notebook, what gives the same, or a script.
+    `program` stands for a script, or for the command that does the same as a notebook.
     """
     words, silent = [], ("--out", "--results", "--figures", "--work", "--workers", "--helper")
     for before, word in zip(sys.argv, sys.argv[1:], strict=False):

@@ -33,10 +33,10 @@ def join(device: torch.device) -> torch.device:
 
 
 def require_one_process(command: str) -> None:
-    """Raise ValueError if torchrun started this process beside others."""
+    """Raise ValueError if torchrun started this process together with others."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ValueError(f"{command} runs in one process: start it by python -m {command}. Under "
-                         "torchrun, mae_lib.pretrain shares a training among processes.")
+        raise ValueError(f"{command} runs in one process: start it with python -m {command}, as "
+                         "torchrun is for mae_lib.pretrain only.")
 
 
 def leave() -> None:
@@ -56,7 +56,7 @@ def is_first() -> bool:
 
 
 def share(batch_size: int) -> slice:
-    """Which rows of every batch are this process's; TrainStep checks that all get as many."""
+    """This process's rows of every batch; TrainStep checks that the shares are equal."""
     size = batch_size // world_size()
     first = 0 if is_first() else dist.get_rank() * size
     return slice(first, first + size)
@@ -89,7 +89,7 @@ def broadcast_from_first(value):
 
 @contextmanager
 def first_process_first() -> Iterator[None]:
-    """The first process runs the block while the others wait, who then find what it left."""
+    """Run the block in the first process, then in the others, which find what it left."""
     if not is_first():
         dist.barrier()
     yield

@@ -56,8 +56,8 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
     """The precision of matrix products: "fp32", "bf16" or "fp16".
 
     "auto" takes bf16 on GPUs that have it natively (compute capability 8.0 and up; a T4 only
-    emulates it), fp16 on older ones, and on a CPU bf16 where a short measurement finds it faster:
-    having the instructions does not yet mean that they are.
+    emulates it), fp16 on older ones, bf16 on a CPU where a short measurement finds it faster (the
+    instructions alone do not tell), else fp32. Raises ValueError for an impossible name.
     """
     if name != "auto":
         check_choice("precision", name, ["auto", *PRECISIONS])
@@ -72,7 +72,7 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
 
 
 def settled_precision(device: torch.device, name: str, path: Path, anew: bool = False) -> str:
-    """`pick_precision`; for "auto", what an earlier start chose, which the file `path` holds.
+    """`pick_precision`, but "auto" repeats what an earlier start wrote to `path`, unless `anew`.
 
     A full disk leaves that file empty: then it is chosen again.
     """
@@ -119,10 +119,7 @@ def reuse_freed_memory() -> None:
 
 
 def explain_full_memory(function: Callable) -> Callable:
-    """`function`, but where the GPU or the machine has too little memory it ends in one sentence.
-
-    That is a MemoryError.
-    """
+    """`function`, raising MemoryError with one sentence when GPU or main memory is full."""
 
     @functools.wraps(function)
     def explained(*arguments, **named):
@@ -140,7 +137,7 @@ def explain_full_memory(function: Callable) -> Callable:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether it does, or what happened before it: a broken CUDA graph is reported last."""
+    """Whether `error`, or one behind it, is full memory: a broken CUDA graph is reported last."""
     words = ("out of memory", "ALLOC_FAILED",  # a GPU, and its libraries
              "can't allocate memory", "not enough memory")  # Linux; Windows
     return error is not None and (

@@ -20,7 +20,7 @@ Job = tuple[Path, Callable[[], dict | None]]  # a folder, and what to do there: 
 def finish(jobs: Sequence[Job]) -> list:
     """What all jobs return, once each is done by this process or another.
 
-    The work of a job that another process has done only looks up what came of it.
+    A job that another process has done is still called: it then only looks up the result.
     """
     found = {}
     while True:
@@ -45,7 +45,7 @@ def take(folder: Path) -> AbstractContextManager:
 
 
 def add_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add --workers, and for the helpers that `helped` starts --helper."""
+    """Add --workers and, for the helpers that `helped` starts, --helper."""
     parser.add_argument("--workers", type=int, metavar="N",
                         help=f"processes at once ({default})")
     parser.add_argument("--helper", metavar="PRECISION", help=argparse.SUPPRESS)

@@ -13,8 +13,8 @@ from mae_lib.runtime import distributed, hardware
 from mae_lib.runtime.hardware import RNG
 
 # A pass over more images is shuffled shard by shard, so that no process holds an order of all of
-# them: 8 GB for a billion images. A shard takes every so many-th image, from all over the data,
-# because neighbours in a folder are alike.
+# them: 8 GB for a billion images. A shard takes every n-th image, where n is
+# the number of shards, because neighbours in a folder are alike.
 SHARD = 2**20
 
 
@@ -32,9 +32,9 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int,
                   device: torch.device | str = "cpu") -> Tensor:
     """Which of n images make up the batch at `step`: (batch_size,).
 
-    Batches are cut from an endless row of shuffled passes over the data, so that all are full and
-    each image is seen once in a pass. The row depends on `n` and `seed` alone, not on the number of
-    processes; each process takes its own rows of every batch.
+    Batches are cut from an endless sequence of shuffled passes over the data, so that all are full
+    and each image is seen once in a pass. The sequence depends on `n` and `seed` alone, not on the
+    number of processes; each process takes its own rows of every batch.
     """
     place, stop, shards, parts = step * batch_size, (step + 1) * batch_size, -(-n // SHARD), []
     while place < stop:
@@ -51,7 +51,7 @@ def on_device(images: Tensor, device: torch.device) -> Tensor:
     """Images moved to a GPU if they fit into half of what is free there, else as they are."""
     if device.type != "cuda":
         return images
-    gc.collect()  # earlier trainings: a compiled step refers to itself, and torch keeps memory
+    gc.collect()  # earlier runs: a compiled step is a reference cycle, and torch caches memory
     torch.cuda.empty_cache()
     return images if images.nbytes > torch.cuda.mem_get_info(device)[0] / 2 else images.to(device)
 

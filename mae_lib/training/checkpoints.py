@@ -61,16 +61,15 @@ def write_atomically(path: Path, write) -> None:
 def save_checkpoint(path: Path, state: dict) -> None:
     """Write a training state (tensors, numbers, strings, dicts and lists of them).
 
-    No other process may write the same one at the time.
+    No other process may write the same one at the same time.
     """
     for leftover in Path(path).parent.glob(f".{Path(path).name}.*.tmp"):  # of a killed process
         leftover.unlink(missing_ok=True)
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def load_checkpoint(
-    path: Path, advice: str = "If a run of yours wrote it, delete it to start over."
-) -> dict:
+def load_checkpoint(path: Path, advice: str = "If a run of yours wrote it, delete it to start over."
+                    ) -> dict:
     """What `torch.save` wrote. Raises ValueError, with `advice` where the file is damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -95,7 +94,7 @@ def load_checkpoint(
 
 def save_weights(path: Path, model: MaskedAutoencoder, **facts) -> None:
     """Write a model as safetensors, its sizes and any `facts` (JSON values) in the header."""
-    # One entry: safetensors writes several in an order of its own, another one every time.
+    # One entry: safetensors would write several in a different order every time.
     metadata = {"mae_lib": json.dumps({"config": model.config, "facts": facts})}
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))

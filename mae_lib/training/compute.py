@@ -47,10 +47,9 @@ def relative_cost(cfg: PretrainConfig, iters: int) -> float:
 
 
 def steps_per_epoch(cfg: PretrainConfig, images: int) -> int:
-    """How many steps make up an epoch, by default one pass over so many images.
+    """How many steps make up an epoch, by default one pass over `images` images.
 
-    With `cfg.equal_compute` they are as many fewer as an average step costs more than one at the
-    final mask ratio.
+    With `cfg.equal_compute` there are fewer: the run costs what it would at the final mask ratio.
     """
     iters = -(-(cfg.images_per_epoch or images) // cfg.batch_size)
     return max(1, round(iters / relative_cost(cfg, iters))) if cfg.equal_compute else iters

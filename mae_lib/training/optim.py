@@ -28,9 +28,9 @@ def schedule_learning_rate(epoch: int, step: int, iters: int, cfg) -> float:
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:
     """AdamW groups: matrices decay; biases, norms and tokens do not.
 
-    With `layer_decay` below 1, block i of the encoder learns at layer_decay^(depth − i) of the
-    rate, the embedding slowest (Clark et al. 2020; Bao et al. 2022). Each group has an "lr_scale"
-    that `set_learning_rate` reads.
+    With `layer_decay` below 1, block i of the encoder learns at layer_decay^(depth − i) times
+    the rate, the embedding slowest (Clark et al. 2020; Bao et al. 2022). Each group has an
+    "lr_scale" that `set_learning_rate` reads.
     """
     depth = len(getattr(model, "encoder", model).blocks)
     groups: dict[tuple[float, float], dict] = {}

@@ -22,9 +22,9 @@ from mae_lib.runtime import distributed, hardware
 from mae_lib.runtime.hardware import RNG
 from mae_lib.training.optim import adamw, set_learning_rate
 
-# Compiling pays where training would go on for more seconds than this: an assumption, not measured,
-# of a minute of compilation that then saves half of every step. At batch 64, where a recorded step
-# took an H200 5.4 ms (benchmarks/README.md), these are 22,000 steps. `python -m benchmarks.gpu`
+# Compiling pays if more seconds of training than this remain. Not measured but assumed: it takes a
+# minute and then saves half of every step. At batch 64, where a recorded step took an H200 5.4 ms
+# (11,807 images/s, benchmarks/README.md), these are 22,000 steps. `python -m benchmarks.gpu`
 # measures both parts and prints what should stand here.
 COMPILING_PAYS_FROM = 120.0
 
@@ -40,8 +40,8 @@ class TrainStep:
     def __init__(self, model: MaskedAutoencoder, cfg: PretrainConfig):
         self.model, self.cfg = model, cfg
         if cfg.batch_size % (cfg.accumulate * distributed.world_size()):
-            raise ValueError(f"A batch of {cfg.batch_size} cannot be shared by "
-                             f"{distributed.world_size()} processes in {cfg.accumulate} parts.")
+            raise ValueError(f"batch_size {cfg.batch_size} must be a multiple of "
+                             f"{distributed.world_size()} processes × accumulate {cfg.accumulate}.")
         self.device = next(model.parameters()).device
         self.optimizer = adamw(model, cfg.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
@@ -91,7 +91,7 @@ class TrainStep:
     def losses(self, images: Tensor, crops: Tensor, noise: Tensor, visible: Tensor) -> dict:
         """The loss terms of these images, with gradient: what `compile` compiles.
 
-        `visible` is as long as there are visible patches: only a tensor's size can change without
+        `visible` has a row for each visible patch: only a tensor's size can change without
         compiling again.
         """
         x = crop(images, self.model.img_size, crops)
@@ -110,7 +110,7 @@ class TrainStep:
         compiled = torch.compile(self.losses, fullgraph=True, **options)
 
         def losses(images: Tensor, crops: Tensor, noise: Tensor, visible: Tensor) -> dict:
-            if ramps:  # one graph for all twenty lengths is compiled once, and not twenty times
+            if ramps:  # one graph for all lengths, twenty by default, instead of one for each
                 torch._dynamo.mark_dynamic(visible, 0)
             return compiled(images, crops, noise, visible)
 
@@ -182,7 +182,7 @@ class RecordedStep(TrainStep):
         return dict(zip(terms, torch.stack(list(terms.values())).unbind(), strict=True))
 
     def _on_side_stream(self, num_visible: int) -> dict[str, Tensor]:
-        # Recording happens beside the main stream; what is prepared for it must be there too.
+        # Recording happens on a side stream; the steps that prepare for it must run there too.
         main = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(main)
         with torch.cuda.stream(self.stream):
@@ -223,7 +223,7 @@ class RecordedStep(TrainStep):
         if hardware.is_out_of_memory(error):
             raise error
         why = textwrap.shorten(str(error), 200)
-        print(f"This GPU cannot {what} steps ({why}): training goes on without, more slowly.",
+        print(f"Cannot {what} steps here ({why}): training continues without that, more slowly.",
               file=sys.stderr)
 
 
@@ -231,7 +231,7 @@ def fastest_step(model: MaskedAutoencoder, cfg: PretrainConfig,
                  compile_from: float = COMPILING_PAYS_FROM) -> TrainStep:
     """The step in its fastest form: recorded on one GPU, plain on a CPU or several GPUs.
 
-    `compile_from` says from how many seconds of training to come a recorded step is to be compiled.
+    A recorded step is compiled if more than `compile_from` seconds of training remain.
     Where that fails (no Triton, as on Windows, or a GPU too old for it), one line says so, and
     plain steps go on.
     """

@@ -35,7 +35,7 @@ class Explorer {
     this.slider = null;  // the one that is under the hand
     this.lastMove = 0;
     this.drawn = 0;
-    if (!alone) this.find(".alone").append(this.link("The explorer in one file, to keep"));
+    if (!alone) this.find(".alone").append(this.link("This explorer as a single file"));
     this.fillIn();
     this.listen();
   }
@@ -267,7 +267,11 @@ class Explorer {
       const next = this.slider
         && this.masksAhead().find((mask) => !this.kept.has(this.keyOf(mask)));
       if (!next || this.busy) break;
-      await this.resultOf(next);
+      try {
+        await this.resultOf(next);
+      } catch {
+        break;  // the next move says what is wrong
+      }
     }
     this.looking = false;
   }
@@ -356,7 +360,7 @@ class Explorer {
       this.root.classList.add("failed");
       note.textContent = `The model cannot run here (${error.message}).`;
       if (location.protocol === "file:" && !alone) {
-        note.textContent = "From a disk, the model runs on ";
+        note.textContent = "Opened as a file, this page cannot run the model; it runs on ";
         note.append(this.link("a page of its own"), ".");
       }
     }

@@ -133,8 +133,8 @@ def test_a_cell_that_needs_those_above_says_so(packages, older):
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     assert (f"IPython {OLDER['ipython']}" in said) == (packages == "Colab's")
     first, second = re.findall(r"(?:Unbound)?(?:Local|Name)Error[^:\n]*: (.*)", said)
-    assert first.startswith("name 'model' is not defined: if a cell above makes it, that cell has "
-                            "not run since the kernel started; ")
+    assert first.startswith("name 'model' is not defined. If a cell above defines it, that cell "
+                            "has not run since the kernel started: ")
     assert "'z'" in second and "cell" not in second
 
 
@@ -218,10 +218,10 @@ def test_prepared_notebooks_keep_outputs_and_agree_with_their_pairs(copy):
 
 
 @pytest.mark.parametrize("address, branch, words", [
-    ("mae", "main", "REPO is owner/name, as in github.com/owner/name, not 'mae'."),
-    ("jane doe/mae", "main", "not 'jane doe/mae'."),
-    ("https://gitlab.com/jane/mae", "main", "REPO is owner/name"),
-    ("jane/mae/tree/main", "main", "REPO is owner/name"),
+    ("mae", "main", "REPO must be owner/name on GitHub, such as ada/course, got 'mae'."),
+    ("jane doe/mae", "main", "got 'jane doe/mae'."),
+    ("https://gitlab.com/jane/mae", "main", "REPO must be owner/name"),
+    ("jane/mae/tree/main", "main", "REPO must be owner/name"),
     ("jane/mae", "no such", "BRANCH is the name of a branch, such as main, not 'no such'."),
 ])
 def test_a_wrong_address_is_explained_in_one_sentence(address, branch, words):

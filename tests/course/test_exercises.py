@@ -159,7 +159,7 @@ def test_a_check_names_the_line_of_the_cell(cell, capsys):
     scope = {}
     exec(compile("def f(x):\n    y = x\n    return y[0]\n", cell, "exec"), scope)
     twice(scope["f"])
-    assert "stopped with TypeError in line 3:" in capsys.readouterr().out
+    assert "stopped with TypeError on line 3:" in capsys.readouterr().out
 
 
 def test_a_check_leaves_autograd_as_it_was(capsys):

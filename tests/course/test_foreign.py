@@ -185,11 +185,11 @@ def test_numbers_of_heads_are_those_of_vits(tmp_path, dim, decoder_dim, expected
 
 def test_numbers_of_heads_without_a_convention_are_asked_for(tmp_path):
     torch.save(official_state(4, 2, 48, 1, 24, 1), tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=r"a.pth: .* heads for embed_dim 48 .* pass num_heads=\.$"):
+    with pytest.raises(ValueError, match=r"a.pth: .* heads for embed_dim 48: pass num_heads="):
         load_official(tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=r"decoder_embed_dim 24 .* pass decoder_num_heads=\.$"):
+    with pytest.raises(ValueError, match=r"decoder_embed_dim 24: pass decoder_num_heads="):
         load_official(tmp_path / "a.pth", num_heads=4)
-    with pytest.raises(ValueError, match=r"a\.pth: .*5 heads"):
+    with pytest.raises(ValueError, match=r"a\.pth: .*of num_heads \(5\)"):
         load_official(tmp_path / "a.pth", num_heads=5, decoder_num_heads=3)
     model, _ = load_official(tmp_path / "a.pth", num_heads=4, decoder_num_heads=3)
     assert (model.config["num_heads"], model.config["decoder_num_heads"]) == (4, 3)
@@ -211,7 +211,7 @@ def test_wrapped_models_load(tmp_path, small_presets, prefix, around):
     (lambda s: s.update({"head.weight": torch.ones(2)}), "Unexpected key.*head.weight"),
     (lambda s: s.update({"norm.bias": torch.ones(3)}), r"mismatch for norm.bias.*\[3\]"),
     (lambda s: s.pop("decoder_blocks.0.attn.qkv.bias"), "Missing .*decoder_blocks.0.attn.qkv.bias"),
-    (lambda s: s.pop("decoder_embed.weight"), "not built as the .*decoder_embed.weight"),
+    (lambda s: s.pop("decoder_embed.weight"), "not built like the .*decoder_embed.weight"),
     (lambda s: s.update({"pos_embed": torch.ones(1, 13, 16)}), "3 channels in 12 patches; mae_lib"),
     (lambda s: s.update({"patch_embed.proj.weight": torch.ones(16, 1, 4, 4)}), "of 1 channels"),
 ])

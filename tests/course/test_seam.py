@@ -492,10 +492,10 @@ def test_a_syntax_error_falls_back_and_is_named_by_its_line(mine, capsys):
     edit(mine / "patchify.py", "return x.reshape", "return x.reshape((")
     course.use("patchify")
     said = capsys.readouterr().out
-    assert f"{mine / 'patchify.py'} has a syntax error in line " in said
+    assert f"{mine / 'patchify.py'} has a syntax error on line " in said
     assert "The package's patchify is used instead." in said
     course.recheck("patchify")
-    assert "has a syntax error in line" in capsys.readouterr().out
+    assert "has a syntax error on line" in capsys.readouterr().out
 
 
 def test_an_exception_in_an_old_part_falls_back_and_is_named_by_its_line(mine, capsys):
@@ -710,14 +710,14 @@ def test_an_endless_loop_that_was_stopped_is_named_by_its_line(capsys):
     timer.start()
     PARTS["patchify"].check(space["patchify"])
     said = capsys.readouterr().out
-    assert said.startswith("✗ Stopped in line ") and said.count("\n") == 1
+    assert said.startswith("✗ Stopped on line ") and said.count("\n") == 1
     assert "`while n < 10:`" in said or "`images = images + 1`" in said
 
 
 def test_an_error_in_an_answer_is_named_by_its_line(capsys):
     solve("patchify", BROKEN)
     said = capsys.readouterr().out
-    assert "stopped with NameError in line 2, `return images * undefined_name`" in said
+    assert "stopped with NameError on line 2, `return images * undefined_name`" in said
 
 
 def test_a_stopped_cell_says_how_to_go_on(tmp_path):
@@ -765,7 +765,7 @@ def test_assembling_marks_whose_each_part_is(mine, tmp_path, capsys):
     course.reset("Attention")
     path = course.assemble(tmp_path / "all.py")
     text = path.read_text("utf-8")
-    assert "# --- Attention: the package's, as notebook 03_asymmetric_autoencoder" in text
+    assert "# --- Attention: the package's; notebook 03_asymmetric_autoencoder builds it" in text
     assert "# --- Block: yours, from notebook 03_asymmetric_autoencoder" in text
     assert "# stamp" not in text
     assert text.index("def patchify") < text.index("class MAE") < text.index("def train(")
@@ -784,15 +784,16 @@ def test_assembling_marks_whose_each_part_is(mine, tmp_path, capsys):
 def test_two_parts_that_define_one_name_differently_cannot_share_a_file(mine, tmp_path):
     solve("schedule_learning_rate", "def decays():\n    return 1\n\n\n" + SOLUTIONS[
         "schedule_learning_rate"].replace("return cfg.lr *", "return decays() * cfg.lr *"))
-    with pytest.raises(ValueError, match="schedule_learning_rate and parameter_groups both define "
-                                         "decays"):
+    with pytest.raises(ValueError, match="decays is defined differently in schedule_learning_rate "
+                                         "and in parameter_groups"):
         course.assemble(tmp_path / "all.py")
 
 
 def test_a_part_cannot_redefine_what_the_file_imports(mine, tmp_path):
     solve("unpatchify", "def F(x):\n    return x\n\n\n" + SOLUTIONS["unpatchify"].replace(
         "return x", "return F(x)"))
-    with pytest.raises(ValueError, match="and unpatchify both define F"):
+    with pytest.raises(ValueError, match="F is defined differently in the head of the file and in "
+                                         "unpatchify"):
         course.assemble(tmp_path / "all.py")
 
 
@@ -832,6 +833,11 @@ def test_a_class_that_is_still_a_stub_is_not_attempted(capsys):
             "        super().__init__()\n        ...\n\n    def forward(self, x):\n        ...\n")
     solve("Attention", stub)
     assert capsys.readouterr().out == "○ Not attempted yet.\n"
+    solve("Attention", SOLUTIONS["Attention"].partition("    def forward")[0] +
+          "    def forward(self, x):\n        ...\n")
+    assert capsys.readouterr().out == "○ Not finished yet: forward is still empty.\n"
+    solve("Attention", stub.replace("    def forward(self, x):\n        ...\n", ""))
+    assert "✗ Your class has no weights yet" in capsys.readouterr().out
     solve("Attention", SOLUTIONS["Attention"].replace("return self.proj", "self.proj"))
     assert "returns nothing" in capsys.readouterr().out
     PARTS["Attention"].check(None)

@@ -45,7 +45,7 @@ def test_statistics_are_those_that_torchvision_keeps_for_imagenet():
     (torch.zeros(3, 4, 4, dtype=torch.uint8), r"of shape \(3, 4, 4\)"),
     (torch.zeros(1, 4, 4, 3, dtype=torch.uint8), r"of shape \(1, 4, 4, 3\)"),
     (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), r"of shape \(0, 3, 4, 4\)"),
-    (torch.zeros(1, 3, 4, 6, dtype=torch.uint8), r"of shape \(1, 3, 4, 6\); .*center_crop"),
+    (torch.zeros(1, 3, 4, 6, dtype=torch.uint8), r"of shape \(1, 3, 4, 6\): .*center_crop"),
 ])
 def test_other_things_than_images_are_named(images, words):
     with pytest.raises(ValueError, match=f"pictures must be .*{words}"):

@@ -211,7 +211,7 @@ def test_unlabeled_photographs_alone(load, tmp_path, layout, capsys):
     if not fake:
         with pytest.raises(FileNotFoundError) as caught:
             load(f"imagefolder:{root}", size=16, labels=True, cache=tmp_path / "other")
-        one_sentence(caught, "photos/train", "with neither, one can only pretrain")
+        one_sentence(caught, "photos/train", "with neither, you can only pretrain")
         assert not (tmp_path / "other").exists()
 
 

@@ -203,6 +203,8 @@ def test_a_page_gets_its_blocks_and_keeps_the_rest(evidence):
     assert report.filled(filled, evidence) == filled
     with pytest.raises(ValueError, match=r"must have <!-- claims --> and .* once each"):
         report.filled(page.replace("<!-- claims -->", ""), evidence)
+    with pytest.raises(ValueError, match="once each, in this order"):
+        report.fill("<!-- end of a -->\n<!-- a -->\nrest", "a", "block")
 
 
 def test_the_add_ons_are_drawn_with_their_means_and_intervals(evidence):

@@ -75,7 +75,9 @@ def test_a_run_is_shipped_in_half_precision_with_a_card(tmp_path, monkeypatch):
     cfg = PretrainConfig(preset="tiny", img_size=32, patch_size=8, epochs=2, warmup_epochs=0,
                          batch_size=32, norm_pix=False, seed=3, precision="fp32")
     data = load_data("scenes", counts=(64, 40, 20), cache=tmp_path)
-    run = pretrain(data.unlabeled, data.validation, cfg, tmp_path / "run")
+    checkpoints.save_weights(tmp_path / "first.safetensors", replace(cfg, seed=4).build_model())
+    run = pretrain(data.unlabeled, data.validation, cfg, tmp_path / "run",
+                   start=tmp_path / "first.safetensors")
     monkeypatch.setattr(ship, "data_from", lambda arguments, img_size: data)
     monkeypatch.setattr("sys.argv", ["ship", str(tmp_path / "run"), "mine"])
     with pytest.raises(ValueError, match="need a NAME and --trained-on, for their card"):

@@ -71,7 +71,7 @@ def test_folders_and_files_to_write_are_checked_at_once(text, words, tmp_path, m
                 kind(str(path))
         else:
             assert kind(str(path)) == path and not path.with_name("new").exists()
-    with pytest.raises(argparse.ArgumentTypeError, match="is a folder, name a file"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is a folder: name a file"):
         cli.file(str(tmp_path))
 
 
@@ -142,11 +142,11 @@ def test_a_stop_says_how_to_go_on_and_other_errors_stay_as_they_are(monkeypatch)
     monkeypatch.delenv("MAE_LIB_DEBUG", raising=False)
     with pytest.raises(SystemExit) as stopped:
         cli.run(stop)
-    assert "Run the same command again to" in stopped.value.code
+    assert "Run the same command again" in stopped.value.code
     monkeypatch.setattr("sys.argv", ["compare", "--fresh"])
     with pytest.raises(SystemExit) as stopped:
         cli.run(stop)
-    assert "again, without --fresh, to go on" in stopped.value.code
+    assert "again, without --fresh: what it saved" in stopped.value.code
     with pytest.raises(KeyError):
         cli.run(lambda: {}["x"])
     assert cli.run(lambda: 5) is None

@@ -177,7 +177,7 @@ def test_commands_of_one_process_say_so(monkeypatch, command):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     distributed.require_one_process(command)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=f"{command} runs in one process: start it by python -m"):
+    with pytest.raises(ValueError, match=f"{command} runs in one process: start it with python -m"):
         distributed.require_one_process(command)
 
 

@@ -96,7 +96,7 @@ def test_a_batch_in_parts_is_the_same_batch(parts):
 @pytest.mark.parametrize("processes, parts", [(3, 1), (2, 8), (1, 3)])
 def test_processes_and_parts_must_share_a_batch_equally(monkeypatch, processes, parts):
     monkeypatch.setattr(step_module.distributed, "world_size", lambda: processes)
-    words = f"A batch of 8 cannot be shared by {processes} processes in {parts} parts"
+    words = f"batch_size 8 must be a multiple of {processes} processes × accumulate {parts}"
     with pytest.raises(ValueError, match=words):
         TrainStep(CFG.build_model(), replace(CFG, accumulate=parts))
 

@@ -8,6 +8,7 @@ import functools
 import inspect
 import linecache
 import traceback
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ class Mistake(Exception):
 class NotAttempted(Exception):
     """The answer is still the empty stub."""
 
+
+_begun = weakref.WeakSet()  # classes of learners that have weights already
 
 HINTS = {  # what torch says: what to look at; the first that fits is shown
     "must match the size of tensor b": "Print both shapes: is an axis swapped, or is a "
@@ -51,8 +54,9 @@ HINTS = {  # what torch says: what to look at; the first that fits is shown
                                 "+ y instead.",
     "Can't call numpy()": "Stay in PyTorch: NumPy passes no gradients back.",
     "two bool tensors": "Convert them first, for example with .double(): ^ would lose the sign.",
-    "'Tensor' object is not callable": "Two things are joined like a call here. To pass a function "
-                                       "itself, leave out its parentheses, as in step(closure).",
+    "'Tensor' object is not callable": "You put parentheses after a tensor, which calls it like a "
+                                       "function. To pass a function itself, leave out its "
+                                       "parentheses, as in step(closure).",
     "shapes cannot be multiplied": "The last axis of the first must be as long as the first axis "
                                    "of the second: is the mean over the right dimension?",
     "cannot assign to field": "cfg cannot be changed, so return the value instead.",
@@ -96,6 +100,8 @@ def exercise(praise: str) -> Callable:
                 elif name in PARTS and seam.read(name)[0]:
                     print("○ This function or class is still empty. The course still uses "
                           f"your earlier {name}.")
+                elif any(answer in _begun for answer in answers):
+                    print("○ Not finished yet: forward is still empty.")
                 else:
                     print("○ Not attempted yet.")
             except Mistake as mistake:
@@ -107,8 +113,8 @@ def exercise(praise: str) -> Callable:
             except Exception as error:
                 said = str(error).partition(", but expected one of")[0].rstrip(".")
                 hint = next((f". {hint}" for words, hint in HINTS.items() if words in said), "")
-                print(f"✗ Your code stopped with {type(error).__name__}{_where(error)}: "
-                      f"{said}{hint}")
+                print(f"✗ Your code stopped with {type(error).__name__}{_where(error)}" +
+                      f": {said}" * bool(said) + hint)
             else:
                 print(f"✓ {praise}")
                 passed[:] = answers
@@ -129,7 +135,7 @@ def _stopped_before() -> str:
 
 
 def _has_a_body(function) -> bool:
-    """Whether it is a function, or the module of one, that does more than an empty one does."""
+    """Whether a function, or the forward of a class, does more than an empty one."""
     code = getattr(getattr(function, "forward", function), "__code__", None)
     return bool(code) and code.co_code[::2] != (lambda: None).__code__.co_code[::2]
 
@@ -167,9 +173,10 @@ def build(answer: type, *sizes) -> torch.nn.Module:
     module = answer(*sizes)
     if not module.state_dict():
         require(not _has_a_body(answer),
-                "Your class has a forward, but no weights yet: create its layers in __init__, "
-                "after super().__init__(), as attributes of self.")
+                "Your class has no weights yet: create its layers in __init__, after "
+                "super().__init__(), as attributes of self.")
         raise NotAttempted
+    _begun.add(answer)
     blocks = getattr(module, "blocks", None)
     if isinstance(blocks, torch.nn.ModuleList | torch.nn.Sequential):
         require(len(set(map(id, blocks))) == len(blocks),
@@ -206,7 +213,7 @@ def give_weights(module: torch.nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def require_depth(module: torch.nn.Module, blocks: str, depth: int, name: str = "depth") -> None:
-    """Raise Mistake unless as many blocks as `depth` have weights named `blocks`…, or none."""
+    """Raise Mistake unless `depth` blocks, or none, have weights that begin with `blocks`."""
     built = {key.removeprefix(blocks).split(".")[0] for key in module.state_dict()
              if key.startswith(blocks)}
     require(len(built) in (0, depth),
@@ -214,7 +221,7 @@ def require_depth(module: torch.nn.Module, blocks: str, depth: int, name: str = 
 
 
 def several(found, count: int, explanation: str) -> tuple:
-    """The `count` things that an answer returned, in a tuple, a list or a tensor, or Mistake."""
+    """The `count` things that an answer returned, as a tuple. Raises Mistake for another count."""
     require(not isinstance(found, dict), "Return a tuple, not a dict.")
     try:
         found = tuple(found)
@@ -261,13 +268,22 @@ def require_right(found: Tensor, right: Tensor, mistakes: dict[str, Tensor], oth
 
 
 class _OneDevice(TorchFunctionMode):
-    """Refuses what a GPU refuses: tensors of two devices in one operation, indices aside."""
+    """Refuses what a GPU refuses: tensors of two devices in one operation, indices aside.
+
+    A slice of a GPU's tensor can be set to a tensor of the CPU, but not places given by indices.
+    """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        found = [x for a in (*args, *(kwargs or {}).values())
-                 for x in (a if isinstance(a, list | tuple) else [a])]
+        mixed = (*args, *(kwargs or {}).values())
+        if func.__name__ == "__getitem__":
+            mixed = ()
+        elif func.__name__ == "__setitem__":
+            index = args[1] if isinstance(args[1], tuple) else args[1:2]
+            indexed = any(isinstance(i, Tensor) for i in index)
+            mixed = args[::2] if indexed or args[0].device.type == "cpu" else ()
+        found = [x for a in mixed for x in (a if isinstance(a, list | tuple) else [a])]
         places = {x.device.type for x in found if isinstance(x, Tensor) and x.dim()}
-        if len(places) > 1 and func.__name__ != "__getitem__":
+        if len(places) > 1:
             raise Mistake("On a GPU this would stop, because a tensor that you create stays on the "
                           "CPU. Give it the device of the input, as in torch.rand(…, "
                           "device=x.device).")
@@ -277,14 +293,20 @@ class _OneDevice(TorchFunctionMode):
 def require_one_device(function: Callable, *arguments) -> None:
     """Raise Mistake if a right answer would mix the CPU's tensors with those of another device.
 
-    That one is torch's meta device, whose tensors have no values: answers that read any stop there.
+    The other device is torch's meta device, whose tensors have no values. An answer that reads
+    values stops there, and passes.
     """
-    with suppress(NotImplementedError, RuntimeError), _OneDevice():
-        function(*(a.detach().to("meta") if isinstance(a, Tensor) else a for a in arguments))
+    try:
+        with suppress(NotImplementedError, RuntimeError), _OneDevice():
+            function(*(a.detach().to("meta") if isinstance(a, Tensor) else a for a in arguments))
+    except TypeError as error:
+        require("to numpy" not in str(error), "On a GPU this would stop, because NumPy reads only "
+                                              "tensors on the CPU. Stay in PyTorch.")
+        raise
 
 
 def require_gradient(found: Tensor, right: Tensor, *inputs: Tensor) -> None:
-    """Raise Mistake unless `found` passes the gradients back to the inputs that `right` does."""
+    """Raise Mistake unless `found` and `right` pass the same gradients back to the inputs."""
     require(found.requires_grad,
             "The values are right, but no gradient comes back through them, so the model "
             "cannot learn. Is there a detach(), an item() or a no_grad() somewhere along the way?")
@@ -306,7 +328,7 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
 
 
 def _where(error: BaseException, which: int = -1) -> str:
-    """The line of the learner's code in which it happened, as " in line 3, `while True:`".
+    """The line of the learner's code in which it happened, as " on line 3, `while True:`".
 
     Of several that called each other, the last one, or the first (which=0).
     """
@@ -315,7 +337,7 @@ def _where(error: BaseException, which: int = -1) -> str:
         return ""
     frame = frames[which]
     line = linecache.getline(frame.filename, frame.lineno).strip()
-    return f" in line {frame.lineno}" + (f", `{line}`" if line else "")
+    return f" on line {frame.lineno}" + (f", `{line}`" if line else "")
 
 
 def _is_learners(file: str) -> bool:

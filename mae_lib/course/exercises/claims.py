@@ -20,7 +20,7 @@ from mae_lib.evidence.registration import (
 )
 
 
-@exercise("Right: six verdicts, and zero is never the boundary.")
+@exercise("Right: six verdicts, and zero plays no part of its own.")
 def judge(answer: Callable) -> None:
     cases = (  # low, high, claimed, worth, what decides
         (3.5, 6.0, 4.0, 1.0, "the low end is at least claimed − worth"),

@@ -8,6 +8,7 @@ import torch
 from mae_lib import masking
 from mae_lib.config import PretrainConfig
 from mae_lib.course.exercises import (
+    Mistake,
     call,
     close,
     exercise,
@@ -150,7 +151,12 @@ def schedule_mask_ratio(answer: Callable) -> None:
         }, f"{which}after {time[worst]:.1f} epochs of a ramp of {length}, the ratio should be "
            f"{right[worst]:.3f}, but yours is {found[worst]:.3f}.")
     cfg = PretrainConfig(mask_ratio_sched="linear", mask_ratio=0.8, mask_ratio_warmup_epochs=0)
-    require(abs(number(call(answer, 0, 0, 10, cfg)) - 0.8) < 1e-6,
+    try:
+        at_once = number(call(answer, 0, 0, 10, cfg))
+    except ZeroDivisionError:
+        raise Mistake("With mask_ratio_warmup_epochs=0 you divide by 0. Compute the progress only "
+                      "while the time is below mask_ratio_warmup_epochs.") from None
+    require(abs(at_once - 0.8) < 1e-6,
             "If the ramp lasts 0 epochs, the ratio should be mask_ratio from the first step on.")
 
 

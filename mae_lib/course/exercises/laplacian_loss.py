@@ -74,7 +74,7 @@ def _explain_low_pass(found: Tensor, image: Tensor, radius: Tensor, cutoff: floa
     one_way = (_low_pass(image, keep) for keep in (slow, slow[:, None], 2 * f**2 <= cutoff**2))
     require_right(found, expected, {
         "Nothing was removed. fftfreq gives cycles per pixel, never more than 0.5: multiply by the "
-        "number of pixels to get cycles per picture, the unit of the cut-off.": image,
+        "number of pixels to get cycles per image, the unit of the cut-off.": image,
         "You kept the frequencies above the cut-off, which a low-pass filter removes: keep those "
         "up to the cut-off.": image - expected,
         "Values below 0 became positive: take .real at the end, not .abs().": expected.abs(),
@@ -250,7 +250,7 @@ def _explain_laplacian_loss(found, right, pred, target, mask) -> None:
        "composite − Laplacian of the target|, averaged over hidden values.")
 
 
-@exercise("Right: the average price of a guess, whichever row turns out to be the truth.")
+@exercise("Right: the expected loss of a guess, over all rows that may be the truth.")
 def expected_loss(answer: Callable) -> None:
     torch.manual_seed(0)
     for k, n, lam in ((3, 8, 0.4), (4, 18, 2.0)):

@@ -41,7 +41,7 @@ def _votes(similarity: Tensor, labels: Tensor, k: int, weigh: Callable, largest=
     return fill(1, labels[ids], weigh(near)).argmax(dim=1)
 
 
-@exercise("Right: the nearest by angle vote, and the nearest of them weigh most.")
+@exercise("Right: the nearest neighbours by angle vote, and the nearest of them weigh most.")
 def knn_predict(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
     centres = 1.2 * torch.randn(12, 8, generator=generator)
@@ -193,7 +193,7 @@ def _explain_scale(a: Tensor, b: Tensor, train: Tensor, test: Tensor) -> None:
                   "training and test features alike.")
 
 
-@exercise("Right: only images on which the two differ decide, and you used that they are the same.")
+@exercise("Right: only images on which the two differ decide, and both saw the same images.")
 def paired_interval(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
     a = torch.rand(400, generator=generator) < 0.5

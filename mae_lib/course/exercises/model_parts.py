@@ -98,7 +98,7 @@ def _weights(model: nn.Module, part: str) -> dict[str, Tensor]:
 
 
 def _require_kinds(module: nn.Module, positions: Tensor) -> None:
-    """Raise Mistake for what training would change, or not change, against its purpose."""
+    """Raise Mistake if positions are trained or wrong, the mask token is fixed, or eps is 1e-5."""
     trained = dict(module.named_parameters())
     require("pos_embed" not in trained,
             "pos_embed is a parameter. Positions are fixed, so register them with register_buffer, "
@@ -244,8 +244,8 @@ def MAE(answer: type) -> None:
                 f"{name} should start at {int(name.endswith('weight'))}, as nn.LayerNorm sets it. "
                 "Initialise only the linear layers, the convolution and the mask token.")
         require(not name.endswith("pos_embed") or close(value, module.state_dict()[name]),
-                f"{name} does not hold its positions any more when the model is built: initialise "
-                "parameters alone.")
+                f"{name} no longer holds its positions after the model is built: initialise only "
+                "parameters.")
     limit = (6 / (8 + 24)) ** 0.5  # of Xavier's uniform distribution
     largest = float(started["encoder.blocks.0.attn.qkv.weight"].abs().max())
     require(0.9 * limit < largest <= limit,

@@ -41,7 +41,7 @@ class _Watched(nn.Module):
         return self.drop(latent), mask, ids_restore
 
 
-@exercise("Right: the whole image, one feature vector for each, and nothing kept for a gradient.")
+@exercise("Right: whole images, one feature vector for each, and no graph for gradients.")
 def extract_features(answer: Callable) -> None:
     torch.manual_seed(0)
     encoder = _Watched()
@@ -94,7 +94,7 @@ def extract_features(answer: Callable) -> None:
         }, "The features should be the mean of each image's tokens, over dim=1.", 1e-4)
 
 
-@exercise("Right: the one best linear classifier for this decay, and its bias is free.")
+@exercise("Right: the best linear classifier for this weight decay, and its bias does not decay.")
 def fit_probe(answer: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
     for n, d, classes, common, decays in ((90, 6, 3, 0, (0.1, 0.01)), (80, 4, 4, 0, (0.1,)),
@@ -237,7 +237,7 @@ def _batch_at(step: int) -> tuple[Tensor, Tensor]:
     return torch.randn(6, 3, 12, 12, generator=generator), torch.arange(6) % 3
 
 
-@exercise("Right: whole images, every layer at its own rate, and smooth labels.")
+@exercise("Right: whole images, every layer at its own rate, and smoothed labels.")
 def fine_tune(answer: Callable) -> None:
     cfg, iters = FineTuneConfig(epochs=3, warmup_epochs=1, lr=0.2, label_smoothing=0.2), 3
     encoder, head, optimizer = _start()

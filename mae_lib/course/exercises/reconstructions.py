@@ -31,13 +31,13 @@ def grid_mask(answer: Callable) -> None:
         require(not close(found, 1 - right),
                 "The mask is inverted: 1 means hidden, but your 1s are the patches that should "
                 "stay visible.")
-        require(not close(found, 1 - visible) and not close(found.T, 1 - visible[:, :1]),
-                f"In one row of {step}, all patches stay visible. Within such a row, only one "
+        require(not close(found, 1 - visible),
+                f"In one row out of {step}, all patches stay visible. In such a row, only one "
                 f"patch in {step} should.")
         columns_only = torch.ones(rows, columns)
         columns_only[:, ::step] = 0
         require(not close(found, columns_only),
-                f"In one column of {step}, all patches stay visible. Within such a column, "
+                f"In one column out of {step}, all patches stay visible. In such a column, "
                 f"only one patch in {step} should.")
         checkers = (torch.arange(rows)[:, None] + torch.arange(columns)) % step
         require(not close(found, (checkers > 0).float()),
@@ -137,6 +137,6 @@ def nearest_visible(answer: Callable) -> None:
             "This is the mean distance to all visible patches. Take the smallest distance "
             "instead.")
     worst = int((found.double() - right).abs().argmax())
-    require(close(found, right), f"In row {worst // 7}, column {worst % 7}, the nearest "
-                                 f"visible patch is {right.flatten()[worst]:.3f} away, but you "
-                                 f"found {found.flatten()[worst]:.3f}.")
+    require(close(found, right), f"In row {worst // 7}, column {worst % 7} (counted from 0), the "
+                                 f"nearest visible patch is {right.flatten()[worst]:.3f} away, "
+                                 f"but you found {found.flatten()[worst]:.3f}.")

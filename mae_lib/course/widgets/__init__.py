@@ -34,7 +34,7 @@ GONE = """<style>
 .mae-live.jupyter-widgets-disconnected > * {
   opacity: 0.5; pointer-events: none; interactivity: inert; }
 </style>"""
-# Of a saved widget a file holds only a name. Opened again, JupyterLab shows an error in its place:
+# A file keeps only the name of a saved widget. Opened again, JupyterLab shows an error instead:
 # an output with this class and no element in it. A page that is not JupyterLab has no such thing.
 LOST = """<style class="mae-lost">
 .jp-OutputArea-child:has(+ * .mae-lost) > .jupyter-widgets:not(:has(*)) {

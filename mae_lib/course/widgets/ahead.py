@@ -11,7 +11,7 @@ from mae_lib.course.widgets import Explorer, Frame, Render, packed, quietly
 
 WAIT = 0.1  # s after a move: the browser is painting, and a drag sends its next move sooner
 GAP = 0.02  # s between two pictures, in which the kernel takes in what has arrived
-SLOW = 0.1  # s: a move that comes meanwhile waits until the picture in work is done
+SLOW = 0.1  # s: a move that comes meanwhile waits until the picture in progress is done
 SLIDERS = ipywidgets.FloatSlider, ipywidgets.IntSlider
 
 Drawn = tuple[Frame, bytes]  # and the frame's picture as a file
@@ -49,7 +49,7 @@ SPARE = SpareTime()  # of all explorers: a cell that is run again adds nothing t
 class AheadExplorer(Explorer):
     """Draws ahead where the slider last moved can go, unless a picture takes longer than SLOW.
 
-    Who changes what a value stands for, such as the file of a name, calls `SPARE.want({})`.
+    Call `SPARE.want({})` after you change what a value stands for, such as the file of a name.
     """
 
     def __init__(self, render: Render, stills: list[dict], **controls: ipywidgets.Widget):

@@ -39,12 +39,12 @@ FIRST = "astronaut"  # the photograph of the first picture
 
 
 def block_multiply_adds(tokens: int, dim: int) -> int:
-    """Of a Transformer block with an MLP four times as wide: 12·N·D² + 2·N²·D."""
+    """Multiply-adds of a block with an MLP four times as wide: 12·N·D² + 2·N²·D."""
     return 12 * tokens * dim**2 + 2 * tokens**2 * dim
 
 
 def multiply_adds(num_visible: int, encoder: str, decoder: str) -> tuple[int, int]:
-    """Of the encoder and the decoder, for one image once through the specified sizes."""
+    """Those of encoder and decoder, for one forward pass of an image at the specified sizes."""
     tokens = num_visible if encoder == ENCODERS[0] else PATCHES
     dim, depth = decoder_size(decoder)
     first = num_visible * VALUES * DIM + DEPTH * block_multiply_adds(tokens, DIM)
@@ -69,7 +69,7 @@ def patch_colours() -> np.ndarray:
 
 @functools.cache
 def hidden_patches(num_visible: int) -> np.ndarray:
-    """(196,) bool; the more are visible, the fewer are hidden, and none is hidden anew."""
+    """(196,) bool; a higher num_visible only uncovers patches."""
     noise = torch.rand(1, PATCHES, generator=torch.Generator().manual_seed(3))
     return random_mask_ids(noise, num_visible)[1][0].bool().numpy()
 
@@ -166,7 +166,7 @@ def shipped() -> MaskedAutoencoder:
 
 @torch.no_grad()
 def attention_maps(model: MaskedAutoencoder, images: Tensor) -> Tensor:
-    """Who looks where in the encoder, all patches visible: (blocks, B, heads, N, N)."""
+    """Attention weights of the encoder, all patches visible: (blocks, B, heads, N, N)."""
     x = model.patch_embed(patchify(images, model.patch_size)) + model.pos_embed  # (B, N, D)
     maps = []
     for block in model.blocks:
@@ -188,7 +188,7 @@ def recorded(photograph: str) -> Tensor:
 
 @functools.cache
 def sharp(photograph: str, size: int) -> np.ndarray:
-    """To look at; the model gets it smaller."""
+    """The photograph to look at, (size, size, 3) uint8; the model gets a smaller one."""
     return to_picture(course.photograph(photograph, size) / 255)
 
 
@@ -212,7 +212,7 @@ def frame_patch(picture: np.ndarray, row: int, column: int, side: int) -> np.nda
 
 def render_attention(photograph: str = FIRST, block: int = 0, head: int = 0, row: int = 3,
                      column: int = 3) -> Frame:
-    """The patch that asks; the photograph lit where it looks; its row of the attention matrix."""
+    """The query patch; the photograph lit by its attention; its row of the attention matrix."""
     rows, cols = shipped().grid
     row, column = min(row, rows - 1), min(column, cols - 1)
     side = PANEL // cols
@@ -284,8 +284,8 @@ def reconstruction_explorer(mae: nn.Module | None = None) -> Explorer:
         names = "what the encoder sees", "reconstruction", "original"
         target = patchify(x, mae.patch_size)
         error, zero = ((y - target)[mask > 0].square().mean() for y in (pred, 0))
-        text = (f"{rows * cols - int(mask.sum())} of {rows * cols} patches visible; error on the "
-                f"hidden ones {error:.2f}; predicting zero has {zero:.2f}.")
+        text = (f"{rows * cols - int(mask.sum())} of {rows * cols} patches visible; mean squared "
+                f"error on the hidden ones {error:.2f}, or {zero:.2f} if we predict zeros.")
         return Frame(side_by_side(*(named(name, to_picture(picture[0], zoom))
                                     for name, picture in zip(names, pictures, strict=True))), text)
 

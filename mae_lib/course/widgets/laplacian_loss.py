@@ -22,7 +22,7 @@ SIZE = 224
 
 @functools.cache
 def _radius() -> tuple[Tensor, Tensor]:
-    """Cycles per picture of each wave: as rfft2 stores them, and as a map with the lowest central.
+    """Cycles per image of each wave: as rfft2 stores them, and as a map with the lowest central.
 
     The first has half of the columns, as a wave's twin of negative frequency is implied.
     """

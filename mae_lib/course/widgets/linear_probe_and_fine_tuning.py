@@ -66,9 +66,9 @@ def render_neighbours(scene: int = 0, features: str = FEATURES[0], k: int = 10) 
             sheet.text(815 + 160 * float(votes[i]), y, f"{100 * votes[i]:.0f} %", "lm", size=13)
     sheet.line([(810, 32), (810, 264)])
     verdict = "right" if winner == truth else "wrong"
-    text = (f"Scene {scene} is a {scenes.CLASSES[truth]}; by {features}, {agree} of its {k} "
-            f"nearest {'is' if agree == 1 else 'are'}. The vote says {scenes.CLASSES[winner]}: "
-            f"{verdict}.")
+    text = (f"Scene {scene} is a {scenes.CLASSES[truth]}. Of its {k} nearest ({features}), {agree} "
+            f"{'is' if agree == 1 else 'are'} of this class. The vote says "
+            f"{scenes.CLASSES[winner]}: {verdict}.")
     return sheet.frame(text)
 
 
@@ -122,8 +122,9 @@ def render_peeking(accuracy: int = 40, settings: int = 30, test_images: int = 50
         middle = place(float((chance * score).sum()))
         sheet.line([(middle, 30), (middle, 165)], colour, 2)
         sheet.text(740, y, label, "rm", colour, 13)
-    text = (f"The best of {settings:,} settings with a true accuracy of {accuracy} % scores "
-            f"{mean:.1f} % on {test_images:,} images, {abs(mean - accuracy):.1f} points too much.")
+    text = (f"The best of {settings:,} setting{'s'[:settings > 1]} with a true accuracy of "
+            f"{accuracy} % scores {mean:.1f} % on {test_images:,} images, "
+            f"{abs(mean - accuracy):.1f} points too high.")
     return sheet.frame(text)
 
 
@@ -325,5 +326,5 @@ def confusion(counts: Tensor, classes: tuple[str, ...]) -> tuple[Figure, str]:
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted class", ylabel="true class")
     axis.grid(visible=False)
-    return figure, ("A table of true against predicted classes. Most test scenes are on its dark "
-                    "diagonal; the others are in a few of the other cells.")
+    return figure, ("A table of true against predicted classes. Test scenes on its diagonal "
+                    "are classified correctly; the others are mistakes.")

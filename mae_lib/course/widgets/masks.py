@@ -58,7 +58,7 @@ def make_mask(
 ) -> Tensor:
     """A mask (1, L) of one of KINDS, 1 = hidden; patches in `flipped` are then changed over.
 
-    "by hand" starts with nothing hidden. One patch always stays visible.
+    "by hand" starts with nothing hidden. One patch stays visible, whatever is flipped.
     """
     length = grid[0] * grid[1]
     mask = torch.zeros(1, length)
@@ -94,7 +94,7 @@ class PatchGrid(ipywidgets.GridBox):
 
     def __init__(self):
         super().__init__()
-        self.grid, self._buttons = None, {}  # by grid: a button is never quite forgotten
+        self.grid, self._buttons = None, {}  # by grid: ipywidgets never frees buttons
         look = ipywidgets.Layout(width="100%", height="100%", min_width="0", margin="0",
                                  padding="0", border="1px solid rgba(255, 255, 255, 0.25)")
         self._look = {"layout": look, "style": ipywidgets.ButtonStyle(button_color="transparent")}
@@ -115,7 +115,7 @@ class PatchGrid(ipywidgets.GridBox):
             setattr(self.layout, name, value)
 
     def _button(self, row: int, column: int) -> ipywidgets.Button:
-        button = ipywidgets.Button(tooltip=f"row {row + 1}, column {column + 1}", **self._look)
+        button = ipywidgets.Button(tooltip=f"row {row}, column {column}", **self._look)
         button.on_click(lambda _: self.flip(row, column))
         return button
 

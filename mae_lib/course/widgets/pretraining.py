@@ -77,10 +77,10 @@ def render_schedule(peak_lr: float = 1.5e-4, warmup: int = 2, epochs: int = 10, 
         axis.set(xlim=(0, 1.04 * total / 1000), ylim=(0, top))  # room for the last label
     canvas.draw()
     told = ends[0], ends[2], ends[-1]
-    rates = " ".join(f"{at(schedule_learning_rate, step):.2e}" for step in told)
-    ratios = " ".join(f"{at(schedule_mask_ratio, step):.2f}" for step in told)
-    text = (f"{total:,} steps, set {update}; after epochs 1, 3, {epochs}: rate {rates}, "
-            f"ratio {ratios}.")
+    rates = ", ".join(f"{at(schedule_learning_rate, step):.2e}" for step in told)
+    ratios = ", ".join(f"{at(schedule_mask_ratio, step):.2f}" for step in told)
+    text = (f"{total:,} steps, set {update}; after epochs 1, 3 and {epochs}: learning rate "
+            f"{rates}; mask ratio {ratios}.")
     return Frame(np.asarray(canvas.buffer_rgba())[..., :3].copy(), text)
 
 
@@ -88,12 +88,12 @@ def schedule_explorer() -> Explorer:
     peak_lr = ipywidgets.SelectionSlider(
         options=[(f"{lr:.1e}", lr) for lr in (7.5e-5, 1.5e-4, 3e-4, 6e-4, 1.2e-3, 2.4e-3)],
         value=1.5e-4, description="peak lr")
-    warmup = ipywidgets.IntSlider(2, min=0, max=8, description="warm-up")
+    warmup = ipywidgets.IntSlider(2, min=0, max=8, description="warm-up epochs")
     epochs = ipywidgets.SelectionSlider(options=[10, 20, 50, 100, 400, 800], value=10,
                                         description="epochs")
     batch = ipywidgets.SelectionSlider(options=[64, 128, 256, 512, 1024, 4096], value=64,
                                        description="batch")
-    ramp = ipywidgets.IntSlider(5, min=0, max=10, description="ratio's ramp")
+    ramp = ipywidgets.IntSlider(5, min=0, max=10, description="ramp epochs")
     update = ipywidgets.ToggleButtons(options=["every step", "every epoch"], description="update")
     stills = [{"title": "10 epochs, 2 of warm-up"},
               {"title": "no warm-up", "warmup": 0},
@@ -195,7 +195,7 @@ def render_curves(measured: str = "validation loss", against: str = "epochs",
     _, digits, more = MEASURED[measured]
     where = {"epochs": f"{reach:.0f} epochs",
              "multiply-adds": f"{reach:.2f}·10¹⁵ multiply-adds"}[against]
-    better = "more" if more else "less"
+    better = "higher" if more else "lower"
     text = (f"{measured} ({better} is better) after {where}: original {a:.{digits}f}, "
             f"improved {b:.{digits}f}.")
     return Frame(pixels(figure), text)

@@ -132,7 +132,7 @@ def render_prediction(photograph: str = "coffee", mask_ratio: float = 0.75, unit
     if show == "composite":
         found = composite(found, target, mask_img)
     seen = target * (1 - mask_img) + 0.5 * mask_img
-    text = (f"{photograph}, {100 * mask_ratio:.0f} % hidden, units {units}: "
+    text = (f"{photograph}, {100 * mask_ratio:.0f} % hidden. Units: {units}. "
             f"{psnr:.1f} dB on hidden pixels.")
     zoom = max(1, 320 // size)
     return Frame(side_by_side(*(to_picture(x[0], zoom) for x in (seen, found, target))), text)
@@ -171,8 +171,8 @@ def norm_pix_explorer() -> Explorer:
 def prediction_explorer() -> Explorer:
     photograph = ipywidgets.Dropdown(options=list(course.PHOTOGRAPHS), value="coffee",
                                      description="photograph")
-    ratio = ipywidgets.FloatSlider(0.75, min=0.1, max=0.9, step=0.05, description="hidden",
-                                   readout_format=".0%")
+    ratio = ipywidgets.FloatSlider(0.75, min=0.1, max=0.9, step=0.05,
+                                   description="mask ratio")
     units = ipywidgets.ToggleButtons(options=UNITS, description="units")
     shown = ipywidgets.ToggleButtons(options=("prediction", "composite"), description="show")
     stills = [{"units": UNITS[0], "show": "prediction", "title": "prediction, as predicted"}]

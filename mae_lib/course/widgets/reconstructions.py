@@ -127,9 +127,9 @@ def render(
                      zoom == 1)
     numbers = scores(found, weights)
     psnr, hf = ({name: pair[i] for name, pair in numbers.items()} for i in (0, 1))
-    boards = [bars("PSNR, dB (more is better)", psnr, PSNR_TOP, 1, width),
-              bars("HF error (less is better)", hf, 1.2 * max(hf.values()), 3, width)]
-    others = ", ".join(f"{name} {value:.1f}" for name, value in list(psnr.items())[1:])
+    boards = [bars("PSNR, dB (higher is better)", psnr, PSNR_TOP, 1, width),
+              bars("HF error (lower is better)", hf, 1.2 * max(hf.values()), 3, width)]
+    others = "; ".join(f"{name} {value:.1f}" for name, value in list(psnr.items())[1:])
     text += f". PSNR {psnr[weights]:.1f} dB ({others}); HF error {hf[weights]:.3f}."
     return Frame(in_rows(above, below, boards), text, photographic=zoom == 1)
 

@@ -14,7 +14,7 @@ from mae_lib.data import scenes
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.training.checkpoints import load_shipped
 
-SIZE, BANK, QUERIES = 64, 150, 20  # pixels of a scene, scenes with labels, scenes that ask
+SIZE, BANK, QUERIES = 64, 150, 20  # pixels of a scene, scenes with labels, query scenes
 FEATURES = ("raw pixels", "untrained encoder", "original")
 OTHERS: dict[str, Tensor] = {}  # more features of the bank's scenes, (BANK + QUERIES, D), by name
 
@@ -42,7 +42,7 @@ def _features(kind: str) -> Tensor:
 
 
 def similarities(features: str) -> Tensor:
-    """Cosine of every scene that asks and every scene with a label, (QUERIES, BANK)."""
+    """Cosine similarity of each query scene to each labelled scene, (QUERIES, BANK)."""
     x = F.normalize(OTHERS[features] if features in OTHERS else _features(features), dim=1)
     return x[BANK:] @ x[:BANK].T
 
@@ -57,8 +57,11 @@ def framed(image: int, colour: str, zoom: int = 1) -> np.ndarray:
 
 
 def agreement(features: str, k: int) -> tuple[float, float, float, float]:
-    """What scenes have in common with their k nearest: the difference of their mean colours (0 to
-    1), and the shares of the same shape, pattern and class. "any scene": with all of the bank."""
+    """What query scenes have in common with their k nearest, or, for `features` "any scene", all.
+
+    The difference of their mean colours (0 to 1), and the shares of the same shape, pattern and
+    class.
+    """
     images, labels = bank()
     ids = (torch.arange(BANK).expand(QUERIES, -1) if features == "any scene"
            else similarities(features).topk(k).indices)  # (QUERIES, k)

@@ -37,7 +37,7 @@ class Sheet:
                           colour)
 
     def area(self, points: list[tuple[float, float]], colour: str):
-        """A shape through which one sees what is behind."""
+        """A translucent polygon."""
         layer = Image.new("L", self.image.size)
         ImageDraw.Draw(layer).polygon([(ZOOM * x, ZOOM * y) for x, y in points], fill=115)
         self.image.paste(ImageColor.getrgb(colour), mask=layer)
@@ -48,7 +48,7 @@ class Sheet:
 
     def axis(self, left: float, right: float, y: float, low: float, high: float,
              name: str) -> Callable[[float], float]:
-        """A horizontal axis with its name above; returns where a value is, cut off at the ends."""
+        """A horizontal axis with its name below; returns where a value is, clipped to the ends."""
         self.line([(left, y), (right, y)])
         step = next(s for s in (0.5, 1, 2, 5, 10, 20, 50) if (high - low) / s <= 9)
 

@@ -23,7 +23,7 @@ ADDRESS = "https://dl.fbaipublicfiles.com/mae/visualize/mae_visualize_{}.pth"
 
 
 class Weights(NamedTuple):
-    """A model that paints, and what is known of it."""
+    """A model that reconstructs, and what is known about it."""
 
     model: MaskedAutoencoder
     facts: dict  # how it was trained; "norm_pix" at the least
@@ -77,7 +77,7 @@ def add_weights(source: str | Path, progress: bool = True, **how) -> str:
 
     `how` can be `norm_pix`, for a file that does not say how it was trained (without: False for
     OFFICIAL, True for others), and the other arguments of `load_official`. Raises ValueError or
-    OSError with one sentence if the weights cannot be had or cannot reconstruct.
+    OSError with one sentence if the weights cannot be obtained or cannot reconstruct.
     """
     if source in OFFICIAL:
         name = f"official {source}"
@@ -86,8 +86,8 @@ def add_weights(source: str | Path, progress: bool = True, **how) -> str:
         return name
     path = find(source)
     if path.name == "checkpoint.pt":
-        raise ValueError("checkpoint.pt is the state of a training: open the model.safetensors "
-                         "that it leaves when it ends.")
+        raise ValueError("checkpoint.pt is the state of a training run: open the "
+                         "model.safetensors that the run writes when it ends.")
     model, facts = load_official(path, **how)
     if not model.config["decoder_depth"]:
         raise ValueError(f"{path.name} holds an encoder without its decoder, which cannot "
@@ -112,7 +112,7 @@ def fetch_official(name: str, progress: bool = True) -> Path:
     """The official checkpoint's file, downloaded on first use into the cache.
 
     Its authors publish no checksum: the length is checked on arrival, and the SHA-256 noted then
-    is asked for ever after. Raises ConnectionError, or ValueError for a file that has changed.
+    is checked on every later use. Raises ConnectionError, or ValueError for a changed file.
     """
     path = default_cache() / "official" / ADDRESS.format(name).split("/")[-1]
     note = path.with_suffix(".sha256")
@@ -130,6 +130,6 @@ def fetch_official(name: str, progress: bool = True) -> Path:
             note.write_text(checksum(path))
         if not note.exists() or note.read_text() != checksum(path):
             path.unlink()
-            raise ValueError(f"{path.name} is not what was downloaded and was deleted: open it "
-                             "again.")
+            raise ValueError(f"{path.name} had changed since its download and was deleted: open "
+                             f"{name} again to download it.")
     return path

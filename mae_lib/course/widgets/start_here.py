@@ -139,7 +139,7 @@ def diagram() -> tuple[Figure, str]:
     return figure, (
         "A drawing in eight steps. Above, left to right: a photograph of a cup, cut into patches, "
         "a quarter of them left, the large encoder. Below, right to left: the tokens that it "
-        "gives, put back to their places among question marks, the small decoder, and the cup "
+        "gives, put back in their places among question marks, the small decoder, and the cup "
         "with its hidden patches predicted.")
 
 

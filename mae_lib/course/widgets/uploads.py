@@ -20,7 +20,7 @@ DRIVE = COLAB / "drive" / "MyDrive"
 def decode_upload(content: bytes, size: int) -> Tensor:
     """The centre of an image file, uint8 (3, size, size) in RGB, upright; an animation's first.
 
-    Raises ValueError with one sentence for anything else than an image of sensible size.
+    Raises ValueError with one sentence for anything other than an image of sensible size.
     """
     if not content:
         raise ValueError("The file is empty: choose another one.")
@@ -33,17 +33,17 @@ def decode_upload(content: bytes, size: int) -> Tensor:
                 if pixels <= MAX_PIXELS:
                     return torch.from_numpy(centre_square(image, size).copy())
     except UnidentifiedImageError:
-        raise ValueError("This is not a picture, or none that can be read here: use JPEG, PNG, "
-                         "WebP or GIF, and export a phone's HEIC as JPEG.") from None
+        raise ValueError("This is not a picture that can be read here. Use JPEG, PNG, WebP or "
+                         "GIF, and export HEIC from a phone as JPEG.") from None
     except Image.DecompressionBombError:
         pixels = 2 * Image.MAX_IMAGE_PIXELS
     except MemoryError:
-        raise ValueError("The picture does not fit into the memory: make it smaller.") from None
+        raise ValueError("The picture does not fit into memory: make it smaller.") from None
     except Exception as error:  # damaged files make Pillow raise almost anything
         raise ValueError(f"The picture is cut off or damaged ({type(error).__name__}): fetch it "
                          "again, or choose another one.") from None
-    raise ValueError(f"The picture has {pixels / 1e6:,.0f} million pixels or more, and "
-                     f"{MAX_PIXELS / 1e6:.0f} million are decoded at the most: make it smaller.")
+    raise ValueError(f"The picture has at least {pixels / 1e6:,.0f} million pixels, but the "
+                     f"limit is {MAX_PIXELS / 1e6:.0f} million: make it smaller.")
 
 
 def upload_limit(instead: str = "type the file's path") -> str:
@@ -55,9 +55,9 @@ def upload_limit(instead: str = "type the file's path") -> str:
     was started by `make lab`.
     """
     if "google.colab" in sys.modules:
-        return ("Colab carries less than 1 MB at a time: for more, use its Files pane (the folder "
-                f"icon on the left) or your Drive, mounted there, and {instead}.")
-    return f"Jupyter may carry only 10 MB at a time: for more, {instead}."
+        return ("Colab uploads less than 1 MB at a time. For more, use its Files pane (the folder "
+                f"icon on the left) or your mounted Drive, and {instead}.")
+    return f"Jupyter may upload only 10 MB at a time. For more, {instead}."
 
 
 def places() -> list[Path]:

@@ -145,7 +145,7 @@ class Uploader(Live):
         """uint8 (N, 3, size, size). Raises ValueError if there are none yet."""
         if not self.found:
             raise ValueError("No photograph has arrived yet: choose some with the button above, "
-                             "or set source to a folder.")
+                             "or set source to 'imagefolder:PATH'.")
         return torch.stack(list(self.found.values()))
 
     def _uploaded(self, change) -> None:
@@ -162,7 +162,7 @@ class Uploader(Live):
         self._say(refused)
 
     def _say(self, refused: list[str]) -> None:
-        self.status.value = "<br>".join(map(escape, [f"{len(self.found)} photographs so far.",
+        self.status.value = "<br>".join(map(escape, [f"Photographs so far: {len(self.found)}.",
                                                      *refused]))
 
     def __repr__(self) -> str:

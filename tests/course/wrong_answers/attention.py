@@ -36,7 +36,7 @@ WRONG = {
         (slip("Attention", ("b, n, d = x.shape", "b, n, d = x.shape; given = x"),
               ("return ", "return given + ")), "x is added to the result"),
         (slip("Attention", ("self.qkv = ", "qkv = "), ("self.proj = ", "proj = ")),
-         "a forward, but no weights yet"),
+         "Your class has no weights yet"),
         ("Attention = nn.Linear(3, 3)", "a class that inherits from nn.Module"),
     ],
 }

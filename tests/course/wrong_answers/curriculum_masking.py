@@ -13,6 +13,13 @@ LIMITED = ((" or time >= cfg.mask_ratio_warmup_epochs", " or cfg.mask_ratio_warm
            ("time / cfg.mask_ratio_warmup_epochs",
             "min(time / cfg.mask_ratio_warmup_epochs, 1.0)"))
 
+# The mask by writing to it, at places of which a GPU accepts those on the CPU.
+SCATTERED = slip("random_masking", (
+    "    return x_vis, (ids_restore >= visible).float(), ids_restore",
+    "    mask = torch.ones(b, length, device=x.device)\n"
+    "    mask[torch.arange(b)[:, None], ids_shuffle[:, :visible]] = 0\n"
+    "    return x_vis, mask, ids_restore"))
+
 WRONG = {
     "random_masking": [
         (slip("random_masking", ("ids_restore >= visible", "ids_restore < visible")),
@@ -30,6 +37,9 @@ WRONG = {
         (slip("random_masking", ("if noise is None", "if True")), "draw noise only if it is None"),
         (slip("random_masking", ("if noise is None", "if not noise")), "write noise is None"),
         (slip("random_masking", (", device=x.device", "")), "On a GPU this would stop"),
+        (SCATTERED.replace("= 0\n", "= torch.zeros(b, visible)\n"), "On a GPU this would stop"),
+        (slip("random_masking", ("noise.argsort(dim=1)", "torch.from_numpy(noise.numpy()"
+                                 ".argsort(axis=1))")), "because NumPy reads only tensors on the"),
         (slip("random_masking", ("ids_shuffle.argsort(dim=1)", "ids_shuffle.argsort(1).float()")),
          "it should hold whole numbers"),
         (slip("random_masking", ("visible).float()", "visible).double()")), "type torch.float64"),
@@ -94,7 +104,7 @@ WRONG = {
                                       "1.2 * (cfg.mask_ratio - cfg.mask_ratio_start) * progress)")),
          "epochs of a ramp of 4, the ratio should be"),
         (slip("schedule_mask_ratio", *LIMITED, (" or cfg.mask_ratio_warmup_epochs <= 0", "")),
-         "Your code stopped with ZeroDivisionError"),
+         "With mask_ratio_warmup_epochs=0 you divide by 0"),
         (slip("schedule_mask_ratio", ("(cfg.mask_ratio - cfg.mask_ratio_start) * progress",
                                       "cfg.mask_ratio_start * progress")),
          "epochs of a ramp of 4, the ratio should be"),
@@ -112,3 +122,5 @@ WRONG = {
         (MEAN.format("sum(counts[:250]) / 250"), "patches are visible on average, not"),
     ],
 }
+
+ALSO_RIGHT = {"random_masking": [SCATTERED]}

@@ -128,7 +128,7 @@ WRONG = {
                       "        nn.init.normal_(self.decoder")), "should start at 1"),
         (slip("MAE", ("        nn.init.normal_(self.decoder",
                       "        nn.init.normal_(self.encoder.pos_embed)\n"
-                      "        nn.init.normal_(self.decoder")), "initialise parameters alone"),
+                      "        nn.init.normal_(self.decoder")), "initialise only parameters"),
         (slip("MAE", ("self.decoder(latent, ids_restore)",
                       "self.decoder(latent, ids_restore.argsort(1))")), "not the decoder's"),
         (slip("MAE", ("self.encoder", "self.enc")), "hold encoder."),

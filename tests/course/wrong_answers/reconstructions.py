@@ -25,8 +25,8 @@ PLACES = (
 
 WRONG = {
     "grid_mask": [
-        (GRID + "    mask[::step] = 0\n    return mask", "In one row of 2, all patches stay"),
-        (GRID + "    mask[:, ::step] = 0\n    return mask", "In one column of 2, all patches stay"),
+        (GRID + "    mask[::step] = 0\n    return mask", "In one row out of 2, all patches stay"),
+        (GRID + "    mask[:, ::step] = 0\n    return mask", "In one column out of 2, all patches"),
         (GRID + "    mask[::step, ::step] = 0\n    return 1 - mask", "The mask is inverted"),
         (GRID + "    return ((torch.arange(rows)[:, None] + torch.arange(columns)) % step > 0)",
          "These are diagonals"),
