@@ -496,7 +496,8 @@ def test_another_size_has_interpolated_positions_and_the_same_weights(size, clas
 
 
 @pytest.mark.parametrize("size, words", [
-    (30, "30 must be a multiple of patch_size 8"), (0, "must be at least 1"), (-8, "must be at least"),
+    (30, "30 must be a multiple of patch_size 8"), (0, "must be at least 1"),
+    (-8, "must be at least"),
     ((64, 48), "must be a whole number"), (64.0, "must be a whole"), ("64", "must be a whole"),
 ])
 def test_a_size_that_does_not_fit_is_explained(size, words):
