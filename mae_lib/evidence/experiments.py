@@ -2,9 +2,9 @@
 
   python -m mae_lib.evidence.experiments --data imagefolder:PATH --workers 2
 
-Without --studies, all studies of plan.py run. A search (the names are listed below) tries one
-setting after another on seed 0 and reads no test image; what it finds is written into
-config.RECIPES by hand. Workers take the next run that nobody has taken; give the same command
+Without --studies, all studies of plan.py run. With --studies recipe, a search tries one setting
+after another on seed 0 and reads no test image; what it finds is written into config.RECIPES by
+hand. Workers take the next run that nobody has taken; give the same command
 again, here or in a second terminal, and it continues with what is left. Small models do not fill a
 GPU: start NVIDIA's MPS first (nvidia-cuda-mps-control -d), and workers run side by side instead of
 in turns.
@@ -16,58 +16,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
 from tqdm.auto import tqdm
 
-from mae_lib import evaluate
 from mae_lib.compare import Comparison, about_data, runs_of
-from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig, variant_settings
+from mae_lib.config import RECIPES, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import plan
-from mae_lib.evidence.plan import LABEL_COUNTS, PLACES, SEARCHES, STUDIES, Study
+from mae_lib.evidence.plan import LABEL_COUNTS, PLACES, SEARCH, STUDIES, Study
 from mae_lib.evidence.registration import SMALL
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import BASELINES, Results
 from mae_lib.runtime import cli, distributed, hardware, workers
 from mae_lib.runtime.workers import Job
-
-
-@dataclass
-class FineTunings(Comparison):
-    """Recipes of fine-tuning in the place of variants, such as "lr=0.006+layer_decay=0.75"."""
-
-    pretrained: bool = True  # False: random weights
-
-    def config(self, name: str, seed: int) -> PretrainConfig:
-        return super().config("original", seed)
-
-    def _recipe(self, name: str) -> FineTuneConfig:
-        parts = (part.split("=") for part in name.split("+"))
-        return replace(self.fine_tune if self.pretrained else self.scratch,
-                       **{setting: float(text) for setting, text in parts})
-
-    def settings(self, name: str, seed: int) -> dict:
-        return {**super().settings(name, seed), "weights": self.pretrained}
-
-    def measures(self, name: str, seed: int, folder: Path) -> dict:
-        """Fine-tune on four fifths of the training images, judge on the remaining fifth."""
-        cfg = self.config(name, seed)
-        model = cfg.build_model()
-        if self.pretrained:
-            source = folder.parent / f"weights-seed{seed}"
-            with FileLock(source / "lock"):  # the other recipes need the same weights
-                model = self.pretrain(cfg, source, "Original").model
-        accuracy = evaluate.fine_tune(
-            model.to(self.device), held_out(self.data), self._recipe(name), seed, cfg.precision,
-            name, folder / "fine-tune.pt")
-        return {"ft_held_out": accuracy.entry()}
-
-
-def held_out(data: ImageSet) -> ImageSet:
-    """The training images alone, a fifth of each class in the place of the test images."""
-    held = evaluate.folds(data.train_labels) == 0
-    return replace(data, train=data.train[~held], train_labels=data.train_labels[~held],
-                   test=data.train[held], test_labels=data.train_labels[held])
 
 
 def jobs_of(comparison: Comparison, names: Sequence[str], seeds: Sequence[int]) -> list[Job]:
@@ -100,8 +60,8 @@ class Experimenter:
     results: Results
     device: object
 
-    def comparison(self, place: str, kind: type = Comparison, seed: int | None = None,
-                   images: int | None = None, **changes) -> Comparison:
+    def comparison(self, place: str, seed: int | None = None, images: int | None = None,
+                   **changes) -> Comparison:
         """Runs at a place; those of one seed in one precision, since they are compared."""
         place = PLACES[place]
         data = replace(self.data, unlabeled=self.data.unlabeled[:images or place.images])
@@ -113,20 +73,16 @@ class Experimenter:
         base = {**RECIPES[place.recipe].pretrain, **place.settings, "precision": precision}
         settings = dict(base=base, fine_tune=tune, scratch=scratch, recipe=place.recipe) | changes
         out = self.out / f"{settings['recipe'].replace(' ', '-')}-{len(data.unlabeled)}"
-        return kind(data, out=out, results=self.results, device=self.device, note_failures=True,
-                    **settings)
+        return Comparison(data, out=out, results=self.results, device=self.device,
+                          note_failures=True, **settings)
 
-    def search(self, name: str) -> str:
-        """The winner of a search."""
-        if name == "recipe":
-            sizes = ("preset", "img_size", "patch_size")
-            base = {k: v for k, v in RECIPES["tuned"].pretrain.items() if k in sizes}
-            kind, changes = Comparison, dict(choosing=True, fine_tune=None,
-                                             base=base | {"precision": self.precision})
-        else:
-            kind, changes = FineTunings, dict(pretrained=name == "fine-tuning")
-        comparison = self.comparison(SMALL, kind, images=plan.SEARCH_IMAGES, recipe=name, **changes)
-        return search(comparison, SEARCHES[name])
+    def search(self) -> str:
+        """The winner of the search for the tuned recipe, of which only the sizes are given."""
+        sizes = ("preset", "img_size", "patch_size")
+        base = {k: v for k, v in RECIPES["tuned"].pretrain.items() if k in sizes}
+        return search(self.comparison(
+            SMALL, images=plan.SEARCH_IMAGES, recipe="recipe", choosing=True, fine_tune=None,
+            base=base | {"precision": self.precision}), SEARCH)
 
     def jobs(self, study: Study) -> list[Job]:
         """The runs of a study, seed by seed."""
@@ -141,10 +97,9 @@ class Experimenter:
 def main() -> None:
     parser = cli.parser("python -m mae_lib.evidence.experiments", __doc__)
     add_data_arguments(parser)
-    names = [*SEARCHES, *STUDIES]
-    parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=names,
-                        metavar="NAME", help=f"of {', '.join(STUDIES)} (default: all of these); "
-                        f"searches: {', '.join(map(repr, SEARCHES))}")
+    parser.add_argument("--studies", nargs="+", default=list(STUDIES), metavar="NAME",
+                        choices=["recipe", *STUDIES], help=f"of {', '.join(STUDIES)} (default: all "
+                        "of these); recipe: the search")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(the study's)")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="(the study's)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
@@ -165,9 +120,9 @@ def main() -> None:
     experimenter, jobs = Experimenter(data, precision, out, results, device), []
     with workers.helped("mae_lib.evidence.experiments", arguments, 1, precision, out,
                         partial(tqdm.write, file=sys.stderr), every=600):
-        for name in arguments.studies:  # all searches, then the runs of all studies
-            if name in SEARCHES:
-                print(f"Best {name}: {experimenter.search(name)}", flush=True)
+        for name in arguments.studies:  # the search, then the runs of all studies
+            if name == "recipe":
+                print(f"Best recipe: {experimenter.search()}", flush=True)
                 continue
             study = replace(STUDIES[name], **{k: tuple(v) for k in ("seeds", "variants")
                                               if (v := getattr(arguments, k))})

@@ -2,15 +2,17 @@
 
 import json
 import math
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from mae_lib.config import ADD_ONS, RECIPES, PretrainConfig, variant_settings
 from mae_lib.evidence.plan import PLACES, STUDIES, Study
 from mae_lib.evidence.registration import GAINS, LETTER, OWN, SMALL
+from mae_lib.evidence.second_registration import AGAIN
 from mae_lib.results import BASELINES, Interval, Results, entries_of_pairs, grouped, student
 from mae_lib.training.checkpoints import ASSETS
 
+BEGUN = "to the letter, begun"  # the place of registered runs that are too few to judge a claim
 ADD_ON_SETS = [frozenset(names) for n in range(len(ADD_ONS) + 1)
                for names in combinations(ADD_ONS, n)]
 
@@ -25,14 +27,16 @@ class Evidence:
     """The records of the experiments by place (SMALL, LETTER), and the measured prices of a step.
 
     At each place, the registered runs count from the moment when all that judge its claims are
-    there; until then, those of the first edition do. The two never mix.
+    there; until then, those of the first edition do, if there are any. The two never mix. AGAIN has
+    runs only once all are there, and BEGUN the registered runs of LETTER from the first one on.
     """
 
-    def __init__(self, folder: Path = ASSETS, early: bool = False):
-        """`early`: the first edition's runs, even where the registered ones are complete."""
-        records = [r for r in Results(folder / "results.json").read()
-                   if not early or "fingerprint" not in r["data"]]
+    def __init__(self, folder: Path = ASSETS):
+        records = Results(folder / "results.json").read()
         self.records = {place: _that_count(records, place) for place in (SMALL, LETTER)}
+        again, self.records[BEGUN] = (_of_study(records, name) for name in ("again", "letter"))
+        complete = len(again) == len(STUDIES["again"].variants) * len(STUDIES["again"].seeds)
+        self.records[AGAIN] = [r for r in again if complete and "failed" not in r["measures"]]
         path = folder / "add_on_prices.json"
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
         newest = {p["device"]: p for p in sorted(prices, key=lambda p: p["date"])
@@ -105,8 +109,8 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
     """
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]
-    planned = {(name, seed): study for study in STUDIES.values() if study.place == place
-               for name in study.variants for seed in study.seeds}
+    planned = {run: study for study in STUDIES.values() if study.place == place
+               for run in product(study.variants, study.seeds)}
     claimed = {name for c in (*GAINS, *OWN) if c.runs == place for name in (c.base, c.variant)}
     sets: dict[str, list[dict]] = {}
     for record in found:
@@ -119,6 +123,15 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
             return [_with_few_labels(r) for r in registered if "failed" not in r["measures"]]
     return max(early or sets.values(), default=[],
                key=lambda runs: sum(r["name"] in claimed for r in runs))
+
+
+def _of_study(records: list[dict], name: str) -> list[dict]:
+    """The registered runs of one study, as far as they are there."""
+    study = STUDIES[name]
+    planned = dict.fromkeys(product(study.variants, study.seeds), study)
+    return [r for r in records if "fingerprint" in r["data"]
+            and r.get("recipe") == PLACES[study.place].recipe
+            and _as_planned(r, planned, study.place)]
 
 
 def _with_few_labels(record: dict) -> dict:

@@ -12,9 +12,12 @@ import scipy.stats
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.evidence import claims
 from mae_lib.evidence import registration as rule
-from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
+from mae_lib.evidence.plan import PLACES
+from mae_lib.evidence.records import ADD_ON_SETS, BEGUN, Evidence, name_of
 from mae_lib.evidence.registration import LETTER, SMALL, Gain, Price
+from mae_lib.evidence.second_registration import AGAIN, AGAIN_SEEDS, BOTH, WEAK
 from mae_lib.masking import num_visible_patches, training_mask_ratio
+from mae_lib.results import student
 from mae_lib.training.compute import multiply_adds
 
 GAIN = Gain("topic", "text", "lp", 4.0, 1.0, "points", SMALL)
@@ -82,7 +85,6 @@ def test_registered_runs_count_once_all_are_there_and_no_others_then(tmp_path):
     found = evidence_of(tmp_path, first + diverged)
     assert found.count() and len(found.pairs("lp", "curriculum")) == 5
     assert evidence_of(tmp_path, first + more).runs("uniformity") == more[-6:]
-    assert Evidence(tmp_path, early=True).runs("original") == first[:2]
     more[0]["measures"]["labels"] = {"50": {"ft": {"value": 20}}}
     assert evidence_of(tmp_path, more).runs("original")[0]["measures"]["ft@50"] == {"value": 20}
     assert len(evidence_of(tmp_path, more[1:]).runs("original")) == 7  # there are no others
@@ -168,6 +170,44 @@ def test_only_the_registered_runs_count(evidence, tmp_path):
     for r in evidence.records[SMALL]:
         r["data"]["fingerprint"] = "0123"
     assert evidence.count()
+
+
+def again(lp, ft):
+    """All runs of the second registration: what its variants add to a measure, in turns."""
+    data = {"data": {"name": "photos", "fingerprint": "0123"}}
+    return [record(name, seed, lp=50 + seed + (name != "original") * lp[i % 2],
+                   ft=60 + (name != "original") * ft[i % 2]) | data
+            for name in ("original", WEAK, BOTH) for i, seed in enumerate(AGAIN_SEEDS)]
+
+
+@pytest.mark.parametrize("lp, ft, verdicts", [
+    ((1.2, 1.4), (-0.1, 0.3), ["confirmed"] * 3),
+    ((0.2, 0.4), (-0.9, -0.8), ["confirmed", "refuted", "refuted"]),
+    ((-0.2, -0.4), (0.0, 0.1), ["refuted", "refuted", "confirmed"]),
+    ((-1.0, 2.0), (-2.0, 1.0), ["inconclusive"] * 3),
+])
+def test_the_second_registration_is_judged_once_all_its_runs_are_there(tmp_path, lp, ft, verdicts):
+    records = again(lp, ft)
+    found = claims.own_claims(evidence_of(tmp_path, records))[-3:]
+    assert [j.verdict for j in found] == verdicts
+    assert found[1].interval == pytest.approx(student(list(lp) * 6))
+    part = claims.own_claims(evidence_of(tmp_path, records[1:]))[-3:]
+    assert [j.verdict for j in part] == ["not measured"] * 3
+    diverged = [records[0] | {"measures": {"failed": "The loss became nan."}}, *records[1:]]
+    assert len(evidence_of(tmp_path, diverged).pairs("lp", WEAK, place=AGAIN)) == 11
+
+
+def test_runs_to_the_letter_are_shown_before_they_judge(tmp_path):
+    first = [record(name, s, "specified", lp=40) for name in ("original", "improved")
+             for s in (1, 2)]
+    letter = {**PLACES[LETTER].settings, "img_size": None, "preset": "specified"}
+    begun = [record(name, 1, "specified", lp=50, ft=60) | {
+        "data": {"name": "photos", "fingerprint": "0123"}, "settings": letter}
+        for name in ("original", "improved")]
+    found = evidence_of(tmp_path, first + begun)
+    assert found.runs("original", LETTER) == first[:2]
+    assert found.runs("original", BEGUN) == begun[:1]
+    assert not evidence_of(tmp_path, first).runs("original", BEGUN)
 
 
 def test_main_effects_and_interactions_are_those_of_a_linear_model(tmp_path):

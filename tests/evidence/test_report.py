@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_claims import evidence_of, price_list, record
 
-from mae_lib.config import RECIPES, FineTuneConfig, PretrainConfig
+from mae_lib.config import RECIPES, PretrainConfig
 from mae_lib.evidence import claims, experiments, plan, report
 from mae_lib.evidence import registration as rule
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
@@ -76,12 +76,13 @@ def test_the_pictures_were_drawn_from_the_records():
             assert picture.text["Description"] == report.digest(evidence), "run make report"
 
 
-def test_nothing_registered_was_changed():
+@pytest.mark.parametrize("name", ["registration", "second_registration"])
+def test_nothing_registered_was_changed(name):
     """The file is what it was when it was committed, before the first run that counts."""
-    registered = json.loads(report.REGISTRATION.read_text("utf-8"))
-    file = ROOT / "mae_lib" / "evidence" / "registration.py"
+    registered = json.loads(report.REGISTRATION.read_text("utf-8"))[name]
+    file = ROOT / "mae_lib" / "evidence" / f"{name}.py"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == registered["sha256"]
-    show = ["git", "show", f"{registered['commit']}:mae_lib/evidence/registration.py"]
+    show = ["git", "show", f"{registered['commit']}:mae_lib/evidence/{name}.py"]
     shown = subprocess.run(show, cwd=ROOT, capture_output=True)
     if shown.returncode == 0:  # a clone without history, or no clone at all, cannot tell
         assert hashlib.sha256(shown.stdout).hexdigest() == registered["sha256"]
@@ -89,21 +90,13 @@ def test_nothing_registered_was_changed():
 
 def test_the_tuned_recipe_is_the_winner_of_the_recorded_search():
     records = Results(ASSETS / "search.json").read()
-    recipe, tuning = RECIPES["tuned"], vars(FineTuneConfig())
-    defaults = {"recipe": vars(PretrainConfig()), "fine-tuning": tuning,
-                "training from scratch": tuning | recipe.fine_tune}
-    for kind, settings in (("recipe", recipe.pretrain), ("fine-tuning", recipe.fine_tune),
-                           ("training from scratch", recipe.scratch)):
-        found = [r for r in records if r["recipe"] in (kind, {"recipe": "tuning"}.get(kind))]
-        if kind != "recipe" and not found:
-            continue  # searched on the first edition's photographs
-        assert all(r["seed"] == 0 and "lp" not in r["measures"] for r in found)
-        winner = found[experiments.best(found)]["name"]
-        names = [part.partition("=")[::2] for part in winner.split("+")]
-        for name, text in names:
-            assert (defaults[kind] | settings)[name] == float(text), f"{kind}: {winner}"
-        assert {name for axis in plan.SEARCHES[kind] for part in axis
-                for name in re.findall(r"(\w+)=", part)} == {name for name, _ in names}
+    assert all(r["seed"] == 0 and "lp" not in r["measures"] for r in records)
+    winner = records[experiments.best(records)]["name"]
+    names = [part.partition("=")[::2] for part in winner.split("+")]
+    for name, text in names:
+        assert (vars(PretrainConfig()) | RECIPES["tuned"].pretrain)[name] == float(text), winner
+    assert {part.partition("=")[0] for axis in plan.SEARCH for part in axis} == {
+        name for name, _ in names}
 
 
 # ---------------------------------------------------------------- how it is made
@@ -190,9 +183,7 @@ def test_accuracies_with_few_labels_have_a_row_each(evidence):
 def test_a_search_is_told_from_best_to_worst():
     records = [record(name, 0, "recipe", lp_cv=lp) for name, lp in (("lr=1+b=2", 50), ("lr=3", 60))]
     assert report.search_list(records).splitlines() == [
-        "LP@1, cross-validated (training images alone)", " 60.0 %  lr=3", " 50.0 %  lr=1, b=2"]
-    (one,) = [record("lr=1", 0, "fine-tuning", ft_held_out=70)]
-    assert "a fifth held out" in report.search_list([one])
+        "LP@1, cross-validated on training images", " 60.0 %  lr=3", " 50.0 %  lr=1, b=2"]
 
 
 def test_a_page_gets_its_blocks_and_keeps_the_rest(evidence):

@@ -25,9 +25,9 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 @functools.cache
-def evidence(early: bool = False) -> Evidence:
-    """The evidence that comes with the package; `early`: of the first edition's runs alone."""
-    return Evidence(early=early)
+def evidence() -> Evidence:
+    """The evidence that comes with the package."""
+    return Evidence()
 
 
 @functools.cache
