@@ -173,8 +173,9 @@ def blocks(evidence: Evidence) -> dict[str, str]:
         "labels": labels_table(evidence),
         "methods": methods_table(evidence),
         "methods to the letter": methods_table(evidence, LETTER),
-        "begun": evidence.runs("original", BEGUN) and (
-            f"{about(evidence, BEGUN)}\n\n{methods_table(evidence, BEGUN)}")}
+        "begun": f"The registered runs so far, which judge nothing until all are there: "
+                 f"{about(evidence, BEGUN)}\n\n{methods_table(evidence, BEGUN)}"
+                 if evidence.runs("original", BEGUN) else ""}
 
 
 def fill(text: str, name: str, block: str) -> str:
