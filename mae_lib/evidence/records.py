@@ -34,8 +34,8 @@ class Evidence:
     def __init__(self, folder: Path = ASSETS):
         records = Results(folder / "results.json").read()
         self.records = {place: _that_count(records, place) for place in (SMALL, LETTER)}
-        again, self.records[BEGUN] = (_of_study(records, name) for name in ("again", "letter"))
-        complete = len(again) == len(STUDIES["again"].variants) * len(STUDIES["again"].seeds)
+        self.records[BEGUN], again = (_registered(records, place) for place in (LETTER, AGAIN))
+        complete = len(again) == len(_planned(AGAIN))
         self.records[AGAIN] = [r for r in again if complete and "failed" not in r["measures"]]
         path = folder / "add_on_prices.json"
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
@@ -109,8 +109,7 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
     """
     found = [r for r in records if r.get("recipe") == PLACES[place].recipe
              and (place == SMALL or r["settings"].get("img_size", 0) is None)]
-    planned = {run: study for study in STUDIES.values() if study.place == place
-               for run in product(study.variants, study.seeds)}
+    planned = _planned(place)
     claimed = {name for c in (*GAINS, *OWN) if c.runs == place for name in (c.base, c.variant)}
     sets: dict[str, list[dict]] = {}
     for record in found:
@@ -125,13 +124,16 @@ def _that_count(records: list[dict], place: str) -> list[dict]:
                key=lambda runs: sum(r["name"] in claimed for r in runs))
 
 
-def _of_study(records: list[dict], name: str) -> list[dict]:
-    """The registered runs of one study, as far as they are there."""
-    study = STUDIES[name]
-    planned = dict.fromkeys(product(study.variants, study.seeds), study)
+def _planned(place: str) -> dict[tuple[str, int], Study]:
+    """The studies of a place by (variant, seed) of their runs."""
+    return {run: study for study in STUDIES.values() if study.place == place
+            for run in product(study.variants, study.seeds)}
+
+
+def _registered(records: list[dict], place: str) -> list[dict]:
+    """The registered runs of a place, as far as they are there."""
     return [r for r in records if "fingerprint" in r["data"]
-            and r.get("recipe") == PLACES[study.place].recipe
-            and _as_planned(r, planned, study.place)]
+            and r.get("recipe") == PLACES[place].recipe and _as_planned(r, _planned(place), place)]
 
 
 def _with_few_labels(record: dict) -> dict:
