@@ -4,10 +4,9 @@
 
 Without --studies, all studies of plan.py run. With --studies recipe, a search tries one setting
 after another on seed 0 and reads no test image; what it finds is written into config.RECIPES by
-hand. Workers take the next run that nobody has taken; give the same command
-again, here or in a second terminal, and it continues with what is left. Small models do not fill a
-GPU: start NVIDIA's MPS first (nvidia-cuda-mps-control -d), and workers run side by side instead of
-in turns.
+hand. Workers take the next run that nobody has taken; give the same command again, here or in a
+second terminal, and it continues with what is left. Small models do not fill a GPU: start NVIDIA's
+MPS first (nvidia-cuda-mps-control -d), and workers run side by side instead of in turns.
 """
 
 import sys

@@ -132,8 +132,9 @@ def _planned(place: str) -> dict[tuple[str, int], Study]:
 
 def _registered(records: list[dict], place: str) -> list[dict]:
     """The registered runs of a place, as far as they are there."""
+    planned = _planned(place)
     return [r for r in records if "fingerprint" in r["data"]
-            and r.get("recipe") == PLACES[place].recipe and _as_planned(r, _planned(place), place)]
+            and r.get("recipe") == PLACES[place].recipe and _as_planned(r, planned, place)]
 
 
 def _with_few_labels(record: dict) -> dict:
