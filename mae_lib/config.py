@@ -21,6 +21,7 @@ ADD_ONS = {
 # What experiments put in place of an add-on, or beside it, to learn what its effect comes from.
 CONTROLS = {
     "shuffled": {"mask_ratio_sched": "shuffled"},  # the curriculum's parts in random order
+    "reversed": {"mask_ratio_sched": "reversed"},  # the same, last part first
     "mean-ratio": {"mask_ratio": 0.6875},  # about the curriculum's mean over ten epochs, throughout
     "equal-compute": {"equal_compute": True},  # fewer steps, where a curriculum costs more
     "energy": {"lambda_freq": 0.05, "freq_form": "energy"},
@@ -67,7 +68,7 @@ class PretrainConfig(Checked):
     weight_decay: float = schedule(0.05, "AdamW's weight decay", at_least=0)
     crop_scale: float = schedule(0.2, "smallest area of a crop, as a share", above=0, at_most=1)
     mask_ratio: float = masking(0.75, "share of patches hidden, at the end", above=0, below=1)
-    mask_ratio_sched: str = masking("const", "const, linear, cosine or shuffled")
+    mask_ratio_sched: str = masking("const", "const, linear, cosine, shuffled, reversed")
     mask_ratio_start: float = masking(0.5, "share hidden at a ramp's start", at_least=0, below=1)
     mask_ratio_warmup_epochs: float = masking(5.0, "epochs that the ramp lasts", at_least=0)
     mask_ratio_holds: int = masking(4, "times per epoch that a ramp changes the ratio", at_least=1)

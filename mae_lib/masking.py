@@ -8,7 +8,7 @@ from torch import Tensor
 from mae_lib.runtime.checks import check_choice, check_shape, check_value
 from mae_lib.runtime.hardware import RNG, generator
 
-SCHEDULES = ("const", "linear", "cosine", "shuffled")
+SCHEDULES = ("const", "linear", "cosine", "shuffled", "reversed")
 
 
 def num_visible_patches(num_patches: int, mask_ratio: float) -> int:
@@ -73,8 +73,9 @@ def schedule_mask_ratio(epoch: int, step: int, iters: int, cfg) -> float:
 
     Ramps from `cfg.mask_ratio_start` to `cfg.mask_ratio` over the first
     `cfg.mask_ratio_warmup_epochs` epochs, per step, then stays. `cfg.mask_ratio_sched` is "linear",
-    "cosine" (slow at both ends of the ramp) or "const" (`cfg.mask_ratio` throughout). "shuffled" is
-    the control of "linear": here the same; `training_mask_ratio` gives its values another order.
+    "cosine" (slow at both ends of the ramp) or "const" (`cfg.mask_ratio` throughout). "shuffled"
+    and "reversed" are controls of "linear": here the same; `training_mask_ratio` orders their
+    values anew.
     """
     check_value("mask_ratio", cfg.mask_ratio, float, at_least=0, below=1)
     check_choice("mask_ratio_sched", cfg.mask_ratio_sched, SCHEDULES)
@@ -93,8 +94,9 @@ def training_mask_ratio(step: int, iters: int, cfg) -> float:
 
     `schedule_mask_ratio`, held constant in each of `cfg.mask_ratio_holds` parts of an epoch: a GPU
     must record its step again for every new sequence length. With "shuffled", the parts of the
-    whole run come in a random order that depends on `cfg.seed`. (Where the holds do not divide an
-    epoch evenly, that changes the mean ratio a little.)
+    whole run come in a random order that depends on `cfg.seed`; with "reversed", the last part
+    comes first. (Where the holds do not divide an epoch evenly, both change the mean ratio a
+    little.)
     """
     epoch, i = divmod(step, iters)
     holds = min(cfg.mask_ratio_holds, iters)
@@ -102,5 +104,7 @@ def training_mask_ratio(step: int, iters: int, cfg) -> float:
     if cfg.mask_ratio_sched == "shuffled":
         order = torch.randperm(cfg.epochs * holds, generator=generator(cfg.seed, RNG.RATIOS))
         epoch, part = divmod(int(order[epoch * holds + part]), holds)
+    elif cfg.mask_ratio_sched == "reversed":
+        epoch, part = divmod((cfg.epochs - epoch) * holds - 1 - part, holds)
     last = -(-(part + 1) * iters // holds) - 1  # step: so epochs end at the scheduled ratio
     return schedule_mask_ratio(epoch, last, iters, cfg)

@@ -220,7 +220,7 @@ def test_fractional_warmup_ends_within_an_epoch():
 
 
 def test_unknown_schedule_is_explained():
-    with pytest.raises(ValueError, match="one of const, linear, cosine, shuffled, got 'sine'"):
+    with pytest.raises(ValueError, match="const, linear, cosine, shuffled, reversed, got 'sine'"):
         schedule_mask_ratio(0, 0, 1, config("sine"))
 
 
@@ -258,12 +258,20 @@ def test_held_ratios_are_few_and_end_every_epoch_on_the_schedule(sched):
     assert sched != "linear" or {88, 78, 68, 58, 49} <= lengths
 
 
+@pytest.mark.parametrize("sched", ["shuffled", "reversed"])
 @pytest.mark.parametrize("iters", [1, 3, 12, 63])
-def test_shuffling_has_each_of_the_ramps_ratios_also_where_parts_are_unequal(iters):
-    ramp, shuffled = ([training_mask_ratio(step, iters, PretrainConfig(mask_ratio_sched=sched))
-                       for step in range(10 * iters)] for sched in ("linear", "shuffled"))
-    assert set(shuffled) == set(ramp)
-    assert np.mean(shuffled) == pytest.approx(np.mean(ramp), abs=5e-4)
+def test_another_order_has_each_of_the_ramps_ratios_also_where_parts_are_unequal(iters, sched):
+    ramp, other = ([training_mask_ratio(step, iters, PretrainConfig(mask_ratio_sched=sched))
+                    for step in range(10 * iters)] for sched in ("linear", sched))
+    assert set(other) == set(ramp)
+    assert np.mean(other) == pytest.approx(np.mean(ramp), abs=5e-4)
+
+
+@pytest.mark.parametrize("iters", [1, 2, 12])
+def test_reversed_is_the_ramp_backwards(iters):
+    ramp, other = ([training_mask_ratio(step, iters, PretrainConfig(mask_ratio_sched=sched))
+                    for step in range(10 * iters)] for sched in ("linear", "reversed"))
+    assert other == ramp[::-1] and other[0] == 0.75 and min(ramp) in other[-3:]
 
 
 def test_shuffling_keeps_the_ratios_and_changes_their_order():

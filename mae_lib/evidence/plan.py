@@ -26,6 +26,9 @@ SEARCH_IMAGES = 24_000
 SEARCH = (("lr=0.0024", "lr=0.0048", "lr=0.0012"), ("batch_size=64", "batch_size=32"),
           ("crop_scale=0.2", "crop_scale=0.4"), ("decoder_depth=1", "decoder_depth=2"),
           ("weight_decay=0.05", "weight_decay=0.15"))
+# A question that we asked after the registered runs had ended; without a claim, as CONTRASTS.
+LATER = (("reversed", "curriculum", "the curriculum's mask ratios in reverse order"),
+         ("reversed", "original", "the same, against the original"))
 LABEL_COUNTS = (50, 500)  # 1 and 10 % of 5,000: fine-tuned runs are tried with these too
 FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
              "curriculum+uniformity", "laplacian+uniformity", "improved")
@@ -48,6 +51,7 @@ STUDIES = {
     "own": Study((OWN[0].variant,), SEEDS[SMALL], fine_tune=True),
     "factorial": Study(FACTORIAL[1:-1]),
     "controls": Study(tuple(variant for variant, _, _ in CONTRASTS if variant not in FACTORIAL)),
+    "order": Study(("reversed",)),
     "again": Study((WEAK,), AGAIN_SEEDS, AGAIN),
     "again-tuned": Study(("original", BOTH), AGAIN_SEEDS, AGAIN, fine_tune=True),
     "letter": Study(("original", "improved"), SEEDS[LETTER], LETTER, fine_tune=True),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from mae_lib.evidence import registration as rule
 from mae_lib.evidence.claims import NOT_MEASURED, Judgement, ledger, own_claims, text_of, text_of_p
-from mae_lib.evidence.plan import LABEL_COUNTS, score
+from mae_lib.evidence.plan import LABEL_COUNTS, LATER, score
 from mae_lib.evidence.records import ADD_ON_SETS, BEGUN, Evidence, name_of
 from mae_lib.evidence.registration import CONTRASTS, LETTER, OWN, SMALL, Gain
 from mae_lib.model import PRESETS
@@ -117,7 +117,7 @@ def ledger_table(found: list[Judgement]) -> str:
 def contrasts_table(evidence: Evidence) -> str:
     """Our own questions, without verdicts, as Markdown."""
     lines = ["| contrast | pairs | LP@1, points | kNN (whitened), points |", "|---|---|---|---|"]
-    for variant, base, words in CONTRASTS:
+    for variant, base, words in CONTRASTS + LATER:
         pairs = len(evidence.pairs("lp", variant, base))
         found = [evidence.effect(m, variant, base) for m in ("lp", "knn_whitened")]
         lines.append(f"| {words} (`{variant}` − `{base}`) | {pairs} | "

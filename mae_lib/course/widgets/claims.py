@@ -18,8 +18,8 @@ from mae_lib.results import MEASURES
 
 CLAIMED, WORTH = 4.0, 1.0  # of the gain in the verdict explorer
 EFFECTS = {name: MEASURES[name] for name in ("lp", "knn", "knn_whitened", "psnr", "hf_error")}
-CONTROLS = ("original", "curriculum", "shuffled", "mean-ratio", "curriculum+equal-compute",
-            "original+epochs=12", "improved", "improved+equal-compute")
+CONTROLS = ("original", "curriculum", "shuffled", "reversed", "mean-ratio",
+            "curriculum+equal-compute", "original+epochs=12", "improved", "improved+equal-compute")
 
 
 @functools.cache
