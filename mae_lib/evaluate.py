@@ -258,6 +258,7 @@ def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
     if decay is None:
         decay, _ = choose_decay(train, train_labels, mirrored)
     check_value("decay", decay, float, above=0)
+    check_value("The number of training images", len(train), int, at_least=2)
     probe = Probe(train, train_labels, int(train_labels.max()) + 1, decay, mirrored)
     return Accuracy(probe.predict(test) == test_labels, f"weight decay {decay:g}")
 

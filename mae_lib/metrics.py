@@ -55,7 +55,7 @@ def effective_rank(features: Tensor) -> float:
     check_value("N of the features (N, D)", len(features), int, at_least=2)
     x = features.double()
     singular = torch.linalg.svdvals(x - x.mean(dim=0))
-    if singular[0] <= 1e-12 * max(1.0, float(x.norm())):
+    if singular[0] <= 1e-12 * float(x.norm()):
         return 0.0
     p = singular / singular.sum()
     return float(torch.special.entr(p).sum().exp())

@@ -567,6 +567,8 @@ def test_features_and_numbers_that_make_no_sense_are_refused():
         for judge in (E.knn, E.linear_probe):
             with pytest.raises(ValueError, match=f"The number of training images .* 3, got {n}"):
                 judge(x[:n], labels[:n], x, labels)
+    with pytest.raises(ValueError, match="The number of training images .* 2, got 1"):
+        E.linear_probe(x[:1], labels[:1], x, labels, decay=0.1)
     data = ImageSet("x", ("a", "b"), x, x, labels, x, labels)
     for count, words in ((-3, "at least 1"), (0, "at least 1"), (5, "at most 4"),
                          ("3", "a whole number"), (2.5, "a whole number")):

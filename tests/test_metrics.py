@@ -141,6 +141,7 @@ def test_effective_rank_of_k_equal_directions_is_k(k):
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e6])
 def test_effective_rank_of_equal_rows_is_0(offset):
     assert effective_rank((torch.randn(1, 16) + offset).expand(10, -1)) == 0
+    assert effective_rank(torch.zeros(10, 16)) == 0
 
 
 def test_effective_rank_of_a_line_is_1():
@@ -154,7 +155,7 @@ def test_effective_rank_does_not_depend_on_scale_shift_and_rotation():
     rotation = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))[0]
     expected = effective_rank(x)
     assert 1 < expected < 6
-    for same in (1e-3 * x, 1e3 * x, x + 100, x @ rotation, x[torch.randperm(30)]):
+    for same in (1e-15 * x, 1e3 * x, x + 100, x @ rotation, x[torch.randperm(30)]):
         assert effective_rank(same) == pytest.approx(expected, rel=1e-6)
 
 
