@@ -352,7 +352,10 @@ def test_fine_tuning_is_its_recipe_and_reads_the_test_set_as_it_is(tmp_path):
     assert all(torch.equal(v, before[k]) for k, v in m.state_dict().items())
     expected = fine_tuned_by_a_plain_loop(m, data, cfg, 3)
     for name, weights in load_checkpoint(file)["model"].items():
-        torch.testing.assert_close(weights, expected.state_dict()[name], atol=2e-5, rtol=1e-3)
+        wanted = expected.state_dict()[name]
+        if name.endswith("attn.qkv.bias"):  # softmax ignores the keys' bias: its gradient is noise
+            weights, wanted = (x.unflatten(0, (3, -1))[[0, 2]] for x in (weights, wanted))
+        torch.testing.assert_close(weights, wanted, atol=2e-5, rtol=1e-3)
     with torch.no_grad():
         logits = expected(resize(data.test, 16))
     assert torch.equal(found.correct, logits.argmax(dim=1) == data.test_labels)
@@ -567,7 +570,7 @@ def test_features_and_numbers_that_make_no_sense_are_refused():
         for judge in (E.knn, E.linear_probe):
             with pytest.raises(ValueError, match=f"The number of training images .* 3, got {n}"):
                 judge(x[:n], labels[:n], x, labels)
-    with pytest.raises(ValueError, match="The number of training images .* 2, got 1"):
+    with pytest.raises(ValueError, match=r"number of training images .* 2, got 1"):
         E.linear_probe(x[:1], labels[:1], x, labels, decay=0.1)
     data = ImageSet("x", ("a", "b"), x, x, labels, x, labels)
     for count, words in ((-3, "at least 1"), (0, "at least 1"), (5, "at most 4"),
