@@ -138,7 +138,7 @@ endef
 define INSTALL_SCRIPT
 set -e
 start=$$(date +%s)
-echo "Installing mae_lib$$EXTRAS into .venv (up to 6 GB the first time, 1 GB with TORCH=cpu) ..."
+echo "Installing mae_lib$$EXTRAS into .venv (up to 6 GB of disk space the first time, 1 GB with TORCH=cpu) ..."
 trap 'exit 130' INT TERM
 if [ -t 1 ]; then
     quiet=

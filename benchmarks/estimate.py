@@ -50,7 +50,7 @@ def main() -> None:
             sent = 2 * gradient * (gpus - 1) / gpus  # of a ring all-reduce
             cells = [
                 name, str(gpus), duration(EPOCHS * images / rate / gpus), size(images * PIXELS),
-                f"{size(rate * PIXELS)}/s", size(8 * min(images, SHARD)), size(sent),
+                f"{size(rate * PIXELS)}/s", size(8 * -(-images // -(-images // SHARD))), size(sent),
                 f"{sent / NETWORK / step:.0%}", size(whole * 192 * 4), size(4 * whole * batch),
             ]
             print(f"| {' | '.join(cells)} |")

@@ -1,4 +1,4 @@
-"""Everything that a lent GPU should answer, in one command of under eight minutes.
+"""Everything that a lent GPU should answer, in one command of about eight minutes.
 
 The most important measurements come first. Each is written as soon as it is there, and a second
 call goes on where the first one ended, so that this may be interrupted at any time. A measurement

@@ -1,7 +1,8 @@
-"""How much should be hidden? The quick recipe of `make compare` on scenes, with other mask ratios.
+"""How much should be hidden? The quick recipe of `make compare`, with other mask ratios.
 
-Each run is pretrained for the same number of epochs and probed; nothing is fine-tuned. It adds a
-record to mae_lib/assets/mask_ratios.json, which notebook 07 reads; finished ones are skipped.
+The scenes are drawn at 48 pixels. Each run is pretrained for the same number of epochs and probed;
+nothing is fine-tuned. It adds a record to mae_lib/assets/mask_ratios.json, which notebook 07 reads;
+finished ones are skipped.
 
   python -m benchmarks.mask_ratios
 """

@@ -1,4 +1,4 @@
-"""What a small autoencoder learns of generated scenes in about a minute, setting by setting.
+"""What a small autoencoder learns of generated scenes in a few minutes, setting by setting.
 
 Every setting changes one thing: how the scenes are drawn, how the original MAE is pretrained, or
 how 500 labels are used, by the quick recipe's encoder or from scratch. All scenes are drawn with

@@ -25,8 +25,8 @@ it:
 import os
 
 # How many times a waiting thread of GNU OpenMP (torch's) checks before it sleeps. At the default of
-# 300,000, training beside other work is slower: a thread that spins holds the core that the one it
-# waits for needs. Read when torch is loaded, so set before.
+# 300,000, a thread that spins can hold the core that the one it waits for needs: training beside
+# other work was slower in one measurement, faster in none. Read when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"

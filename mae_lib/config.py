@@ -181,7 +181,7 @@ RECIPES = {
         dict(lr=1e-3),
         counts=(8000, 1500, 2000), label_counts=(100, 250, 500, 1000)),
     "tuned": Recipe(
-        "64-pixel photographs, settings that a search chose on 24,000 of them",
+        "photographs at 64 pixels; a search on 24,000 of them chose the pretraining",
         dict(preset="specified", img_size=64, patch_size=8, decoder_depth=1, batch_size=32,
              lr=2.4e-3),
         dict(epochs=15, warmup_epochs=2, lr=0.012), dict(lr=0.001)),

@@ -90,7 +90,7 @@ class Attention(nn.Module):
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # each (B, heads, N, D / heads)
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # On CPUs, fused attention's backward pass is slower in bfloat16 than in float32; plain
-            # products are faster than either, most of all where each head's values lie together.
+            # products are faster than either.
             q, k, v = (part.contiguous() for part in (q, k, v))
             x = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1) @ v
         else:

@@ -26,8 +26,8 @@ from mae_lib.training.checkpoints import load_shipped
 
 LEVELS = {
     "smoke": "about a minute of computing per notebook, on any computer",
-    "quick": "for a GPU such as Colab's T4, about fifteen minutes per notebook (an estimate)",
-    "full": "the long training, on a data-centre GPU",
+    "quick": "for a GPU such as Colab's T4, up to fifteen minutes per notebook (an estimate)",
+    "full": "more training still, for a data-centre GPU",
 }
 # Free photographs that come inside packages: (package, file), see their licences there.
 PHOTOGRAPHS = {

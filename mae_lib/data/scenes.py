@@ -36,7 +36,7 @@ SPLITS = ("unlabeled", "train", "test")
 OBJECT = 12  # leaves are numbered from the ground, 0, to the nearest, and painted in that order
 N_LEAVES = OBJECT + 1
 # How the object varies, from and to, in sides of the image. These decide how hard the classes are;
-# benchmarks/scenes_search.py measures what a small autoencoder learns about them in a minute.
+# benchmarks/scenes_search.py measures what a small autoencoder learns about them in minutes.
 PLACE, RADIUS = (0.35, 0.65), (0.38, 0.46)
 TILT = (-0.25, 0.25)  # in radians
 WAVES = (5.6, 6.6)  # how often its pattern would repeat across the image

@@ -108,8 +108,8 @@ def generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Genera
 def reuse_freed_memory() -> None:
     """Ask glibc to keep freed memory instead of returning it to the system after every tensor.
 
-    A training step frees and allocates the same large tensors again and again; on a CPU a third of
-    its time can go into page faults. Other C libraries are left alone.
+    A training step frees and allocates the same large tensors again and again, which can cost a
+    few per cent of a step on a CPU (benchmarks/README.md). Other C libraries are left alone.
     """
     if platform.libc_ver()[0] == "glibc":
         m_trim_threshold, m_mmap_max = -1, -4

@@ -454,8 +454,7 @@ for name, numbers in patterns.items():
 #
 # - A prediction that was written down before measuring, with a reason.
 # - A pattern that hides 147 patches, checked by counting.
-# - A comparison with random masks on the same photographs. In our runs the grid is easier than random masks (42 % against
-#   35 % of the error removed) and a central square (12 × 12 patches and three more) is harder (24 %).
+# - A comparison with random masks on the same photographs. In our runs a grid is easier than random masks (40 to 42 % of the error removed, depending on where it starts, against 35 %) and a central square (12 × 12 patches and three more) is harder (24 %).
 # - A sentence on what the number does not say. A pattern that is easier to fill need not teach better or worse
 #   features.
 # - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare four settings:
@@ -555,7 +554,7 @@ show(figure, "The linear schedule rises straight from 0.50 to 0.75 over five epo
 
 # %% [markdown]
 # All three schedules agree with the package's at every step. Does the linear one also agree with the report? The report
-# includes the log of one run. Its mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then
+# includes a log of one run of each method. In the improved one, the mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then
 # 0.75 to the end.
 
 # %%
@@ -629,9 +628,7 @@ guess.reveal(f"{visible.mean():.1f} patches over all ten epochs, which is "
 # twice as many as 49. So the early epochs are the ones with the *most* work, and the curriculum is not free.
 #
 # A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does
-# about half of the work. The next explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the model that you build in
-# [notebook 03](03_asymmetric_autoencoder.ipynb): how often a step multiplies two numbers and adds the result. (You do this
-# count yourself there.) The left plot shows the mask ratio. The right plot shows the multiply-adds of each step relative
+# about half of the work. The next explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the package's model: how often a step multiplies two numbers and adds the result. (You do this count yourself in [notebook 03](03_asymmetric_autoencoder.ipynb).) The left plot shows the mask ratio. The right plot shows the multiply-adds of each step relative
 # to a step at 0.75. Orange is extra work, green is work saved.
 #
 # Use the explorer to answer two questions. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a

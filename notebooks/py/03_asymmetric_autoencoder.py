@@ -843,7 +843,7 @@ attention_explorer
 # [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
 # their first layers and mostly far in their last ones. [Xie et al. (2023)](https://arxiv.org/abs/2205.13543) find that
 # after *masked* pretraining, every layer has heads that look near, and the heads of a layer differ strongly.
-# Ours does not show this: in its last block, no head gives more than 5 % to the neighbourhood.
+# Ours does not show this: in its last block, every head gives about 5 % to the neighbourhood.
 #
 # ## Three ways to break it
 #

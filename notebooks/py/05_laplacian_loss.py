@@ -846,16 +846,16 @@ for name, (rows, chances) in possible.items():
                  f"{detail(rows[0]):>7.2f}")
 figure, axes = new_figure(1, 1, 8, 2.4)
 axes[0, 0].plot(possible["stripes"][0][0], color=GREY, label="one of four possible rows")
-axes[0, 0].plot(best["stripes"], "o-", color=COLOURS[0], markersize=4, label="best prediction")
+axes[0, 0].plot(best["stripes"], "o-", color=COLOURS[0], markersize=4, label="what best_row finds")
 axes[0, 0].set(xlabel="pixel", ylabel="value", xticks=range(0, 18, 2))
 axes[0, 0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 replaces.reveal("\n".join(lines), figure,
-                "A row of true stripes, two pixels wide, and the best prediction, which jumps up "
+                "A row of true stripes, two pixels wide, and the prediction found, which jumps up "
                 "and down around grey from one pixel to the next in most places.")
 
 # %% [markdown]
 # The flat grey becomes fast stripes, finer and weaker than the true ones. The amount of detail rises from 0.00 in the mean row (the column "before") to 0.94, as much as the
-# truth has, although nobody knows where the true stripes lie. So a prediction cannot lower this form by being smoother than the truth. It does not make the
+# truth has, although nobody knows where the true stripes lie. (This form has many local minima. From another start, `best_row` finds other fast stripes, some a little cheaper.) So a prediction cannot lower this form by being smoother than the truth. It does not make the
 # detail right, either: any fine texture with the right amount of detail will do. For the edges hardly anything changes, because the mean of several edges has as
 # much detail in total as one edge. So the energy form does not sharpen them. Whether it makes the *features* better is another question, which
 # [notebook 10](10_claims.ipynb) takes up.
@@ -887,7 +887,7 @@ for lam in (0.01, 0.05, 0.25, 1.0):
 # measure both numbers for five reference images that need no training:
 #
 # - **masked mean**: the mean colour of the visible pixels, as in notebook 00;
-# - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes, as in notebook 02;
+# - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes, as in notebook 00;
 # - **blurred target**: the truth after a Gaussian blur;
 # - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels, and so without a colour of its own (it looks brownish, because each channel is normalised differently). Every `norm_pix` model gets this for free when it predicts zeros;
 # - **moved by 2 px**: the truth, perfectly sharp, shifted by two pixels.
@@ -973,8 +973,7 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
 #
 # - Two sets, each with a number such as the steepest step at λ = 0 and at λ = 1.
 # - An explanation by the median: the loss sharpens an edge if the rows that have it are, together, more likely than all others.
-# - The switch for three edges, with values of q tried on both sides of it. It lies near q = 50 %, a few percentage points below or above, depending on where the
-#   edges are: the squared error counts too, so the median does not decide alone.
+# - The switch for three edges, with values of q tried on both sides of it. It lies near q = 50 %, up to about eight percentage points below or above, depending on where the edges are: the squared error counts too, so the median does not decide alone.
 # - A careful statement about photographs: outlines that the visible patches determine (the zebra's back) may become sharper, while grass, whose exact
 #   position nobody can know, becomes smoother. It says that this is a hypothesis and names a measurement that would test it.
 # </details>

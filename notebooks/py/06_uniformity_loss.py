@@ -596,8 +596,7 @@ for name, scattered in shapes.items():
 #
 # Now we look at real features from three encoders. `untrained` has random weights, and `original` is a plain MAE.
 # `improved` was trained with all three add-ons: a curriculum, a loss on edges (the Laplacian loss of [notebook 05](05_laplacian_loss.ipynb)), and the uniformity loss. We use `scenes`, simple pictures
-# of 96×96 pixels that the course generates, enlarged to the encoders' 224×224. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then a quarter
-# of the remaining ones, so the two **views** share no patch. Can we find the scene again?
+# of 96×96 pixels that the course generates, enlarged to the encoders' 224×224. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then another quarter, taken from the remaining ones, so the two **views** share no patch. Can we find the scene again?
 
 # %%
 @torch.no_grad()

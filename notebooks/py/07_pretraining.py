@@ -149,7 +149,7 @@ print(f"{sum(a == b for a, b in zip(slow, fast, strict=True))} of 20 batches are
 # We need this to resume a run.
 #
 # Each image is then cropped at random, flipped half of the time and scaled to the model's size
-# ([He et al. 2022](https://arxiv.org/abs/2111.06377), appendix A.1). The package does this for a whole batch at once,
+# ([He et al. 2022](https://arxiv.org/abs/2111.06377), section 4.1 and appendix A.1). The package does this for a whole batch at once,
 # on the device where the images are. Random changes of this kind, which leave the content as it is, are called
 # [**augmentation**](GLOSSARY.md#augmentation). The first line of `batch_at` seeds the generator from which the crops
 # and then, in your `random_masking`, the masks of this step are drawn.
@@ -183,7 +183,7 @@ show(figure, "Above, six generated scenes; below, a random crop of each at the m
 
 
 # %% [markdown]
-# Each crop keeps at least half the area of its scene. Because the crops differ from pass to pass, the model hardly ever
+# Each crop keeps about half the area of its scene or more. Because the crops differ from pass to pass, the model hardly ever
 # sees the same picture twice. MAE needs no other augmentation, because a fresh mask already makes a new task of every image. In He et al. (2022, table 1e),
 # a linear probe reaches 65.7 % without augmentation, 73.5 % with crops, and 71.9 % if the colours of the crops are changed at random too. Methods that compare two changed
 # versions of an image, called views, depend far more on such changes.
@@ -870,8 +870,7 @@ course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=c
 # ## How much should you hide?
 #
 # We hid 75 % of the patches. Notebook 02 gave a reason, but it did not show that the features are best there. We trained
-# twelve models on 8,000 scenes, three for each of four mask ratios. They have the settings of your run but were trained for
-# 11 epochs, so expect higher accuracies than yours. (`python -m benchmarks.mask_ratios` repeats these runs.)
+# twelve models on 8,000 scenes, three for each of four mask ratios. They have the training settings of your run, but 11 epochs, and scenes drawn at 48 pixels. Their probes were fitted on other scenes, with mirror images. So compare the four ratios with each other, and not with your number. (`python -m benchmarks.mask_ratios` repeats these runs.)
 
 # %%
 ratio_guess = course.predict("25, 50, 75 or 90 % hidden: which gives the best linear probe?")
@@ -943,9 +942,8 @@ guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {spe
 
 # %% [markdown]
 # The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes half a
-# day or more. On an H100 or H200, each of our recorded runs took 5 to 9 minutes. For Colab's T4 we only have an
-# estimate. Each of our runs of the original needed 1.16·10¹⁵ multiply-adds, and your loop needs somewhat more, because it also predicts the visible patches. In `float32` a T4 can do
-# 4·10¹² multiply-adds in a second. So it needs about five minutes for these alone, and probably several times that, because many operations of such a small model wait for memory.
+# day or more. On an H100 or H200, the training of each of our recorded runs took 5 to 8.5 minutes. Some of them shared their GPU with other runs, so one run alone would be faster. For Colab's T4 we only have an
+# estimate. Each of our runs of the original needed 1.16·10¹⁵ multiply-adds, and your loop needs somewhat more, because it also predicts the visible patches. In `float32` a T4 can do 4·10¹² multiply-adds in a second, by its data sheet. So it needs about five minutes for these alone, and probably several times that, because many operations of such a small model wait for memory.
 # If you are on a T4, trust the time that the cell above measured there.
 #
 # ## The specified run
@@ -1015,8 +1013,7 @@ for line in widgets.log():
 # The validation loss falls from 0.6607 after the first epoch to 0.4629 after the last. Most of this happens early. The
 # last two epochs bring only 0.0032, because the rate is already close to zero. In the first epoch the *training* loss
 # is higher than the validation loss, 0.8005 against 0.6607, because it is a mean over the whole epoch, and at the start
-# of the epoch the model knew nothing. Later it is lower. Random crops are enlarged further than the whole photographs of the validation set,
-# so they are smoother and easier to predict.
+# of the epoch the model knew nothing. From the third epoch on it is lower. One reason is probably that random crops are enlarged further than the whole photographs of the validation set, so they are smoother and easier to predict.
 #
 # The next figure shows all three runs of the original. If you have run the specified training, your curve is drawn over
 # them. Expect the same shape but not the same values, since the photographs are different.

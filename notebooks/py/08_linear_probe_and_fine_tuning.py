@@ -207,7 +207,7 @@ torch.testing.assert_close(few, package, rtol=1e-3, atol=1e-3)
 # The features agree with the package's. Now we add your own encoder. If you trained one in notebook 07, it is loaded here and
 # called `yours`. Otherwise we use `small`, the encoder that comes with the course. It was trained with the recipe of notebook 07 on
 # 8,000 scenes without labels, which took four minutes on one CPU core. The text below quotes the results of `small`. If yours was trained at
-# run level smoke, for only four epochs, expect its accuracies to be 10 to 20 points lower.
+# run level smoke, for only four epochs, expect its accuracies to be lower, perhaps by 10 to 20 points.
 
 # %%
 kept = course.kept_model("scenes")
@@ -651,9 +651,7 @@ for name in ("untrained", "original"):
 # For the original encoder, the mean loss hardly changes, from 0.9 to 0.8 points, but the largest loss falls from 6.2 to 1.8. (The rest remains because its best decays are too close for 400 images to rank.)
 # So cross-validation mainly protects us from a bad choice, and that is worth the time.
 #
-# We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five of 140 runs this led to a decay of 0.01,
-# and these runs scored 1.2 to 2.9 points less than comparable ones. We then fitted a probe to one encoder with this decay and with a tenth of it: it reached 56.0 % with 0.01 and 59.6 % with 0.001. That difference is as
-# large as many reported gains, and it comes from choosing one number on too few images.
+# We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five of 143 runs this led to a decay of 0.01, the strongest that was chosen, and these runs scored 1.8 to 3.5 points less than the mean of the other seeds of the same method. That is as much as many reported gains, and the choice of one number on too few images is the likely reason.
 
 # %% [markdown]
 # ### What a peek costs
@@ -879,7 +877,7 @@ show(plots.label_efficiency(lines, "linear probe on scenes"),
 # %% [markdown]
 # With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with 45 % and 63 %. So a pretrained encoder with an eighth of
 # the labels beats an untrained one with all of them. But we see no sign that the lead is largest with few labels: that of the original encoder over the untrained one is 36 points
-# with 50 labels and 44 with 400. (The test scenes alone make each lead uncertain by about 6 points, and another choice of the 50 labels would change the first.)
+# with 50 labels and 44 with 400. (The test scenes alone make each lead uncertain by 5 to 6 points, and another choice of the 50 labels would change the first.)
 #
 # ## How certain is a difference?
 #
@@ -1164,7 +1162,7 @@ careless_guess.reveal(f"{after.percent:.0f} %")
 # pretraining has found.
 #
 # Now we use a careful recipe. It has the same peak rate, but also a warm-up, layer-wise decay, smoothed labels (a small part of each label is spread over all classes) and more steps. For comparison we also train the same architecture [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights. It has the same recipe, but without layer-wise decay, since all layers then have everything to learn, and with a peak rate of its own.
-# At run level smoke, each of the two takes about half a minute on a CPU. (We chose both peak rates on other scenes, which this notebook does not use.)
+# At run level smoke, each of the two takes about half a minute on a CPU. (We chose the peak rate for training from scratch on other scenes, which this notebook does not use.)
 
 # %%
 tuning_guess = course.predict(
@@ -1190,7 +1188,7 @@ scratch = accuracy(*tune(*fresh, replace(careful, lr=1e-3), 1.0, iters), own_tes
 print(f"from scratch: {scratch.percent:.0f} %")
 
 # %% [markdown]
-# Fine-tuning ends at 70 %, which is 7 ± 5 points above the probe. (The ± 5 is for other test scenes, not for other runs, and rounding errors alone can move such a run by a few points.) Training from scratch with the same number of
+# Fine-tuning ends at 70 %, which is 7 ± 5 points above the probe. (The ± 5 is for other test scenes, not for other runs.) Training from scratch with the same number of
 # steps reaches 58 %. So with 400 labels and these few epochs, pretraining is worth about 12 points. (The probe's lead of 5 points over training from scratch may be chance.)
 #
 # With more time, the lead shrinks. In a search on other scenes, with 500 labels and one run of each setting (`benchmarks/README.md`), training from scratch reached 78.5 % after 136 epochs, more than any fine-tuned network. So on the scenes, pretraining may mainly save training steps.
@@ -1243,7 +1241,7 @@ show(figure, "Each recipe's difference from the probe, with its interval: from �
 # miss the best recipe.
 # Why does care cost accuracy at the low rate? Layer-wise decay may slow the lower layers down so much that they hardly change, and crops and smoothed labels may need more steps to pay off. These runs cannot tell.
 #
-# Keep in mind that this is one encoder, one data set and one run of each recipe, and that the best of nine recipes on a test set is a little lucky, as you saw above. What these runs show is that a recipe alone can put fine-tuning as far
+# Keep in mind that this is one encoder, one data set and one run of each recipe (we repeated two of them with two more seeds, which scored 0.1 to 1.3 points less), and that the best of nine recipes on a test set is a little lucky, as you saw above. What these runs show is that a recipe alone can put fine-tuning as far
 # below the probe as in the report. So the report's fine-tuned accuracies may say more about its recipe than about its encoders.
 #
 # If your own fine-tuning ends below the probe, first measure the probe and training from scratch under the same conditions. Then
@@ -1287,7 +1285,7 @@ for count, measure in ((50, "ft@50"), (500, "ft@500"), (5000, "ft")):
 
 # %% [markdown]
 # With 500 labels, the pretrained run is 2.2 ± 1.1 points better than the run from scratch, and with 50 labels 2.5 ± 1.0. With all 5,000 labels, the two are not
-# distinguishable. These intervals cover the test photographs only. They do not cover another seed (the original does a little worse with this one than on average) or another
+# distinguishable. These intervals cover the test photographs only. They do not cover another seed (with 50 labels and with all, the original does 0.6 to 0.7 points worse with this one than on average) or another
 # choice of the 50 labels. So pretraining seems to help fine-tuning a little here when labels are scarce, and these records cannot tell whether it helps when all labels are used.
 #
 # That is less than on the scenes. `small` and the `original` of the records saw 8,000 images ten times each, so the amount of pretraining does not explain it, but scenes are much simpler than photographs.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 11 · Your own MAE
 #
-# In eleven notebooks you wrote the parts of a masked autoencoder. Now you put them together. You turn your parts into
+# In notebooks 01 to 08 you wrote the parts of a masked autoencoder. Now you put them together. You turn your parts into
 # one file that needs nothing but PyTorch, train it on images that you choose, and find out what it learned. Then you
 # write down what you did, so that somebody else can use your model and trust your numbers. The notebook runs even if you answer nothing, but the decisions in it are yours.
 #
