@@ -942,7 +942,7 @@ guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {spe
 
 # %% [markdown]
 # The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes half a
-# day or more. On an H100 or H200, the training of each of our recorded runs took 5 to 8.5 minutes. Some of them shared their GPU with other runs, so one run alone would be faster. For Colab's T4 we only have an
+# day or more. On an H100 or H200, the training of each of our recorded runs took about 5 to 8 minutes. Some of them shared their GPU with other runs, so one run alone would be faster. For Colab's T4 we only have an
 # estimate. Each of our runs of the original needed 1.16·10¹⁵ multiply-adds, and your loop needs somewhat more, because it also predicts the visible patches. In `float32` a T4 can do 4·10¹² multiply-adds in a second, by its data sheet. So it needs about five minutes for these alone, and probably several times that, because many operations of such a small model wait for memory.
 # If you are on a T4, trust the time that the cell above measured there.
 #

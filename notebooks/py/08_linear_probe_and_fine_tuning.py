@@ -1285,7 +1285,7 @@ for count, measure in ((50, "ft@50"), (500, "ft@500"), (5000, "ft")):
 
 # %% [markdown]
 # With 500 labels, the pretrained run is 2.2 ± 1.1 points better than the run from scratch, and with 50 labels 2.5 ± 1.0. With all 5,000 labels, the two are not
-# distinguishable. These intervals cover the test photographs only. They do not cover another seed (with 50 labels and with all, the original does 0.6 to 0.7 points worse with this one than on average) or another
+# distinguishable. These intervals cover the test photographs only. They do not cover another seed (with 50 labels and with all, the original does more than half a point worse with this one than on average) or another
 # choice of the 50 labels. So pretraining seems to help fine-tuning a little here when labels are scarce, and these records cannot tell whether it helps when all labels are used.
 #
 # That is less than on the scenes. `small` and the `original` of the records saw 8,000 images ten times each, so the amount of pretraining does not explain it, but scenes are much simpler than photographs.
