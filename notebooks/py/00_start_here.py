@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 0 · Start here: predict what is missing
 #
-# Take many photographs and hide three quarters of each. Then train a small neural network to predict the missing parts from
+# Take many photographs, hide three quarters of each, and train a small neural network to predict the missing parts from
 # what is left. To predict well, the network has to learn what the world looks like, and nobody has to tell it what is
-# in a picture. Such a network is a [**masked autoencoder**](GLOSSARY.md#masked-autoencoder) (MAE), and in this course
-# you build one yourself. In this notebook you watch a finished one at work.
+# in a picture. Such a network is a [**masked autoencoder**](GLOSSARY.md#masked-autoencoder) (MAE). In this course you
+# build one yourself, and in this notebook you watch a finished one at work.
 #
 # **You will be able to**
 #
@@ -58,32 +58,30 @@ from mae_lib.training.checkpoints import load_shipped
 show(*widgets.title())
 
 # %% [markdown]
-# The top row shows photographs, and the middle row shows the part that the model was given. The bottom row shows its
-# reconstruction: the true patches where they were visible, and the model's prediction everywhere else. It is a small
-# model, and it was not trained on these photographs.
+# The top row shows photographs, the middle row shows the part that the model was given, and the bottom row shows its
+# reconstruction: the true pixels where they were visible, and the model's prediction everywhere else. The model was not
+# trained on these photographs.
 #
 # ## The whole idea in one drawing
 #
-# Follow the arrows from 1 to 8. The pieces are real: the squares are cut from the photograph, and the coloured rows in
-# step 5 are numbers that the model computed.
+# Follow the arrows from 1 to 8.
 
 # %%
 show(*widgets.diagram())
 
 # %% [markdown]
 # - **Steps 1 to 3.** We cut the photograph into squares, called **patches**, and hide most of them at random.
-# - **Steps 4 and 5.** The [**encoder**](GLOSSARY.md#encoder) is the large part of the model. It reads only the visible patches, and it is told
-#   where each of them belongs. It turns each patch into a [**token**](GLOSSARY.md#token), a vector of 192 numbers that describes the patch in
-#   the context of the others. Each row in step 5 is one token.
+# - **Steps 4 and 5.** The [**encoder**](GLOSSARY.md#encoder), the large part of the model, reads only the visible
+#   patches, and it is told where each of them belongs. It turns each patch into a [**token**](GLOSSARY.md#token), a
+#   vector of 192 numbers that describes the patch in the context of the others. Each row in step 5 is one token.
 # - **Steps 6 and 7.** The tokens return to their places. Every hidden place gets the same learned vector, the
-#   [**mask token**](GLOSSARY.md#mask-token), which says that something is missing here. The [**decoder**](GLOSSARY.md#decoder) is the small part of the model, and it predicts
-#   the hidden patches.
+#   [**mask token**](GLOSSARY.md#mask-token), which says that something is missing here. The
+#   [**decoder**](GLOSSARY.md#decoder), the small part of the model, predicts the hidden patches.
 # - **Step 8.** During training, the predictions are compared with the true patches. This needs no labels, because the
 #   photograph itself holds the answer.
 #
-# Both parts are **Transformers**, networks in which every token can use information from every other token. A *block* is
-# one of the stages that the tokens pass through, and *192 wide* means that a token has 192 numbers. You build both parts in
-# notebook 03.
+# Both parts are **Transformers**, networks in which every token can use information from every other token. A *block*
+# is one of the stages that the tokens pass through, and *192 wide* means that a token has 192 numbers.
 #
 # Why do we hide so much? A single hidden patch can be filled in by copying its neighbours. When three quarters are
 # missing, copying is no longer enough, and a good prediction needs some understanding of the scene
@@ -91,7 +89,7 @@ show(*widgets.diagram())
 #
 # ## Hide three quarters yourself
 #
-# We load a trained model that comes with the course, and a photograph of the size that the model expects.
+# We load a trained model, and a photograph of the size that it expects.
 
 # %%
 model, _ = load_shipped("pixels")
@@ -101,23 +99,24 @@ picture = course.photograph(name, model.img_size)[None] / 255  # (1, 3, H, W)
 print(f"{model.img_size}×{model.img_size} pixels, {model.num_patches} patches of {p}×{p}")
 
 # %% [markdown]
-# We also need three functions: one that cuts an image into patches, one that hides some of them, and one that puts the
-# patches back together. You will write all three in notebooks 01 and 02. Until then, we use the package's versions.
+# We also need three functions, which cut an image into patches, put the patches back together and hide some of them.
+# You will write them in notebooks 01 and 02. Until then, we use the package's versions.
 
 # %%
 patchify, unpatchify, random_masking = course.use("patchify", "unpatchify", "random_masking")
 
 # %% [markdown]
-# Before every important result we ask for your guess. Type it into the box. When the result comes, you see your guess
-# next to it. If you leave the box empty, the result stays folded until you click it.
+# Before every important result we ask for your guess. Type it into the box, and you will see it next to the result. If
+# you leave the box empty, the result stays folded until you click it.
 
 # %%
 visible_guess = course.predict("How many patches stay visible when we hide 75 % of them?")
 
 # %% [markdown]
-# The next cell hides three quarters of the patches. Its first line draws random numbers. The four lines after it cut the photograph into patches, choose which of them stay visible, cover the others, and put the picture back together. In the
-# comments, L is the number of patches and p their side, so that a patch holds p²·3 = 768 values. The `mask` is 1 where a
-# patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers come from a generator with a fixed seed, so
+# The next cell draws random numbers, and its other four lines hide three quarters of the patches. They cut the
+# photograph into patches, choose which of them stay visible, cover the others, and put the picture back together. In
+# the comments, L is the number of patches and p their side, so that a patch holds p²·3 = 768 values. The `mask` is 1
+# where a patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers have a fixed seed, so
 # the same patches are hidden every time you run the cell.
 
 # %%
@@ -133,7 +132,7 @@ visible_guess.reveal(f"{visible.shape[1]} of {mask.shape[1]} patches")
 
 
 # %% [markdown]
-# The model will see only 49 of the 196 patches. Here they are, on grey.
+# The model will see only these 49 of the 196 patches.
 
 # %%
 def row(**pictures):
@@ -153,8 +152,8 @@ subject_guess = course.predict("What does this photograph show?")
 
 
 # %% [markdown]
-# Whatever you typed, you used two sources: the few visible patches, and what you know from everything you have seen in
-# your life. We want the network to gain such knowledge from its training images.
+# To guess, you use the few visible patches and what you know from everything you have seen in your life. We want the
+# network to gain such knowledge from its training images.
 #
 # ### ✏️ Exercise 1 · How many stay visible?  (★☆☆ · 3 minutes)
 #
@@ -176,8 +175,7 @@ subject_guess = course.predict("What does this photograph show?")
 #     return int(num_patches * (1 - mask_ratio))
 # ```
 #
-# For some numbers this gives one patch too few, because the computer stores 1 − 0.9 as slightly less than 0.1. Notebook 02
-# returns to this.
+# For some numbers this gives one patch too few, because the computer stores 1 − 0.9 as slightly less than 0.1.
 # </details>
 
 # %%
@@ -192,8 +190,7 @@ check.visible_patches(visible_patches)
 # ## Watch it come back
 #
 # The model expects **normalised** images: from each colour channel we subtract its mean over many photographs, and we
-# divide by its standard deviation. So we normalise, run the model with the same random numbers, and undo the
-# normalisation.
+# divide by its standard deviation. We run the model with the same random numbers as before and undo the normalisation.
 
 # %%
 x = normalise(picture)  # (1, 3, H, W)
@@ -218,16 +215,15 @@ subject_guess.reveal(f"an {name}", figure,
                      "suit without eyes or nose; and the photograph.")
 
 # %% [markdown]
-# The composite suggests a person in an orange suit, but the eyes and the nose are missing. The raw prediction is worst
-# where patches were visible: there it shows squares of wrong colours. The training loss ignores those patches, so the
-# model never learned to copy what it sees. That is expected, and it is why we look at composites from here on.
+# The composite suggests a person in an orange suit, but the eyes and the nose are missing. The raw prediction shows
+# squares of wrong colours where patches were visible. The training loss ignores those patches, so the model never
+# learned to copy what it sees. This is why we look at composites from here on.
 #
 # ## How much can you hide?
 #
-# To compare two images we use [**PSNR**](GLOSSARY.md#psnr), the *peak signal-to-noise ratio*, measured in decibels (dB). A higher PSNR is
-# better, and 10 dB more means a tenth of the mean squared error. We measure it on the hidden pixels only.
-#
-# One photograph would say little, so we take the mean over the five photographs of the course.
+# To compare two images we use [**PSNR**](GLOSSARY.md#psnr), the *peak signal-to-noise ratio*, measured in decibels
+# (dB). A higher PSNR is better, and 10 dB more means a tenth of the mean squared error. We measure it on the hidden
+# pixels only and take the mean over the five photographs of the course.
 
 # %%
 photos = course.photographs(model.img_size) / 255  # (5, 3, H, W)
@@ -263,12 +259,10 @@ drop_guess.reveal(f"{quality(0.95):.1f} dB, {quality(0.75) - quality(0.95):.1f} 
 # %% [markdown]
 # From 75 to 95 % hidden, the model loses 2.3 dB and ends at 14.9 dB.
 #
-# The next cell opens an explorer, in which you choose a photograph, the mask ratio and the seed of the mask. When you run the
-# notebook, a line below the pictures compares the model with a simple baseline, which fills every hidden pixel with the mean
-# colour of the visible ones.
-#
-# Try several photographs and seeds, and move the mask ratio to 0.95. What is lost first, and what does the model still
-# get right from nine patches?
+# In the explorer you choose a photograph, the mask ratio and the seed of the mask. When you run the notebook, a line
+# below the pictures compares the model with a simple baseline, which fills every hidden pixel with the mean colour of
+# the visible ones. Try several photographs and seeds, and move the mask ratio to 0.95. What is lost first, and what
+# does the model still get right from nine patches?
 
 # %%
 explorer = widgets.explorer()
@@ -276,10 +270,9 @@ explorer
 
 
 # %% [markdown]
-# Take the woman in the dark cap as an example, with mask seed 0 and 95 % hidden. Nine patches are left. The model still draws a skin-coloured blur under a dark cap,
-# dark shoulders and a blue background to the right, but the glasses, the stripes and the stars are gone. Is that good? To answer, we need
-# something to compare it with. First, build the two tools yourself: a baseline and the PSNR. (The cells after the exercises
-# use the package's versions, which take several images at once.)
+# Take the woman in the dark cap, with mask seed 0 and 95 % hidden. From nine patches, the model still draws a
+# skin-coloured blur under a dark cap, dark shoulders and a blue background to the right, but the glasses, the stripes
+# and the stars are gone. Is that good? To answer, you first build two tools: a baseline and the PSNR.
 #
 # ### ✏️ Exercise 2 · The baseline  (★★☆ · 6 minutes)
 #
@@ -352,8 +345,8 @@ check.psnr(psnr)
 # %% [markdown]
 # ## Is that good?
 #
-# The mean colour is a weak baseline. A stronger one is the [**bilinear fill**](GLOSSARY.md#bilinear-fill): it spreads the
-# visible pixels smoothly into the holes. It has learned nothing either, and it looks only at the photograph in front of it.
+# The mean colour is a weak baseline. The [**bilinear fill**](GLOSSARY.md#bilinear-fill) is a stronger one: it spreads
+# the visible pixels smoothly into the holes. It has learned nothing either.
 
 # %%
 pictures, where = reconstruct(0.75)
@@ -381,11 +374,9 @@ lead_guess.reveal("\n".join(lines))
 
 # %% [markdown]
 # At 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the bilinear fill, and at 95 % less
-# than half a decibel. Yet in the picture, the model joins the head to the suit, and the bilinear fill shows a haze. The PSNR hardly
-# shows this difference, because it favours a cautious blur: where a model cannot know what is hidden, the average of everything
-# that could be there has the smallest squared error. Five photographs and one model are a small sample, too.
-#
-# Throughout the course, we compare each result with what a model that knows nothing would get.
+# than half a decibel. Yet in the picture, the model joins the head to the suit, and the bilinear fill shows a haze. The
+# PSNR hardly shows this difference, because it favours a cautious blur: where a model cannot know what is hidden, the
+# average of everything that could be there has the smallest squared error.
 #
 # ### ✏️ Open exercise · When does it fail?  (★★☆ · 10 minutes)
 #
@@ -398,8 +389,8 @@ lead_guess.reveal("\n".join(lines))
 # - It names photographs, seeds and decibels, so that somebody else can see the same.
 # - The explanation is about what the visible patches reveal. For example: "the model continues smooth areas and long
 #   edges, but it loses objects that fall entirely between the visible patches."
-# - It separates the picture from the number. A smooth background gives a high PSNR without any understanding, so the
-#   answer compares the model with the mean colour on the same pixels.
+# - It compares the model with the mean colour on the same pixels, because a smooth background gives a high PSNR without
+#   any understanding.
 # - The third case was chosen so that the explanation could have failed. It is fine if it did.
 # </details>
 #
@@ -407,7 +398,7 @@ lead_guess.reveal("\n".join(lines))
 #
 # The reconstructions are not the goal. After training, we throw the decoder away and keep the encoder. It now gets all
 # patches of a photograph, and the mean of its tokens is a vector of D = 192 numbers, the
-# [**features**](GLOSSARY.md#feature) of the photograph. The encoder learned this without a single label.
+# [**features**](GLOSSARY.md#feature) of the photograph.
 
 # %%
 with torch.no_grad():
@@ -415,45 +406,39 @@ with torch.no_grad():
 print(f"{len(features)} photographs → {features.shape[1]} features each")
 
 # %% [markdown]
-# Each photograph becomes 192 numbers. We hope that similar pictures get similar features, so that a few labels are
-# enough to learn a new task. Notebook 08 measures whether this holds.
+# We hope that similar pictures get similar features, so that a few labels are enough to learn a new task. Notebook 08
+# measures whether this holds.
 #
 # ## What this course examines
 #
-# The masked autoencoder of this course follows the paper by He et al. cited above. We also follow one **project report**,
-# which we call *the report*. Its authors
-# built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and proposed three **add-ons**: a
-# curriculum that hides fewer patches at first, a loss on fine detail, and a loss that spreads out the features. They reported
-# better results with the add-ons than without, from a single run of each method. You build all three, and in
-# notebook 10 you judge the report's claims against repeated runs.
+# The masked autoencoder of this course follows the paper by He et al. We also follow one **project report**, which we
+# call *the report*. Its authors built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and
+# proposed three **add-ons**: a curriculum that hides fewer patches at first, a loss on fine detail, and a loss that
+# spreads out the features. They reported better results with the add-ons, from a single run of each method. You build
+# all three, and in notebook 10 you judge the report's claims against repeated runs.
 #
 # ## How the course works
 #
-# **What you build is kept.** The functions and classes that make up an MAE are exercises. When your version of one passes
-# its check, it is saved as a file in the folder `my_mae`. From then on, every notebook uses your version instead of the
-# package's, and the line that `course.use` prints says which parts are yours. At the end you have a complete masked autoencoder that you wrote
-# yourself. `course.status()` shows which parts you have built. The exercises of this notebook are a warm-up and do not
-# count.
+# **What you build is kept.** The functions and classes that make up an MAE are exercises. When your version of one
+# passes its check, it is saved as a file in the folder `my_mae`. From then on, every notebook uses it instead of the
+# package's version. At the end you have a complete masked autoencoder that you wrote yourself. `course.status()` shows
+# which parts you have built. The exercises of this notebook are a warm-up and do not count.
 
 # %%
 course.status()
 
 # %% [markdown]
 # - **You cannot break anything.** Every notebook also works with the package's versions, so you can skip an exercise.
-#   `course.reset("patchify")` sets your version aside and keeps a backup.
-# - **On Colab, use your Google Drive.** Colab gives every notebook a machine of its own and deletes its files when the
-#   session ends. Write `course.start(drive=True)` in the first cell of each notebook, and `my_mae` is kept in your Drive,
-#   where the other notebooks find it.
-# - **Predict, then look.** Type a guess even if you are unsure. You learn more from a wrong guess than from an answer that
-#   you only read.
+#   `course.reset("patchify")` sets your version aside.
+# - **On Colab, use your Google Drive.** Colab deletes a notebook's files when the session ends. Write
+#   `course.start(drive=True)` in the first cell of each notebook, and `my_mae` is kept in your Drive, where the other
+#   notebooks find it.
+# - **Predict, then look.** You learn more from a wrong guess than from an answer that you only read.
 # - **Exercises** show their difficulty in stars, and hints and solutions open with a click. The check below your code
-#   says what is wrong and where to look. Open exercises have no check. Compare your answer with the folded list of
-#   what a good answer shows.
-# - **The time** at the top of a notebook covers reading, running, predicting and the exercises. Some
-#   notebooks give the time for their exercises separately. You can leave the hardest ones, which have three stars, and sections called
-#   *Aside* for a second visit, but run their cells.
-# - **New terms** are bold where we explain them. A linked term leads to the [glossary](GLOSSARY.md), where you can look
-#   it up again later.
+#   says what is wrong and where to look. Open exercises have a folded list of what a good answer shows instead.
+# - **The time** at the top of a notebook includes the exercises, unless their time is given separately. You can leave
+#   exercises with three stars and sections called *Aside* for a second visit, but run their cells.
+# - **New terms** are bold where we explain them. A linked term leads to the [glossary](GLOSSARY.md).
 # - **If a cell fails,** read the last line of the error. Most trouble comes from cells that were run in the wrong
 #   order, so restart and run everything: *Kernel → Restart Kernel and Run All Cells* in JupyterLab, *Runtime → Restart
 #   session and run all* in Colab, *Restart* and *Run All* in VS Code.
@@ -468,11 +453,12 @@ for level, meaning in course.LEVELS.items():
 # %% [markdown]
 # ## The road ahead
 #
-# In [01](01_patchify.ipynb) to [04](04_reconstruction_loss.ipynb) you build the model and its loss; work through them in order. If you have little time, continue with
-# [07](07_pretraining.ipynb), where you train it without labels (this is called *pretraining*), [08](08_linear_probe_and_fine_tuning.ipynb), where you find out what its features are worth, and
-# [11](11_your_own_mae.ipynb), where it learns from images that you choose. Notebooks [05](05_laplacian_loss.ipynb) and [06](06_uniformity_loss.ipynb) build two of the three
-# add-ons, and you can do them in either order. You build the third one, the curriculum, in [02](02_curriculum_masking.ipynb). Notebooks [09](09_reconstructions.ipynb) and
-# [10](10_claims.ipynb) examine what the add-ons change.
+# In [01](01_patchify.ipynb) to [04](04_reconstruction_loss.ipynb) you build the model, its loss and one of the add-ons,
+# the curriculum; work through them in order. If you have little time, continue with [07](07_pretraining.ipynb), where
+# you train the model without labels (*pretraining*), [08](08_linear_probe_and_fine_tuning.ipynb), where you find out
+# what its features are worth, and [11](11_your_own_mae.ipynb), where it learns from images that you choose. Notebooks
+# [05](05_laplacian_loss.ipynb) and [06](06_uniformity_loss.ipynb) build the other two add-ons, in either order.
+# Notebooks [09](09_reconstructions.ipynb) and [10](10_claims.ipynb) examine what the add-ons change.
 #
 # ## Quiz
 #
@@ -484,8 +470,8 @@ for level, meaning in course.LEVELS.items():
 # </details>
 # <details><summary>49 patches, and the position of each</summary>
 #
-# ✓ It reads only the visible patches, and it is told where each one belongs. The mask tokens for the hidden places come
-# in later, in the small decoder.
+# ✓ It reads only the visible patches, and it is told where each one belongs. The mask tokens for the hidden places
+# enter only at the decoder.
 # </details>
 # <details><summary>The 147 hidden patches, as the answer to learn</summary>
 #
@@ -519,8 +505,7 @@ for level, meaning in course.LEVELS.items():
 # </details>
 # <details><summary>The encoder destroys what it sees</summary>
 #
-# ✗ Its tokens carry enough information to predict the neighbouring patches. The decoder was never asked to repeat the
-# visible ones.
+# ✗ Its tokens carry enough information to predict the neighbouring patches.
 # </details>
 #
 # ## Key takeaways

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 1 · Patchify: from an image to a sequence
 #
-# A Transformer reads a sequence of vectors, for example one for each word of a sentence. A photograph is a grid of pixels. In this
-# notebook you turn the grid into a sequence of patches, and back again without losing a pixel. You also give every
-# patch a description of its place. The three functions that do this are the first parts of your own masked autoencoder.
+# A Transformer reads a sequence of vectors, for example one for each word of a sentence. A photograph is a grid of
+# pixels. In this notebook you turn the grid into a sequence of patches and back again, and you give every patch a
+# description of its place. The three functions that do this are the first parts of your own masked autoencoder.
 #
 # **You will be able to**
 #
@@ -69,9 +69,10 @@ images = coffee[None] / 255  # (1, 3, 224, 224)
 print(tuple(images.shape), f"{images.numel():,} values")
 
 # %% [markdown]
-# The simplest sequence would be one vector per pixel. The trouble is the cost. In [**self-attention**](GLOSSARY.md#self-attention), the
-# core operation of a Transformer, every vector is compared with all vectors, itself included, so the number of pairs is
-# the square of the length of the sequence. What if each vector stands for a patch of 16×16 pixels?
+# The simplest sequence would be one vector per pixel, but it would be expensive. In
+# [**self-attention**](GLOSSARY.md#self-attention), the core operation of a Transformer, every vector is compared with
+# all vectors, itself included, so the number of pairs is the square of the length of the sequence. What if each vector
+# stands for a patch of 16×16 pixels?
 
 # %%
 pairs_guess = course.predict("By what factor do 16×16 patches reduce the number of pairs?")
@@ -86,14 +87,14 @@ pairs_guess.reveal(f"by a factor of {(pixels // patches_16) ** 2:,}\n"
 
 # %% [markdown]
 # Pixels would give 2.5 billion pairs for one photograph, in every layer. Patches of 16×16 give 38,416 pairs, which is
-# 65,536 times fewer. This is the idea of the Vision Transformer (ViT), whose paper is called
-# [*An image is worth 16×16 words*](https://arxiv.org/abs/2010.11929) (Dosovitskiy et al. 2021).
+# 65,536 times fewer. This is the idea of the Vision Transformer (ViT,
+# [Dosovitskiy et al. 2021](https://arxiv.org/abs/2010.11929)).
 #
 # ## Cut it up, the slow way
 #
-# We walk over the grid, cut out one square after another, and write its values in a line. The order of the values is a
-# convention: pixel rows from top to bottom, in each row the pixels from left to right, and for each pixel red, green,
-# blue. Remember it as **(row, column, channel)**.
+# We walk over the grid, cut out one square after another, and write its values in a line. Their order is a convention:
+# pixel rows from top to bottom, in each row the pixels from left to right, and for each pixel red, green, blue.
+# Remember it as **(row, column, channel)**.
 
 # %%
 def patchify_slowly(image, p):
@@ -110,8 +111,8 @@ slow = patchify_slowly(images[0], 16)
 print(tuple(slow.shape))
 
 # %% [markdown]
-# We get 196 patches of 768 values each. Together they hold 150,528 values, as many as the photograph (3 · 224 · 224),
-# because the loop only moves values. To look at a patch, we undo its flattening.
+# We get 196 patches of 768 values each, together as many values as the photograph has, because the loop only moves
+# them. To look at a patch, we undo its flattening.
 
 # %%
 figure, axes = new_figure(1, 8, 10, 1.7)
@@ -122,13 +123,12 @@ for axis, i in zip(axes[0], [0, 1, 2, 3, 73, 74, 75, 76], strict=True):
 show(figure, "Patches 0 to 3 begin the top row; patches 73 to 76 lie in the sixth row.")
 
 # %% [markdown]
-# The patches are numbered row by row, 14 in each. Patches 0 to 3 are the first four of the top row. The sixth row starts
-# with patch 5 · 14 = 70, so patches 73 to 76 lie there, next to each other.
+# The patches are numbered row by row, 14 in each. The sixth row starts with patch 5 · 14 = 70, so patches 73 to 76 lie
+# there, next to each other.
 #
 # ## How large should a patch be?
 #
-# Suppose you halve the side of a patch, from 16 to 8 pixels. You get more patches, each of them holds fewer values, and
-# attention compares more pairs.
+# Suppose you halve the side of a patch, from 16 to 8 pixels. You get more patches, so attention compares more pairs.
 
 # %%
 half_guess = course.predict("By what factor do 8×8 patches increase the number of pairs?")
@@ -142,12 +142,11 @@ half_guess.reveal(f"by a factor of {pairs_8 // pairs_16}, from {pairs_16:,} to {
 #
 # <details><summary>Why 16 times?</summary>
 #
-# Half the side gives twice as many patches in a row and twice as many rows, so 4 times as many patches. Each of them
-# holds a quarter of the values. The number of pairs is the square of the number of patches, and 4² = 16.
+# Half the side gives twice as many patches in a row and twice as many rows, so 4 times as many patches. The number of
+# pairs is the square of the number of patches, and 4² = 16.
 # </details>
 #
-# The explorer cuts a photograph into patches of any size that fits. Move the slider and see how much of the photograph
-# one patch holds, and how many pairs there are.
+# Move the slider of the explorer and see how much of the photograph one patch holds, and how many pairs there are.
 
 # %%
 explorer = widgets.explorer()
@@ -162,8 +161,8 @@ explorer
 # ### ✏️ Exercise 1 · Count  (★☆☆ · 3 minutes)
 #
 # Write `token_count(size, patch)` for a square RGB image whose side is `size` pixels and patches whose side is `patch`
-# pixels. It returns two numbers: how many patches the image gives, and how many values each of them has.
-# (Each patch will become one *token*, the word from notebook 00.)
+# pixels. It returns two numbers: how many patches the image gives, and how many values each of them has. Each patch
+# will become one *token*.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -193,8 +192,8 @@ check.token_count(token_count)
 # %% [markdown]
 # ## Cut it up, the fast way
 #
-# The loop visits one patch after another, which is slow, above all on a GPU. We can cut all patches at once with
-# `reshape` and `permute`. Here is the trick on a grid of 4×4 numbers that we cut into patches of 2×2.
+# The loop is slow, because it visits one patch after another. We can cut all patches at once with `reshape` and
+# `permute`. Take a grid of 4×4 numbers that we cut into patches of 2×2.
 #
 # 1. `reshape` splits each axis in two. An axis of 4 rows is the same as 2 rows of patches with 2 rows of pixels each.
 
@@ -212,7 +211,7 @@ print(split.permute(0, 2, 1, 3).reshape(4, 4))
 
 
 # %% [markdown]
-# Every row is now one patch. The first row holds 0, 1, 4, 5, which is the upper left corner of the grid.
+# Every row is now one patch. The first row, 0, 1, 4, 5, is the upper left corner of the grid.
 #
 # ### ✏️ Exercise 2 · `patchify`  (★★☆ · 10 minutes)
 #
@@ -220,8 +219,8 @@ print(split.permute(0, 2, 1, 3).reshape(4, 4))
 # of an image and p is `patch_size`. The values of each patch are in the order (row, column, channel). Two axes are new
 # compared with the example: the batch, which stays in front, and the channels.
 #
-# This is the first part of your own MAE. When the check passes, the code of your cell is saved, and the course uses it. So
-# if you need a helper function or an import of your own, write it in the same cell.
+# When the check passes, the code of your cell is saved as the first part of your own MAE. If you need a helper function
+# or an import of your own, write it in the same cell.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -256,9 +255,9 @@ check.patchify(patchify)
 patchify = course.use("patchify")
 
 # %% [markdown]
-# The line above says whose `patchify` we use from now on. It is yours if the check has passed, and the package's if not.
-# Either one has to agree with the loop. `assert_close` is silent when its arguments are equal (up to rounding, for
-# floating-point numbers) and raises an error when they are not.
+# The line above says whose `patchify` we use from now on: yours if the check has passed, and the package's if not.
+# Either one has to agree with the loop. `assert_close` is silent when its arguments are equal up to rounding, and
+# raises an error when they are not.
 
 # %%
 patches = patchify(images, 16)  # (B, 196, 768)
@@ -270,7 +269,7 @@ print(tuple(patches.shape), "equal to the loop and to the package's patchify")
 # %% [markdown]
 # ### ✏️ Exercise 3 · `unpatchify`  (★★☆ · 10 minutes)
 #
-# Now write the inverse. `unpatchify` turns patches (B, L, p·p·3) back into images (B, 3, H, W), for a grid of `rows` ×
+# `unpatchify` is the inverse: it turns patches (B, L, p·p·3) back into images (B, 3, H, W), for a grid of `rows` ×
 # `cols` patches. It takes the same three steps in reverse.
 #
 # <details><summary>Hint 1</summary>
@@ -311,7 +310,7 @@ print("unpatchify undoes patchify: every pixel is back in its place")
 # ## A bug that raises no error
 #
 # Suppose one function writes the values of a patch as (channel, row, column), and another one reads them as (row,
-# column, channel). The shapes agree, so no error is raised. A model can even learn from such patches.
+# column, channel). The shapes agree, so no error is raised.
 
 # %%
 bug_guess = course.predict("Will you recognise a photograph that is read in the wrong order?")
@@ -333,14 +332,13 @@ bug_guess.reveal("yes, but it is almost grey and every patch is full of stripes"
 
 # %% [markdown]
 # The cat is still there, but it is almost grey and every patch is full of stripes. Most pixels take three neighbouring
-# values of *one* channel as their red, green and blue. These are nearly equal, and equal amounts of the three colours make
-# grey. Every patch is brighter at the top, because it shows its red values first, then its green and then its blue ones,
-# and the cat's fur is more red than blue. The finer stripes have another cause: a row of 16 pixels now takes 48 values, which
-# are three rows of one channel. So you see these rows side by side, each squeezed to a third of its width.
+# values of *one* channel as their red, green and blue. These are nearly equal, and equal amounts of the three colours
+# make grey. The fine stripes appear because a row of 16 pixels now takes 48 values, which are three rows of one
+# channel, side by side.
 #
 # This bug can stay hidden for a long time. The loss falls as usual, because the model and its target use the same wrong
-# order. A test image with one flat grey per patch would not show it either. So test with an image that is **different
-# everywhere**: in every channel, every row and every column.
+# order. A flat grey test image would not show it either. So test with an image that is **different everywhere**: in
+# every channel, every row and every column.
 
 # %%
 def written_channel_first(x):
@@ -357,10 +355,11 @@ for name, image in {"flat grey": flat, "different everywhere": different}.items(
 # %% [markdown]
 # ## From patch to token
 #
-# A linear layer turns the 768 values of a patch into a vector of 192 values, the *width* of the model. This
-# vector is the patch's [**token**](GLOSSARY.md#token), before the encoder adds the context of the others. The layer is the same for all patches. Many published models use a convolution instead, which
-# slides a window over the image. Here the window (the *kernel*) and the step (the *stride*) are both as large as a patch.
-# The two layers compute the same numbers if their weights are arranged in the same order.
+# A linear layer, the same for all patches, turns the 768 values of a patch into a vector of 192 values, the *width* of
+# the model. This vector is the patch's [**token**](GLOSSARY.md#token), before the encoder adds the context of the
+# others. Many published models use a convolution instead, which slides a window over the image. With a window (the
+# *kernel*) and a step (the *stride*) as large as a patch, the two layers compute the same numbers if their weights are
+# arranged in the same order.
 
 # %%
 torch.manual_seed(0)
@@ -374,16 +373,16 @@ print(tuple(tokens.shape), "the same from the linear layer and from the convolut
 
 
 # %% [markdown]
-# The linear layer has one advantage that matters later. It can be applied to *some* of the patches, while a convolution
-# slides over all of them, including those that an MAE is about to hide.
+# The linear layer has one advantage: it can be applied to *some* of the patches, while a convolution slides over all of
+# them, including those that an MAE is about to hide.
 #
 # ## A Transformer does not know the order
 #
 # A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all
-# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters.
-# `x.mT` swaps the last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Vectors
-# with more values tend to have larger dot products, so we divide by the square root of D, the number of values in a token. `softmax` then turns each row into
-# positive weights with a sum of 1. You build the real one in notebook 03.
+# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters. `x.mT` swaps the
+# last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Dot products tend
+# to grow with D, the number of values in a token, so we divide by the square root of D. `softmax` then turns each row
+# into positive weights with a sum of 1.
 
 # %%
 def attend(x):
@@ -411,8 +410,6 @@ print("shuffling before or after gives the same result")
 #
 # $$e(t) = \big(\sin \omega_0 t, \dots, \sin \omega_{k-1} t,\ \cos \omega_0 t, \dots, \cos \omega_{k-1} t\big),
 # \qquad \omega_i = 10000^{-i/k}.$$
-#
-# The loop below computes it for one position.
 
 # %%
 def encode_slowly(t, dim):
@@ -426,7 +423,7 @@ codes = torch.stack([encode_slowly(t, 96) for t in range(14)])  # (14, 96)
 print(tuple(codes.shape))
 
 # %% [markdown]
-# The 96 values are 48 sines and 48 cosines, a pair for each frequency. The picture below shows five of the sines at the 14
+# The 96 values are 48 sines and 48 cosines, a pair for each frequency. The picture shows five of the sines at the 14
 # positions of a row.
 
 # %%
@@ -442,15 +439,15 @@ show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 r
 
 
 # %% [markdown]
-# Some frequencies are high, and their values tell neighbouring positions apart. Others, such as number 30, are so low that
-# their values hardly change across the image. The base of 10000 comes from the first Transformer, which translated sentences longer than a row of 14
-# patches, and MAE kept it. You will soon see the effect: more than half of the picture of the embedding is almost flat.
+# Some frequencies are high, and their values tell neighbouring positions apart. Others, such as number 30, are so low
+# that their values hardly change across the image. The base of 10000 comes from the first Transformer, which translated
+# sentences longer than a row of 14 patches, and MAE kept it.
 #
 # ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 20 minutes)
 #
-# An image has two axes, so a patch has a column and a row. The first half of its vector is $e(\text{column})$ and the
-# second half is $e(\text{row})$, each with `dim // 2` values. Write `sincos_positions(dim, rows, cols)`, which returns
-# the embedding of all patches, (rows·cols, dim) in float32, in the order in which `patchify` lists them. Try it without a loop over
+# A patch has a column and a row. The first half of its vector is $e(\text{column})$ and the second half is
+# $e(\text{row})$, each with `dim // 2` values. Write `sincos_positions(dim, rows, cols)`, which returns the embedding
+# of all patches, (rows·cols, dim) in float32, in the order in which `patchify` lists them. Try it without a loop over
 # positions.
 #
 # <details><summary>Hint 1</summary>
@@ -503,8 +500,8 @@ print(tuple(positions.shape), "first row equal to the loop, all equal to the pac
 
 # %% [markdown]
 # The left picture shows the whole embedding, one line for each of the 196 patches. The right picture shows how similar
-# the vector of one patch is to the vectors of all others. We measure this by the cosine of the angle between two vectors,
-# which is 1 if they point the same way. Each picture has a colour bar of its own.
+# the vector of one patch is to the vectors of all others, measured by the cosine of the angle between two vectors,
+# which is 1 if they point the same way.
 
 # %%
 place = positions[14 * 4 + 9]  # row 4, column 9: (192,)
@@ -531,10 +528,6 @@ show(figure, "Left, stripes: the first half of the values repeats in every row o
 # half of the vector. It is lowest, 0.68, in the corner that is farthest away. In the left picture, the flat areas belong
 # to the low frequencies of each half: their sines stay close to 0 (grey) and their cosines close to 1 (yellow).
 #
-# The embedding can be computed for any grid. That does not mean that a trained model works on any grid. For another
-# image size, the usual way is to interpolate the embedding and train the model for a while longer
-# ([Dosovitskiy et al. 2021](https://arxiv.org/abs/2010.11929), section 3.2).
-#
 # Adding the positions to the tokens gives the sequence that a Transformer can read.
 
 # %%
@@ -552,11 +545,11 @@ print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_inp
 #
 # - A picture next to the one above, for the same patch and with the same range of colours.
 # - The observation that the patch directly below is less similar (0.65) than any patch of the same row (at least 0.69),
-#   because its number is 14 away. The last patch of a row and the first one of the next row, however, are as similar as
-#   two neighbours (0.97), although they lie on opposite sides of the image.
-# - A reasoned guess about learning. All 196 vectors are still different, so a model *can* learn which of them belong to
-#   neighbours, but it has to learn this from data. The original ViT learned its embedding from scratch and found the
-#   two-dimensional layout by itself (its figure 7), and a 2-D embedding gave it no clear gain (its appendix D.4).
+#   because its number is 14 away. The last patch of a row and the first one of the next row are as similar as two
+#   neighbours (0.97), although they lie on opposite sides of the image.
+# - A reasoned guess about learning. All 196 vectors are still different, so a model *can* learn from data which of them
+#   belong to neighbours. The original ViT learned its embedding from scratch and found the two-dimensional layout by
+#   itself (its figure 7), and a 2-D embedding gave it no clear gain (its appendix D.4).
 # - An idea for a test: train both for the same time and compare their losses on the same masks.
 # </details>
 #
@@ -600,8 +593,8 @@ print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_inp
 # </details>
 # <details><summary>The decoder could not tell the hidden places apart</summary>
 #
-# ✓ The decoder gets the same vector, the mask token, for every hidden patch. Without positions these vectors stay equal,
-# so it could only predict the same patch for every hidden place.
+# ✓ The decoder gets the same vector, the mask token, for every hidden patch. Without positions it could only predict
+# the same patch for every hidden place.
 # </details>
 # <details><summary>It would be slower</summary>
 #

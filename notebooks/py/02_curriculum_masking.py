@@ -3,8 +3,8 @@
 #
 # A masked autoencoder learns by filling holes, so the first question is how much to hide. If too little is missing,
 # copying the neighbouring pixels is enough. If too much is missing, nothing is left to reason from. In this notebook
-# you write the function that hides patches, and the [**curriculum**](GLOSSARY.md#curriculum) that raises the share of hidden patches during
-# training. You use both when you train your own model.
+# you write the function that hides patches, and the [**curriculum**](GLOSSARY.md#curriculum) that raises the share of
+# hidden patches during training.
 #
 # **You will be able to**
 #
@@ -67,11 +67,11 @@ patchify, unpatchify = course.use("patchify", "unpatchify")
 # ## Why hide so much?
 #
 # BERT learns language by filling gaps, and it hides 15 % of the words
-# ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)). MAE hides 75 % of the patches. The difference comes from the
-# data: neighbouring pixels look alike, so small gaps in an image are easy to fill.
+# ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)). MAE hides 75 % of the patches, because neighbouring pixels
+# look alike and small gaps in an image are easy to fill.
 #
-# We can measure how easy. We compare two fills from notebook 00 that have learned nothing: the [bilinear fill](GLOSSARY.md#bilinear-fill), and as its
-# baseline the mean colour of the visible pixels.
+# We measure how easy with two fills from notebook 00 that have learned nothing: the
+# [bilinear fill](GLOSSARY.md#bilinear-fill) and, as its baseline, the mean colour of the visible pixels.
 
 # %%
 photographs = course.photographs(224) / 255  # (5, 3, 224, 224)
@@ -95,7 +95,7 @@ def bilinear_fill(mask):
 
 # %% [markdown]
 # We also count **isolated** patches: hidden patches whose neighbours above, below, left and right are all hidden. Such
-# a patch has no visible pixels along its sides to continue from.
+# a patch has no visible pixels along its sides.
 
 # %%
 def isolated(mask):
@@ -135,11 +135,11 @@ show(figure, "A portrait of Grace Hopper after the bilinear fill. With 15 % hidd
              "90 % a few sharp patches stand in a coloured fog.")
 
 # %% [markdown]
-# At 15 % hardly any hidden patch is isolated, and the bilinear fill removes 53 % of the baseline's error. A model trained on this
-# task could get a long way by copying the surroundings. At 75 %, 34 % of the hidden patches are isolated, a little more than
-# $0.75^4 = 32\,\%$, because patches at the edge have fewer neighbours. The bilinear fill still removes 36 %, because
-# images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. At 90 %, 69 % are isolated. To
-# fill those well, a model has to know what faces and cups look like. That is the task we want.
+# At 15 % hardly any hidden patch is isolated, and the bilinear fill removes 53 % of the baseline's error. A model
+# trained on this task could get a long way by copying the surroundings. At 75 %, 34 % of the hidden patches are
+# isolated, a little more than $0.75^4 = 32\,\%$, because patches at the edge have fewer neighbours. The bilinear fill
+# still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. To
+# fill isolated patches well, a model has to know what faces and cups look like.
 #
 # ## Hide at random, the slow way
 #
@@ -196,18 +196,18 @@ print("ids_shuffle ", six_shuffle[0].tolist())
 print("the way back", way_back[0].tolist())
 
 # %% [markdown]
-# There is a shorter way. Sorting `ids_shuffle` would put it in the order 0, 1, 2, …, and `argsort` reports where each of
-# these numbers stood. The 0 stood at the place where patch A went, the 1 at the place where B went, and so on. A row like
-# `ids_shuffle`, with each number from 0 to 5 exactly once, is a **permutation**. Its argsort is its **inverse**, the
-# permutation that puts everything back.
+# There is a shorter way. The `argsort` of `ids_shuffle` reports where each of the numbers 0, 1, 2, … stands in it. The
+# 0 stands at the place where patch A went, the 1 at the place where B went, and so on. A row like `ids_shuffle`, with
+# each number from 0 to 5 exactly once, is a **permutation**. Its argsort is its **inverse**, the permutation that puts
+# everything back.
 
 # %%
 ids_restore = six_shuffle.argsort(dim=1)  # (1, 6)
 torch.testing.assert_close(ids_restore, way_back)
 
 # %% [markdown]
-# You will meet the first four names of this table in most implementations of MAE. B is the number of images in the
-# batch, L the number of patches in each image, L_vis the number of visible ones, and D the length of a patch's vector.
+# Most implementations of MAE use the first four names of this table. B is the number of images in the batch, L the
+# number of patches in each image, L_vis the number of visible ones, and D the length of a patch's vector.
 #
 # | name | shape | meaning |
 # |---|---|---|
@@ -217,9 +217,9 @@ torch.testing.assert_close(ids_restore, way_back)
 # | `mask` | (B, L) | in the original order, 1 = hidden and 0 = visible |
 # | `x_vis` | (B, L_vis, D) | the vectors of the visible patches, in shuffled order |
 #
-# How do we pick the visible vectors without a loop? `x.gather(1, ids)` reads, along dimension 1, the entries that `ids`
-# names. Here each of the six patches has a vector of three numbers. `gather` needs `ids` in the shape of the result, so
-# `expand` repeats each index three times.
+# To pick the visible vectors without a loop, we use `x.gather(1, ids)`. It reads, along dimension 1, the entries that
+# `ids` names, and needs `ids` in the shape of the result. Here a patch has three numbers, so `expand` repeats each
+# index three times.
 
 # %%
 x = torch.arange(18.0).view(1, 6, 3)  # (1, 6, 3): patch A is (0, 1, 2), B is (3, 4, 5), …
@@ -230,9 +230,10 @@ print(x.gather(1, ids[:, :, None].expand(-1, -1, 3)))
 # %% [markdown]
 # ### ✏️ Exercise 1 · Random masking  (★★☆ · 15 minutes)
 #
-# Write `random_masking(x, mask_ratio, noise=None)` for `x` of shape (B, L, D). Return `x_vis`, `mask` and `ids_restore` as
-# in the table, the mask as floats. The `int(L * (1 - mask_ratio))` patches with the smallest noise stay visible. If `noise` is `None`, draw it
-# with `torch.rand`, one number for each patch of each image. Draw it where `x` is, with `device=x.device`: later your model may run on a GPU.
+# Write `random_masking(x, mask_ratio, noise=None)` for `x` of shape (B, L, D). Return `x_vis`, `mask` and `ids_restore`
+# as in the table, the mask as floats. The `int(L * (1 - mask_ratio))` patches with the smallest noise stay visible. If
+# `noise` is `None`, draw it with `torch.rand`, one number for each patch of each image. Use `device=x.device`: later
+# your model may run on a GPU.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -272,8 +273,7 @@ check.random_masking(random_masking)
 random_masking = course.use("random_masking")
 
 # %% [markdown]
-# From here on, `random_masking` is yours as soon as it has passed its check, and the package's until then. We compare
-# it with our loop and with the package's function, on the five photographs.
+# We compare `random_masking` with our loop and with the package's function, on the five photographs.
 
 # %%
 patches = patchify(photographs, 16)  # (5, 196, 768)
@@ -288,8 +288,7 @@ print("x_vis", tuple(x_vis.shape), " mask", tuple(mask.shape))
 #
 # ## Four silent bugs
 #
-# Masking bugs rarely raise an error, because a wrong mask or a wrong order still has the right shape. Here are four
-# common ones.
+# Masking bugs rarely raise an error, because a wrong mask or a wrong order still has the right shape.
 #
 # **Bug 1: the wrong way back.** To restore the order, we look up each patch's place in `ids_restore`. Suppose the code
 # uses `ids_shuffle` instead. Both hold the numbers 0 to 195, so both run. We hide a quarter of a photograph of a cup and
@@ -316,10 +315,9 @@ guess.reveal("no", figure, "Left, patches of a cup of coffee in random order, th
              "whole picture.")
 
 # %% [markdown]
-# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model with this bug, the
-# decoder would get nearly every patch at a place where another one belongs. The only sign would be a loss that is too
-# high. Test the way back with an order that is not its own inverse, such as the order of our six patches. A swap of two
-# patches is its own inverse, so it would hide the bug.
+# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model, the only sign of this
+# bug would be a loss that is too high. Test the way back with an order that is not its own inverse, such as the order
+# of our six patches. A swap of two patches would hide the bug.
 #
 # **Bug 2: one mask for the whole batch.** One row of noise, broadcast to all images, is shorter to write.
 
@@ -348,8 +346,7 @@ for name, numbers in (("one mask for all", batch[:1].expand(64, -1)), ("own mask
           f"places hidden in all 64 images: {int((mask.sum(dim=0) == 64).sum())}")
 
 # %% [markdown]
-# With one mask for all, 147 places are hidden in all 64 images. With a separate mask for each image, no place is
-# hidden in all of them.
+# With one mask for all, 147 places are hidden in all 64 images. With separate masks, none is.
 #
 # **Bug 3: the mask inverted.** Elsewhere in deep learning, masks often use 1 for *keep*. Ours uses 1 for *hidden*. One
 # line of code shows which way round a mask is.
@@ -360,8 +357,7 @@ print("hidden per image:", mask.sum(dim=1).int().tolist())
 print("with the mask inverted:", (1 - mask).sum(dim=1).int().tolist())
 
 # %% [markdown]
-# The correct mask hides 147 patches per image, and the inverted one hides 49. In
-# [notebook 04](04_reconstruction_loss.ipynb) we train with this bug.
+# The correct mask hides 147 patches per image, and the inverted one hides 49.
 #
 # **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each [epoch](GLOSSARY.md#epoch), one pass over the training images, to make a run
 # repeatable. Each image then keeps one mask for ever. We count how many of the 196 places of an image are visible at
@@ -383,9 +379,8 @@ guess.reveal(f"{places_seen(range(10))} of 196 places with a new seed in every e
 
 # %% [markdown]
 # With a reused seed, only 49 places are ever visible, because every epoch uses the same mask. With fresh masks, 181
-# places are. A place is hidden in all ten epochs with probability $0.75^{10}$, so on average we expect
-# $196\,(1-0.75^{10})\approx185$ places; the difference from 181 is chance. If you want masks that are fresh *and* repeatable, derive the seed of each step from
-# the run's seed and the step number, as the package does.
+# places are (on average we expect $196\,(1-0.75^{10})\approx185$). If you want masks that are fresh *and* repeatable,
+# derive the seed of each step from the run's seed and the step number.
 #
 # ## How many patches stay?
 #
@@ -422,9 +417,9 @@ guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
 # %% [markdown]
 # All 49 are visible at both ratios. The same noise gives the same order, and the ratio only says where to cut it.
 #
-# The explorer shows this. On the left are the patches that the encoder gets, with grey for the hidden ones. On the
-# right is each patch's place in the shuffled order. The coloured cells belong to visible patches, the darkest to the first places. When you move the
-# ratio, the numbers on the right stay the same. They change only when you change the seed.
+# The explorer shows the patches that the encoder gets on the left, and each patch's place in the shuffled order on the
+# right, coloured where a patch is visible. When you move the ratio, the numbers on the right stay the same. They change
+# only when you change the seed.
 
 # %%
 explorer = widgets.explorer()
@@ -433,11 +428,11 @@ explorer
 # %% [markdown]
 # ### ✏️ Open exercise · A pattern of your own  (★★☆ · 15 minutes)
 #
-# The noise need not be random: any numbers give an order. Give small numbers to the patches that lie both in every second
-# row and in every second column, and a regular **grid** of 49 patches stays visible. Numbers that rise towards the centre
-# hide the centre: as a disc, or almost as a **square**, depending on how you measure the distance. Design at least one pattern of your own, with 147 hidden patches. Before you run it, write down whether the bilinear fill will
-# find it easier or harder than random masks. Then measure. What would a model have to learn in order to fill your
-# pattern?
+# The noise need not be random: any numbers give an order. Give small numbers to the patches where every second row
+# crosses every second column, and a regular **grid** of 49 patches stays visible. Numbers that rise towards the centre
+# hide the centre: as a disc, or almost as a **square**, depending on how you measure the distance. Design at least one
+# pattern of your own, with 147 hidden patches. Before you run it, write down whether the bilinear fill will find it
+# easier or harder than random masks. Then measure. What would a model have to learn in order to fill your pattern?
 
 # %%
 row, column = torch.meshgrid(torch.arange(14), torch.arange(14), indexing="ij")
@@ -454,12 +449,12 @@ for name, numbers in patterns.items():
 #
 # - A prediction that was written down before measuring, with a reason.
 # - A pattern that hides 147 patches, checked by counting.
-# - A comparison with random masks on the same photographs. In our runs a grid is easier than random masks (40 to 42 % of the error removed, depending on where it starts, against 35 %) and a central square (12 × 12 patches and three more) is harder (24 %).
+# - A comparison with random masks on the same photographs. In our runs a grid is easier than random masks (40 to 42 %
+#   of the error removed, depending on where it starts, against 35 %) and a central square is harder (24 %).
 # - A sentence on what the number does not say. A pattern that is easier to fill need not teach better or worse
 #   features.
-# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare four settings:
-#   random masks and a grid at 75 % hidden, and blocks at 50 % and 75 %. The blocks are several rectangles instead of
-#   one square. Random masks gave the best features.
+# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare random masks with
+#   a grid and with blocks. Random masks gave the best features.
 # </details>
 #
 # ## The curriculum
@@ -482,7 +477,7 @@ print("T  = cfg.mask_ratio_warmup_epochs =", cfg.mask_ratio_warmup_epochs)
 
 # %% [markdown]
 # The schedule can have two other shapes. With `cfg.mask_ratio_sched == "const"` the ratio is `cfg.mask_ratio` at every
-# step. With `"cosine"` the progress $p$ is replaced by $(1 - \cos \pi p) / 2$, which starts and ends slowly.
+# step. With `"cosine"`, $p$ is replaced by $(1 - \cos \pi p) / 2$, which starts and ends slowly.
 #
 # ### ✏️ Exercise 2 · The schedule  (★★☆ · 12 minutes)
 #
@@ -553,9 +548,9 @@ show(figure, "The linear schedule rises straight from 0.50 to 0.75 over five epo
              "starts and ends gently and crosses it halfway. The constant one stays at 0.75.")
 
 # %% [markdown]
-# All three schedules agree with the package's at every step. Does the linear one also agree with the report? The report
-# includes a log of one run of each method. In the improved one, the mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then
-# 0.75 to the end.
+# All three schedules agree with the package's at every step. Does the linear one also agree with the report? In its log
+# of the improved method, the mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then 0.75
+# to the end.
 
 # %%
 at_the_end = schedule("linear")[iters - 1 :: iters]  # the last step of each epoch
@@ -563,12 +558,10 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 
 
 # %% [markdown]
-# All ten ratios agree, so our schedule fits the report's log. The log does not show how the ratio changes within an
-# epoch.
+# All ten ratios agree with the report's log.
 #
-# There are other curricula for masks. The next three change *which* patches are hidden, not how many.
-# [CL-MAE](https://arxiv.org/abs/2308.16572) trains a second network that chooses the masks; it first helps the
-# autoencoder and later works against it. [Hard Patches Mining](https://arxiv.org/abs/2304.05919) predicts which patches
+# Other curricula change *which* patches are hidden, not how many. [CL-MAE](https://arxiv.org/abs/2308.16572) trains a
+# second network to choose the masks. [Hard Patches Mining](https://arxiv.org/abs/2304.05919) predicts which patches
 # have a high loss and hides more of those over time. [SemMAE](https://arxiv.org/abs/2206.10207) first hides patches
 # within each part of an object, and later whole parts. All three report better features than random masks at a fixed
 # ratio.
@@ -606,8 +599,8 @@ def mean_visible(ratios, length):
 check.mean_visible(mean_visible)
 
 # %% [markdown]
-# Now we measure with `random_masking` itself: we hide patches at every step of the linear curriculum and look at the shape of
-# `x_vis`. How many patches does the encoder see on average? If 75 % are always hidden, it sees 49.
+# Now we measure with `random_masking` itself: we hide patches at every step of the linear curriculum and look at the
+# shape of `x_vis`. If 75 % are always hidden, the encoder sees 49 patches.
 
 # %%
 guess = course.predict("Under the linear curriculum, how many of the 196 patches are visible "
@@ -625,13 +618,14 @@ guess.reveal(f"{visible.mean():.1f} patches over all ten epochs, which is "
 # %% [markdown]
 # The encoder sees 61.0 patches on average, 24 % more than without the curriculum. (So
 # `mean_visible(schedule("linear").tolist(), 196)` is 61.0, if your function is right.) In the first epoch it sees almost
-# twice as many as 49. So the early epochs are the ones with the *most* work, and the curriculum is not free.
+# twice as many as 49. So the early epochs have the *most* work, and the curriculum is not free.
 #
-# A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does
-# about half of the work. The next explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the package's model: how often a step multiplies two numbers and adds the result. (You do this count yourself in [notebook 03](03_asymmetric_autoencoder.ipynb).) The left plot shows the mask ratio. The right plot shows the multiply-adds of each step relative
-# to a step at 0.75. Orange is extra work, green is work saved.
+# A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does about
+# half of the work. The explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the package's model: how
+# often a step multiplies two numbers and adds the result. Its right plot shows them relative to a step at 0.75. Orange
+# is extra work, green is work saved.
 #
-# Use the explorer to answer two questions. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
+# Answer two questions with it. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
 # curriculum that costs *less* than always hiding 75 %?
 
 # %%
@@ -641,27 +635,24 @@ planner
 # %% [markdown]
 # <details><summary>Our answers</summary>
 #
-# (a) Both cost the same, 12.2 % more than always hiding 75 %. The cosine lies as far above the
-# straight line in the second half of the ramp as below it in the first half, so the mean ratio is the same. The cost
-# depends almost linearly on the ratio.
+# (a) Both cost the same, 12.2 % more than always hiding 75 %. The cosine lies as far above the straight line in the
+# second half of the ramp as below it in the first half, so the mean ratio is the same, and the cost depends almost
+# linearly on the ratio.
 #
-# (b) Yes: start with *more* hidden and go down. A ramp from 0.9 to 0.75 over 5 epochs saves 7.4 %. A step costs more
-# than at 0.75 only while less than 75 % is hidden.
+# (b) Yes: start with *more* hidden and go down. A ramp from 0.9 to 0.75 over 5 epochs saves 7.4 %.
 # </details>
 #
-# So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. Multiply-adds are not seconds, and a GPU
-# that spends time waiting for data may hide part of the difference; [notebook 10](10_claims.ipynb) reports measured
-# times. But the extra work affects what counts as a fair comparison. At [**equal epochs**](GLOSSARY.md#equal-epochs),
-# a run with the curriculum and a run at 0.75 see the same number of images. At [**equal
-# compute**](GLOSSARY.md#equal-compute), the curriculum run gets fewer steps, and its ramp is shortened by the same factor (notebook 07). A result that holds for
-# one comparison may not hold for the other, so a report should say which one it makes.
+# So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. (Multiply-adds are not seconds;
+# [notebook 10](10_claims.ipynb) reports measured times.) The extra work affects what counts as a fair comparison. At
+# [**equal epochs**](GLOSSARY.md#equal-epochs), a run with the curriculum and a run at 0.75 see the same number of
+# images. At [**equal compute**](GLOSSARY.md#equal-compute), the curriculum run gets fewer steps. A result that holds
+# for one comparison may not hold for the other, so a report should say which one it makes.
 #
 # ## The trap in the training curve
 #
 # What does the mask ratio do to the loss? We take a trained model from the package and keep it
 # [**frozen**](GLOSSARY.md#frozen), which means that its weights do not change. Then we hide more and more of the five
-# photographs. You build the model in notebook 03 and the loss in notebook 04. Here it is enough to know that the loss
-# is an average error on hidden patches.
+# photographs. The loss is an average error on hidden patches.
 
 # %%
 from mae_lib.data.augment import resize
@@ -690,8 +681,7 @@ guess.reveal("it rises: " + ", ".join(f"{loss:.2f} at {ratio}" for ratio, loss i
 
 # %% [markdown]
 # The loss rises from 0.41 to 0.47, because more hidden patches make the task harder. Now pretend that we train this
-# model, although its weights never change. We log its loss twice: once under the curriculum and once at 0.75
-# throughout.
+# model and log its loss twice: once under the curriculum and once at 0.75 throughout.
 
 # %%
 figure, axes = new_figure(1, 1, 7, 3)
@@ -705,10 +695,11 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
              "lower and rises for five epochs until it meets the other curve, which is level.")
 
 # %% [markdown]
-# Under the curriculum, the loss rises from 0.41 to 0.47 in five epochs and then stays level with the other curve. The plot
-# looks like two different models, but there is only one. Compare it with the report, which counts epochs from 1. In epoch
-# 1, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its *improved* method, which combines the curriculum with two more loss terms (notebooks 05 and 06). The *original*
-# method, always at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
+# Under the curriculum, the loss rises from 0.41 to 0.47 in five epochs and then stays level with the other curve. The
+# plot looks like two different models, but there is only one. Compare it with the report. For the first epoch, which
+# ends at ratio 0.55, it logs a training loss of 0.6655 for its *improved* method, which combines the curriculum with
+# two more loss terms. The *original* method, always at 0.75, has 0.7210. How large is that gap compared with the effect
+# of the ratio alone?
 
 # %%
 print(f"reported in epoch 1: {100 * (1 - 0.6655 / 0.7210):.0f} % lower")
@@ -716,10 +707,11 @@ lower = 100 * (1 - by_ratio[0.55] / by_ratio[0.75])
 print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 
 # %% [markdown]
-# The reported loss is 8 % lower, and the ratio alone makes our frozen model's loss 11 % lower. The two numbers come from
-# different models and images, and the improved method's loss has two more terms. So we have not explained the gap. We
-# have shown that such a gap proves nothing by itself. The remedy is a [**fixed validation set with fixed masks**](GLOSSARY.md#fixed-validation-set-with-fixed-masks): images kept out of
-# training, masked in the same way, at 0.75, for every method and every epoch. [Notebook 07](07_pretraining.ipynb) does this.
+# The reported loss is 8 % lower, and the ratio alone makes our frozen model's loss 11 % lower. The two numbers come
+# from different models, images and losses, so we have not explained the gap. But we have shown that such a gap proves
+# nothing by itself. The remedy is a [**fixed validation set with fixed
+# masks**](GLOSSARY.md#fixed-validation-set-with-fixed-masks): images kept out of training, masked in the same way, at
+# 0.75, for every method and every epoch.
 #
 # ## Quiz
 #
@@ -735,19 +727,18 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 # </details>
 # <details><summary>Patch 60 was moved to place 5</summary>
 #
-# ✗ Then `ids_shuffle` would have 60 at index 5, which says that patch 60 lies at place 5. Here it is the other way
-# round.
+# ✗ Then `ids_shuffle` would have 60 at index 5, not `ids_restore`.
 # </details>
 #
 # **2. After two epochs the curriculum's training loss is lower than the constant run's. What follows?**
 #
 # <details><summary>The curriculum converges faster</summary>
 #
-# ✗ Its task is easier at that moment, because less is hidden. Even a frozen model shows such a difference.
+# ✗ Its task is easier at that moment, because less is hidden.
 # </details>
 # <details><summary>The constant run has a bug</summary>
 #
-# ✗ A higher loss at a higher mask ratio is what we measured on one and the same model.
+# ✗ We measured a higher loss at a higher mask ratio on one and the same model.
 # </details>
 # <details><summary>Nothing, until both are measured with the same masks</summary>
 #
@@ -758,7 +749,7 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 #
 # <details><summary>That its training loss is lower, too</summary>
 #
-# ✗ A training loss measures how well hidden patches are predicted. It does not measure features.
+# ✗ A training loss measures how well hidden patches are predicted, not how good the features are.
 # </details>
 # <details><summary>That the gain remains at equal compute</summary>
 #

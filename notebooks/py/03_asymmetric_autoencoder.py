@@ -2,10 +2,9 @@
 # # 3 · The asymmetric autoencoder
 #
 # Three quarters of the patches are hidden. A model like BERT would put a placeholder at every hidden place and process
-# placeholders and visible patches alike. A masked autoencoder leaves the hidden patches out: its encoder works on the
-# visible patches alone, and only a small decoder fills in the rest. This asymmetric design makes MAE cheap enough to
-# train at scale. In this notebook you build all of it, from one attention head to the whole model. Then you load
-# trained weights into *your* code.
+# placeholders and visible patches alike. In a masked autoencoder, the encoder works on the visible patches alone, and a
+# small decoder fills in the rest. This asymmetric design makes MAE cheap enough to train at scale. In this notebook you
+# build all of it, from one attention head to the whole model. Then you load trained weights into *your* code.
 #
 # **You will be able to**
 #
@@ -72,12 +71,11 @@ from mae_lib.plots import new_figure
 show(*widgets.title())
 
 # %% [markdown]
-# The lower half is the model, drawn to scale. Each line stands for one patch: first for its 768 pixel values, and inside
-# the model for its **token**, the vector into which the patch is embedded. The length of a line shows the number of
-# values, and its colour is the mean colour of the patch. The encoder is wide and deep but has only 49 tokens. The
-# decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden place. At the
-# far right, light grey stands for the visible patches: training compares prediction and photograph only where
-# patches are hidden.
+# The lower half is the model, drawn to scale. Each line stands for one patch: first for its 768 pixel values, and
+# inside the model for its **token**, the vector into which the patch is embedded. The encoder is wide and deep but has
+# only 49 tokens. The decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden
+# place. At the far right, visible patches are light grey, because training compares prediction and photograph only
+# where patches are hidden.
 #
 # From notebooks 01 and 02 we need four parts.
 
@@ -89,13 +87,13 @@ sincos_positions, random_masking = course.use("sincos_positions", "random_maskin
 # ## Attention by hand
 #
 # A token that stands for one patch knows nothing about the other patches. **Self-attention** lets every token collect
-# information from all the others, and it learns what to collect. Three matrices do this. They turn each token into
+# information from all the others, and it learns what to collect. Three matrices turn each token into
 #
 # - a [**query**](GLOSSARY.md#query) $q_i$: what this token is looking for;
 # - a **key** $k_j$: what this token has to offer;
 # - a **value** $v_j$: what it hands over if it is chosen.
 #
-# We start with five tokens of six values each, and with random matrices. Training would choose better ones.
+# We start with five tokens of six values each, and with random matrices.
 
 # %%
 torch.manual_seed(0)
@@ -120,8 +118,8 @@ print("weights:", " ".join(f"{w:6.2f}" for w in weights), f"  sum {weights.sum()
 
 
 # %% [markdown]
-# Token 2 gives 48 % of its attention to token 3, 36 % to token 1, and almost none to token 4. Its output is the weighted
-# sum of all values. The next cell computes the outputs of all tokens, one after the other.
+# Token 2 gives 48 % of its attention to token 3, 36 % to token 1, and almost none to token 4. Its output is the
+# weighted sum of all values. The next cell computes all outputs, one after the other.
 
 # %%
 def attend_slowly(q, k, v):
@@ -139,8 +137,8 @@ print(f"{len(q) * len(k)} comparisons give an output of shape {tuple(slow.shape)
 
 # %% [markdown]
 # Each output is a sum over *all* tokens, and a sum does not depend on the order of its terms. So attention is
-# permutation-equivariant (notebook 01). There it meant that we must add positions. Here it also helps: the visible patches reach the encoder in shuffled
-# order, and that makes no difference.
+# permutation-equivariant (notebook 01). We must add positions, but it makes no difference that the visible patches
+# reach the encoder in shuffled order.
 #
 # ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 10 minutes)
 #
@@ -175,8 +173,8 @@ def self_attention(x, W_q, W_k, W_v):
 check.self_attention(self_attention)
 
 # %% [markdown]
-# PyTorch has one function that takes queries, keys and values and does the rest. It is *fused*: it does all steps in
-# one go, and where it can, it avoids storing the N × N weights. It should agree with our loop.
+# PyTorch has one function for this. It is *fused*: it does all steps in one go and, where it can, avoids storing the
+# N × N weights. It should agree with our loop.
 
 # %%
 fused = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
@@ -190,9 +188,9 @@ print("the loop and PyTorch's function agree")
 # A Transformer therefore splits the queries, keys and values among several [**heads**](GLOSSARY.md#heads). With tokens of 192 values and 6 heads, each head has queries, keys and values of
 # length 32 and attends on its own. A last linear layer, `proj`, mixes what the heads have found.
 #
-# In practice one linear layer, `qkv`, computes the queries, keys and values of all heads at once. The order of
-# its outputs is a convention, and trained weights rely on it. To see the order for 4 values and 2 heads, we number the 12
-# outputs of `qkv` and reshape them to (3, heads, size).
+# One linear layer, `qkv`, computes the queries, keys and values of all heads at once. The order of its outputs is a
+# convention, and trained weights rely on it. To see the order for 4 values and 2 heads, we number the 12 outputs of
+# `qkv` and reshape them to (3, heads, size).
 
 # %%
 numbers = torch.arange(12).reshape(3, 2, 2)  # (3, heads, size)
@@ -201,12 +199,11 @@ for name, part in zip(("queries", "keys", "values"), numbers):
 
 
 # %% [markdown]
-# The first third of the outputs are queries, the second third are keys, and the last third are values. Within each third
-# the heads come one after the other.
+# The first third of the outputs are queries, the second third keys, and the last third values. Within each third the
+# heads come one after the other.
 #
-# You will write these layers as a class. In PyTorch, a part of a model is a class that inherits from `nn.Module`. It
-# creates its layers in `__init__`, after `super().__init__()`, and uses them in `forward`. Here is one that shows all you
-# need for this notebook.
+# In PyTorch, a part of a model is a class that inherits from `nn.Module`. It creates its layers in `__init__`, after
+# `super().__init__()`, and uses them in `forward`. This example shows all you need for this notebook.
 
 # %%
 class Example(nn.Module):
@@ -239,14 +236,13 @@ for name, value in example.state_dict().items():
 #   `register_buffer` creates.
 #
 # So `example.parameters()` can hand all trained tensors to an optimiser, `example.to(device)` moves everything, and
-# `example.state_dict()` lists everything by name. (A plain tensor or a Python list of layers would not be registered.) A
-# file of trained weights holds such a list. That is why its weights fit only a class whose attributes have the same names.
+# `example.state_dict()` lists everything by name. (A plain tensor or a Python list of layers would not be registered.)
+# A file of trained weights holds such a list, so its weights fit only a class whose attributes have the same names.
 #
 # ### ✏️ Exercise 2 · `Attention`  (★★★ · 18 minutes)
 #
 # Write the module. It takes tokens (B, N, D) and returns tokens of the same shape. It has exactly two layers with
-# weights, and their names must be `qkv` (D → 3D) and `proj` (D → D), because the trained weights are stored under
-# these names. When the check passes, your class is saved, and the course uses it from then on.
+# weights, and their names must be `qkv` (D → 3D) and `proj` (D → D), as in the trained weights.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -300,7 +296,7 @@ check.Attention(Attention)
 Attention = course.use("Attention")
 
 # %% [markdown]
-# The weights of a new `Attention` are random. We copy them into the package's fast version and compare the two.
+# We copy the random weights of a new `Attention` into the package's fast version and compare the two.
 
 # %%
 batch = torch.randn(2, 49, 192)  # two images with 49 tokens each
@@ -335,21 +331,21 @@ guess_change.reveal(f"attention: {moved[0]} of 49, MLP: {moved[1]} of 49")
 # All 49 outputs of attention change, because each one contains a share of every token. Only one output of the MLP
 # changes.
 #
-# Two more ingredients make deep stacks trainable. [**LayerNorm**](GLOSSARY.md#layernorm) shifts and scales each token to mean 0 and standard
-# deviation 1. It then applies a scale and a shift of its own, which are learned. A [**residual connection**](GLOSSARY.md#residual-connection) adds the
-# output of a layer to its input. The block is then
+# Two more ingredients make deep stacks trainable. [**LayerNorm**](GLOSSARY.md#layernorm) shifts and scales each token
+# to mean 0 and standard deviation 1, and then applies a learned scale and shift. A
+# [**residual connection**](GLOSSARY.md#residual-connection) adds the output of a layer to its input. The block is then
 #
 # $$y = x + \operatorname{attn}(\operatorname{norm}_1(x)), \qquad z = y + \operatorname{mlp}(\operatorname{norm}_2(y)).$$
 #
-# This order is called *pre-norm*: only what a layer *reads* is normalised, and the sums run straight from the first
-# block to the last. Gradients run straight back along the same path. Pre-norm blocks are easier to train than the
-# original Transformer's blocks, which normalise the sums ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)).
+# This order is called *pre-norm*: only what a layer *reads* is normalised, so the sums run straight from the first
+# block to the last, and the gradients straight back. Such blocks are easier to train than the original Transformer's,
+# which normalise the sums ([Xiong et al. 2020](https://arxiv.org/abs/2002.04745)).
 #
 # ### ✏️ Exercise 3 · `Block`  (★★☆ · 12 minutes)
 #
 # Write the module with the attributes `norm1`, `attn`, `norm2` and `mlp`. The MLP is four times as wide inside, and its
-# layers are named `fc1` and `fc2`. The trained weights expect LayerNorm with `eps=1e-6`. Every wrong order of norm,
-# layer and sum gives the right shape too, so shapes will not help you here.
+# layers are named `fc1` and `fc2`. The trained weights expect LayerNorm with `eps=1e-6`. A wrong order of norm, layer
+# and sum gives the right shape, too.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -408,12 +404,12 @@ for name, part in Block(192, 6).named_children():
     print(f"{name:<6} {sum(weight.numel() for weight in part.parameters()):>8,} parameters")
 
 # %% [markdown]
-# Two thirds of a block's parameters are in the MLP. Attention has one third, and the norms have almost none.
+# Two thirds of a block's parameters are in the MLP, and one third is in attention.
 #
 # ## The encoder sees only what is visible
 #
-# The encoder first turns patches into tokens. The official code uses a convolution for this, so we do too. It
-# computes the same as a matrix applied to each flattened patch (notebook 01).
+# The encoder first turns patches into tokens. Like the official code, we use a convolution. It computes the same as a
+# matrix applied to each flattened patch (notebook 01).
 
 # %%
 images = normalise(course.photographs(224)[:2])  # (2, 3, 224, 224)
@@ -424,8 +420,8 @@ matrix = conv.weight.permute(2, 3, 1, 0).reshape(768, 192)  # in the order of pa
 print("tokens:", tuple(tokens.shape))
 
 # %% [markdown]
-# Next, we add to every token the position embedding of its place. Then most tokens are dropped, and the rest pass
-# through the blocks.
+# Next, we add to every token the position embedding of its place. Then we drop most tokens, and the rest pass through
+# the blocks.
 #
 # Does it matter whether we embed and then mask, or mask and then embed? We do both and compare.
 
@@ -448,9 +444,8 @@ guess_first.reveal(f"yes: each order gives the same tokens, of shape {tuple(mask
 # Both orders give the same tokens, because embedding works on each patch alone. Masking first is cheaper. Embedding
 # first is shorter to write, so your encoder may do that.
 #
-# In both orders each visible patch carries *its own* position. Nothing else says where it came from. From these
-# positions the encoder could work out which places are missing. But no token stands for a missing patch when the blocks
-# run, so missing patches cost nothing there.
+# In both orders each visible patch carries *its own* position, and nothing else says where it came from. No token
+# stands for a missing patch when the blocks run, so missing patches cost nothing there.
 #
 # ### ✏️ Exercise 4 · `Encoder`  (★★☆ · 15 minutes)
 #
@@ -528,9 +523,9 @@ print("ids_restore", tuple(ids_restore.shape))
 # ## The decoder fills the holes
 #
 # The decoder first makes the tokens narrower, from 192 to 128 values. Then every hidden place gets the same learned
-# vector, the **mask token**. The visible tokens must go back to their places. Imagine a list with the visible tokens first, in
-# shuffled order, and mask tokens after them. `ids_restore` (notebook 02) tells each place which entry of this list to read. The next cell
-# does this in a loop: it starts with mask tokens everywhere and copies each visible token to its place.
+# vector, the **mask token**, and the visible tokens go back to their places. Imagine a list with the visible tokens
+# first, in shuffled order, and mask tokens after them. `ids_restore` (notebook 02) tells each place which entry of this
+# list to read. The next cell does this in a loop.
 
 # %%
 def fill_slowly(x, mask_token, ids_restore):
@@ -549,8 +544,8 @@ print(tuple(latent.shape), "becomes", tuple(filled.shape))
 
 # %% [markdown]
 # After that the decoder adds position embeddings of its own. All mask tokens are the same vector, so without positions
-# nothing would distinguish one hidden place from another. Several blocks and a norm follow. At the end, a linear layer
-# `pred` predicts all 768 values of each patch.
+# nothing would distinguish one hidden place from another. After several blocks and a norm, a linear layer `pred`
+# predicts all 768 values of each patch.
 #
 # ### ✏️ Exercise 5 · `Decoder`  (★★★ · 18 minutes)
 #
@@ -614,7 +609,7 @@ print("prediction", tuple(decoder(latent, ids_restore).shape))
 
 
 # %% [markdown]
-# The decoder turns 49 tokens into predictions for all 196 patches. Encoder and decoder together are the model.
+# The decoder turns 49 tokens into predictions for all 196 patches.
 #
 # ### ✏️ Exercise 6 · `MAE`  (★★☆ · 12 minutes)
 #
@@ -677,7 +672,7 @@ check.MAE(MAE)
 MAE = course.use("MAE")
 
 # %% [markdown]
-# Make one more guess before we use the model. The default sizes are those of the project report.
+# The default sizes of the model are those of the project report.
 
 # %%
 guess_size = course.predict("The encoder has … times as many parameters as the decoder.")
@@ -689,13 +684,12 @@ guess_size.reveal(f"{count['encoder'] / count['decoder']:.1f} times as many: "
                   f"{count['encoder']:,} compared with {count['decoder']:,}")
 
 # %% [markdown]
-# The encoder has 3.7 million parameters, 4.0 times as many as the decoder. Positions are not counted, as they are fixed.
-# The mask token, which stands for everything that is missing, has only 128 parameters.
+# The encoder has 3.7 million parameters, 4.0 times as many as the decoder.
 #
 # ## Trained weights in your model
 #
-# Now comes the test that matters. This course ships the weights of a model called `pixels`, which learned from 100,000
-# photographs without labels; notebook 00 used it too. If every name and every shape in your classes is right, these weights fit.
+# This course ships the weights of a model called `pixels`, which learned from 100,000 photographs without labels. If
+# every name and every shape in your classes is right, these weights fit.
 
 # %%
 sizes, trained = course.shipped_weights("pixels")
@@ -704,11 +698,8 @@ print(mae.load_state_dict(trained))
 print(", ".join(f"{name} {number}" for name, number in sizes.items()))
 
 # %% [markdown]
-# All keys (here, the names of the tensors) match. The shipped model has the default sizes of your class: 224 × 224 pixels
-# in patches of 16 × 16, so there are 196 patches of 768 values.
-#
-# (The official MAE code puts everything into a single class, so its names differ: our `decoder.blocks.0` is its
-# `decoder_blocks.0`. `shipped_weights` translates the names and changes nothing else.)
+# All keys (the names of the tensors) match. (The official code has other names: our `decoder.blocks.0` is its
+# `decoder_blocks.0`. `shipped_weights` translates them.)
 #
 # We hide three quarters of the patches of five photographs and let the model predict.
 
@@ -721,8 +712,8 @@ with torch.no_grad():
 print(f"{seen.shape[1]} of {side**2} patches visible; prediction {tuple(pred.shape)}")
 
 # %% [markdown]
-# To show the result, we put the predicted patches together and keep the true pixels where patches were visible. You know
-# this as the **composite** from notebook 00.
+# To show the result, we make the **composite** of notebook 00: predicted patches where patches were hidden, and the
+# true pixels elsewhere.
 
 # %%
 hidden_pixels = patch_mask_to_pixels(hidden, p) > 0  # (5, 1, S, S)
@@ -757,12 +748,12 @@ show(figure, "Five photographs in three rows: with three quarters of the patches
 
 
 # %% [markdown]
-# That is a working masked autoencoder, and once your exercises are solved, every line of it is yours. The body of
-# the rocket continues through hidden patches, the table comes back orange and the sky blue. Fine detail does not come back: the faces are blurred or missing.
+# That is a working masked autoencoder. The body of the rocket continues through hidden patches, the table comes back
+# orange and the sky blue. Fine detail does not come back: the faces are blurred or missing.
 #
-# How good is it in numbers? We take the mean squared error on hidden patches, in normalised pixels
-# (you write this `mae_loss` in notebook 04). We compare it with the errors of two other predictions: zero everywhere,
-# which is the mean colour of many photographs, and the output of a model with its initial weights.
+# How large is its error? We take the mean squared error on hidden patches, in normalised pixels, and compare it with
+# the errors of two other predictions: zero everywhere, which is the mean colour of many photographs, and the output of
+# a model with its initial weights.
 
 # %%
 def hidden_error(pred):
@@ -779,7 +770,7 @@ print(f"initial weights: {hidden_error(untrained):.1f}")
 # %% [markdown]
 # The trained model has an error of 0.51. Predicting zero gives 1.39, and the initial weights give 1.6.
 #
-# Last, we put the same weights into the package's fast model. The two should make the same predictions.
+# Last, we put the same weights into the package's fast model, which should make the same predictions.
 
 # %%
 package = MaskedAutoencoder(**sizes).eval()
@@ -824,14 +815,13 @@ guess_near.reveal("\n".join(lines))
 
 # %% [markdown]
 # Evenly spread attention would put 4 % on a patch and its neighbours. The first block puts 7 % there, the second 10 %,
-# and the last 5 %, hardly more than evenly spread attention. So the early blocks of this encoder prefer near patches, but
-# only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly differ.
+# and the last 5 %, hardly more than evenly spread attention. So the early blocks of this encoder prefer near patches,
+# but only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly do.
 #
-# The explorer draws the weights of one patch. On the left, a square marks the patch whose query we follow. In the
-# middle, the photograph is bright where this patch looks. The map on the right shows the same weights: yellow marks
-# a large one and dark blue a small one. Move `block` and `head`, and compare the first block with the last one. A single
-# patch and a single head can differ from the average: in block 0, head 0, the patch that is shown first gives only 3 % to its
-# neighbourhood. (With evenly spread attention, a patch inside the image would give 9/196 = 5 %. Patches at the edge have
+# The explorer draws the weights of one patch, which a square marks on the left. In the middle, the photograph is bright
+# where this patch looks. The map on the right shows the same weights. Move `block` and `head`, and compare the first
+# block with the last one. A single patch and head can differ from the average: in block 0, head 0, the patch that is
+# shown first gives only 3 % to its neighbourhood. (Spread evenly, it would be 9/196 = 5 %. Patches at the edge have
 # fewer neighbours, hence the 4 % on average.)
 
 # %%
@@ -847,8 +837,8 @@ attention_explorer
 #
 # ## Three ways to break it
 #
-# The three mistakes below are common. None of them raises an error, and all shapes are correct. We make them on
-# purpose, with the trained weights, and look at the pictures.
+# Three common mistakes raise no error, and all shapes are correct. We make them on purpose, with the trained weights,
+# and look at the pictures.
 #
 # ### 1. The order is not restored
 #
@@ -870,9 +860,9 @@ guess_order.reveal(
     "patches.")
 
 # %% [markdown]
-# The error rises from 0.51 to 1.60, so even predicting zero would be better. The 49 visible tokens now stand in the first 49
-# places, which are the top three and a half rows. What you see there is the decoder's output for visible tokens, and training
-# never compared this output with anything. All other places have mask tokens, and they get a haze that has little to do with the visible patches around them.
+# The error rises from 0.51 to 1.60, so even predicting zero would be better. The 49 visible tokens now stand in the
+# first 49 places, the top three and a half rows. There you see the decoder's output for visible tokens, which training
+# never compared with anything. All other places have mask tokens and get a haze.
 #
 # ### 2. The decoder has no positions
 #
@@ -899,8 +889,8 @@ guess_places.reveal("\n".join(lines), figure, "Five reconstructions, correct in 
                     "wallpaper at every hidden place.")
 
 # %% [markdown]
-# All mask tokens are the same vector, so without positions all hidden patches of an image get the same prediction. The standard deviation between them is 0.00,
-# and one patch repeats like wallpaper. The error is 1.81.
+# Without positions, all hidden patches of an image get the same prediction. The standard deviation between them is
+# 0.00, and the error is 1.81.
 #
 # ### 3. The checkpoint has no decoder
 #
@@ -932,7 +922,7 @@ guess_decoder.reveal(
 #
 # Remove one thing from the trained model and measure what it costs. For example, switch off one head, the attention of
 # one block, the MLP of one block, or a whole block. Before each measurement, write down what you expect. Which block
-# matters most? Finish with two sentences that you would defend in front of a sceptical colleague.
+# matters most? Finish with two sentences that you would defend to a sceptical colleague.
 #
 # The cell below shows one example of such an [**ablation**](GLOSSARY.md#ablation). It sets the weights and the bias of `proj` to zero, so that the
 # attention of block 0 adds nothing.
@@ -941,13 +931,13 @@ guess_decoder.reveal(
 #
 # - **One change at a time**, each on a fresh copy of the trained model, with a prediction written down beforehand.
 # - **A scale.** The error is compared with 0.51 (the complete model) and with 1.39 (predicting zero).
-# - **All blocks, not one.** A table or plot shows the error for every block. Only then can you say which matters most.
+# - **All blocks, not one.** A table or plot shows the error for every block.
 # - **Some idea of noise.** The measurement is repeated with other masks (another seed), and differences smaller than
 #   the spread are not interpreted.
 # - **A careful conclusion.** "Without the MLP of block 3 the error rises from … to …" is a result. "Block 3
 #   detects edges" is not: nothing here measured edges. Five photographs and one model give only a hint.
 # - **Doubt about a surprise.** If a removal changes nothing, a good answer first makes sure that it took effect, for
-#   example by comparing the two predictions, and only then asks why the model does not need this part.
+#   example by comparing the two predictions.
 # </details>
 
 # %%
@@ -964,9 +954,9 @@ print(f"complete: {hidden_error(pred):.3f}, without attention in block 0: {error
 #
 # ## Aside: what does it cost?
 #
-# In notebook 02 you saw what a curriculum costs in **multiply-adds**: how often two numbers are multiplied and the
-# product is added to a sum. Now you can count them yourself. Almost all the work of a Transformer is matrix products,
-# so we count only those. A matrix of A × B values, applied to N tokens, costs N·A·B multiply-adds.
+# In notebook 02 you saw what a curriculum costs in [**multiply-adds**](GLOSSARY.md#multiply-add). Now you count them
+# yourself. Almost all the work of a Transformer is matrix products, so we count only those. A matrix of A × B values,
+# applied to N tokens, costs N·A·B multiply-adds.
 #
 # ### ✏️ Exercise 7 · The price of a block  (★★☆ · 6 minutes)
 #
@@ -999,9 +989,9 @@ check.block_multiply_adds(block_multiply_adds)
 
 
 # %% [markdown]
-# PyTorch can count for us. `FlopCounterMode` watches every product that runs. It counts one multiply-add as two
-# operations, so we halve its result. We ask for the plain form of attention (`MATH`), whose two products it can see.
-# Counting needs only shapes, so we put the model on PyTorch's `meta` device, where tensors have shapes but no values.
+# PyTorch can count for us. `FlopCounterMode` counts one multiply-add as two operations, so we halve its result. We ask
+# for the plain form of attention (`MATH`), whose two products it can see. Counting needs only shapes, so we put the
+# model on PyTorch's `meta` device, where tensors have shapes but no values.
 
 # %%
 def multiply_adds(step, *arguments):
@@ -1025,8 +1015,8 @@ print(f"ratio: {counted[196] / counted[49]:.2f}")
 #
 # ### The mask ratio
 #
-# How much does the mask ratio change the cost of a forward pass? We count with the package's model. It masks before it
-# embeds, so hidden patches are not even embedded.
+# How much does the mask ratio change the cost of a forward pass? We count with the package's model, which masks before
+# it embeds.
 #
 # **Predict first.** At ratio 0.5 the encoder sees twice as many patches as at 0.75.
 
@@ -1062,9 +1052,8 @@ guess_ratio.reveal("\n".join(lines))
 # ratio, so its cost hardly changes. At 0.75 it does 53 % of the work with a fifth of the parameters. That is also why
 # hiding 90 % of the patches saves only another 29 %.
 #
-# A training step costs about three times a forward pass, since the backward pass needs two products for each one of the
-# forward pass. So the ratios above hold for training almost unchanged. They are the reason for what you saw in notebook
-# 02: a curriculum that shows more patches in early epochs is not free.
+# A training step costs about three times a forward pass, so the ratios above hold for training almost unchanged. That
+# is why a curriculum that shows more patches in early epochs is not free.
 #
 # ### Symmetric designs
 #
@@ -1087,14 +1076,12 @@ lines += [f"{name:<27} {total:>5,.0f} million, {total / totals['our design']:.2f
 guess_design.reveal("\n".join(lines))
 
 # %% [markdown]
-# With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. The encoder then
-# has four times as many tokens, but the total grows by less, because
-# the cost of the decoder hardly changes. With a decoder as large as the encoder, a forward pass costs 2.56 times as much,
-# and with both changes 4.15 times. So the two halves of the idea, an encoder with few tokens and a small decoder, save about the
-# same here.
+# With mask tokens in the encoder, a forward pass costs 2.58 times as much as ours. With a decoder as large as the
+# encoder it costs 2.56 times as much, and with both changes 4.15 times. So the two halves of the idea, an encoder with
+# few tokens and a small decoder, save about the same here.
 #
-# The explorer draws the tokens of each stage and, below them, two bars of multiply-adds. The upper bar is the design shown,
-# the lower one our design with mask tokens in the encoder. Use the controls to choose the mask ratio and the design.
+# In the explorer you choose the mask ratio and the design. The upper bar shows its multiply-adds, the lower one those
+# of our design with mask tokens in the encoder.
 
 # %%
 flow_explorer = widgets.flow_explorer()
@@ -1118,10 +1105,10 @@ print(f"decoder's share: {100 * decoding / short:.0f} %")
 print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 
 # %% [markdown]
-# For ViT-Large we count 3.2 times; He et al. report 3.3 (their table 1c). They also compare hours of training, and there
-# the speed-up is 2.8 to 4.1, depending on the encoder and on the depth of the decoder (table 2). For our small model we
-# count 2.58 for the same change, and 4.15 with a large decoder as well. So "three times" is about right for the paper's models and too high
-# for ours. Multiply-adds are not seconds, either: notebook 10 measures the speed.
+# For ViT-Large we count 3.2 times; He et al. report 3.3 (their table 1c). In hours of training, their speed-up is 2.8
+# to 4.1, depending on the encoder and decoder (table 2). For our small model we count 2.58 for the same change, and
+# 4.15 with a large decoder as well. So with mask tokens in the encoder, "three times" is about right for the paper's
+# models and too high for ours. Multiply-adds are not seconds: notebook 10 measures the speed.
 #
 # Cost is not the only reason to keep mask tokens out of the encoder. With them, the accuracy of the paper's linear
 # probe, a linear classifier on the frozen features, falls from 73.5 % to 59.6 % (table 1c). Their explanation is that
@@ -1141,7 +1128,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # </details>
 # <details><summary>Mask tokens cost more than visible tokens</summary>
 #
-# ✗ All tokens cost the same in a matrix product. And the encoder has no mask tokens at all.
+# ✗ All tokens cost the same in a matrix product.
 # </details>
 #
 # **2. Why does the encoder not need `ids_restore`?**
@@ -1167,8 +1154,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # </details>
 # <details><summary>The decoder was not in the checkpoint</summary>
 #
-# ✗ An untrained decoder gives fine, coloured noise. A repeated smooth pattern comes from a trained decoder that does not
-# know where it is.
+# ✗ An untrained decoder gives fine, coloured noise.
 # </details>
 # <details><summary>The order was not restored</summary>
 #
@@ -1182,7 +1168,7 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 #   residual sums make deep stacks trainable.
 # - The encoder sees the visible patches and their positions and nothing else: B × 49 × 192. The decoder adds mask
 #   tokens, restores the order, adds positions, and predicts B × 196 × 768.
-# - Trained weights fit any code that has the same names, shapes and conventions. Yours does.
+# - Trained weights fit any code that has the same names, shapes and conventions.
 # - A wrong order, missing positions and a missing decoder raise no error. You recognise them by the pictures.
 # - At a mask ratio of 0.75 the decoder does more than half of the work. With mask tokens in the encoder, a forward
 #   pass would cost 2.58 times as much here and 3.2 times as much in ViT-Large.

@@ -3,8 +3,7 @@
 #
 # The images that a masked autoencoder reconstructs are blurry. The project report proposes a second loss to reduce the
 # blur: filter the prediction and the target so that only fine detail is left, and compare the two. In this notebook we
-# find out where the blur comes from, build that loss, and then test what it really asks for. The answer is less simple
-# than "sharper images".
+# find out where the blur comes from, build that loss, and test what it really asks for.
 #
 # **You will be able to**
 #
@@ -59,9 +58,9 @@ from mae_lib.plots import COLOURS, GREY, new_figure
 show(*widgets.title())
 
 # %% [markdown]
-# The first picture is a photograph. Like every image, it is a sum of waves. The second picture shows how strong each wave
-# is: slow waves are in the middle, fast waves near the edges, and bright means strong. The third picture keeps only the
-# slowest 1.6 % of the waves, those that change gradually. The fourth keeps all the others and shows 0 as grey.
+# Like every image, the photograph is a sum of waves. The second picture shows how strong each wave is: slow waves,
+# which change gradually, are in the middle, fast waves near the edges, and bright means strong. The third picture keeps
+# only the slowest 1.6 % of the waves. The fourth keeps all the others and shows 0 as grey.
 
 # %%
 patchify, unpatchify, random_masking, MAE, mae_loss = course.use(
@@ -70,9 +69,8 @@ patchify, unpatchify, random_masking, MAE, mae_loss = course.use(
 # %% [markdown]
 # ## Which guess is cheapest?
 #
-# A row of eight pixels contains an edge from black (0) to white (1). The pixels where it may lie are hidden. The edge
-# comes early, after three pixels, or late, after five, and both are equally likely. You may make one guess, and you pay
-# its squared error.
+# A row of eight pixels contains an edge from black (0) to white (1), but its place is hidden. The edge comes early,
+# after three pixels, or late, after five, and both are equally likely. You make one guess and pay its squared error.
 
 # %%
 cheapest = course.predict("Which guess is cheapest on average: early, late, or another row?")
@@ -87,14 +85,11 @@ for name, row in {"early": early, "late": late, "mean": (early + late) / 2}.item
 cheapest.reveal("\n".join(lines))
 
 # %% [markdown]
-# The mean of the two edges costs 0.0625 on average, half as much as either edge. It wins although it is never right: neither
-# possible row contains a grey pixel.
+# The mean of the two edges costs 0.0625 on average, half as much as either edge. It wins although it is never right.
 #
-# This holds in general. Let $T$ be the hidden value, which we do not know. The guess with the lowest expected squared error is the
-# mean of $T$, so $\arg\min_x \mathbb{E}\,(x - T)^2 = \mathbb{E}\,T$. Where a model does not know the answer, squared error asks for
-# the average of all possible answers, and an average of edges is a blur.
-#
-# To describe what a blur removes, we need another way to look at images.
+# This holds in general. Let $T$ be the hidden value. The guess with the lowest expected squared error is the mean of
+# $T$: $\arg\min_x \mathbb{E}\,(x - T)^2 = \mathbb{E}\,T$. Where a model does not know the answer, squared error asks
+# for the average of all possible answers, and an average of edges is a blur.
 #
 # ## An image is a sum of waves
 #
@@ -109,11 +104,10 @@ print((torch.fft.fft2(wave).abs() > 1).nonzero().tolist())
 
 # %% [markdown]
 # Two of the 50,176 coefficients are larger than 1; the others are 0 up to rounding. Both are in row 0, because nothing
-# changes from top to bottom, and they are in columns 4 and 220. Indices past the middle count backwards, so column 220
-# stands for −4 cycles. The transform splits a cosine into two complex waves, one with +4 and one with −4 cycles, whose
-# imaginary parts cancel. In an image of real numbers, almost all waves come in such pairs.
+# changes from top to bottom. Indices past the middle count backwards, so column 220 stands for −4 cycles. The transform
+# splits a cosine into two complex waves, one with +4 and one with −4 cycles, whose imaginary parts cancel.
 #
-# Next we transform a photograph and then transform the result back. Nothing should be lost.
+# Next we transform a photograph and transform the result back. Nothing should be lost.
 
 # %%
 astronaut = course.photograph("astronaut") / 255  # (3, 224, 224)
@@ -125,8 +119,8 @@ print(f"frequency 0: {coefficients[0, 0, 0].real / 224**2:.3f}   mean: {astronau
 # The image comes back to within rounding error. The coefficient at frequency 0, divided by the number of pixels, is the mean,
 # here of the red channel.
 #
-# Each coefficient is a complex number, so it holds two facts about its wave. Its absolute value, the **magnitude**, says
-# how strong the wave is. Its angle, the **phase**, says how far the wave is shifted.
+# Each coefficient is a complex number. Its absolute value, the **magnitude**, says how strong the wave is. Its angle,
+# the **phase**, says how far the wave is shifted.
 #
 # ## Where is the variance?
 #
@@ -139,8 +133,8 @@ share_guess = course.predict("What share of the astronaut's variance is in the s
 
 
 # %% [markdown]
-# The next cell computes that share for all five photographs. Without the mean, the squared magnitudes add up to the variance
-# (times a constant). So we divide the sum within the cut-off by the total.
+# Without the mean, the squared magnitudes add up to the variance (times a constant). So we divide their sum within the
+# cut-off by the total.
 
 # %%
 def share_within(image, cutoff):
@@ -158,16 +152,15 @@ lines = [f"{name:<13} {share:.0f} %" for name, share in shares.items()]
 share_guess.reveal("\n".join([f"{shares['astronaut']:.0f} %", *lines]))
 
 # %% [markdown]
-# The slowest 1.6 % of the waves hold 86 % of the astronaut's variance, and between 82 % and 90 % in all five photographs.
-# Slow waves dominate natural scenes in general: the squared magnitude of a wave falls roughly as one over the square of its
-# frequency ([Field 1987](https://doi.org/10.1364/JOSAA.4.002379)), and in our photographs somewhat faster. So a model that
-# leaves out the fast waves adds little to its squared error. Yet everything that looks sharp is in those waves: the eyes,
-# the hair and the badges on the suit.
+# The slowest 1.6 % of the waves hold 86 % of the astronaut's variance, and between 82 % and 90 % in all five
+# photographs. Slow waves dominate natural scenes in general ([Field 1987](https://doi.org/10.1364/JOSAA.4.002379)). So
+# a model that leaves out the fast waves adds little to its squared error. Yet everything that looks sharp is in those
+# waves: the eyes, the hair and the badges on the suit.
 #
-# The explorer shows four pictures: a photograph; the strength of its waves, with a bright disc over those below a cut-off;
-# the image made of these waves, the result of a [**low-pass**](GLOSSARY.md#high-pass) filter; and everything else, the
-# result of a **high-pass** filter, with 0 shown as grey. Somewhere between 16 and 64 cycles you begin to see in the low-pass image that the
-# astronaut is smiling. Where?
+# The explorer shows four pictures: a photograph; the strength of its waves, with a bright disc over those below a
+# cut-off; the image made of these waves, the result of a [**low-pass**](GLOSSARY.md#high-pass) filter; and everything
+# else, the result of a **high-pass** filter. Somewhere between 16 and 64 cycles you begin to see in the low-pass image
+# that the astronaut is smiling. Where?
 
 # %%
 explorer = widgets.frequency_explorer()
@@ -188,7 +181,8 @@ explorer
 #
 # <details><summary>Hint 1</summary>
 #
-# There are three steps: `torch.fft.fft2`, a multiplication of the coefficients by a mask, and `torch.fft.ifft2(…).real`.
+# There are three steps: `torch.fft.fft2`, a multiplication of the coefficients by a mask, and
+# `torch.fft.ifft2(…).real`.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -217,9 +211,9 @@ check.low_pass(low_pass)
 # %% [markdown]
 # ## The second difference
 #
-# We want a filter that makes the fast waves strong and removes the slow ones. In a row of pixels, the **second
-# difference** is $x_{i-1} - 2x_i + x_{i+1}$. It measures how far the sum of a pixel's two neighbours is from twice the pixel.
-# The row 2, 2, 2, 3, 4, 5, 5, 1, 1, 1 is flat, climbs, stays level for two pixels, drops and is flat again.
+# We want a filter that makes the fast waves strong and removes the slow ones. In a row of pixels, the
+# **second difference** is $x_{i-1} - 2x_i + x_{i+1}$. The row 2, 2, 2, 3, 4, 5, 5, 1, 1, 1 is flat, climbs, stays level
+# for two pixels, drops and is flat again.
 
 # %%
 zeros = course.predict("In which parts of the row is the second difference zero?")
@@ -242,8 +236,8 @@ zeros.reveal(f"on the flat parts at both ends and in the middle of the climb: {s
 # ## The Laplacian
 #
 # In an image we add the second differences along rows and along columns. The result is the
-# [**Laplacian**](GLOSSARY.md#laplacian). We can write it as a 3×3 kernel. The slow form goes from pixel to pixel,
-# multiplies the kernel by the values under it and adds up the products.
+# [**Laplacian**](GLOSSARY.md#laplacian). We can write it as a 3×3 kernel: at each pixel, we multiply the kernel by the
+# values under it and add up the products.
 
 # %%
 kernel = torch.tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0.0]])
@@ -318,10 +312,9 @@ except RuntimeError as error:
 # The kernel expects images with 1 channel, and ours have 3.
 # </details>
 #
-# There are two ways to apply the kernel to three channels. We can give it three
-# *input* channels. Or we can repeat it three times and keep the channels apart with `groups=3`, which is called a **depthwise**
-# convolution. To see which is right, we try both on a pixel that is too high in red and too low in green by
-# the same amount.
+# There are two ways to apply the kernel to three channels. We can give it three *input* channels. Or we can repeat it
+# three times and keep the channels apart with `groups=3`, which is called a **depthwise** convolution. We try both on a
+# pixel that is too high in red and too low in green by the same amount.
 
 # %%
 colour_error = torch.zeros(1, 3, 5, 5)
@@ -332,10 +325,9 @@ print("three input channels:", summed.abs().sum().item())
 print("depthwise:           ", depthwise.abs().sum().item())
 
 # %% [markdown]
-# With three input channels the result is 0, because the errors of red and green cancel when the filter adds the channels.
-# A loss built on this form would miss an error that changes the colour but not the sum of the channels. The depthwise
-# form reports 16, which is 8 for red and 8 for green, so we use it. The next cell makes sure that the loop, the
-# convolution and the package's version agree.
+# With three input channels the result is 0, because the errors of red and green cancel when the filter adds the
+# channels. A loss built on this form would miss such an error. The depthwise form reports 16, so we use it. The next
+# cell makes sure that the loop, the convolution and the package's version agree.
 
 # %%
 by_convolution = F.conv2d(small, kernel.expand(3, 1, 3, 3), groups=3)[0]  # (3, 46, 46)
@@ -356,8 +348,8 @@ for mode in ("constant", "reflect", "replicate"):
 print(f"no padding largest response {losses.laplacian(ramp).abs().max():.0f}")
 
 # %% [markdown]
-# Every kind of padding makes the filter respond where there is nothing to find: up to 15 with zeros, 2 with mirroring and 1 with
-# repeating. We therefore use no padding and leave out the outermost ring of pixels. On a photograph the result looks like this.
+# Every kind of padding makes the filter respond where there is nothing to find: up to 15 with zeros. We therefore use
+# no padding and leave out the outermost ring of pixels. On a photograph the result looks like this.
 
 # %%
 edges = losses.laplacian(astronaut[None])[0].mean(dim=0)  # (222, 222)
@@ -372,12 +364,12 @@ show(figure, "Left, the astronaut. Right, her Laplacian: white over smooth areas
 #
 # ## How strongly the filter passes each frequency
 #
-# Filtering with a symmetric kernel multiplies a wave by a number and leaves it otherwise unchanged. The size of that
-# number is called the filter's **gain**. For this kernel, at frequencies $f_x, f_y$ in cycles per pixel, the gain is
+# Filtering with a symmetric kernel only multiplies a wave by a number. The size of that number is called the filter's
+# **gain**. For this kernel, at frequencies $f_x, f_y$ in cycles per pixel, the gain is
 #
-# $$\text{gain} = 4 - 2\cos 2\pi f_x - 2\cos 2\pi f_y ,$$
+# $$\text{gain} = 4 - 2\cos 2\pi f_x - 2\cos 2\pi f_y .$$
 #
-# and the wave changes its sign. We measure the gain on real waves and draw the formula through the points.
+# We measure the gain on real waves and draw the formula through the points.
 
 # %%
 def measured_gain(k, diagonal):
@@ -405,8 +397,8 @@ show(figure, "Two curves that rise from 0 at frequency 0 to 4 and to 8 at 112 cy
              "measured dots on them.")
 
 # %% [markdown]
-# The gain rises from 0 for a flat image to 8 for a checkerboard. A wave of 4 cycles is weakened by a factor of about
-# eighty, and the fastest waves are amplified. So after the filter, most of the variance is in the fast waves.
+# The gain rises from 0 for a flat image to 8 for a checkerboard. So after the filter, most of the variance is in the
+# fast waves.
 
 # %%
 filtered = F.pad(losses.laplacian(astronaut[None])[0], (1, 1, 1, 1))  # (3, 224, 224)
@@ -414,17 +406,16 @@ print(f"above 28 cycles, photograph: {100 * (1 - share_within(astronaut, 28)):.0
 print(f"above 28 cycles, Laplacian:  {100 * (1 - share_within(filtered, 28)):.0f} %")
 
 # %% [markdown]
-# Waves of more than 28 cycles, which are shorter than 8 pixels, hold 7 % of the astronaut's variance, and 96 % of the
-# variance of her Laplacian. On the other hand, the filter hardly responds to brightness, shading and slow changes of
-# colour. The Laplacian loss can therefore supplement the reconstruction loss, $L_\text{MAE}$, but it cannot replace it.
+# Waves of more than 28 cycles hold 7 % of the astronaut's variance, and 96 % of the variance of her Laplacian. The
+# filter hardly responds to brightness, shading and slow changes of colour. The Laplacian loss can therefore supplement
+# the reconstruction loss, $L_\text{MAE}$, but it cannot replace it.
 
 # %% [markdown]
 # ## From the filter to a loss
 #
 # The new term, $L_\text{freq}$, is the mean absolute difference between the Laplacians of prediction and target on
-# **masked** pixels. We still have to decide what to divide by. In the next cell the errors are equally strong everywhere:
-# noise with a standard deviation of 0.1. We only change how many patches are masked and how many channels there are. A good loss should have
-# the same value each time.
+# **masked** pixels. What should we divide by? In the next cell the errors are equally strong everywhere. We only change
+# how many patches are masked and how many channels there are. A good loss should have the same value each time.
 
 # %%
 noisy = 0.1 * torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -440,10 +431,10 @@ for ratio in (0.5, 0.75):
         print(f"{100 * ratio:>4.0f} %  {c:>8}   {by[0]:>10.2f}   {by[1]:>13.2f}   {by[2]:>13.2f}")
 
 # %% [markdown]
-# Only the last column is the same in all four lines. So we divide by the number of masked **values**, which is the number of
-# masked pixels times the number of channels. If we divide by all values, the same errors cost 0.18 at a mask ratio of 0.5 and 0.27 at 0.75. Under
-# a curriculum that raises the ratio, the weight of the term would then rise unnoticed. If we divide by masked
-# pixels, RGB costs three times as much as grey.
+# Only the last column is the same in all four lines. So we divide by the number of masked **values**, which is the
+# number of masked pixels times the number of channels. If we divide by all values, the same errors cost 0.18 at a mask
+# ratio of 0.5 and 0.27 at 0.75, so a curriculum that raises the ratio would raise the weight of the term unnoticed. If
+# we divide by masked pixels, RGB costs three times as much as grey.
 #
 # ## A real prediction, in real units
 #
@@ -462,10 +453,10 @@ print("prediction", tuple(pred.shape), "  mask", tuple(mask.shape))
 
 
 # %% [markdown]
-# This model was trained with `norm_pix` (notebook 04), so its prediction for a patch is relative to the patch's own mean, in units
-# of its standard deviation. The Laplacian needs the same units in every patch. We therefore [**de-normalise**](GLOSSARY.md#de-normalise)
-# the patches first: we multiply each one by its standard deviation and add its mean, as `denormalise_prediction` did in notebook 04. (The
-# package's `denormalise` does something else: it undoes the normalisation of whole images, so that their values are between 0 and 1 again.)
+# This model was trained with `norm_pix` (notebook 04), so its prediction for a patch is in the patch's own units. The
+# Laplacian needs the same units in every patch. We therefore [**de-normalise**](GLOSSARY.md#de-normalise) the patches
+# first: we multiply each one by its standard deviation and add its mean. (The package's `denormalise` does something
+# else: it undoes the normalisation of whole images.)
 
 # %%
 def to_images(pred):
@@ -489,13 +480,12 @@ for name, picture in {"forgotten": forgotten, "de-normalised": to_images(perfect
 
 # %% [markdown]
 # The perfect prediction costs 0.27 when we forget to de-normalise it, and 0.00 when we remember. Forgetting raises no
-# error. The loss is a plausible number, and training would pull a perfect prediction away from the truth.
+# error, but training would pull a perfect prediction away from the truth.
 #
 # ## The boundary trap
 #
 # $L_\text{MAE}$ is computed on masked patches only. Nothing in training ever compares the prediction on **visible**
-# patches with anything, even though the model has seen those patches. On hidden patches the shipped model reaches a
-# [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB. (In notebook 04, with other masks, it had 18.4 dB.)
+# patches with anything. On hidden patches the shipped model reaches a [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB.
 
 # %%
 visible_guess = course.predict("What PSNR does the raw prediction reach on the visible patches?")
@@ -517,12 +507,12 @@ show(figure, "A rocket at dusk; the visible quarter of its patches on grey; the 
              "they are true.")
 
 # %% [markdown]
-# The raw prediction reaches 16.4 dB on visible patches, so it is even farther from the truth there than on hidden ones.
+# The raw prediction reaches 16.4 dB on visible patches, even farther from the truth than on hidden ones.
 #
-# This matters for our filter, because a Laplacian reads four neighbours. At the rim of a hidden patch, some of them may be visible.
-# If we filter the raw prediction, the result depends on pixels that no loss has trained. We compute the error
-# separately for masked pixels that touch a visible one and for all other masked pixels. (The Laplacian of the mask finds the former: it is 0 where
-# a pixel and its four neighbours are all masked or all visible.)
+# This matters for our filter, because a Laplacian reads four neighbours, and at the rim of a hidden patch some of them
+# may be visible. If we filter the raw prediction, the result depends on pixels that no loss has trained. We compute the
+# error separately for masked pixels that touch a visible one and for all other masked pixels. (The Laplacian of the
+# mask finds the former: it is 0 where a pixel and its four neighbours are all masked or all visible.)
 
 # %%
 inner = mask[..., 1:-1, 1:-1]  # (5, 1, H − 2, W − 2)
@@ -535,10 +525,10 @@ for name, picture in (("raw", raw), ("composite", composite)):
 
 
 # %% [markdown]
-# Away from the rim, both errors are 0.077, because all four neighbours are masked there. At the rim, the raw prediction has an
-# error of 0.166 and the composite only 0.118. The raw variant measures how well a hidden patch fits its *predicted* neighbour,
-# which is replaced in the composite. The composite measures how well it fits the *true* neighbour. So we filter the composite. Now
-# you can build the loss.
+# Away from the rim, both errors are 0.077, because all four neighbours are masked there. At the rim, the raw prediction
+# has an error of 0.166 and the composite only 0.118. The raw variant measures how well a hidden patch fits its
+# *predicted* neighbour, which is replaced in the composite. The composite measures how well it fits the *true*
+# neighbour. So we filter the composite.
 
 # %% [markdown]
 # ### ✏️ Exercise 3 · The Laplacian loss  (★★★ · 12 minutes)
@@ -588,9 +578,8 @@ check.laplacian_loss_masked(laplacian_loss_masked)
 laplacian_loss_masked = course.use("laplacian_loss_masked")
 
 # %% [markdown]
-# First we test that the loss agrees with the
-# package's. Then we measure how much of the gradient goes to visible patches. For this we use the package's function, which can also
-# filter the raw prediction.
+# We test that the loss agrees with the package's. The package's version can also filter the raw prediction, so we use
+# it to measure how much of the gradient goes to visible patches.
 
 # %%
 torch.testing.assert_close(
@@ -604,7 +593,7 @@ for use_composite in (False, True):
 
 # %% [markdown]
 # When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. The share is small, because only the
-# pixels at the rim of a hidden patch have visible neighbours. The wrong neighbours above matter more. When we filter the composite, no gradient goes to visible pixels.
+# pixels at the rim of a hidden patch have visible neighbours. When we filter the composite, it is 0.
 #
 # ## Seams
 #
@@ -647,10 +636,8 @@ show(figure, "Grace Hopper; the same with hidden patches a little brighter or da
              "and the error, bright lines along many patch borders and black elsewhere.")
 
 # %% [markdown]
-# In the picture, the error forms lines along the borders of patches, wherever two neighbouring patches have different
-# offsets. Between two hidden patches of different offsets the jump is 0.2, so the line is bright. Next to a visible patch
-# it is only 0.1, and the visible pixels do not count, so the line is faint and thin. We now compute how much of the error
-# lies on the outermost ring of pixels in each patch.
+# The error forms lines along the borders of patches, wherever two neighbouring patches have different offsets. How much
+# of it lies on the outermost ring of pixels in each patch?
 
 # %%
 step = torch.arange(224) % p
@@ -661,16 +648,17 @@ print(f"share of the error on the outermost ring: {on_ring:.0f} %")
 
 
 # %% [markdown]
-# All of the error, 100 %, is on the borders of patches, where the tiles do not match. These lines are called [**seams**](GLOSSARY.md#seams). A model can lower
-# this loss by joining its patches better, without adding any fine detail. That is useful, because seams are ugly, but it is
-# not sharpness.
+# All of the error, 100 %, is on the borders of patches. These lines are called [**seams**](GLOSSARY.md#seams). A model
+# can lower this loss by joining its patches better, without adding any fine detail. That is useful, but it is not
+# sharpness.
 
 # %% [markdown]
 # ## Which prediction minimises the loss?
 #
-# The total loss is $L_\text{MAE} + \lambda L_\text{freq}$, and the report sets $\lambda = 0.05$. What is the *best possible* prediction under this
-# total, if we know everything that may be hidden and how likely it is? In a photograph we cannot know that, but
-# for a row of pixels we can make it up. Our rows have 18 pixels. The first and the last are visible, and the 16 between them are hidden.
+# The total loss is $L_\text{MAE} + \lambda L_\text{freq}$, and the report sets $\lambda = 0.05$. What is the *best
+# possible* prediction under this total if we know everything that may be hidden and how likely it is? For a row of
+# pixels we can make that up. Our rows have 18 pixels. The first and the last are visible, and the 16 between them are
+# hidden.
 
 # %%
 def edge(place):
@@ -727,9 +715,9 @@ def expected_loss(guess, rows, chances, lam):
 check.expected_loss(expected_loss)
 
 # %% [markdown]
-# The best guess is the one with the lowest expected loss. We start from the mean row and walk downhill. Autograd computes
-# the gradient, the optimiser Adam makes the steps, and the step size falls to zero so that the guess settles. Only the
-# hidden pixels may move. The cell uses your `expected_loss` if it passed its check, and the package's until then.
+# The best guess is the one with the lowest expected loss. We start from the mean row and walk downhill with the
+# optimiser Adam. Only the hidden pixels may move. The cell uses your `expected_loss` if it passed its check, and the
+# package's until then.
 
 # %%
 cost = check.expected_loss.yours_or(widgets.expected_loss)
@@ -768,14 +756,14 @@ steeper.reveal("\n".join(lines))
 # With five edges the steepest step becomes smaller. In general, the result depends on how sure we are of the edge:
 #
 # - **Two edges, 70:30.** The steepest step grows from 0.70 to 0.72 at λ = 0.05 and to 0.97 at λ = 1. The prediction
-#   becomes sharper at the likelier edge. At λ = 1 the other edge is gone: the values sink slowly below 0 before
-#   the likelier edge, stay near 0.8 after it, and then climb slowly to 1. Such ramps have second differences of almost 0, so they cost almost nothing.
+#   becomes sharper at the likelier edge. At λ = 1 the other edge is gone. Slow ramps make up the rest. Their second
+#   differences are almost 0, so they cost almost nothing.
 # - **Two edges, 50:50.** Nothing happens: 0.50 for every λ.
 # - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the prediction blurrier.
 # - **Stripes whose position is unknown.** The best prediction is flat grey for every λ.
 #
-# The explorer shows these best rows for more values of λ. It uses a more exact solver and three more visible pixels on each
-# side, so its rows differ a little from ours. The possible rows are at the top, and the best prediction and its profile are below.
+# The explorer shows these best rows for more values of λ. Its solver is more exact, so its rows differ a little from
+# ours. The possible rows are at the top, and the best prediction and its profile are below.
 
 # %%
 weight_explorer = widgets.weight_explorer()
@@ -784,11 +772,10 @@ weight_explorer
 # %% [markdown]
 # ## Why: the mean and the median
 #
-# The mean minimises an expected squared error. The [**median**](GLOSSARY.md#median) minimises an expected absolute error.
-# So $L_\text{freq}$ asks at each pixel for the median of the possible second differences. (In the total, $L_\text{MAE}$
-# asks for the mean row at the same time, and the best prediction is a compromise.) We compare three candidates
-# under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part. The costs are
-# summed over the hidden pixels.
+# The mean minimises an expected squared error. The [**median**](GLOSSARY.md#median) minimises an expected absolute
+# error. So $L_\text{freq}$ asks at each pixel for the median of the possible second differences. (In the total,
+# $L_\text{MAE}$ asks for the mean row at the same time, and the best prediction is a compromise.) We compare three
+# candidates under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part.
 
 # %%
 line = torch.arange(18) / 17
@@ -813,10 +800,10 @@ for name, (rows, chances) in list(possible.items())[:3]:
 #
 # $$\big|\log(e(\hat y) + 0.1) - \log(e(y) + 0.1)\big| ,$$
 #
-# averaged over the hidden patches, with prediction and target in the patch's own units. (The 0.1 keeps the logarithm of a flat patch
-# finite.) This form is an idea of ours, not of the report. In the package it is `freq_form="energy"`. We try it at λ = 0.2 on our rows, each of which stands for one
-# patch. We leave their values between 0 and 1 and do not normalise them. For the stripes, squared error and the Laplacian loss both gave flat grey. We start a little
-# off the mean, because the gradient of this form is zero at a perfectly flat row.
+# averaged over the hidden patches, with prediction and target in the patch's own units. (The 0.1 keeps the logarithm of
+# a flat patch finite.) This form is an idea of ours, not of the report. In the package it is `freq_form="energy"`. We
+# try it at λ = 0.2 on our rows, each of which stands for one patch, without normalising them. We start a little off the
+# mean, because the gradient of this form is zero at a perfectly flat row.
 
 # %%
 replaces = course.predict("With the energy form, is the best prediction for the stripes flat grey, "
@@ -854,16 +841,16 @@ replaces.reveal("\n".join(lines), figure,
                 "and down around grey from one pixel to the next in most places.")
 
 # %% [markdown]
-# The flat grey becomes fast stripes, finer and weaker than the true ones. The amount of detail rises from 0.00 in the mean row (the column "before") to 0.94, as much as the
-# truth has, although nobody knows where the true stripes lie. (This form has many local minima. From another start, `best_row` finds other fast stripes, some a little cheaper.) So a prediction cannot lower this form by being smoother than the truth. It does not make the
-# detail right, either: any fine texture with the right amount of detail will do. For the edges hardly anything changes, because the mean of several edges has as
-# much detail in total as one edge. So the energy form does not sharpen them. Whether it makes the *features* better is another question, which
-# [notebook 10](10_claims.ipynb) takes up.
+# The flat grey becomes fast stripes, finer and weaker than the true ones. The amount of detail rises from 0.00 in the
+# mean row (the column "before") to 0.94, as much as the truth has. So a prediction cannot lower this form by being
+# smoother than the truth. It does not make the detail right, either: any fine texture with the right amount of detail
+# will do. For the edges hardly anything changes, because the mean of several edges has as much detail in total as one
+# edge. Whether this form makes the *features* better is a question for [notebook 10](10_claims.ipynb).
 #
 # ## How strong is the Laplacian loss in a real total?
 #
-# We return to the Laplacian loss of the report. At the shipped model's prediction we compare $L_\text{MAE}$ and $L_\text{freq}$: their values, and the lengths of
-# their gradients with respect to the prediction.
+# At the shipped model's prediction we compare $L_\text{MAE}$ and the report's $L_\text{freq}$: their values, and the
+# lengths of their gradients with respect to the prediction.
 
 # %%
 free = pred.clone().requires_grad_()
@@ -886,10 +873,11 @@ for lam in (0.01, 0.05, 0.25, 1.0):
 # `original`, and `improved`, which was trained with the Laplacian loss, the curriculum and the uniformity loss of notebook 06. We also
 # measure both numbers for five reference images that need no training:
 #
-# - **masked mean**: the mean colour of the visible pixels, as in notebook 00;
-# - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes, as in notebook 00;
+# - **masked mean**: the mean colour of the visible pixels;
+# - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes;
 # - **blurred target**: the truth after a Gaussian blur;
-# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels, and so without a colour of its own (it looks brownish, because each channel is normalised differently). Every `norm_pix` model gets this for free when it predicts zeros;
+# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels. Every `norm_pix` model
+#   gets this for free when it predicts zeros;
 # - **moved by 2 px**: the truth, perfectly sharp, shifted by two pixels.
 #
 # We rank all seven by their HF error, from 1 (the lowest) to 7.
@@ -934,15 +922,15 @@ show(figure, "Grace Hopper with her hidden patches filled in seven ways, in the 
 # perfectly sharp and comes last, with 0.103. `improved` has 0.077 and `original` 0.079. Even the bilinear fill and the
 # masked mean, which have learned nothing, are ahead of them.
 #
-# PSNR tells a different story. `improved` reaches 19.0 dB and `original` 18.6 dB, and the bilinear fill and the masked mean only 15.9 and
-# 13.8. Much of this lead is borrowed (notebook 04). But they are also more than three decibels above the patch means (15.5), which use the same true means. Only the blurred and the shifted target score higher, and both are made from the true pixels. So the models do
-# know something that the HF error does not show.
+# PSNR tells a different story. `improved` reaches 19.0 dB and `original` 18.6 dB, and the bilinear fill only 15.9. Much
+# of this lead is borrowed (notebook 04). But the models are also more than three decibels above the patch means (15.5),
+# which use the same true means. So they do know something that the HF error does not show.
 #
 # Five photographs with one mask each are enough to show what can happen, but not to rank the two models.
 #
-# Why do smooth images have such low HF errors? One reason is the median again. A detail in a slightly wrong place costs twice, once where it is and once where it should be.
-# Leaving the detail out costs only once. So the cost of leaving out all detail is a useful
-# yardstick. What HF error would a prediction have if its Laplacian were 0 at every hidden pixel?
+# Why do smooth images have such low HF errors? One reason is that a detail in a slightly wrong place costs twice, once
+# where it is and once where it should be. Leaving the detail out costs only once. What HF error would a prediction have
+# if its Laplacian were 0 at every hidden pixel?
 
 # %%
 size_of_detail = losses.laplacian(target).abs().mean(dim=1, keepdim=True)
@@ -952,12 +940,11 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
     print(f"{name:<20} mean |Laplacian| {losses.laplacian(x).abs().mean():.3f}")
 
 # %% [markdown]
-# A prediction with no detail and no seams would have an HF error of 0.066, nearly as low as the best reference and lower
-# than either model. The patch means have no detail inside their patches either, and their seams alone raise the error to
-# 0.082. Seams may be part of the models' error too. When you read an HF error, you need the value without detail,
-# here 0.066, next to it. You also cannot compare HF errors across sets of images. At 224 pixels, our photographs have a
-# mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with STL-10 images, the same photographs
-# have only 0.017, about a quarter. Enlarging an image adds no detail, and both models were trained on photographs enlarged in this way.
+# A prediction with no detail and no seams would have an HF error of 0.066, lower than either model. When you read an HF
+# error, you need this value next to it. You also cannot compare HF errors across sets of images. At 224 pixels, our
+# photographs have a mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with STL-10 images,
+# the same photographs have only 0.017, about a quarter. Enlarging an image adds no detail, and both models were trained
+# on photographs enlarged in this way.
 #
 # The report measured a lower HF error with its three add-ons together than without them, but in only one run of each kind. [Notebook 10](10_claims.ipynb) repeats the comparison with several seeds.
 #
@@ -990,7 +977,7 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 #
 # <details><summary>One of the possible textures, at random</summary>
 #
-# ✗ A single texture is sometimes right, but on average it costs twice as much as the mean of all textures.
+# ✗ A single texture may be right, but on average it costs twice as much as the mean of all textures.
 # </details>
 # <details><summary>The mean of all possible textures</summary>
 #
@@ -1009,7 +996,8 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 # </details>
 # <details><summary>Hidden patches fit the predicted visible patches, not the true ones</summary>
 #
-# ✓ Each patch fits its predicted neighbour, for example when all of them are too bright by the same amount. The seams appear when the true pixels are put back, and only the composite shows them to the loss.
+# ✓ Each patch fits its predicted neighbour. The seams appear when the true pixels are put back, and only the composite
+# shows them to the loss.
 # </details>
 # <details><summary>The loss should be divided by the number of all pixels</summary>
 #

@@ -2,9 +2,8 @@
 # # 6 · The uniformity loss: keeping points apart
 #
 # An encoder turns every image into a point on a sphere. If all images land on the same point, the features are useless:
-# they have collapsed. The third add-on to MAE that the project report proposes is a loss that pushes the points
-# apart. In this notebook we build that loss, watch it work, break it, and ask whether spreading features out makes them
-# better.
+# they have collapsed. The project report's third add-on to MAE is a loss that pushes the points apart. We build that
+# loss, watch it work, break it, and ask whether spreading features out makes them better.
 #
 # **You will be able to**
 #
@@ -64,8 +63,8 @@ from mae_lib.plots import COLOURS, GREY, new_figure
 show(*widgets.title())
 
 # %% [markdown]
-# Nobody placed these eighty points. They started in one small clump, and gradient descent on a single number drove
-# them apart. That number is the uniformity loss, and we are going to build it.
+# These eighty points started in one small clump, and gradient descent on a single number drove them apart. That number
+# is the uniformity loss.
 
 # %%
 MAE, mae_loss = course.use("MAE", "mae_loss")
@@ -73,9 +72,8 @@ MAE, mae_loss = course.use("MAE", "mae_loss")
 # %% [markdown]
 # ## From an image to a point
 #
-# The encoder returns one token for every patch. The mean of an image's tokens is its **feature**. Dividing the
-# feature by its length gives a point on a sphere of radius 1, in a space with as many dimensions as a token has values. With a mask
-# ratio of 0, the encoder sees every patch.
+# The encoder returns one token for every patch. The mean of an image's tokens is its **feature**. Dividing the feature
+# by its length gives a point on a sphere of radius 1. With a mask ratio of 0, the encoder sees every patch.
 
 # %%
 sizes, weights = course.shipped_weights("original")
@@ -90,8 +88,8 @@ print("lengths of the features:", *[f"{length:.1f}" for length in mean.norm(dim=
 
 
 # %% [markdown]
-# Five photographs give five features in 192 dimensions, with lengths between 11.6 and 11.7. We divide by the length because
-# otherwise a network could move points apart by making all of its numbers larger, which tells us nothing about the images.
+# The five features have 192 dimensions and lengths between 11.6 and 11.7. We divide by the length because otherwise a
+# network could move points apart just by making all of its numbers larger.
 #
 # ### ✏️ Exercise 1 · Onto the sphere  (★☆☆ · 4 minutes)
 #
@@ -126,9 +124,9 @@ check.unit(unit)
 # %% [markdown]
 # ## What collapse costs
 #
-# A sphere in 192 dimensions is hard to draw, so we use a circle. We place 36 images on it, evenly spaced along an arc. Now
-# you get another [**view**](GLOSSARY.md#view) of one of them, such as a different crop, and its point is off by about 3 degrees. Which image
-# was it? We pick the nearest point, and count how often that is right.
+# A sphere in 192 dimensions is hard to draw, so we use a circle. We place 36 images on it, evenly spaced along an arc.
+# The point of another [**view**](GLOSSARY.md#view) of an image, such as a different crop, is off by about 3 degrees.
+# Which image does it belong to? We pick the nearest point, and count how often that is right.
 
 # %%
 def on_circle(degrees):
@@ -143,7 +141,7 @@ def found_again(points, views):
 
 
 # %% [markdown]
-# The arc covers 350 degrees first, then 90, then 20, then 2. The noise stays at 3 degrees.
+# The arc covers 350 degrees first, then 90, 20 and 2. The noise stays at 3 degrees.
 
 # %%
 arc_guess = course.predict("How many of the 36 images are found again on an arc of 90 degrees?")
@@ -176,13 +174,12 @@ show(figure, "Four circles with 36 blue points, spread over 350, 90, 20 and 2 de
              "dot, and their views form a short arc.")
 
 # %% [markdown]
-# Over 350 degrees, 91 % of the images are found again. Over 90 degrees it is only 35 %, because neighbours
-# are less than 3 degrees apart and most views land nearer to another image. Over 2 degrees it is 4 %, hardly more than
-# picking at random (1 in 36, or 3 %). In the figure, images are blue and one view of each is orange, drawn a little inside
-# the circle so that you can see both.
+# Over 350 degrees, 91 % of the images are found again. Over 90 degrees it is only 35 %, because neighbours are less
+# than 3 degrees apart and most views land nearer to another image. Over 2 degrees it is 4 %, hardly more than picking
+# at random (3 %). In the figure, images are blue and one view of each is orange, drawn a little inside the circle.
 #
-# What matters is the spread **compared with the noise**. Features that all point in nearly the same direction, in a *narrow cone*, do no harm if the views of an image stay even
-# closer together. We will come back to this with real encoders.
+# What matters is the spread **compared with the noise**. Features that all point in nearly the same direction, in a
+# *narrow cone*, do no harm if the views of an image stay even closer together.
 #
 # ## One number for a batch
 #
@@ -191,7 +188,7 @@ show(figure, "Four circles with 36 blue points, spread over 350, 90, 20 and 2 de
 #
 # $$L_{\text{unif}} = \log \frac{1}{B(B-1)} \sum_{i \neq j} e^{-2 \lVert z_i - z_j \rVert^2}.$$
 #
-# Each pair contributes a term between 0 and 1, and the loss is the log of the mean of all terms. How large is the term at each distance?
+# Each pair contributes a term between 0 and 1. How large is it at each distance?
 
 # %%
 for distance in (0, 0.5, 1, math.sqrt(2), 2):
@@ -199,10 +196,10 @@ for distance in (0, 0.5, 1, math.sqrt(2), 2):
 
 
 # %% [markdown]
-# A pair at distance 0 contributes 1, and a pair at distance 2 contributes only 0.0003. So the loss is high when points are
-# crowded. Two points on a sphere of radius 1 are at most 2 apart, and at a distance of √2 they are at right angles.
+# A pair at distance 0 contributes 1, and a pair at distance 2, the largest possible, only 0.0003. So the loss is high
+# when points are crowded. At a distance of √2, two points are at right angles.
 #
-# Here is the whole formula in its slow form, as a double loop over four points on a circle.
+# We first write the formula as a double loop and apply it to four points on a circle.
 
 # %%
 def uniformity_slowly(points):
@@ -220,7 +217,7 @@ print(f"{uniformity_slowly(four):.4f}")
 
 
 # %% [markdown]
-# A batch of 64 has 4,032 pairs, and a batch of 1,024 has over a million, so we need a form without loops. The identity
+# A batch of 1,024 has over a million pairs, so we need a form without loops. The identity
 #
 # $$\lVert a - b \rVert^2 = \lVert a \rVert^2 + \lVert b \rVert^2 - 2\, a \cdot b$$
 #
@@ -261,10 +258,11 @@ check.squared_distances(squared_distances)
 # ## Trap 1: an image and itself
 #
 # The shortest code ignores the condition $i \neq j$. Every image is at distance 0 from itself, so $B$ of the $B^2$
-# terms are 1 forever. The loss still falls in training, and nobody notices. To see the damage we need the best possible
+# terms are always 1. The loss still falls in training, so nobody notices. To see the damage we need the best possible
 # points: a regular [**simplex**](GLOSSARY.md#simplex), in which all points are equally far apart. With two points it is
-# a pair of opposite points, with three a triangle, with four a tetrahedron. With $B$ points, the wrong loss is
-# $\log\big(\tfrac{1}{B} + (1 - \tfrac{1}{B})\, e^{\text{right}}\big)$, where *right* is the right loss. The derivative of this expression tells us what share of the right gradient is left.
+# an opposite pair, with three a triangle, with four a tetrahedron. With $B$ points, the wrong loss is
+# $\log\big(\tfrac{1}{B} + (1 - \tfrac{1}{B})\, e^{\text{right}}\big)$, where *right* is the right loss. The derivative
+# of this expression tells us what share of the right gradient is left.
 
 # %%
 def simplex(corners):
@@ -283,16 +281,16 @@ for b in (2, 4, 64):
 
 
 # %% [markdown]
-# For 64 perfectly spread points, the wrong loss is −3.43 instead of −4.06. For two it is −0.69, which is $-\log 2$: the
-# two terms on the diagonal make up nearly all of the sum. Both losses have their minimum at the simplex, but near it the gradient of the wrong one is too weak: 52 % of
-# the right gradient in a batch of 64, and almost nothing in a batch of 2 or 4.
+# For 64 perfectly spread points, the wrong loss is −3.43 instead of −4.06. Both losses have their minimum at the
+# simplex, but near it the gradient of the wrong one is too weak: 52 % of the right gradient in a batch of 64, and
+# almost nothing in a batch of 2 or 4.
 #
 # ### ✏️ Exercise 3 · The uniformity loss  (★★★ · 10 minutes)
 #
-# Write `uniformity_loss(z_tokens, eps)` for tokens (B, N, D): take the mean over the tokens of each image, divide it by its length (or
-# by `eps` if that is larger), then return the log of the mean of $e^{-2\lVert z_i - z_j\rVert^2}$ over the pairs $i \neq j$. If an image's mean token is 0, it stays 0, so do not rely on
-# every vector having length 1. Your cell must contain everything that the function needs
-# beyond `torch` and `F`, so repeat a function of yours if you use it.
+# Write `uniformity_loss(z_tokens, eps)` for tokens (B, N, D): take the mean over the tokens of each image, divide it by
+# its length (or by `eps` if that is larger), then return the log of the mean of $e^{-2\lVert z_i - z_j\rVert^2}$ over
+# the pairs $i \neq j$. A mean token of 0 stays 0, so do not rely on every vector having length 1. Your cell must
+# contain everything that the function needs beyond `torch` and `F`, including any function of yours that you use.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -325,7 +323,7 @@ check.uniformity_loss(uniformity_loss)
 uniformity_loss = course.use("uniformity_loss")
 
 # %% [markdown]
-# The loss should agree with the slow form and with the package. We hand it four "images" with one token each.
+# The loss should agree with the slow form, on four "images" with one token each, and with the package.
 
 # %%
 torch.testing.assert_close(uniformity_loss(four[:, None]), uniformity_slowly(four))
@@ -337,7 +335,7 @@ print(f"five photographs: {uniformity_loss(tokens):.2f}")
 #
 # ## The range of the loss
 #
-# The upper limit is easy: if all points are equal, every term is 1 and the loss is 0. The lower limit belongs to the simplex.
+# If all points are equal, every term is 1 and the loss is 0, its upper limit. The lower limit belongs to the simplex.
 
 # %%
 for name, b in (("opposite pair", 2), ("triangle", 3), ("tetrahedron", 4), ("simplex", 64)):
@@ -345,7 +343,7 @@ for name, b in (("opposite pair", 2), ("triangle", 3), ("tetrahedron", 4), ("sim
     print(f"{name:14} B = {b:2}: {loss:.3f}   −4B/(B − 1) = {-4 * b / (b - 1):.3f}")
 
 # %% [markdown]
-# The lowest possible value is $-4B/(B-1)$, which is −4.063 for a batch of 64. So the limit depends on the batch size.
+# The lowest possible value is $-4B/(B-1)$, which is −4.063 for a batch of 64.
 #
 # <details><summary>Why: a short proof</summary>
 #
@@ -373,14 +371,14 @@ random_guess.reveal(f"nearer to {'0' if loss > -2 else '−4.06'}: the loss is {
                     f"angles between {degrees.min():.0f} and {degrees.max():.0f} degrees")
 
 # %% [markdown]
-# The loss of random points is −3.96, close to the best possible −4.06. In 192 dimensions there is so much room that random
-# points are nearly at right angles, where a term is $e^{-4}$. So we can read the loss of a batch like this: near 0, all points are in one
-# place, and near −4, they are spread as well as random points. The photographs, at −0.05, are crowded.
+# The loss of random points is −3.96, close to the best possible −4.06. In 192 dimensions there is so much room that
+# random points are nearly at right angles, where a term is $e^{-4}$. So near 0, all points are in one place. Near −4,
+# they are spread as well as random points. The photographs, at −0.05, are crowded.
 #
 # ## Watch them repel
 #
-# We place a small clump of points on a circle and follow the gradient of the loss downhill. A circle lies in a plane, which
-# has only two dimensions. Are they enough for the points to form a simplex, and so to reach the limit of $-4B/(B-1)$?
+# We place a small clump of points on a circle and follow the gradient of the loss downhill. Are the two dimensions of
+# the plane enough for the points to form a simplex, and so to reach the limit of $-4B/(B-1)$?
 
 # %%
 reach_guess = course.predict("3, 4 or 5 points on a circle: "
@@ -400,8 +398,8 @@ reach_guess.reveal("\n".join([f"only {', '.join(map(str, reached))}", *lines]))
 # four points need three dimensions to be equally far apart. On the sphere they reach it, as a tetrahedron. In general, $B$
 # points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
 #
-# The explorer shows the points on their way. The dashed line marks the limit. The 2 in the exponent of the loss is a choice, often called $t$, and the explorer has a control
-# for it. With a large $t$, only the nearest neighbours matter.
+# The explorer shows the points on their way, and the dashed line marks the limit. You can also change the 2 in the
+# exponent of the loss, which is often called $t$. With a large $t$, only the nearest neighbours matter.
 
 # %%
 explorer = widgets.explorer()
@@ -410,9 +408,8 @@ explorer
 # %% [markdown]
 # ## Where it pushes, and how hard
 #
-# The force on a point is minus the gradient of the loss with respect to that point. We place twelve points on an arc,
-# squeeze the arc, and watch the force on each point. First we check that the explorer below computes the same force as
-# autograd.
+# The force on a point is minus the gradient of the loss with respect to that point. We place twelve points on an arc
+# and squeeze the arc. First we check that the explorer below computes the same force as autograd.
 
 # %%
 leaf = torch.tensor(widgets.arc(60), requires_grad=True)  # (12, 2)
@@ -449,9 +446,8 @@ for name, scatter in (("all equal", 0.0), ("nearly equal", 0.01), ("a little spr
     print(f"{name:16} length of the gradient {batch.grad.norm():.4f}")
 
 # %% [markdown]
-# For equal features the gradient is 0.0000, and for nearly equal ones it is 0.0015. So the report's claim that the loss
-# "prevents collapse" needs care. The loss makes collapse unstable, like a pencil on its tip. Whether that is enough
-# during training has to be measured.
+# For equal features the gradient is 0.0000, and for nearly equal ones it is 0.0015. The loss makes collapse unstable,
+# like a pencil on its tip. Whether that "prevents collapse" in training, as the report claims, has to be measured.
 #
 # ## Trap 2: half precision
 #
@@ -473,11 +469,11 @@ for distance in (0.3, 0.1, 0.03, 0.01):
     print(line)
 
 # %% [markdown]
-# The `float64` column is right. In `bfloat16` a distance of 0.1 has a square of 0.0078 instead of 0.0100, and a distance of
-# 0.03 becomes 0. `float16` loses the distance at 0.01. When you subtract two nearly equal numbers, their
-# common digits disappear, and rounding errors make up much of what is left. This is called [**cancellation**](GLOSSARY.md#cancellation). It affects points that are close together, which
-# are the ones that this loss has to push apart. Under autocast, which runs matrix products in half precision, this can
-# happen in your loss without any warning.
+# In `bfloat16` a distance of 0.1 has a square of 0.0078 instead of 0.0100, and a distance of 0.03 becomes 0. When you
+# subtract two nearly equal numbers, their common digits disappear, and rounding errors make up much of what is left.
+# This is called [**cancellation**](GLOSSARY.md#cancellation). It affects points that are close together, the ones that
+# this loss has to push apart. Under autocast, which runs matrix products in half precision, it can happen without any
+# warning.
 
 # %%
 clump = on_circle(torch.linspace(7, 9, 16))  # (16, 2): 16 points over 2 degrees
@@ -488,14 +484,16 @@ print(f"smallest cosine in bfloat16: {product.min().item():.4f}")
 print(f"smallest cosine in float32:  {(clump @ clump.T).min().item():.4f}")
 
 # %% [markdown]
-# The product came out in `bfloat16`, although the points are `float32`. The numbers next to 1 that `bfloat16` can hold are 0.9961 and 1.0078. A squared
-# distance, 2 − 2·cosine, can therefore come out as 0, as 0.0078 or even below 0, and the largest true one here is 0.0012. That is why the package switches autocast off for this product and converts half-precision tokens to `float32` first.
+# The product came out in `bfloat16`, although the points are `float32`. The numbers next to 1 in `bfloat16` are 0.9961
+# and 1.0078. A squared distance, 2 − 2·cosine, can then come out as 0, as 0.0078 or even below 0, although the largest
+# true one here is 0.0012. The package therefore switches autocast off for this product and converts half-precision
+# tokens to `float32` first.
 #
 # ## Trap 3: a batch in pieces
 #
-# Large training runs split a batch into equal shares, one for each process (usually one per GPU), and each process computes the loss of its own share. If the loss is a
-# mean over images, the mean of these losses is the loss of the whole batch. For a loss over pairs it is not. Take two
-# processes with two images each.
+# Large training runs split a batch into equal shares. Each process, usually one per GPU, computes the loss of its
+# share. If the loss is a mean over images, the mean of these losses is the loss of the whole batch. For a loss over
+# pairs it is not. Take two processes with two images each.
 
 # %%
 pair = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])[:, None]  # (2, 1, 2), two opposite points
@@ -503,26 +501,25 @@ print(f"each half {uniformity_loss(pair):.2f}")
 print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 
 # %% [markdown]
-# Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end. Neither process
-# notices, because the two images at the same end are on different processes. The package therefore gathers the features of all processes, with their gradient, before it computes this loss (`mae_lib/runtime/distributed.py`).
+# Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end, on different
+# processes. The package therefore gathers the features of all processes, with their gradient, before it computes this
+# loss.
 
 # %% [markdown]
 # ## How many directions are in use?
 #
-# Points can be spread out and still waste most of the sphere. If they lie evenly on a circle in 192 dimensions, they
-# use only 2 directions. The [**effective rank**](GLOSSARY.md#effective-rank) ([Roy and Vetterli
-# 2007](https://ieeexplore.ieee.org/document/7098875)) counts directions, weighted by how much they are used. We
-# subtract the mean of the features. The first **principal direction** is the one along which the features vary most. The
-# second is at right angles to it and captures as much of the
-# remaining variation as possible, and so on (this is PCA). Let $\sigma_k$ be
-# the standard deviation along the k-th of them. We turn these numbers into shares, and take the exponential of the
-# entropy of the shares:
+# Points that lie evenly on a circle in 192 dimensions are spread out, but they use only 2 directions. The [**effective
+# rank**](GLOSSARY.md#effective-rank) ([Roy and Vetterli 2007](https://ieeexplore.ieee.org/document/7098875)) counts
+# directions, weighted by how much they are used. We subtract the mean of the features. The first **principal
+# direction** is the one along which the features vary most. The second is at right angles to it and captures as much of
+# the remaining variation as possible, and so on (this is PCA). Let $\sigma_k$ be the standard deviation along the k-th
+# of them. We turn these numbers into shares, and take the exponential of the entropy of the shares:
 #
 # $$p_k = \frac{\sigma_k}{\sum_l \sigma_l}, \qquad \text{effective rank} = \exp\Big(-\sum_k p_k \log p_k\Big).$$
 #
-# If $n$ directions are used equally, the result is exactly $n$. We compute it step by step for a cloud in three dimensions that is equally wide in
-# two of them and a tenth as wide in the third. The answer should lie between 2 and 3. The *eigenvalues* of the covariance matrix are the variances along the principal
-# directions, so their square roots are the $\sigma_k$.
+# If $n$ directions are used equally, the result is exactly $n$. We compute it step by step for a cloud in three
+# dimensions that is equally wide in two of them and a tenth as wide in the third. The *eigenvalues* of the covariance
+# matrix are the variances along the principal directions, so their square roots are the $\sigma_k$.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -538,9 +535,10 @@ print("shares", *[f"{share:.2f}" for share in p.tolist()], f"  effective rank {e
 #
 # ### ✏️ Exercise 4 · Effective rank  (★☆☆ · 5 minutes)
 #
-# Write `effective_rank(x)` for features (N, D). The *singular values* of the centred features, `torch.linalg.svdvals(…)`, are the standard
-# deviations above times $\sqrt{N - 1}$. This factor cancels in the shares, and singular values are more accurate than the covariance. The features may lie in a plane or on a line,
-# and then some shares are 0. You need not handle features that are all equal.
+# Write `effective_rank(x)` for features (N, D). The *singular values* of the centred features,
+# `torch.linalg.svdvals(…)`, are the standard deviations above times $\sqrt{N - 1}$, and this factor cancels in the
+# shares. Use them: they are more accurate than the covariance. The features may lie in a plane or on a line, and then
+# some shares are 0. You need not handle features that are all equal.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -570,8 +568,7 @@ def effective_rank(x):
 check.effective_rank(effective_rank)
 
 # %% [markdown]
-# Next we compare the effective rank with the loss, on five artificial sets of 400 points. Where do the two
-# disagree?
+# Where do the effective rank and the loss disagree? We compare them on five artificial sets of 400 points.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -587,16 +584,17 @@ for name, scattered in shapes.items():
 
 
 # %% [markdown]
-# They disagree on the circle and the cone. The cone's loss of −0.29 looks like a near collapse, and the circle's loss of
-# −1.58 is much lower. Yet the cone has an effective rank of 177.7, and the circle uses only 2.0 directions. Neither is
-# wrong: the loss measures distances, and the rank counts directions. Whether the cone is harmful depends on the noise, as
-# on our first circle.
+# They disagree on the circle and the cone. The cone's loss of −0.29 looks like a near collapse, but its effective rank
+# is 177.7. The circle's loss of −1.58 is much lower, but it uses only 2.0 directions. Neither number is wrong: the loss
+# measures distances, and the rank counts directions.
 #
 # ## Three encoders and two impostors
 #
-# Now we look at real features from three encoders. `untrained` has random weights, and `original` is a plain MAE.
-# `improved` was trained with all three add-ons: a curriculum, a loss on edges (the Laplacian loss of [notebook 05](05_laplacian_loss.ipynb)), and the uniformity loss. We use `scenes`, simple pictures
-# of 96×96 pixels that the course generates, enlarged to the encoders' 224×224. Each encoder sees a quarter of the patches of a scene, as in MAE training, and then another quarter, taken from the remaining ones, so the two **views** share no patch. Can we find the scene again?
+# Now we look at features from three encoders. `untrained` has random weights, and `original` is a plain MAE. `improved`
+# was trained with all three add-ons: the curriculum, the Laplacian loss on edges ([notebook
+# 05](05_laplacian_loss.ipynb)), and the uniformity loss. We use `scenes`, simple pictures that the course generates.
+# Each encoder sees a quarter of the patches of a scene, as in MAE training, and then another quarter, so that the two
+# **views** share no patch. Can we find the scene again?
 
 # %%
 @torch.no_grad()
@@ -668,30 +666,28 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 
 # %% [markdown]
 # The random points have the lowest loss (−3.96) and the highest effective rank (172). No image went into them, and they
-# find 1 % of the scenes again. The mixed-up features keep the loss and the rank of the improved encoder, and they find 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither
-# number looks at which point belongs to which image. (The intervals come from $1.96\sqrt{p(1-p)/n}$ for a share $p$ of $n$
-# scenes. Near 0 % this gives an interval that is too narrow, such as the ± 0 in the last row.)
+# find 1 % of the scenes again. The mixed-up features keep the loss and the rank of the improved encoder, and they find
+# 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither number looks at which point belongs to which image. (The intervals come from $1.96\sqrt{p(1-p)/n}$ for a share $p$ of
+# $n$ scenes. Near 0 %, they are too narrow.)
 #
 # Of the three encoders, `original` finds the most scenes, 73 %, although its loss of −0.03 is the closest to collapse. `improved` has a loss of −3.59 and an
 # effective rank of 92, and it finds 32 %. The untrained encoder finds 49 %.
 #
-# Read these shares with care. Two quarters of a scene share their colours, and random weights keep much of the colour,
-# which may be why the untrained encoder does well. Each trained model comes from a single run, neither was trained on scenes, and the
-# two differ in three add-ons, not in one. How well the features serve to recognise classes is the topic of [notebook
-# 08](08_linear_probe_and_fine_tuning.ipynb).
+# Read these shares with care. The untrained encoder may do well because two quarters of a scene share their colours,
+# and random weights keep much of the colour. Each trained model comes from a single run, neither was trained on scenes,
+# and the two differ in three add-ons, not in one.
 #
-# Wang and Isola argue that good features need both uniformity and alignment: features of different images should be far apart, and views of one image close together. A *ratio* of 0 would be perfect, and the
-# impostors have about 1. The ratio is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`.
-# By this ratio `untrained` is best, although `original` finds more scenes: a mean distance does not say which point is nearest.
-# In `improved` both distances are large, between views of one scene as well as between scenes.
+# Wang and Isola argue that good features need both uniformity and alignment: features of different images should be far
+# apart, and views of one image close together. A *ratio* of 0 would be perfect, and the impostors have about 1. The
+# ratio is 0.03 for `untrained`, 0.05 for `original` and 0.58 for `improved`. By this ratio `untrained` is best,
+# although `original` finds more scenes: a mean distance does not say which point is nearest.
 #
 # ## Would an MAE collapse without the term?
 #
 # A method that only asks the views of an image to agree can collapse, because mapping all images to one point makes
-# them agree perfectly. Such methods need a remedy. Contrastive ones push different images apart. Others, such as DINO
-# and I-JEPA, learn from the output of a second network that follows the first one slowly, and DINO also centres and sharpens this output. An MAE has to reconstruct what is hidden. If its tokens were the same for every image, it would
-# have to predict the same for all of them. We estimate what that would cost: we give the decoder the tokens of another
-# photograph, or the mean tokens of all five.
+# them agree perfectly. Contrastive methods therefore push different images apart. An MAE has to reconstruct what is
+# hidden. If its tokens were the same for every image, it would have to predict the same for all of them. To estimate
+# what that would cost, we give the decoder the tokens of another photograph, or the mean tokens of all five.
 
 # %%
 mean_guess = course.predict("With its own tokens the loss is 0.47, and zeros cost about 1. "
@@ -709,20 +705,20 @@ with torch.no_grad():
 mean_guess.reveal("\n".join([lines[-1].split()[-1], *lines]))
 
 # %% [markdown]
-# The loss is 0.47 when the decoder gets a photograph's own tokens, 1.30 when it gets another photograph's tokens, and 1.03
-# when it gets the mean tokens.
-# The last two are no better than predicting zeros, which costs about 1 under `norm_pix` (notebook 04). A decoder trained on such tokens could do somewhat better,
-# but it could not adapt its prediction to the image. So the reconstruction
-# loss itself works against a full collapse. This encoder was trained without the uniformity term and still finds
-# 73 % of the scenes again, far above chance, so it has not fully collapsed.
+# The loss is 0.47 with a photograph's own tokens, 1.30 with another photograph's tokens, and 1.03 with the mean tokens.
+# The last two are no better than predicting zeros, which costs about 1. A decoder trained on such tokens could do
+# somewhat better, but it could not adapt its prediction to the image. So the reconstruction loss itself works against a
+# full collapse. This encoder was trained without the uniformity term and still finds 73 % of the scenes again, far
+# above chance, so it has not fully collapsed.
 #
 # There is a milder form. [Zhang, Wang and Wang (2022)](https://arxiv.org/abs/2210.08344) argue that an MAE can suffer
-# from **dimensional collapse**, in which it uses too few directions. They add a uniformity term (U-MAE), the mean squared cosine between the features of different images in place of our logarithm, and report
-# a higher accuracy of a **linear probe**, a linear classifier on frozen features, after 200 epochs of
-# pretraining. Our models were trained much more briefly, so they cannot contradict this result.
+# from **dimensional collapse**, in which it uses too few directions. They add a uniformity term of a different form
+# (U-MAE) and report a higher accuracy of a **linear probe**, a linear classifier on frozen features, after 200 epochs
+# of pretraining. Our models were trained much more briefly, so they cannot contradict this result.
 #
-# There is a third form, which the reconstruction loss does not prevent: the *narrow cone*, in which all features have a large part in common. Does it do harm? We remove that part by hand. We subtract the mean
-# feature of all scenes, which is one constant vector, and normalise again.
+# There is a third form, which the reconstruction loss does not prevent: the *narrow cone*, in which all features have a
+# large part in common. Does it do harm? To find out, we subtract the mean feature of all scenes, which is one constant
+# vector, and normalise again.
 
 # %%
 shift_guess = course.predict("The uniformity loss of `original` is −0.03. After the subtraction, "
@@ -744,33 +740,34 @@ shift_guess.reveal("\n".join(lines))
 
 # %% [markdown]
 # Subtracting one constant vector takes the loss of `original` from −0.03 to −2.41, which covers much of the distance to
-# `improved` at −3.59. It finds 73 % of the scenes before the subtraction and 71 % after it, so the common part did no harm in this test. The subtraction teaches the encoder
-# nothing, so a lower loss alone does not mean better features. Subtracting the mean may still help a classifier that
-# compares directions. The linear probe of notebook 08 standardises the features first, so it subtracts this mean in any case.
+# `improved` at −3.59. It finds 73 % of the scenes before the subtraction and 71 % after it, so the common part did no
+# harm in this test. The subtraction teaches the encoder nothing, so a lower loss alone does not mean better features.
 #
 # ## What the report claims
 #
 # The project report claims that this term raises linear-probe accuracy by 2 to 5 points, adds about 2 % of compute, is
-# parameter-free, and prevents collapse. "Parameter-free" is true in one sense: the term adds no trained weights. But you have to choose its weight λ in the total
-# loss and the factor $t$. A low uniformity loss is no evidence of a higher accuracy, because random points have it too.
-# It shows that the features have not collapsed, but not that the term prevented this: `original` was trained without the term and has not fully collapsed either.
-# [Notebook 10](10_claims.ipynb) says what evidence such claims need, and has the measurements.
+# parameter-free, and prevents collapse. The term adds no trained weights, but you have to choose its weight λ in the
+# total loss and the factor $t$. A low uniformity loss is no evidence of a higher accuracy, because random points have
+# it too. It shows that the features have not collapsed, but not that the term prevented this: `original` was trained
+# without the term and has not fully collapsed either. [Notebook 10](10_claims.ipynb) has the measurements.
 #
 # ### ✏️ Open exercise · Improve a number, not the encoder  (★★☆ · 15 minutes)
 #
-# Find a change to the finished features of `original`, without any training, that lowers their uniformity loss and raises their effective rank as far as
-# you can, if possible beyond `improved`. Then check how many scenes are still found again. You could subtract the mean, remove the strongest directions, or
-# rescale all directions to the same spread ([**whitening**](GLOSSARY.md#whitening)).
-# `_, s, directions = torch.linalg.svd(z - z.mean(dim=0), full_matrices=False)` gives the principal directions of `z`, one in
-# each row, the strongest first. What does your result say about judging encoders by these two numbers?
+# Without any training, change the finished features of `original` so that their uniformity loss falls and their
+# effective rank rises as far as you can, if possible beyond `improved`. Then check how many scenes are still found
+# again. You could subtract the mean, remove the strongest directions, or rescale all directions to the same spread
+# ([**whitening**](GLOSSARY.md#whitening)).
+# `_, s, directions = torch.linalg.svd(z - z.mean(dim=0), full_matrices=False)` gives the principal directions of `z`,
+# one in each row, the strongest first. What does your result say about judging encoders by these two numbers?
 #
 # <details><summary>What a good answer shows</summary>
 #
-# - One or more changes, each with four numbers before and after: loss, effective rank, scenes found again, and its interval.
+# - One or more changes, each with four numbers before and after: loss, effective rank, scenes found again, and its
+#   interval.
 # - The same transformation for both views, computed from one of them only.
 # - A comparison with the `improved` row, and a statement on whether the difference is larger than the intervals.
-# - The conclusion that a number which anyone can change without learning anything cannot by itself show that training was better. It names what could show it, such as
-#   accuracy on labels over several seeds.
+# - The conclusion that a number which you can change without learning anything cannot by itself show that training was
+#   better, and what could show it, such as accuracy on labels over several seeds.
 # </details>
 
 # %%
@@ -789,7 +786,7 @@ z, view = features["original"]
 # <details><summary>Most pairs of its features are nearly at right angles</summary>
 #
 # ✓ A term of e⁻⁴ belongs to a squared distance of 2, which is a right angle. The loss is a mean, so a few pairs may
-# still be close together, and it says nothing about the images.
+# still be close together.
 # </details>
 # <details><summary>It has reached the lowest possible value</summary>
 #
@@ -829,9 +826,10 @@ z, view = features["original"]
 #
 # ## Key takeaways
 #
-# - A feature is the mean of an image's tokens. Scaled to length 1, it is a point on a sphere. Features have collapsed when
-#   all images land on the same point, and images get mixed up as soon as they differ by less than the noise.
-# - The uniformity loss is the log of the mean of $e^{-2d^2}$ over pairs $i \neq j$. It is 0 for equal points, $-4B/(B-1)$ for a simplex, and about −4 for random points in many dimensions.
+# - Features have collapsed when all images land on the same point. Images get mixed up as soon as they differ by less
+#   than the noise.
+# - The uniformity loss is the log of the mean of $e^{-2d^2}$ over pairs $i \neq j$. It is 0 for equal points,
+#   $-4B/(B-1)$ for a simplex, and about −4 for random points in many dimensions.
 # - It does not push points that coincide. Collapse is unstable under this loss, but not forbidden.
 # - Leave out the pairs $i = j$, compute in float32, and gather the features of all processes, with their gradient.
 # - The effective rank counts directions. Neither the rank nor the uniformity loss measures how informative features

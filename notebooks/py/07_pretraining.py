@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 7 · Pretraining: write the loop, run it, read its curves
 #
-# You have a model and three losses. What is missing is the training loop: the part that runs for minutes or hours while
-# nobody watches. It has to be right before it starts, survive being stopped, and leave curves behind that mean
-# something. In this notebook you write the whole loop, train your own masked autoencoder on this computer, and keep it for the notebooks that follow. Then you run the longer training of the report on a GPU, or study six such runs that we made.
+# You have a model and three losses. What is missing is the training loop. It runs for minutes or hours while nobody
+# watches, so it has to be right before it starts, survive being stopped, and leave curves behind that mean something.
+# You write the whole loop, train your own masked autoencoder on this computer, and keep it for later notebooks. Then
+# you run the longer training of the report on a GPU, or study six such runs that we made.
 #
 # **You will be able to**
 #
@@ -16,7 +17,7 @@
 # are from [05](05_laplacian_loss.ipynb) and [06](06_uniformity_loss.ipynb); if you skipped those, the package's versions are used.
 #
 # **Time:** 55 minutes to read and run, and about 75 more for the exercises. The 55 minutes include one or two minutes
-# of training on this computer. The run on a GPU needs no attention, so you can read another notebook in the meantime.
+# of training on this computer. The run on a GPU needs no attention.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -73,10 +74,9 @@ from mae_lib.training.checkpoints import load_checkpoint, save_checkpoint
 show(*widgets.title())
 
 # %% [markdown]
-# Both panels show the same six training runs on a GPU, three for each method; a line is the mean of three. *Original* is the plain masked
-# autoencoder. *Improved* adds the mask schedule of notebook 02 and the losses of 05 and 06. On the left, the improved
-# method is far ahead. On the right, the two methods almost coincide. By the end of this notebook you will be able to
-# say which panel to report, and why.
+# Both panels show the same six training runs, three for each method; a line is the mean of three. *Original* is the
+# plain masked autoencoder. *Improved* adds the mask schedule of notebook 02 and the losses of 05 and 06. On the left,
+# the improved method is far ahead. On the right, the two methods almost coincide. Which panel should you report?
 #
 # From the earlier notebooks we need the parts below.
 
@@ -90,9 +90,9 @@ mae_loss, laplacian_loss_masked, uniformity_loss = course.use(
 # ## The data
 #
 # We train on `scenes`, a data set that this course draws itself, so nothing has to be downloaded. Each picture shows
-# one large object in front of smaller ones. The class of a picture combines a shape with a pattern, as in "striped
-# cross". There are 8,000 pictures without labels for pretraining. Later, 2,000 labelled pictures train a classifier,
-# and 2,000 more test it.
+# one large object in front of smaller ones. Its class combines a shape with a pattern, as in "striped cross".
+# Pretraining uses 8,000 pictures without labels. Later, 2,000 labelled pictures train a classifier, and 2,000 more test
+# it.
 
 # %%
 scenes = load_data("scenes", counts=(8000, 2000, 2000), progress=False)
@@ -118,17 +118,17 @@ print(f"{cfg.epochs} epochs of {iters} steps, each with {cfg.batch_size} images 
       f"of {sizes['img_size']} pixels")
 
 # %% [markdown]
-# The decoder of this model has only one block, while the one in notebook 03 had four. This saves time, and it has a price. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1a, compare
-# decoders of different depths on ImageNet. After *fine-tuning*, which trains the encoder further on labels (notebook 08), the depth hardly matters: the
-# accuracy is 84.8 % with one block and 84.9 % with eight. But the accuracy of a **linear probe**, a linear classifier on frozen features, is 65.5 % with one block and 73.5 % with eight. Their explanation is that the last layers of an autoencoder specialise in
-# reconstruction. With a shallow decoder, these layers are in the encoder.
+# The decoder of this model has one block, while the one in notebook 03 had four. This saves time, and it has a price.
+# In [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1a, the depth hardly matters after *fine-tuning*, which
+# trains the encoder further on labels. But the accuracy of a **linear probe**, a linear classifier on frozen features,
+# is 65.5 % with one block and 73.5 % with eight. Their explanation is that the last layers of an autoencoder specialise
+# in reconstruction. With a shallow decoder, these layers are in the encoder.
 #
 # ## Every batch follows from its step
 #
-# A run carries a **state** from step to step: the weights, the optimiser's memory, and the step number. Random choices
-# complicate this. If one random generator serves the whole run, its state belongs to the run too, and a run that is
-# resumed without it becomes a different run. So we make every random choice depend on the seed and the step number
-# alone.
+# A run carries a **state** from step to step: the weights, the optimiser's memory, and the step number. If one random
+# generator served the whole run, its state would belong to the run too. So we make every random choice depend on the
+# seed and the step number alone.
 #
 # We start with the order of the images. Imagine that we shuffle the data for every pass, put all passes in one long row
 # and cut the row into batches. The slow form below writes this row down. The package's `batch_indices` computes any
@@ -145,14 +145,13 @@ print(f"{sum(a == b for a, b in zip(slow, fast, strict=True))} of 20 batches are
 
 
 # %% [markdown]
-# All 20 batches are equal. `batch_indices` finds the batch of step 1,000,000 without drawing a million batches first.
-# We need this to resume a run.
+# All 20 batches are equal, and `batch_indices` finds the batch of step 1,000,000 without drawing a million batches
+# first. We need this to resume a run.
 #
-# Each image is then cropped at random, flipped half of the time and scaled to the model's size
-# ([He et al. 2022](https://arxiv.org/abs/2111.06377), section 4.1 and appendix A.1). The package does this for a whole batch at once,
-# on the device where the images are. Random changes of this kind, which leave the content as it is, are called
-# [**augmentation**](GLOSSARY.md#augmentation). The first line of `batch_at` seeds the generator from which the crops
-# and then, in your `random_masking`, the masks of this step are drawn.
+# Each image is then cropped at random, flipped half of the time and scaled to the model's size ([He et al.
+# 2022](https://arxiv.org/abs/2111.06377), section 4.1 and appendix A.1). Random changes of this kind, which leave the
+# content as it is, are called [**augmentation**](GLOSSARY.md#augmentation). The first line of `batch_at` seeds the
+# generator from which the crops and then, in your `random_masking`, the masks of this step are drawn.
 
 # %%
 def batches_of(images, cfg, size, device):
@@ -183,10 +182,10 @@ show(figure, "Above, six generated scenes; below, a random crop of each at the m
 
 
 # %% [markdown]
-# Each crop keeps about half the area of its scene or more. Because the crops differ from pass to pass, the model hardly ever
-# sees the same picture twice. MAE needs no other augmentation, because a fresh mask already makes a new task of every image. In He et al. (2022, table 1e),
-# a linear probe reaches 65.7 % without augmentation, 73.5 % with crops, and 71.9 % if the colours of the crops are changed at random too. Methods that compare two changed
-# versions of an image, called views, depend far more on such changes.
+# Because the crops differ from pass to pass, the model hardly ever sees the same picture twice. MAE needs no other
+# augmentation, because a fresh mask already makes a new task of every image. In He et al. (2022, table 1e), a linear
+# probe reaches 65.7 % without augmentation, 73.5 % with crops, and 71.9 % if the colours of the crops are changed at
+# random too.
 #
 # ## The learning rate
 #
@@ -235,9 +234,9 @@ check.schedule_learning_rate(schedule_learning_rate)
 schedule_learning_rate = course.use("schedule_learning_rate")
 
 # %% [markdown]
-# The report whose claims we check in this course comes with a log: ten epochs of 1,563 steps, a peak of 1.5e-4, two
-# epochs of warm-up, and the rate at the end of each epoch. (He et al. also write 1.5e-4, but they multiply it by the batch
-# size over 256, which makes 2.4e-3 for their batches of 4,096.) We compare the schedule with the report's log.
+# The report whose claims we check comes with a log: ten epochs of 1,563 steps, a peak of 1.5e-4, two epochs of warm-up,
+# and the rate at the end of each epoch. (He et al. also write 1.5e-4, but they multiply it by the
+# batch size over 256, which makes 2.4e-3 for their batches of 4,096.) We compare our schedule with the report's.
 
 # %%
 reported = ("7.50e-05 1.50e-04 1.44e-04 1.28e-04 1.04e-04 7.50e-05 4.63e-05 2.20e-05 5.72e-06 "
@@ -249,8 +248,8 @@ print("ours:", *[f"{rate:.2e}" for rate in ends])
 print(f"{same} of 10 rates agree with the log in every digit")
 
 # %% [markdown]
-# All ten rates agree. The last one, 2.37e-12, is what half a cosine leaves *one step* before its end. So the authors
-# of that log changed the rate at every step, as we do.
+# All ten rates agree. The last one, 2.37e-12, is what half a cosine leaves *one step* before its end. So the report's
+# authors also changed the rate at every step.
 #
 # **Predict first.** Some loops change the rate only once an epoch, and use $t$ = epoch.
 
@@ -271,15 +270,15 @@ for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
 _ = schedule_explorer.set(batch=64)
 
 # %% [markdown]
-# Each dot is the last step of an epoch (in a run of 10 epochs; for longer ones none are drawn). If the rate is set once an epoch, it is zero for the whole first epoch, so the run would spend a tenth of its steps
-# without learning anything. No error is raised, and in a run of 800 epochs, as in the MAE paper, nobody would notice.
+# Each dot is the last step of an epoch. If the rate is set once an epoch, it is zero for the whole first epoch, so a
+# run of ten epochs would spend a tenth of its steps without learning anything. No error is raised, and in a run of 800
+# epochs nobody would notice.
 #
-# The two printed lines show two more things, and you can see them in the explorer too (*ratio* is the mask ratio). The cosine ends where the *run*
-# ends: in a run of 100 epochs, with the same two of warm-up, the rate is still at its peak after the third epoch. A run of 10 epochs is therefore not
-# the beginning of a run of 100, and you have to choose the length first. With batches of 512 the curve keeps its shape,
-# but there are only 1,960 steps instead of 15,630. When the batch grows, people also raise the peak: in proportion to
-# the batch ([Goyal et al. 2017](https://arxiv.org/abs/1706.02677)), or with its square root for Adam ([Malladi et al.
-# 2022](https://arxiv.org/abs/2205.10287)). Either rule gives a first value to try.
+# The cosine ends where the *run* ends: in a run of 100 epochs, the rate is still at its peak after the third epoch. A
+# run of 10 epochs is therefore not the beginning of a run of 100, and you have to choose the length first. With batches
+# of 512 the curve keeps its shape, but there are only 1,960 steps instead of 15,630. When the batch grows, people also
+# raise the peak: in proportion to the batch ([Goyal et al. 2017](https://arxiv.org/abs/1706.02677)), or with its square
+# root for Adam ([Malladi et al. 2022](https://arxiv.org/abs/2205.10287)).
 #
 # ## What decays
 #
@@ -312,9 +311,9 @@ guess_decay.reveal(f"{left_over(800):.3f}; after 10 epochs, {left_over(10):.3f} 
 
 
 # %% [markdown]
-# After 10 epochs 0.943 is left, which you would not notice. After 800 epochs it is 0.009, unless the gradient keeps
-# working against the decay. So this mistake does not show up in a short test. The same numbers tell us that in
-# ten epochs the decay hardly affects the *matrices* either: a short run cannot tell you how much decay to use.
+# After 10 epochs 0.943 is left, which you would not notice. After 800 epochs it is 0.009. So this mistake does not show
+# up in a short test. In ten epochs the decay hardly affects the *matrices* either, so a short run cannot tell you how
+# much decay to use.
 #
 # ### ✏️ Exercise 2 · Two groups  (★★☆ · 8 minutes)
 #
@@ -384,14 +383,14 @@ for group in optimizer.param_groups:
 #
 # ### ✏️ Exercise 3 · `total_loss`  (★★★ · 12 minutes)
 #
-# Write `total_loss(pred, images, mask, latent, patch_size, cfg)`. `pred` is (B, L, p·p·3), `mask` is (B, L) with 1 where a patch is hidden, and
-# `latent` holds the encoder's tokens. `cfg` has `norm_pix`, `lambda_freq` and `lambda_unif`. A term whose weight is 0
-# need not be computed. Your `laplacian_loss_masked` compares whole images, so prediction and target must be in the same
-# units. With `norm_pix` the prediction is in units of each patch's own mean and standard deviation. Convert it back
-# first, as in [notebook 04](04_reconstruction_loss.ipynb). As a reminder, you wrote `unpatchify(patches, patch_size, rows, cols)`,
-# where `rows` and `cols` follow from the size of `images`,
-# `mae_loss(pred, images, mask, patch_size, norm_pix)`, `laplacian_loss_masked(pred_img, tgt_img, mask_img)` with `mask_img` (B, 1, H, W), and
-# `uniformity_loss(z_tokens, eps=1e-8)`.
+# Write `total_loss(pred, images, mask, latent, patch_size, cfg)`. `pred` is (B, L, p·p·3), `mask` is (B, L) with 1
+# where a patch is hidden, and `latent` holds the encoder's tokens. `cfg` has `norm_pix`, `lambda_freq` and
+# `lambda_unif`. A term whose weight is 0 need not be computed. Your `laplacian_loss_masked` compares whole images, so
+# prediction and target must be in the same units. With `norm_pix` the prediction is in units of each patch's own mean
+# and standard deviation. Convert it back first, as in [notebook 04](04_reconstruction_loss.ipynb). You wrote
+# `unpatchify(patches, patch_size, rows, cols)`, where `rows` and `cols` follow from the size of `images`,
+# `mae_loss(pred, images, mask, patch_size, norm_pix)`, `laplacian_loss_masked(pred_img, tgt_img, mask_img)` with
+# `mask_img` (B, 1, H, W), and `uniformity_loss(z_tokens, eps=1e-8)`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -453,14 +452,13 @@ with torch.no_grad():
 # %% [markdown]
 # For the same prediction, the original logs 1.41 and the improved method logs 1.46. The Laplacian term raises the sum,
 # and the uniformity term, which is negative, lowers it. So the losses that different methods log are different
-# quantities, and you cannot compare them. Before training, the improved method logs the higher loss; in the picture at
-# the top, it logs the lower one. The section "Which method is better?" explains why.
+# quantities, and you cannot compare them.
 #
 # ## Half precision
 #
-# On a GPU, matrix products in 16 bits are several times faster than in 32. PyTorch's [**autocast**](GLOSSARY.md#autocast) computes the products
-# within its block in 16 bits and leaves the weights in 32. `bfloat16` has the range of `float32` but only two to three
-# significant digits. The loss needs more than that, as the next cell shows.
+# On a GPU, matrix products in 16 bits are several times faster than in 32. PyTorch's
+# [**autocast**](GLOSSARY.md#autocast) computes the products within its block in 16 bits and leaves the weights in 32.
+# `bfloat16` has the range of `float32` but only two to three significant digits. The loss needs more than that.
 
 # %%
 with torch.no_grad(), torch.autocast(session.device.type, dtype=torch.bfloat16):
@@ -473,15 +471,15 @@ print("the same in bfloat16:           ", *[f"{loss:.4f}" for loss in final.bflo
 
 
 # %% [markdown]
-# Under autocast the prediction is in `bfloat16`, while the weights stay in `float32`. The printed losses are the original's validation losses,
-# on fixed images with fixed masks, and each is a mean over three GPU runs. Between 0.25 and 0.5, neighbouring numbers of `bfloat16` are 0.002 apart. The last
-# epoch lowered the loss by 0.0006, but in `bfloat16` this looks like 0.0019. Late in a run, all progress is that small.
-# So we convert the prediction to `float32` and compute the loss outside the block.
+# Under autocast the prediction is in `bfloat16`, while the weights stay in `float32`. The printed losses are the
+# original's, from the right panel at the top. Between 0.25 and 0.5, neighbouring numbers of `bfloat16` are 0.002 apart.
+# The last epoch lowered the loss by 0.0006, but in `bfloat16` this looks like 0.0019. Late in a run, all progress is
+# that small. So we convert the prediction to `float32` and compute the loss outside the block.
 #
-# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`. Its smallest positive number is about 6·10⁻⁸, and many gradients are smaller. So
-# the package multiplies the loss by a large number there and divides the gradients by it again before the update, with PyTorch's `GradScaler`
-# ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)). In the specified run below, your step uses `bfloat16` where that is fast and
-# `float32` elsewhere, so it does not need this.
+# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`, whose smallest positive number is larger than
+# many gradients. There the package multiplies the loss by a large number and divides the gradients by it again, with PyTorch's
+# `GradScaler` ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)). Your step uses `bfloat16` or `float32`, so it does not
+# need this.
 #
 # ### ✏️ Exercise 4 · One step  (★★★ · 10 minutes)
 #
@@ -532,8 +530,8 @@ train_step = course.use("train_step")
 
 
 # %% [markdown]
-# Why does `train_step` return a tensor rather than a number? On a GPU, Python only *queues* the work and runs ahead of it.
-# `loss.item()` makes Python wait until the work is done. We keep tensors, and ask for numbers only where we need them.
+# Why does `train_step` return a tensor rather than a number? On a GPU, Python only *queues* the work and runs ahead of
+# it. `loss.item()` would make it wait at every step until the work is done.
 #
 # ## The loop
 #
@@ -583,8 +581,7 @@ train = course.use("train")
 
 
 # %% [markdown]
-# Together with the parts it calls, this is a complete pretraining loop. Before we trust it with a long run, we test it
-# with a short one.
+# Together with the parts it calls, this is a complete pretraining loop. We test it with a short run first.
 #
 # ## Stopping and resuming
 #
@@ -694,12 +691,8 @@ show(figure, "A broad grey curve shows the loss of the run that was never stoppe
 # When we resume with everything, all 12 losses are equal to the last bit, because every batch, crop and mask follows
 # from its step. With a fresh optimiser only the first loss is right. The weights are the same, but the running means
 # start empty. When the step is forgotten, no loss is right, because the images differ from the first step on. Neither
-# mistake raises an error. The curve of the fresh optimiser even happens to lie lower at most of these twelve steps, so a look
-# at the curve would not warn you. (On a GPU, expect small differences in the last digits even in the first case,
-# because some operations add numbers in a varying order.)
-#
-# A loop that repeats to the last bit has another use. If you change your code in a way that should not change the
-# result, twenty steps are enough to test it.
+# mistake raises an error, and the curve of the fresh optimiser even happens to lie lower at most of these steps. (On a
+# GPU, expect small differences in the last digits even in the first case.)
 #
 # ## Train your model
 #
@@ -731,7 +724,7 @@ print(f"untrained: {validate(build(cfg, sizes, session.device)[0]):.2f}")
 #
 # How do we watch the loop without changing it? `train` asks `batch_at` for a batch at the beginning of each step, so we
 # wrap `batch_at`. The wrapper shows how much time is left. At the first step of every epoch, it also notes the
-# validation loss and, in the specified run below, writes a checkpoint, with the run's settings in `**run`.
+# validation loss and, in the specified run below, writes a checkpoint.
 
 # %%
 def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoint=None, **run):
@@ -747,7 +740,7 @@ def watched(batch_at, model, optimizer, iters, validate, log, progress, checkpoi
 
 
 # %% [markdown]
-# **Predict first.** A loss of 1 is what predicting zeros achieves, and 0 means that every hidden pixel is right. Where
+# **Predict first.** Predicting zeros costs about 1, and a loss of 0 means that every hidden pixel is right. Where
 # between them will the validation loss be after training?
 
 # %%
@@ -819,17 +812,17 @@ show(figure, "Six scenes in four rows: the visible patches, the reconstruction b
              "model, by the trained model, and the original.")
 
 # %% [markdown]
-# The noise in the untrained model's reconstructions is gone. The trained model continues the stripes of the disc and of
-# the red cross across hidden patches. It has not learned to continue the checks of the ring or the quilted
-# pattern of the triangle, and mostly predicts a plain patch there. As in notebook 04, the mean and the contrast of each patch come from the true
-# picture, because the model predicts normalised patches. So look only at the pattern within the patches.
+# The trained model continues the stripes of the disc and of the red cross across hidden patches. It has not learned to
+# continue the checks of the ring or the quilted pattern of the triangle, and mostly predicts a plain patch there. The
+# mean and the contrast of each patch come from the true picture, because the model predicts normalised patches. So look
+# only at the pattern within the patches.
 #
 # ## Has it learned anything?
 #
-# The model has never seen a label. Can we still recognise the classes from its features? The usual test is a linear probe. You will write one in
-# [notebook 08](08_linear_probe_and_fine_tuning.ipynb). Here we use the package's, and compare three kinds of features:
-# raw pixels, your encoder before training, and your encoder after it. There are ten classes, so guessing is right for
-# 10 % of the pictures.
+# The model has never seen a label. Can we still recognise the classes from its features? The usual test is a linear
+# probe. (You will write one in [notebook 08](08_linear_probe_and_fine_tuning.ipynb); here we use the package's.) We
+# compare three kinds of features: raw pixels, your encoder before training, and your encoder after it. There are ten
+# classes, so guessing is right for 10 % of the pictures.
 
 # %%
 guess_probe = course.predict("What accuracy does the probe reach after training, in %?")
@@ -859,8 +852,7 @@ guess_probe.reveal(f"{accuracy['after']:.0f} %; with the encoder before training
 # model has to represent the pattern and its direction. This probably explains the gain, because each class is a pattern
 # on a shape.
 #
-# We keep the model. Notebooks 08 and 09 find it under the name "scenes". If you train again with other settings, the
-# new model replaces it.
+# We keep the model under the name "scenes" for notebooks 08 and 09. If you train again, the new model replaces it.
 
 # %%
 course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=cfg.lr,
@@ -869,8 +861,10 @@ course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=c
 # %% [markdown]
 # ## How much should you hide?
 #
-# We hid 75 % of the patches. Notebook 02 gave a reason, but it did not show that the features are best there. We trained
-# twelve models on 8,000 scenes, three for each of four mask ratios. They have the training settings of your run, but 11 epochs, and scenes drawn at 48 pixels. Their probes were fitted on other scenes, with mirror images. So compare the four ratios with each other, and not with your number. (`python -m benchmarks.mask_ratios` repeats these runs.)
+# We hid 75 % of the patches. Are the features best there? We trained twelve models on 8,000 scenes, three for each of
+# four mask ratios. Their training and their probes differ from yours
+# (`python -m benchmarks.mask_ratios` repeats them), so compare the four ratios with each other, and not with your
+# number.
 
 # %%
 ratio_guess = course.predict("25, 50, 75 or 90 % hidden: which gives the best linear probe?")
@@ -902,19 +896,18 @@ ratio_guess.reveal("\n".join(lines), figure,
                    "to 75 %, much lower at 90 %. Right, the work of a step, which falls steadily.")
 
 # %% [markdown]
-# From 25 to 75 % hidden, the means lie within 1.1 points, and three seeds cannot tell them apart. At 90 %, only three of
-# 36 patches are visible, and the probe is 18 points lower than at 75 %. So on these scenes, after this short training, we see no difference between
-# 25, 50 and 75 %. But a step at 25 % is 2.3 times as much work as one at 75 %, and a step at 50 % is 1.6 times as
-# much. Of these three ratios, 75 % needs the least work. (We compare at equal epochs. At equal compute, the lower ratios
-# would get fewer steps.) On ImageNet, the ratio also matters below 75 %: in He et al. (2022, figure 5), the probe rises from
-# 54.6 % with a tenth of the patches hidden to 73.5 % with three quarters.
+# From 25 to 75 % hidden, the means lie within 1.1 points, and three seeds cannot tell them apart. At 90 %, only three
+# of 36 patches are visible, and the probe is 18 points lower than at 75 %. So on these scenes, after this short
+# training, we see no difference between 25, 50 and 75 %, and of these 75 % needs the least work: a step at 25 % is 2.3
+# times as much, and a step at 50 % is 1.6 times as much. On ImageNet, the ratio also matters below 75 %: in He et al.
+# (2022, figure 5), the probe rises from 54.6 % with a tenth of the patches hidden to 73.5 % with three quarters.
 #
 # ## How long will the specified run take?
 #
-# The run with the report's settings, the *specified* run, is longer than yours: ten epochs of 100,000 images in batches of 64. Its model
-# is larger, with images of 224 pixels and 4.6 million weights. Before a long run you should know its length. We time a few steps and multiply. We leave out the first step,
-# which also sets up what later steps use, such as the optimiser's memory. `.item()` makes Python wait until the device has finished, and without it we
-# would time how fast Python can *queue* the work.
+# The run with the report's settings, the *specified* run, is longer than yours: ten epochs of 100,000 images in batches
+# of 64. Its model is larger, with images of 224 pixels and 4.6 million weights. To estimate how long it takes, we time
+# a few steps and multiply. We leave out the first step, which also sets up what later steps use, such as the
+# optimiser's memory. Without `.item()` we would time how fast Python can *queue* the work.
 
 # %%
 guess_time = course.predict("How many minutes would the specified run take on this machine?")
@@ -941,18 +934,18 @@ each = seconds_per_step(specified, PRESETS["specified"], session.choose(smoke=2,
 guess_time.reveal(f"about {15_630 * each / 60:.0f} min for 15,630 steps, in {specified.precision}")
 
 # %% [markdown]
-# The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes half a
-# day or more. On an H100 or H200, the training of each of our recorded runs took about 5 to 8 minutes. Some of them shared their GPU with other runs, so one run alone would be faster. For Colab's T4 we only have an
-# estimate. Each of our runs of the original needed 1.16·10¹⁵ multiply-adds, and your loop needs somewhat more, because it also predicts the visible patches. In `float32` a T4 can do 4·10¹² multiply-adds in a second, by its data sheet. So it needs about five minutes for these alone, and probably several times that, because many operations of such a small model wait for memory.
-# If you are on a T4, trust the time that the cell above measured there.
+# The estimate leaves out the time for reading images and for validation. On a few CPU cores, the run takes half a day
+# or more. On an H100 or H200, the training of each of our recorded runs took about 5 to 8 minutes. For Colab's T4 we
+# only have an estimate: about five minutes for the multiply-adds alone, in `float32`, and probably several times that
+# in all. If you are on a T4, trust the time that the cell above measured there.
 #
 # ## The specified run
 #
 # With a GPU, for example on Colab (Runtime → Change runtime type → T4), the next three cells run the specified training
-# with your parts, if you set `run_it = True`. The photographs are STL-10, which is downloaded first (2.6 GB). At the start
-# of every epoch, a checkpoint is written to the folder that holds your parts. If Colab takes the machine away, run the
-# notebook again, and the training resumes from there. For this, the folder has to be on Google Drive. Write
-# `course.start(drive=True)` in the first cell to put it there.
+# with your parts, if you set `run_it = True`. They first download the photographs, STL-10 (2.6 GB). At the start of
+# every epoch, a checkpoint is written to the folder that holds your parts. If Colab takes the machine away, run the
+# notebook again, and the training resumes from there. For this, the folder has to be on Google Drive: write
+# `course.start(drive=True)` in the first cell.
 
 # %%
 checkpoint = path_of_model("specified").with_suffix(".pt")
@@ -998,9 +991,8 @@ if run_it:
                       lr=specified.lr, norm_pix=True)
 
 # %% [markdown]
-# Six logs of such runs on a GPU come with this course. The runs used the package's loop on an H100 and an H200, with
-# 60,000 photographs of 64 pixels that were enlarged to 224. They keep the specified 1,563 steps an epoch, so an "epoch"
-# in these logs is 1.7 passes over the photographs. Here is one of the logs.
+# Six logs of such runs come with this course. The runs used the package's loop and 60,000 photographs of 64 pixels,
+# enlarged to 224, with the specified 1,563 steps an epoch, or 1.7 passes over the photographs. We print one of the logs.
 
 # %%
 print("epoch   step     rate   training loss   validation loss   PSNR, dB   effective rank")
@@ -1013,7 +1005,8 @@ for line in widgets.log():
 # The validation loss falls from 0.6607 after the first epoch to 0.4629 after the last. Most of this happens early. The
 # last two epochs bring only 0.0032, because the rate is already close to zero. In the first epoch the *training* loss
 # is higher than the validation loss, 0.8005 against 0.6607, because it is a mean over the whole epoch, and at the start
-# of the epoch the model knew nothing. From the third epoch on it is lower. One reason is probably that random crops are enlarged further than the whole photographs of the validation set, so they are smoother and easier to predict.
+# of the epoch the model knew nothing. From the third epoch on it is lower. One reason is probably that random crops are
+# enlarged further, so they are smoother and easier to predict.
 #
 # The next figure shows all three runs of the original. If you have run the specified training, your curve is drawn over
 # them. Expect the same shape but not the same values, since the photographs are different.
@@ -1038,8 +1031,7 @@ show(figure, "The validation loss of three runs on a GPU that differ in their se
 #
 # ## Which method is better?
 #
-# Now we compare the original with the improved method, which has a mask ratio that rises from 0.5 to 0.75, the
-# Laplacian loss and the uniformity loss. We take the mean of three seeds for each.
+# Now we compare the original with the improved method, by the mean of three seeds for each.
 
 # %%
 print("improved, compared with the original, in per cent, after each epoch:")
@@ -1098,18 +1090,20 @@ _ = curve_explorer.set(against="epochs")
 
 
 # %% [markdown]
-# The improved method's curve moves to the right, because each of its runs needs 11.1 % more multiply-adds. (Notebook 02 counted 12.2 %. In these runs the decoder predicts only hidden patches, which saves more the fewer are hidden, and the ratio
-# rises only four times an epoch, always a little early.) The lead of the improved method shrinks from 0.0049 to 0.0039. Even this comparison favours the original a little: at that point
-# the original has finished its schedule, and the improved method has not. For a fair comparison, plan both runs for the
-# same compute. With the package's setting `equal_compute`, the improved method gets 1,406 steps an epoch instead of
-# 1,563.
+# The improved method needs 11.1 % more multiply-adds, so its curve moves to the right. (In notebook 02 it was 12.2 %. Here the
+# decoder predicts hidden patches only, and the ratio rises four times an epoch.) Its lead shrinks from 0.0049 to 0.0039.
+# Even this comparison favours the original a little: at that point the original has finished its schedule, and the
+# improved method has not. For a fair comparison, plan both runs for the same compute. With the package's setting
+# `equal_compute`, the improved method gets 1,406 steps an epoch instead of 1,563.
 #
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
-# Change one thing in the recipe of your model on `scenes`. For example: no warm-up (`warmup_epochs=0`) instead of one epoch, at the peak of 2e-3 or with `lr=8e-3` in both settings; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay (`weight_decay=0.5`); `mask_ratio_sched="linear"` with `mask_ratio_warmup_epochs=1`, because the
-# default ramp of five epochs is longer than these runs; `batch_size=128` with one of the two
-# rules for the peak. Before you run it, write down what you expect, as a number. Then measure it with at least two
-# seeds for each setting, and write three sentences that a colleague could check.
+# Change one thing in the recipe of your model on `scenes`. For example: no warm-up (`warmup_epochs=0`), at the peak of
+# 2e-3 or with `lr=8e-3` in both settings; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay
+# (`weight_decay=0.5`); `mask_ratio_sched="linear"` with `mask_ratio_warmup_epochs=1`, because the default ramp of five
+# epochs is longer than these runs; `batch_size=128` with one of the two rules for the peak. Before you run it, write
+# down the number you expect. Then measure it with at least two seeds for each setting, and write three sentences that a
+# colleague could check.
 #
 # The cell compares two settings over two epochs, with two seeds each. With whole epochs, each of the four runs takes
 # about half a minute on a CPU.
@@ -1148,18 +1142,16 @@ for changes in ({}, {"warmup_epochs": 0}):
 #
 # ## In one command
 #
-# The package's own loop does nearly the same with fewer multiply-adds (it
-# predicts hidden patches only, and changes the mask ratio four times an epoch), and it can share a
-# batch among several GPUs. You start it from a terminal, in
-# the repository's folder, with one of these lines, and the same line again resumes a run.
+# The package's own loop does nearly the same with fewer multiply-adds, and it can share a batch among several GPUs.
+# Start it from a terminal, in the repository's folder, with one of these lines. The same line again resumes a run.
 #
 # ```sh
 # .venv/bin/python -m mae_lib.pretrain --data stl10 --variant improved --out runs/stl10-improved
 # .venv/bin/torchrun --nproc-per-node 2 -m mae_lib.pretrain --data stl10 --batch-size 128 --lr 3e-4
 # ```
 #
-# `torchrun` starts the program several times, once for each GPU, and the processes average their gradients before each
-# step. Measured speeds and costs are in [benchmarks/README.md](../benchmarks/README.md).
+# `torchrun` starts the program once for each GPU, and the processes average their gradients before each step. Measured
+# speeds and costs are in [benchmarks/README.md](../benchmarks/README.md).
 #
 # ## Quiz
 #

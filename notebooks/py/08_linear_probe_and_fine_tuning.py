@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 8 · Linear probe and fine-tuning: what are the features worth?
 #
-# After pretraining, the decoder is thrown away and the encoder is kept. How well do the encoder's features tell us what an image
-# shows? This is easy to measure, and just as easy to get wrong: you can leave out a baseline, peek at the test set or mistake noise
-# for a difference. In this notebook you write the whole evaluation yourself and apply it to your own encoder.
+# After pretraining, the decoder is thrown away and the encoder is kept. How well do its features tell us what an image
+# shows? This is easy to measure, and just as easy to get wrong: you can leave out a baseline, peek at the test set or
+# mistake noise for a difference. In this notebook you write the whole evaluation yourself and apply it to your own
+# encoder.
 #
 # **You will be able to**
 #
@@ -77,9 +78,9 @@ from mae_lib.training.checkpoints import ASSETS, load_shipped
 show(*widgets.title())
 
 # %% [markdown]
-# These are the ten classes of our generated scenes. A class combines a pattern with a shape, and each pattern and each shape occurs in
-# two classes. Colours, sizes and backgrounds are random, so no single pixel gives the class away. An encoder whose features separate these
-# classes must represent both outlines and patterns.
+# These are the ten classes of our generated scenes. A class combines a pattern with a shape, and each pattern and each
+# shape occurs in two classes. Colours, sizes and backgrounds are random, so features that separate the classes must
+# represent both outlines and patterns.
 #
 # Two parts come from earlier notebooks.
 
@@ -89,9 +90,9 @@ MAE, schedule_learning_rate = course.use("MAE", "schedule_learning_rate")
 # %% [markdown]
 # ## Images, labels and two encoders
 #
-# We work with small sets of scenes, so that every step runs on a laptop. The encoders see them at 48×48 pixels. Later we turn to
-# photographs. We cannot redistribute the photographs of our larger experiments, so the course comes with two things computed from them:
-# features, and **records**, which say for every test photograph whether a method classified it correctly.
+# We work with small sets of scenes at 48×48 pixels, so that every step runs on a laptop. Later we turn to photographs.
+# The course does not contain these, but two things computed from them: features, and **records**, which say for every
+# test photograph whether a method classified it correctly.
 
 # %%
 count = session.choose(smoke=400, quick=2000, full=5000)
@@ -101,9 +102,10 @@ images, test_images = (resize(part, 48).to(session.device) for part in (data.tra
 print(f"{len(images)} training and {len(test_images)} test scenes, {classes} classes")
 
 # %% [markdown]
-# We begin with two encoders. `original` is a sibling of the model of that name in earlier notebooks, for images of 64×64 pixels in patches of 8×8 and with a decoder of one block. It was pretrained on 60,000 photographs. Small images
-# save time. (The name `original` stands for a method. The features and the records below come from other encoders of that name, and we will say which.) `untrained` has
-# the same architecture and random weights. `at_size` adapts the position embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
+# We begin with two encoders. `original` was pretrained on 60,000 photographs. It is a sibling of the model of that name
+# in earlier notebooks, for images of 64×64 pixels in patches of 8×8. (The name stands for a method, and other encoders
+# of that name follow.) `untrained` has the same architecture and random weights. `at_size` adapts the position
+# embeddings from 64 to 48 pixels, and then the weights go into your `MAE`.
 
 # %%
 sizes, _ = course.shipped_weights("original_64")
@@ -126,8 +128,9 @@ print(f"{trained.num_patches} patches of {trained.patch_size}×{trained.patch_si
 # %% [markdown]
 # ## From tokens to a feature
 #
-# An encoder returns one token for every patch. A classifier needs one vector for the whole image, so we average the tokens. The mean token is the **feature vector** of the image (its *feature* in notebook 06). Here, **features** are its entries.
-# Here is the slow form, for one scene.
+# An encoder returns one token for every patch. A classifier needs one vector for the whole image, so we average the
+# tokens. The mean token is the **feature vector** of the image, and its entries are the **features**. Here is the slow
+# form, for one scene.
 
 # %%
 with torch.no_grad():
@@ -154,11 +157,9 @@ print(f"cosine, same scene under two masks: {same:.2f}; different scenes: {other
 
 
 # %% [markdown]
-# The features of the same scene under two masks have a cosine similarity of 0.98, and those of different scenes 0.92. So the mask
-# changes the features, which adds noise. That is why we show the encoder the whole image. It then gets 36 tokens, although in
-# pretraining, on images of 64 pixels, it saw only 16 of 64 at a time. It can handle any number, because attention is a weighted mean of however many tokens there are, and every
-# token still carries its position. The similarity of different scenes is
-# surprisingly high, and we will come back to it.
+# The features of the same scene under two masks have a cosine similarity of 0.98, and those of different scenes 0.92.
+# So the mask adds noise to the features, and we show the encoder the whole image instead. In pretraining it saw only 16
+# tokens at a time, but it can handle all 36, because attention is a weighted mean of however many tokens there are.
 #
 # ### ✏️ Exercise 1 · Features  (★☆☆ · 6 minutes)
 #
@@ -204,10 +205,10 @@ package = evaluate.extract_features(trained, data.train[:8])
 torch.testing.assert_close(few, package, rtol=1e-3, atol=1e-3)
 
 # %% [markdown]
-# The features agree with the package's. Now we add your own encoder. If you trained one in notebook 07, it is loaded here and
-# called `yours`. Otherwise we use `small`, the encoder that comes with the course. It was trained with the recipe of notebook 07 on
-# 8,000 scenes without labels, which took four minutes on one CPU core. The text below quotes the results of `small`. If yours was trained at
-# run level smoke, for only four epochs, expect its accuracies to be lower, perhaps by 10 to 20 points.
+# Now we add your own encoder. If you trained one in notebook 07, it is loaded here and called `yours`. Otherwise we use
+# `small`, which comes with the course. It was trained with the recipe of notebook 07 on 8,000 scenes without labels.
+# The text below quotes the results of `small`. If you trained yours at run level smoke, expect lower accuracies,
+# perhaps by 10 to 20 points.
 
 # %%
 kept = course.kept_model("scenes")
@@ -220,7 +221,8 @@ for name in ("original", own):
     print(f"{name:10} {sum(p.numel() for p in encoders[name].parameters()):9,} weights")
 
 # %% [markdown]
-# The small encoder has about an eighth as many weights as `original`. We also need a baseline without an encoder. We use the **raw pixels** of the image, shrunk to 8×8.
+# `small` has about an eighth as many weights as `original`. We also need a baseline without an encoder: the **raw
+# pixels** of the image, shrunk to 8×8.
 
 # %%
 features = {"raw pixels": [evaluate.pixel_features(part, 8) for part in (data.train, data.test)]}
@@ -234,8 +236,11 @@ for name, (train, test) in features.items():
 # %% [markdown]
 # ## Ask the neighbours
 #
-# The simplest test trains nothing. For each test image, we find the $k$ training images whose features have the largest [**cosine similarity**](GLOSSARY.md#cosine-similarity) with its own, and let them vote for
-# their class. Nearer neighbours count more: a vote has the weight $e^{\cos/0.07}$ ([Wu et al. 2018](https://arxiv.org/abs/1805.01978)). This is [**kNN**](GLOSSARY.md#knn), classification by the $k$ nearest neighbours. Here is one test scene, step by step.
+# The simplest test trains nothing. For each test image, we find the $k$ training images whose features have the largest
+# [**cosine similarity**](GLOSSARY.md#cosine-similarity) with its own, and let them vote for their class. Nearer
+# neighbours count more: a vote has the weight $e^{\cos/0.07}$ ([Wu et al. 2018](https://arxiv.org/abs/1805.01978)).
+# This is [**kNN**](GLOSSARY.md#knn), classification by the $k$ nearest neighbours. Here is one test scene, step by
+# step.
 
 # %%
 train, test = features["original"]  # (N, D), (M, D)
@@ -310,12 +315,14 @@ knn_guess.reveal("\n".join(lines))
 
 
 # %% [markdown]
-# The original encoder reaches 52 % with 10 neighbours but only 44 % with 50. Raw pixels (16 % with 10 neighbours) and the untrained encoder (12 %) are
-# close to chance. `small` reaches 42 to 45 %. Why do more votes make `original` worse? The weights should make distant neighbours count for little, so 40 more of them should do no harm. But in the example above, all five nearest scenes have a cosine of 0.99, and they come from four classes.
+# The original encoder reaches 52 % with 10 neighbours but only 44 % with 50. Raw pixels and the untrained encoder are
+# close to chance, and `small` reaches 42 to 45 %. Why do more votes make `original` worse? The weights should make
+# distant neighbours count for little. But in the example above, all five nearest scenes have a cosine of 0.99, and they
+# come from four classes.
 #
 # ## A narrow cone
 #
-# We look at the similarities themselves. How similar are *any* two scenes, and how much more does the first neighbour count than the 20th?
+# How similar are *any* two scenes, and how much more does the first neighbour count than the 20th?
 
 # %%
 def cone(train, test):
@@ -330,12 +337,12 @@ for name, parts in features.items():
 
 
 # %% [markdown]
-# With the original encoder, two scenes have a mean cosine of 0.94. All feature vectors point in nearly the same direction: they lie in
-# a **narrow cone**. The first neighbour counts only 1.13 times as much as the 20th, so the vote is nearly a plain count. The vectors
-# share a large common part, which says nothing about any single image. (In notebook 06 such a part did no harm, because only the nearest scene counted there. A common part
-# hardly changes which scene is nearest, but it makes the weights of the votes nearly equal.)
+# With the original encoder, two scenes have a mean cosine of 0.94. All feature vectors point in nearly the same
+# direction: they lie in a **narrow cone**. The first neighbour counts only 1.13 times as much as the 20th, so the vote
+# is nearly a plain count.
 #
-# We can remove the common part by subtracting the mean of the training features from both sets. This is called **centring**.
+# The vectors share a large common part, which says nothing about any single image. We can remove it by subtracting the
+# mean of the training features from both sets. This is called **centring**.
 
 # %%
 def centre(train, test):
@@ -350,10 +357,10 @@ print(f"original, centred: mean cosine {abs(cosine):.2f}, first vote / 20th vote
 # %% [markdown]
 # After centring, the mean cosine is about 0 and the first neighbour counts 8.3 times as much as the 20th.
 #
-# One problem remains. The features vary a lot along a few directions, which dominate the cosine, although directions with
-# little variance may matter just as much for the class. **Whitening** rotates the features so that the new axes are
-# their principal directions (notebook [06](06_uniformity_loss.ipynb)), and divides each value by the standard deviation
-# along its axis. `svd` finds the directions.
+# But a few directions along which the features vary a lot still dominate the cosine, although others may matter just as
+# much for the class. **Whitening** rotates the features so that the new axes are their principal directions (notebook
+# [06](06_uniformity_loss.ipynb)), and divides each value by the standard deviation along its axis. `svd` finds the
+# directions.
 
 # %%
 def whiten(train, test):
@@ -378,17 +385,17 @@ for name, parts in features.items():
     print(f"{name:10} {row[0]:5.0f} % {row[1]:7.0f} % {row[2]:8.0f} %")
 
 # %% [markdown]
-# The untrained encoder and `small` gain most from whitening, about 18 points each: with 50 neighbours they rise from 14 % to
-# 32 % and from 42 % to 60 %. The original encoder rises from 44 % to 54 % by centring and to 59 % by whitening. The encoders
-# did not change; we only changed how we measure similarity. So if you compare two encoders by plain kNN, you may only be comparing their cones. For example, a uniformity
-# loss (notebook [06](06_uniformity_loss.ipynb)) spreads the features out, which can raise plain kNN accuracy although the features
-# carry no more information. So report whitened kNN next to plain kNN.
+# The untrained encoder and `small` gain most from whitening, about 18 points each: with 50 neighbours they rise from
+# 14 % to 32 % and from 42 % to 60 %. The original encoder rises from 44 % to 54 % by centring and to 59 % by whitening.
+# If you compare two encoders by plain kNN, you may only be comparing their cones. So report whitened kNN next to plain
+# kNN.
 #
 # ## Look at the neighbours
 #
 # An accuracy does not show what the neighbours look like. Finding the most similar images is called
-# [**retrieval**](GLOSSARY.md#retrieval). In the explorer below, neighbours of the right class have a blue frame and the others an orange one. What do the nearest scenes
-# have in common with the scene itself: its colours, its shape or its pattern? Look at raw pixels, the untrained encoder, the original and your own in turn.
+# [**retrieval**](GLOSSARY.md#retrieval). In the explorer, neighbours of the right class have a blue frame and the
+# others an orange one. What do the nearest scenes share with the scene itself: its colours, its shape or its pattern?
+# Look at raw pixels, the untrained encoder, the original and your own in turn.
 
 # %%
 scene_images = resize(scene_neighbours.bank()[0], own_sizes["img_size"]).to(session.device)
@@ -404,12 +411,11 @@ for kind in (*scene_neighbours.FEATURES, own, "any scene"):
 
 
 # %% [markdown]
-# The untrained encoder finds scenes of nearly the same colours: the mean colours of its neighbours differ by 0.09, compared with
-# 0.39 for any two scenes. Its neighbours have the right pattern in 23 % of the cases and the right shape in 24 %, hardly more than
-# the 20 % that a random choice would have. The original encoder depends less on colours (0.28). Its neighbours have the right
-# pattern in 48 % of the cases, but the right shape in only 26 %. They have the right class in 22 %, compared with 12 % for raw
-# pixels and for the untrained encoder. The neighbours that `small` finds have the right shape in 36 % of the cases, 10 points more than those of the original. (The table uses only twenty
-# scenes, so differences of 10 points or less may be chance.)
+# The untrained encoder finds scenes of nearly the same colours: the mean colours of its neighbours differ by 0.09,
+# compared with 0.39 for any two scenes. Its neighbours have the right pattern in 23 % of the cases and the right shape
+# in 24 %, hardly more than the 20 % of a random choice. The original encoder depends less on colours (0.28). Its
+# neighbours have the right pattern in 48 % of the cases, but the right shape in only 26 %. With `small`, the shape is
+# right in 36 %. (The table uses only twenty scenes, so differences of 10 points or less may be chance.)
 #
 # ## A linear probe
 #
@@ -419,9 +425,13 @@ for kind in (*scene_neighbours.FEATURES, own, "any scene"):
 # $$\text{logits} = f W + b$$
 #
 # Softmax turns the logits into probabilities. We train the probe with **cross-entropy**, the negative logarithm of the
-# probability that it gives to the true class. The encoder does not change, so we compute the features only once. What remains is logistic regression on a table of numbers. He et al. (2022) put
-# a BatchNorm layer in front of it. (For each feature, it subtracts the mean of the batch and divides by its standard deviation. In evaluation mode, it uses
-# averages that it has collected in training.) Why is this layer there? To find out, we multiply all features by 0.1 or by 10, which neither adds nor removes information. Then we take 100 steps of plain gradient descent with a learning rate of 0.1. (To stay short, `descend` leaves out the bias $b$.)
+# probability that it gives to the true class. The encoder does not change, so we compute the features only once. What
+# remains is logistic regression on a table of numbers.
+#
+# He et al. (2022) put a BatchNorm layer in front of the probe. For each feature, it subtracts the mean of the batch and
+# divides by its standard deviation. In evaluation mode, it uses averages that it has collected in training. Why is this
+# layer there? To find out, we multiply all features by 0.1 or by 10, which neither adds nor removes information. Then
+# we take 100 steps of plain gradient descent with a learning rate of 0.1, without the bias $b$.
 
 # %%
 def descend(x, rate, steps, decay=0.0):
@@ -446,9 +456,10 @@ print(f"standardised:    loss {descend((train - mean) / std, 0.1, 100)[-1]:8.1f}
 
 
 # %% [markdown]
-# The factor decides the result. With 0.1, the loss ends at 2.3, about $\log 10$, which is the loss of pure guessing. With 1 it ends
-# at 1.9, and with 10 it diverges. Standardised features, with mean 0 and standard deviation 1, bring it down to 0.4. The BatchNorm
-# layer fixes the scale in this way. Without it, we would compare the scales of two encoders instead of their features.
+# With the factor 0.1, the loss ends at 2.3, about $\log 10$, which is the loss of pure guessing. With 1 it ends at 1.9,
+# and with 10 it diverges. Standardised features, with mean 0 and standard deviation 1, bring it down to 0.4. The
+# BatchNorm layer fixes the scale in this way. Without it, we would compare the scales of two encoders instead of their
+# features.
 #
 # ### ✏️ Exercise 3 · One scale for all  (★☆☆ · 4 minutes)
 #
@@ -482,8 +493,7 @@ def standardise(train, test):
 check.standardise(standardise)
 
 # %% [markdown]
-# In evaluation mode, a BatchNorm layer that has seen all training features as one batch gives the same result. (As soon as
-# your function has passed its check, the next cell uses it.)
+# In evaluation mode, a BatchNorm layer that has seen all training features as one batch gives the same result.
 
 # %%
 scaled = check.standardise.yours_or(lambda train, test: ((train - mean) / std, (test - mean) / std))
@@ -498,13 +508,14 @@ torch.testing.assert_close(norm(test), x_test, rtol=1e-3, atol=1e-3)
 # %% [markdown]
 # ### The best probe there is
 #
-# Gradient descent needs a learning rate and a number of steps, and both change the score. We can avoid them, because the loss of a probe with **weight decay** $\lambda$ is convex and has a single minimum (up to a constant added to all biases, which changes no prediction):
+# Gradient descent needs a learning rate and a number of steps, and both change the score. We can avoid them, because
+# the loss of a probe with **weight decay** $\lambda$ is convex, and all its minima give the same predictions:
 #
 # $$\text{mean cross-entropy} + \frac{\lambda}{2} \lVert W \rVert^2$$
 #
-# **L-BFGS** finds this minimum without a learning rate. It estimates the curvature from the last few gradients and searches for a
-# good step length along each direction. PyTorch's version takes a function `closure()` that computes the loss and its gradient, and
-# calls it as often as it needs.
+# **L-BFGS** finds a minimum without a learning rate. It estimates the curvature from the last few gradients and
+# searches for a good step length. PyTorch's version takes a function `closure()` that computes the loss and its
+# gradient, and calls it as often as it needs.
 #
 # ### ✏️ Exercise 4 · A linear probe  (★★★ · 12 minutes)
 #
@@ -559,12 +570,13 @@ torch.testing.assert_close(x @ weight, x @ package[:-1], rtol=0.1, atol=0.1)
 print(f"test accuracy of this probe: {percent((x_test @ weight + bias).argmax(dim=1)):.0f} %")
 
 # %% [markdown]
-# `fit_probe` needs neither a learning rate nor a number of steps. Its probe classifies 77 % of the test scenes correctly, far more than kNN.
+# The probe classifies 77 % of the test scenes correctly, far more than kNN.
 #
 # ### The BatchNorm trap
 #
-# Many implementations use a BatchNorm layer instead of a fixed standardisation. If you then forget `eval()`, test images are scaled by the statistics of *their own batch*. We apply the same probe to the same test images, in batches that each contain a single class,
-# and in batches of 8 in random order.
+# Many implementations use a BatchNorm layer instead of a fixed standardisation. If you then forget `eval()`, test
+# images are scaled by the statistics of *their own batch*. We apply the same probe to the same test images, in batches
+# of a single class and in batches of 8 in random order.
 
 # %%
 trap_guess = course.predict("The probe gets 77 % of the test scenes right. How many per cent does "
@@ -589,14 +601,16 @@ trap_guess.reveal(
 
 
 # %% [markdown]
-# In evaluation mode the accuracy is 77 %. In training mode it falls to 69 % with batches of 8, and to 13 % with batches of one class. The last number is close to chance, because the batch mean that is subtracted is
-# exactly what the images of a class have in common. No error is raised, and the prediction for an image depends on the other images in its batch.
+# In training mode the accuracy falls from 77 % to 69 % with batches of 8, and to 13 % with batches of one class. The
+# last number is close to chance, because the batch mean that is subtracted is exactly what the images of a class have
+# in common. No error is raised, and the prediction for an image depends on the other images in its batch.
 #
 # ## Choose the decay without the test set
 #
-# One setting is left to choose: the weight decay. If we choose it by test accuracy, the test set has become part of the training and no longer tells us
-# about new images. So we use [**cross-validation**](GLOSSARY.md#cross-validation). We split the training images into five parts, called **folds**, fit on four of them and predict the fifth, once for each
-# fold. Every training image is then predicted once, by a probe that has not seen it.
+# One setting is left to choose: the weight decay. If we choose it by test accuracy, the test set has become part of the
+# training and no longer tells us about new images. So we use [**cross-validation**](GLOSSARY.md#cross-validation). We
+# split the training images into five parts, called **folds**, fit on four of them and predict the fifth, once for each
+# fold. Every training image is then predicted by a probe that has not seen it.
 
 # %%
 def cross_validate(x, decay):
@@ -625,14 +639,16 @@ for name in ("untrained", "original"):
               f"{tested[name, decay]:8.0f} %")
 
 # %% [markdown]
-# On the images that it was fitted to, the probe gets better as the decay gets weaker. With the original encoder it reaches 100 %: it has learned the images by heart. On images that it has not seen, a weaker decay does not always help. Cross-validation chooses 0.01 for the original encoder,
-# which gives 76 % on the test scenes; 0.1 would have given 77 %. For the untrained encoder it chooses 0.001, which is also the best of the four for the test scenes, with 32 %. But 0.001 is the end of our list, so an even weaker decay might do better. To be sure, extend the list.
+# On the images that it was fitted to, the probe gets better as the decay gets weaker. With the original encoder it
+# reaches 100 %: it has learned the images by heart. On new images, a weaker decay does not always help.
+# Cross-validation chooses 0.01 for the original encoder, which gives 76 % on the test scenes; 0.1 would have given
+# 77 %. For the untrained encoder it chooses 0.001, the end of our list, so an even weaker decay might do better.
 #
 # ### What choosing on few images costs
 #
-# Cross-validation takes longer than holding out a fifth of the images once. Is it worth it? We choose the decay on a random sample
-# of the cross-validated images, drawn with replacement, and see how many points of test accuracy the choice loses compared with the
-# best decay. We repeat this 1,000 times. (Here we look at the test set to study the procedure. We do not choose a decay by it.)
+# Cross-validation takes longer than holding out a fifth of the images once. Is it worth it? We choose the decay on a
+# random sample of the cross-validated images, and see how many points of test accuracy the choice loses compared with
+# the best decay. We repeat this 1,000 times. (We look at the test set to study the procedure, not to choose a decay.)
 
 # %% tags=["nbval-ignore-output"]
 generator = torch.Generator().manual_seed(0)
@@ -647,11 +663,13 @@ for name in ("untrained", "original"):
         print(f"{name:10} {size:4} {loss.mean().item():19.1f} {loss.max().item():14.1f}")
 
 # %% [markdown]
-# Holding out a fifth would leave 80 images for the choice. For the untrained encoder, a choice on 80 images costs 0.7 points on average and 15.5 at worst; with all 400 images it costs 0.0 and 2.8.
-# For the original encoder, the mean loss hardly changes, from 0.9 to 0.8 points, but the largest loss falls from 6.2 to 1.8. (The rest remains because its best decays are too close for 400 images to rank.)
-# So cross-validation mainly protects us from a bad choice, and that is worth the time.
+# Holding out a fifth would leave 80 images for the choice. It then costs up to 15.5 points for the untrained encoder
+# and 6.2 for the original; with all 400 images, it costs at most 2.8 and 1.8. The mean loss is at most 0.9 points in
+# all four cases. So cross-validation mainly protects us from a bad choice.
 #
-# We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five of 143 runs this led to a decay of 0.01, the strongest that was chosen, and these runs scored 1.8 to 3.5 points less than the mean of the other seeds of the same method. That is as much as many reported gains, and the choice of one number on too few images is the likely reason.
+# We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five
+# of 143 runs this led to the strongest decay that was ever chosen, and these runs scored 1.8 to 3.5 points less than the mean of the
+# other seeds of the same method, as much as many reported gains.
 
 # %% [markdown]
 # ### What a peek costs
@@ -678,8 +696,9 @@ best = first.argmax()
 peek_guess.reveal(f"{first[best]:.1f} %, and {second[best]:.1f} % on new images")
 
 # %% [markdown]
-# The best guesser scores 14.0 %, four points above chance, and 9.6 % on new images. In the explorer below, all settings have the same true accuracy,
-# and you see the score of the best of them. Suppose that you try eleven settings. By how many points is the best overestimated on 500 images?
+# The best guesser scores 14.0 %, four points above chance, and 9.6 % on new images. In the explorer below, all settings
+# have the same true accuracy, and you see the score of the best of them. By how many points is the best of eleven
+# overestimated on 500 images?
 
 # %%
 peeking = widgets.peeking_explorer()
@@ -690,13 +709,15 @@ for settings, count in ((11, 500), (11, 8000), (5, 8000), (1000, 8000)):
     print(peeking.set(accuracy=40, settings=settings, test_images=count).frame.text)
 
 # %% [markdown]
-# The best of eleven is overestimated by 3.5 points on 500 images, and by 0.9 points on 8,000. This is the worst case, in which the settings are equally good and their scores are independent. The third line describes
-# a common practice: reporting the best of five seeds can add 0.6 points that are not real.
+# The best of eleven is overestimated by 3.5 points on 500 images, and by 0.9 points on 8,000. This is the worst case,
+# in which the settings are equally good and their scores are independent. The third line describes a common practice:
+# reporting the best of five seeds can add 0.6 points that are not real.
 #
 # ## Baselines first
 #
-# We now have a complete procedure: standardise, choose the decay by cross-validation, fit on all training images, and read the test set once. A trained encoder's accuracy means little by itself, so we apply the procedure to the
-# baselines as well.
+# We now have a complete procedure: standardise, choose the decay by cross-validation, fit on all training images, and
+# read the test set once. We apply it to the baselines as well, because a trained encoder's accuracy means little by
+# itself.
 
 # %%
 here, chosen = {}, {}
@@ -708,14 +729,14 @@ for name, (train, test) in features.items():
           f"weight decay {chosen[name]}")
 
 # %% [markdown]
-# On the scenes, the probe reaches 76 % with `original`, 63 % with `small`, 32 % with `untrained` and 13 % on raw pixels. `small` was
-# pretrained on scenes and `original` on photographs, and yet `original` is far better. But it also has about eight times as
-# many weights, and `small` was trained for only four minutes.
+# On the scenes, the probe reaches 76 % with `original`, 63 % with `small`, 32 % with `untrained` and 13 % on raw
+# pixels. `original` is far better than `small`, although it was pretrained on photographs. But it also has about eight
+# times as many weights, and `small` was trained for only four minutes.
 #
-# We now turn to the photographs. The course comes with the features of 5,000 training and 7,944 test photographs in ten classes, such as
-# churches, parachutes and gas pumps. They were computed once, by two other encoders: the MAE of earlier notebooks, which sees 224×224 pixels, and the same network with
-# random weights. We call them `original 224` and `untrained 224`. Neither has seen these photographs before. Everything you have written works
-# on their features too.
+# We now turn to the photographs. The course comes with the features of 5,000 training and 7,944 test photographs in ten
+# classes, such as churches, parachutes and gas pumps. They were computed by two other encoders: the MAE of earlier
+# notebooks, which sees 224×224 pixels, and the same network with random weights. We call them `original 224` and
+# `untrained 224`. Neither has seen these photographs before.
 
 # %%
 photos = {f"{name} 224": photo_features(name) for name in ("untrained", "original")}
@@ -756,22 +777,17 @@ show(figure, "Bars with intervals for scenes and for photographs; a dotted line 
              "10 %. The untrained encoder is far above it on both; trained ones are higher still.")
 
 # %% [markdown]
-# On the photographs, `untrained 224` reaches 48 % and `original 224` 62 %. So random weights cover almost three quarters of the distance from
-# chance to the trained encoder, although the untrained network has never seen a photograph. Its features are fixed random functions of
-# the pixels. In the neighbours above, such features mostly reflected colours, and photographs of one class often share colours, which is a
-# likely reason for the high score. But colours do not give the class away on the scenes, and there random weights
-# reach 32 % and raw pixels 13 %. (A part of this difference comes from the size: we shrank the raw pixels to 8×8.) Saxe et al. (2011) found that convolutional networks with random weights can do surprisingly well: part of what
-# is credited to learning is due to the architecture. How large this part is depends on the images and the architecture, so
-# you have to measure it on yours.
+# On the photographs, `untrained 224` reaches 48 % and `original 224` 62 %. So random weights cover almost three
+# quarters of the distance from chance to the trained encoder. In the neighbours above, untrained features mostly
+# reflected colours, and photographs of one class often share colours, which is a likely reason for the high score. On
+# the scenes, where colours do not give the class away, random weights reach 32 %. Saxe et al. (2011) found that
+# convolutional networks with random weights can do surprisingly well: part of what is credited to learning is due to
+# the architecture.
 #
-# Whitening helps kNN on photographs as well. It raises the trained encoder from 43.4 to 57.5 %, and the
-# untrained one from 33.3 to 45.9 %. Both are then within about 5 points of their probes. (Both probes have chosen the smallest decay of our list, so a smaller
-# one might raise both accuracies a little.)
-#
-# The brackets are 95 % [**confidence intervals**](GLOSSARY.md#confidence-interval). If we repeated the test with many other
-# sets of test images, about 95 of 100 such intervals would contain the true accuracy. [Wilson's formula
-# (1927)](https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval) keeps them between 0
-# and 100 %. They reach about 1.1 points to each side with 7,944 test photographs, and 3 to 5 points with 400 scenes.
+# The brackets are 95 % [**confidence intervals**](GLOSSARY.md#confidence-interval), by [Wilson's formula
+# (1927)](https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval). If we repeated
+# the test with many other sets of test images, about 95 of 100 such intervals would contain the true accuracy. They
+# reach about 1.1 points to each side with 7,944 test photographs, and 3 to 5 points with 400 scenes.
 #
 # The report whose claims this course checks compares a plain MAE, *original*, with an *improved* one, which adds the
 # curriculum and the two extra losses. For STL-10, a set of photographs in ten classes, it gives the following numbers,
@@ -782,14 +798,15 @@ for name, found in REPORTED.items():
     print(f"{name:12} linear probe {found['lp']:.2f} %, fine-tuned {found['ft']:.2f} %")
 
 # %% [markdown]
-# The report has no baseline with random weights, so we cannot say how much of its 40.27 % was learned. Our own 48 % does not answer this either, because accuracies on different
-# photographs cannot be compared. The baseline has to be measured on the same images.
+# The report has no baseline with random weights, so we cannot say how much of its 40.27 % was learned. Our own 48 %
+# does not answer this, because the baseline has to be measured on the same images.
 #
 # ### Different probes
 #
-# Even on the same images, two papers may use different probes. Which block do the features come from? Does the probe also train on mirror images? We evaluated the `original`
-# from the start of this notebook on other photographs with several probes, by cross-validation (`python -m benchmarks.probe_protocols`). The first row is the package's usual probe, which also trains on the mirror image of each photograph. The other rows change one
-# thing, and give the difference with its interval. (How to compute such an interval comes below.)
+# Even on the same images, two papers may use different probes. We evaluated the `original` from the start of this
+# notebook on other photographs with several probes (`python -m benchmarks.probe_protocols`). The first row is the
+# package's usual probe, which also trains on the mirror image of each photograph. The other rows change one thing, and
+# give the difference with its interval.
 
 # %%
 rows = json.loads((ASSETS / "probe_protocols.json").read_text("utf-8"))["rows"]
@@ -800,8 +817,9 @@ for row in rows[1:]:
     print(f"{mean:+5.1f} ± {(high - low) / 2:.1f}   {row['name']}: {row['features']} numbers")
 
 # %% [markdown]
-# The scores of one encoder differ by almost 4 points. Leaving out mirror images costs 1.7 points, and adding the standard deviation over the tokens raises the accuracy by 2.1. Features from two blocks earlier are 1.0 ± 0.9
-# points better. So compare two encoders only with the same probe, and decide on the probe before you see the results.
+# The scores of one encoder differ by almost 4 points. Leaving out mirror images costs 1.7 points, and adding the
+# standard deviation over the tokens raises the accuracy by 2.1. So compare two encoders only with the same probe, and
+# decide on the probe before you see the results.
 #
 # <details><summary>Aside: where MAE stands among self-supervised methods</summary>
 #
@@ -816,14 +834,15 @@ for row in rows[1:]:
 # | [DINO](https://arxiv.org/abs/2104.14294) | giving all views of an image the same output | whole crops | a slowly moving copy, whose outputs are centred and sharpened |
 # | [DINOv2](https://arxiv.org/abs/2304.07193) | the same, and predicting features of hidden patches | whole crops, and masked ones | a slowly moving copy, and similar measures |
 #
-# Fine-tuned, MAE keeps up with such methods. With a linear probe or kNN, it usually scores lower than those that compare views. He et al.
-# (2022, section 4.3) find that its features are less linearly separable than those of MoCo v3, which compares views, but that MAE is ahead as soon as one block or more is fine-tuned. Later work, such as
-# [CAE](https://arxiv.org/abs/2202.03026), often probes masked models with a small attention layer in place of the mean of the tokens.
+# Fine-tuned, MAE keeps up with such methods. With a linear probe or kNN, it usually scores lower than those that
+# compare views. He et al. (2022, section 4.3) compare it with one of these, MoCo v3, and find that MAE is ahead as soon
+# as one block or more is fine-tuned. Later work, such as [CAE](https://arxiv.org/abs/2202.03026), often probes masked
+# models with a small attention layer in place of the mean.
 # </details>
 #
 # ## Where the probe is wrong
 #
-# A single accuracy does not show which classes are confused. Each class is a pattern with a shape. Which of the two is harder?
+# A single accuracy does not show which classes are confused. Which is harder for the probe, the pattern or the shape?
 
 # %%
 half_guess = course.predict("Of 100 mistakes of the probe, how many have the right pattern?")
@@ -847,15 +866,15 @@ half_guess.reveal(f"{100 * right[0] / len(wrong):.0f} of 100\nof {len(wrong)} mi
                   f"have the right pattern and {right[1]} the right shape")
 
 # %% [markdown]
-# Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape and a wrong pattern. A random choice
-# among the nine wrong classes would share the pattern in 11 % of cases, and the shape in another 11 %. So the features represent
-# patterns well and shapes less well. One reason may be that we average over all patches: a pattern repeats in many patches, while
-# an outline is spread over the whole object.
+# Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape. If wrong classes were
+# picked at random, 11 % would share the pattern and another 11 % the shape. So the features represent patterns well and
+# shapes less well. One reason may be that we average over all patches: a pattern repeats in many patches, while an
+# outline is spread over the whole object.
 #
 # ## With fewer labels
 #
-# Pretraining needs no labels, so you may expect it to help most where labels are scarce. Does it? We repeat the probe with only some of the training labels. `with_labels` picks
-# the same images every time, spread evenly over the classes.
+# Pretraining needs no labels, so you may expect it to help most where labels are scarce. We repeat the probe with only
+# some of the training labels, spread evenly over the classes.
 
 # %% tags=["nbval-ignore-output"]
 lines = {}
@@ -875,14 +894,15 @@ show(plots.label_efficiency(lines, "linear probe on scenes"),
      "with any number of labels.")
 
 # %% [markdown]
-# With 50 labels, five per class, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and 32 % with all 400. `small` is in between, with 45 % and 63 %. So a pretrained encoder with an eighth of
-# the labels beats an untrained one with all of them. But we see no sign that the lead is largest with few labels: that of the original encoder over the untrained one is 36 points
-# with 50 labels and 44 with 400. (The test scenes alone make each lead uncertain by 5 to 6 points, and another choice of the 50 labels would change the first.)
+# With 50 labels, the probe on the original encoder reaches 53 %. The untrained encoder reaches 17 % with 50 labels and
+# 32 % with all 400. So a pretrained encoder with an eighth of the labels beats an untrained one with all of them. But
+# we see no sign that its lead is largest with few labels: it is 36 points with 50 labels and 44 with 400.
 #
 # ## How certain is a difference?
 #
-# We now turn to the records. Their `original` was pretrained on 8,000 photographs, shown at 64×64 pixels, and so was
-# `improved`, which adds the curriculum and the two extra losses. Each was trained with eight seeds; for now we take the first seed of each. Which of the two encoders has the better probe? Both were tested on the same 7,944 photographs, so we know for each photograph which of them was right.
+# We now turn to the records. Their `original` and `improved` were pretrained on 8,000 photographs, shown at 64×64
+# pixels, with eight seeds each; for now we take the first. Which of the two encoders has the better probe? Both were
+# tested on the same 7,944 photographs, so we know for each photograph which of them was right.
 
 # %%
 a, b = (widgets.recorded(name, "lp").correct for name in ("original", "improved"))  # (N,) bool
@@ -892,11 +912,11 @@ show(*widgets.disagreement())
 
 
 # %% [markdown]
-# On 5,690 photographs both probes are right or both are wrong, and these photographs (grey in the picture) do not tell us which
-# probe is better. Photographs that are hard for one probe are usually hard for the other. We use this by subtracting image by
-# image. Let $a_i$ be 1 if the probe on `original` is right on photograph $i$ and 0 if it is wrong, and $b_i$ the same for
-# `improved`. Then $d_i = b_i - a_i$ is $-1$, $0$ or $1$, and what the two have in common cancels. The mean $\bar d$ over all
-# $n$ photographs is the difference of the accuracies. Its **paired** interval is
+# On 5,690 photographs both probes are right or both are wrong, and these photographs (grey in the picture) do not tell
+# us which probe is better. If we subtract image by image, what the two have in common cancels. Let $a_i$ be 1 if the
+# probe on `original` is right on photograph $i$ and 0 if it is wrong, and $b_i$ the same for `improved`. Then
+# $d_i = b_i - a_i$ is $-1$, $0$ or $1$, and the mean $\bar d$ over all $n$ photographs is the difference of the
+# accuracies. The **paired** interval of this difference is
 #
 # $$\bar d \pm 1.96 \, \frac{\operatorname{std}(d)}{\sqrt n} .$$
 #
@@ -955,9 +975,10 @@ for measure, title in (("lp", "linear probe"), ("knn", "kNN"), ("ft", "fine-tune
     print(row.rstrip())
 
 # %% [markdown]
-# With a linear probe, the two are not distinguishable. That does not mean that they are equal: any difference within 1.2 points of the measured 0.1 fits these results. With kNN,
-# `improved` is 2.5 ± 1.2 points better, and fine-tuned it is 2.9 ± 0.9 points better. The paired intervals are narrower in all three rows. Pairing helps most for the fine-tuned models,
-# ± 0.9 points instead of ± 1.5, because they disagree on fewer photographs.
+# With a linear probe, the two are not distinguishable. That does not mean that they are equal: any difference within
+# 1.2 points of the measured 0.1 fits these results. With kNN, `improved` is 2.5 ± 1.2 points better, and fine-tuned 2.9
+# ± 0.9. Pairing makes all three intervals narrower, and most so for the fine-tuned models, because they disagree on
+# fewer photographs.
 #
 # How many test images would it take to detect a difference of 0.3 points, that is, to get an interval that excludes 0? We call the number after ± the **half-width** of the interval.
 
@@ -970,17 +991,22 @@ for difference in (0.3, 1.0, 2.0):
     print(intervals.set(accuracy=50, difference=difference, differ=28, test_images=8000).frame.text)
 
 # %% [markdown]
-# The paired half-width falls to 0.3 points only at about 120,000 test images, and to 1.0 points at about 11,000. (We assumed that
-# exactly one method is right on 28 % of the images, as for our two probes.) Even with that many images, a true difference of this
-# size is detected only half of the time. To detect it four times in five, take twice as many.
+# If exactly one method is right on 28 % of the images, as for our two probes, the paired half-width falls to 0.3 points
+# only at about 120,000 test images, and to 1.0 points at about 11,000. Even with that many images, a true difference of
+# this size is detected only half of the time. To detect it four times in five, take twice as many.
 #
 # ## Another seed, another encoder
 #
-# The intervals so far tell us how *these weights* would do on other photographs of the same kind. Training with another seed would have given other weights. If the claim is about a **method**, the sample consists of training runs, one for each seed, and $d$ holds one difference for each pair of runs. We rarely have more than a few, and a standard deviation estimated from a few numbers is itself uncertain, so the factor 1.96 is too small. **Student's t distribution** gives the right one:
-# 12.71 for two seeds, 4.30 for three and 2.36 for eight. (It depends on the **degrees of freedom**, the number of values minus the number of means computed from them. Three differences have one mean, which leaves 2 degrees of freedom. Two sets of three scores have two means, which leaves 4, and the factor is then 2.78.)
+# The intervals so far tell us how *these weights* would do on other photographs of the same kind. Another seed would
+# have given other weights. If the claim is about a **method**, the sample consists of training runs, one for each seed,
+# and $d$ holds one difference for each pair of runs. A standard deviation estimated from a few numbers is itself
+# uncertain, so the factor 1.96 is too small. **Student's t distribution** gives the right one: 12.71 for two seeds,
+# 4.30 for three and 2.36 for eight. (It depends on the **degrees of freedom**, the number of values minus the number of
+# means computed from them. Three differences leave 2. Two sets of three scores leave 4, and the factor is then 2.78.)
 #
-# Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up: `shared` is how much a seed moves both methods together, and `separate` is how much it moves each by itself, as standard deviations in points. When
-# is the paired interval narrower, and can it be wider?
+# Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up:
+# `shared` is how much a seed moves both methods together, and `separate` how much it moves each by itself, as standard
+# deviations in points. When is the paired interval narrower, and can it be wider?
 
 # %%
 seeds_explorer = widgets.seeds_explorer()
@@ -991,8 +1017,11 @@ for shared, separate in ((1.5, 0.2), (0.0, 0.5)):
     print(seeds_explorer.set(shared=shared, separate=separate, difference=1.0, seeds=3).frame.text)
 
 # %% [markdown]
-# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is shared, the paired interval is usually wider. Here it is ± 1.3 instead of ± 0.6: it rests on only three differences, with the factor 4.30, while the unpaired one rests on six scores, with the factor 2.78. By chance, the best seed for A is also the worst for B, which widens the paired interval further. Decide which of the two intervals you will use before
-# you see the scores. Here are the records again, this time with the seeds as the sample and with paired intervals.
+# If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is
+# shared, the paired interval is usually wider, because it rests on only three differences, with the factor 4.30, while
+# the unpaired one rests on six scores, with the factor 2.78. Here it is ± 1.3 instead of ± 0.6. Decide which of the two
+# intervals you will use before you see the scores. Here are the records again, with the seeds as the sample and with
+# paired intervals.
 
 # %%
 records = widgets.records()
@@ -1007,20 +1036,22 @@ for measure, title in (("lp", "linear probe"), ("knn", "kNN, plain"),
     print(f"{title:13} improved − original: {mean:+.1f} ± {(high - low) / 2:.1f} points, {words}")
 
 # %% [markdown]
-# Fine-tuned, `improved` is 1.6 ± 0.9 points better over eight seeds. The first seed alone gave 2.9 points: with it, `improved` does better than on average and `original` worse. The interval of that seed could not warn us,
-# because it holds for these two encoders only. With plain kNN, `improved` is 2.4 ± 0.7 points better, but with whitened kNN it is 1.5 ± 1.0 points worse. So its lead with plain kNN does not mean that its features carry more information.
-# The uniformity loss, one of the extra losses of `improved`, may explain the lead, since it spreads the features out. With the linear probe, the two methods are not distinguishable.
+# Fine-tuned, `improved` is 1.6 ± 0.9 points better over eight seeds. The first seed alone gave 2.9 points. Its interval
+# could not warn us, because it holds for these two encoders only. With plain kNN, `improved` is 2.4 ± 0.7 points
+# better, but with whitened kNN it is 1.5 ± 1.0 points worse. So its lead with plain kNN does not mean that its features
+# carry more information. The uniformity loss, which spreads them out, may explain it. With the linear probe, the two
+# methods are not distinguishable.
 #
-# These intervals have their own limits. All runs were pretrained on the same 8,000 photographs and tested on the same 7,944, so the intervals say what other
-# seeds would give on these photographs. And `improved` changes three things at once, so a difference does not tell us which of them causes it. Notebook [10](10_claims.ipynb) takes them apart.
+# These intervals say what other seeds would give on the same photographs. And `improved` changes three things at once,
+# which notebook [10](10_claims.ipynb) takes apart.
 #
 # ## Fine-tuning
 #
-# A probe leaves the encoder as it is. [**Fine-tuning**](GLOSSARY.md#fine-tuning) trains the encoder further on the labels, together
-# with a new linear layer, the **head**. It can also destroy what the encoder has learned, above all with few labels. The recipe of He et al. (2022, table 9) reduces
-# this risk by giving each layer its own learning rate. The head has the full rate, and every layer has
-# 0.75 times the rate of the layer above it. This is called **layer-wise learning-rate decay**. The package's `parameter_groups`
-# gives each group of weights its factor, `lr_scale`.
+# A probe leaves the encoder as it is. [**Fine-tuning**](GLOSSARY.md#fine-tuning) trains the encoder further on the
+# labels, together with a new linear layer, the **head**. It can also destroy what the encoder has learned, above all
+# with few labels. The recipe of He et al. (2022, table 9) reduces this risk by **layer-wise learning-rate decay**: the
+# head has the full learning rate, and every layer has 0.75 times the rate of the layer above it. The package's
+# `parameter_groups` gives each group of weights its factor, `lr_scale`.
 
 # %%
 for group in optim.parameter_groups(encoder_of(trained), 0.05, layer_decay=0.75):
@@ -1029,8 +1060,7 @@ for group in optim.parameter_groups(encoder_of(trained), 0.05, layer_decay=0.75)
 
 
 # %% [markdown]
-# The patch embedding learns at 0.08 times the full rate, and the last of the eight blocks at 0.75. (The biases and norms of each
-# layer are in a group of their own, without weight decay.)
+# The patch embedding learns at 0.08 times the full rate, and the last of the eight blocks at 0.75.
 #
 # ### ✏️ Exercise 6 · Fine-tune  (★★★ · 12 minutes)
 #
@@ -1125,7 +1155,7 @@ print(f"before the first step: {at_first.percent:.0f} % of the test scenes")
 
 
 # %% [markdown]
-# They do: the accuracy is 63 % in both cases. The batches are random crops of the training scenes, always the same ones for a given step.
+# They do: the accuracy is 63 % in both cases. The batches are random crops of the training scenes.
 
 # %%
 def batch_at(step):
@@ -1145,7 +1175,8 @@ def tune(encoder, head, cfg, layer_decay, iters):
 
 
 # %% [markdown]
-# First we try a careless recipe: the full learning rate, 0.004, from the first step and for all layers. How much of the probe's accuracy is left after six steps? We look at training scenes, so that we decide nothing on the test set.
+# First we try a careless recipe: the full learning rate, 0.004, from the first step and for all layers. How much of the
+# probe's accuracy is left after six steps? We look at training scenes, so that we decide nothing on the test set.
 
 # %% tags=["nbval-ignore-output"]
 before = accuracy(*start(own, chosen[own]), own_images, labels)
@@ -1158,11 +1189,15 @@ after = accuracy(*tune(*start(own, chosen[own]), careless, 1.0, iters=6), own_im
 careless_guess.reveal(f"{after.percent:.0f} %")
 
 # %% [markdown]
-# Six careless steps bring the accuracy on the training scenes down from 84 % to 25 %. AdamW divides each gradient by a running average of its size, so its first steps have full length however small the gradient is. At the full rate they carry every weight of the encoder away from what
-# pretraining has found.
+# Six careless steps bring the accuracy on the training scenes down from 84 % to 25 %. AdamW divides each gradient by a
+# running average of its size, so its first steps have full length however small the gradient is. At the full rate they
+# carry every weight of the encoder away from what pretraining has found.
 #
-# Now we use a careful recipe. It has the same peak rate, but also a warm-up, layer-wise decay, smoothed labels (a small part of each label is spread over all classes) and more steps. For comparison we also train the same architecture [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights. It has the same recipe, but without layer-wise decay, since all layers then have everything to learn, and with a peak rate of its own.
-# At run level smoke, each of the two takes about half a minute on a CPU. (We chose the peak rate for training from scratch on other scenes, which this notebook does not use.)
+# Now we use a careful recipe. It has the same peak rate, but also a warm-up, layer-wise decay, smoothed labels (a small
+# part of each label is spread over all classes) and more steps. For comparison we also train the same architecture
+# [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights. There we leave out layer-wise decay, since
+# all layers have everything to learn, and use a peak rate that we chose on other scenes. At run level smoke, each of
+# the two takes about half a minute on a CPU.
 
 # %%
 tuning_guess = course.predict(
@@ -1188,24 +1223,26 @@ scratch = accuracy(*tune(*fresh, replace(careful, lr=1e-3), 1.0, iters), own_tes
 print(f"from scratch: {scratch.percent:.0f} %")
 
 # %% [markdown]
-# Fine-tuning ends at 70 %, which is 7 ± 5 points above the probe. (The ± 5 is for other test scenes, not for other runs.) Training from scratch with the same number of
-# steps reaches 58 %. So with 400 labels and these few epochs, pretraining is worth about 12 points. (The probe's lead of 5 points over training from scratch may be chance.)
+# Fine-tuning ends at 70 %, which is 7 ± 5 points above the probe. Training from scratch with the same number of steps
+# reaches 58 %. So with 400 labels, few epochs and one run of each, pretraining is worth about 12 points.
 #
-# With more time, the lead shrinks. In a search on other scenes, with 500 labels and one run of each setting (`benchmarks/README.md`), training from scratch reached 78.5 % after 136 epochs, more than any fine-tuned network. So on the scenes, pretraining may mainly save training steps.
+# With more time, the lead shrinks. In a search on other scenes with 500 labels (`benchmarks/README.md`), training from
+# scratch reached 78.5 % after 136 epochs, more than any fine-tuned network. So on the scenes, pretraining may mainly
+# save training steps.
 #
 # ### Fine-tuning below the probe
 #
-# In the report, fine-tuning ends *below* the probe, by 4.7 points for *original* and by 8.0 for *improved*. STL-10 has 8,000 test
-# images, so even unpaired intervals, which are ± 1.5 points, exclude 0. The recipe is the first suspect. To find out what may have
-# been wrong with it, we fine-tuned the `original` from the start of this notebook with all combinations of three choices
+# In the report, fine-tuning ends *below* the probe, by 4.7 points for *original* and by 8.0 for *improved*. Even
+# unpaired intervals, which are ± 1.5 points for 8,000 test images, exclude 0. The recipe is the first suspect. So we
+# fine-tuned the `original` from the start of this notebook with all combinations of three choices
 # (`python -m benchmarks.fine_tuning`):
 #
 # - **care**: "careful" has a warm-up, layer-wise decay, random crops and smoothed labels; "careless" has none of them;
 # - **rate**: "low" is the package's default, 0.001; "high" is 0.012, which a search on training images found;
 # - **time**: 3 epochs or 15.
 #
-# These eight start with a new head. A ninth recipe is careful, with the low rate and 3 epochs, and starts at the probe. The next cell shows which of the nine end below the probe.
-# (The 8,000 test photographs come from another set than those of the records, so the percentages cannot be compared.)
+# These eight start with a new head. A ninth recipe is careful, with the low rate and 3 epochs, and starts at the probe.
+# Which of the nine end below the probe?
 
 # %%
 trials = results.Results(ASSETS / "fine_tuning.json").read()
@@ -1233,27 +1270,29 @@ show(figure, "Each recipe's difference from the probe, with its interval: from �
 
 
 # %% [markdown]
-# Five of the nine recipes end below the probe, by up to 22.0 points. Two are not distinguishable from it, and two end above it, by up to 9.7 points. All of them start from the same encoder and use the same photographs. More time helps in all four
-# pairs. Starting at the probe was tried only once. It gives 55.8 % instead of 41.6 %, but that is no better than the probe itself.
+# Five of the nine recipes end below the probe, by up to 22.0 points. Two are not distinguishable from it, and two end
+# above it, by up to 9.7 points. More time helps in all four pairs. Starting at the probe gives 55.8 % instead of
+# 41.6 %, but that is no better than the probe itself.
 #
-# Look at the four recipes with 15 epochs. The careless one at the low rate reaches 62.5 %. The higher rate alone lowers this to 46.4 %, and care alone lowers it to 56.7 %. But the two
-# together raise it to 66.1 %. This is an **interaction**: the effect of one setting depends on another. If you start from the careless recipe at the low rate and change one thing at a time, you
-# miss the best recipe.
-# Why does care cost accuracy at the low rate? Layer-wise decay may slow the lower layers down so much that they hardly change, and crops and smoothed labels may need more steps to pay off. These runs cannot tell.
+# Of the four recipes with 15 epochs, the careless one at the low rate reaches 62.5 %. The higher rate alone lowers this
+# to 46.4 %, and care alone lowers it to 56.7 %. But the two together raise it to 66.1 %. This is an **interaction**:
+# the effect of one setting depends on another. If you start from the careless recipe at the low rate and change one
+# thing at a time, you miss the best recipe.
 #
-# Keep in mind that this is one encoder, one data set and one run of each recipe (we repeated two of them with two more seeds, which scored 0.1 to 1.3 points less), and that the best of nine recipes on a test set is a little lucky, as you saw above. What these runs show is that a recipe alone can put fine-tuning as far
-# below the probe as in the report. So the report's fine-tuned accuracies may say more about its recipe than about its encoders.
+# This is one encoder, one data set and one run of each recipe, and the best of nine recipes on a test set is a little
+# lucky. What these runs show is that a recipe alone can put fine-tuning as far below the probe as in the report. So the
+# report's fine-tuned accuracies may say more about its recipe than about its encoders.
 #
-# If your own fine-tuning ends below the probe, first measure the probe and training from scratch under the same conditions. Then
-# train for more epochs or start at the probe, and search the rate together with warm-up and layer-wise decay, by cross-validation.
-# But on test images unlike the training images, fine-tuning can lose to a probe although nothing is wrong
-# ([Kumar et al. 2022](https://arxiv.org/abs/2202.10054)). The same can happen with very few labels.
+# If your own fine-tuning ends below the probe, first measure the probe and training from scratch under the same
+# conditions. Then train for more epochs or start at the probe, and search the rate together with warm-up and layer-wise
+# decay, by cross-validation. But fine-tuning can lose to a probe although nothing is wrong, on test images unlike the
+# training images ([Kumar et al. 2022](https://arxiv.org/abs/2202.10054)) or with very few labels.
 #
 # ## The whole table
 #
-# A fair report shows the baselines next to the methods, with every measure and with intervals. `python -m mae_lib.compare` prints
-# such a table. Here are the records, whose encoders were pretrained on 8,000 photographs. For `original` and `improved`, the interval is over eight seeds, and for
-# the baselines over the test photographs.
+# A fair report shows the baselines next to the methods, with every measure and with intervals.
+# `python -m mae_lib.compare` prints such a table. Here are the records. For `original` and `improved`, the interval is
+# over eight seeds, and for the baselines over the test photographs.
 
 # %%
 def cell(value):
@@ -1271,9 +1310,10 @@ for name, group in groups.items():
     print(f"{name:14} {cells[0]:14} {cells[1]:13} {cells[2]:13} {cells[3]}".rstrip())
 
 # %% [markdown]
-# With a linear probe, raw pixels reach 42.4 %, random weights 47.2 % and the original 54.3 %. So to the probe, pretraining is worth about 7 points. (Chance is 10.1 %, the share of the largest
-# class.) Fine-tuned, the original reaches 66.3 %, and training from scratch 65.6 %. Do not compare these two by their
-# intervals: ± 0.3 is over seeds and leaves out the test photographs, and ± 1.0 is over test photographs and leaves out the seeds. The next cell compares runs with the same seed on the same photographs, also with fewer labels.
+# With a linear probe, raw pixels reach 42.4 %, random weights 47.2 % and the original 54.3 %. So to the probe,
+# pretraining is worth about 7 points. Fine-tuned, the original reaches 66.3 %, and training from scratch 65.6 %. Do not
+# compare these two by their intervals: one is over seeds, the other over test photographs. The next cell compares runs
+# with the same seed on the same photographs, also with fewer labels.
 
 # %%
 print("labels   from scratch   original, fine-tuned")
@@ -1284,12 +1324,13 @@ for count, measure in ((50, "ft@50"), (500, "ft@500"), (5000, "ft")):
           f"{mean:+.1f} ± {(high - low) / 2:.1f} points")
 
 # %% [markdown]
-# With 500 labels, the pretrained run is 2.2 ± 1.1 points better than the run from scratch, and with 50 labels 2.5 ± 1.0. With all 5,000 labels, the two are not
-# distinguishable. These intervals cover the test photographs only. They do not cover another seed (with 50 labels and with all, the original does more than half a point worse with this one than on average) or another
-# choice of the 50 labels. So pretraining seems to help fine-tuning a little here when labels are scarce, and these records cannot tell whether it helps when all labels are used.
+# With 500 labels, the pretrained run is 2.2 ± 1.1 points better than the run from scratch, and with 50 labels 2.5
+# ± 1.0. With all 5,000 labels, the two are not distinguishable. These intervals do not cover another seed or another
+# choice of the 50 labels. So pretraining seems to help fine-tuning a little here when labels are scarce, and these
+# records cannot tell whether it helps with all labels.
 #
-# That is less than on the scenes. `small` and the `original` of the records saw 8,000 images ten times each, so the amount of pretraining does not explain it, but scenes are much simpler than photographs.
-# Longer pretraining on more photographs may be worth more.
+# That is less than on the scenes, which are much simpler than photographs. Longer pretraining on more photographs may
+# be worth more.
 #
 # ### ✏️ Open exercise · Judge your encoder  (★★☆ · 20 minutes)
 #
@@ -1320,11 +1361,11 @@ train, test = features[own]
 # </details>
 # <details><summary>The probe of an untrained encoder of the same sizes.</summary>
 #
-# ✓ Only the accuracy above this baseline can be credited to the pretraining. Raw pixels and training from scratch belong in the table as well.
+# ✓ Only the accuracy above this baseline can be credited to the pretraining.
 # </details>
 # <details><summary>A fine-tuned accuracy, which would be higher.</summary>
 #
-# ✗ Without a baseline of its own, which is training from scratch, it would not show what was learned either.
+# ✗ Without its own baseline, training from scratch, it would not show what was learned either.
 # </details>
 #
 # **2. With plain kNN, encoder B beats encoder A by 8 points. With whitened kNN they are equal. What do you conclude?**
@@ -1339,7 +1380,7 @@ train, test = features[own]
 # </details>
 # <details><summary>Whitening is unfair, because it uses the training features.</summary>
 #
-# ✗ It uses them for both encoders and never looks at a test label. The linear probe uses them too.
+# ✗ It uses them for both encoders, and so does the linear probe. It never looks at a test label.
 # </details>
 #
 # **3. A and B were trained once each. On the same 10,000 images, A has 62.0 % and B 62.6 %. Their own intervals overlap. The paired interval of B − A is 0.6 ± 0.4. What do you report?**

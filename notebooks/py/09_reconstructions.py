@@ -1,11 +1,10 @@
 # %% [markdown]
 # # 9 · Reconstructions: what a model fills in
 #
-# Show a trained MAE part of an image, and it tells you what it expects in the rest. Its answers are fun to look at, and
-# they are easy to misread. A reconstruction can look good because the model was given hints, or bad because of a bug
-# outside the model. In this notebook you hide any part of any photograph, and you can use photographs of your own. You compare the
-# model that you trained with the ones that come with the course, and you find out what such pictures prove and what
-# they do not.
+# Show a trained MAE part of an image, and it tells you what it expects in the rest. Its answers are fun to look at,
+# but easy to misread. A reconstruction can look good because the model was given hints, or bad because of a bug
+# outside the model. In this notebook you hide any part of any photograph, your own included, and you find out what
+# such pictures prove and what they do not.
 #
 # **You will be able to**
 #
@@ -68,13 +67,13 @@ from mae_lib.training.checkpoints import load_shipped
 show(*widgets.title())
 
 # %% [markdown]
-# The same model reconstructs the same cup of coffee twice, each time from a quarter of its patches. In the upper row,
-# they are scattered over the photograph, as in training. In the lower row, they surround large holes.
+# The same model reconstructs the same cup of coffee twice, each time from a quarter of its patches. In the upper row
+# they are scattered, as in training. In the lower row they surround large holes.
 #
 # ## From a photograph to a reconstruction
 #
-# We begin by writing the whole path from an image to its reconstruction. Two functions and one class come from earlier notebooks. The weights
-# are called `original`: a plain MAE, trained on photographs with `norm_pix` and random masks.
+# We write the whole path from an image to its reconstruction, with the weights `original`: a plain MAE, trained on
+# photographs with `norm_pix` and random masks.
 
 # %%
 patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
@@ -90,13 +89,14 @@ print(f"photographs of {size}×{size} pixels, cut into {side}×{side} patches of
 
 
 # %% [markdown]
-# How do we give the model a mask of our choice? In notebook [02](02_curriculum_masking.ipynb), masks came from noise: the patches
-# with the smallest values stay visible. Nothing requires the noise to be random. So we pass **the mask itself as the noise**. Its
-# zeros, the visible patches, are sorted before its ones.
+# How do we give the model a mask of our choice? In notebook [02](02_curriculum_masking.ipynb), masks came from noise:
+# the patches with the smallest values stay visible. The noise need not be random, so we pass **the mask itself as the
+# noise**. Its zeros, the visible patches, are sorted before its ones.
 #
-# With `norm_pix`, the model predicts each patch minus its own mean, divided by its own standard deviation. To turn its predictions back into pixels we need the mean and the
-# standard deviation of every hidden patch, and we take them from the true photograph. This helps the model. So we will compare it
-# with a reference that gets the same help, and with a model that gets none.
+# With `norm_pix`, the model predicts each patch minus its own mean, divided by its own standard deviation. To turn
+# its predictions back into pixels, we take the mean and the standard deviation of every hidden patch from the true
+# photograph. This helps the model. So we will compare it with a reference that gets the same help, and with a model
+# that gets none.
 
 # %%
 @torch.no_grad()
@@ -137,23 +137,23 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
      "patches; and the photographs themselves.")
 
 # %% [markdown]
-# On the photograph we checked, our three short functions agree with the package. In the second row, visible patches bulge like cushions (notebook 04). The third row shows the
-# [**composites**](GLOSSARY.md#composite), with true pixels where they are known. We judge composites, and we measure
-# errors on hidden pixels only.
+# On the photograph we checked, our functions agree with the package. In the second row, visible patches bulge like
+# cushions (notebook 04). The third row shows the [**composites**](GLOSSARY.md#composite), with true pixels where they
+# are known. We judge composites, and we measure errors on hidden pixels only.
 #
 # ## The explorer
 #
-# The explorer below shows such pictures for any mask. When you run it, it adds bars and two maps of the composite's errors: the error of
-# each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), whose mean is the **HF error** and which reacts to fine detail and to seams. Dark means a small error.
+# The explorer shows such pictures for any mask. When you run it, it adds bars and two maps of the composite's errors:
+# the error of each pixel, and the Laplacian error of notebook [05](05_laplacian_loss.ipynb), whose mean is the **HF
+# error**. Dark means a small error.
 #
-# The bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is the mean
-# colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the visible pixels
-# smoothly into the holes. The *blurred target* is the answer itself, blurred: a yardstick, not a rival. *Zeros, helped* predicts zero everywhere,
-# but it gets the same help as the model. So each hidden patch becomes flat, with its true mean brightness. Only a lead
-# over this reference can be the model's own work.
+# The bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is
+# the mean colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the
+# visible pixels smoothly into the holes. The *blurred target* is the answer itself, blurred: a yardstick, not a
+# rival. *Zeros, helped* predicts zero everywhere but gets the same help as the model, so each hidden patch becomes
+# flat, with its true mean brightness. Only a lead over this reference can be the model's own work.
 #
-# The explorer can hide random patches, large blocks, or everything except an even grid of patches. The still pictures show each with three
-# quarters of the patches hidden, and random masks with nine tenths hidden as well.
+# The explorer can hide random patches, large blocks, or everything except an even grid of patches.
 
 # %%
 explorer = widgets.explorer()
@@ -167,8 +167,8 @@ explorer
 #
 # ## Masks of your own
 #
-# The simplest mask to write down is the grid. A slow loop visits every patch and keeps it visible if its row and its
-# column are both multiples of `step`.
+# The simplest mask to write down is the grid. A slow loop keeps a patch visible if its row and its column are both
+# multiples of `step`.
 
 # %%
 def grid_mask_slowly(rows, columns, step):
@@ -272,7 +272,7 @@ check.block_mask(block_mask)
 # ## Which masks are hard?
 #
 # One photograph under one mask can be misleading. So we take five photographs and several masks of each kind, and
-# compare three ways to fill exactly the same pixels: the model, *zeros, helped*, and the bilinear fill.
+# compare three ways to fill the same pixels: the model, *zeros, helped*, and the bilinear fill.
 
 # %%
 def fillings(images, mask):
@@ -319,10 +319,11 @@ guess_blocks.reveal("\n".join(lines))
 # %% [markdown]
 # Blocks are the hardest masks and grids the easiest, for the model (17.5 and 19.0 dB) and for the bilinear fill alike
 # (14.4 and 16.3 dB). Our model was trained on random masks, so we might blame its trouble with blocks on a lack of
-# practice. But from grids to blocks the model loses 1.5 dB, and the fill, which has never been trained on anything,
-# loses even more. So lack of practice cannot be the whole reason. Perhaps blocks are hard because their hidden patches are farther from the nearest visible one.
+# practice. But from grids to blocks the fill, which has never been trained on anything, loses even more than the
+# model. So lack of practice cannot be the whole reason. Perhaps blocks are hard because their hidden patches are
+# farther from the nearest visible one.
 #
-# To find this distance for one patch, a slow loop visits all visible patches and keeps the smallest distance.
+# A slow loop over all visible patches finds this distance for one patch.
 
 # %%
 toy = widgets.make_mask("block", (6, 6), 0.75, seed=2).view(6, 6)
@@ -382,9 +383,8 @@ for kind in table:
     print(f"{kind:8} {torch.stack(far).mean():.1f} patches to the nearest visible one, on average")
 
 # %% [markdown]
-# The distances come from your function if it passed its check, else from the package's, and they agree with the slow loop for our patch. The mean
-# distances come in the same order as the difficulty: grid, random, block. That fits the idea but does not prove it, because the three kinds
-# of masks differ in more than this distance.
+# The mean distances come in the same order as the difficulty: grid, random, block. That fits the idea but does not
+# prove it, because the three kinds of masks differ in more than this distance.
 #
 # He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
 # easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.
@@ -399,10 +399,11 @@ for other in ("bilinear fill", "zeros, helped"):
     print(f"lead over {other + ':':15} {', '.join(leads)}")
 
 # %% [markdown]
-# Compared with the fill, the model does better on blocks than on random masks: it leads by 3.0 dB instead of 2.7. Compared with
-# *zeros, helped*, it does worse on blocks: its lead is 2.1 dB instead of 3.2 dB. Both comparisons are right. The fill
-# has to take the brightness of a hole from its rim, and in a block the rim is far away. The model is *told* the
-# brightness and contrast (the mean and the standard deviation) of every hidden patch, at any distance. So is *zeros, helped*, which can use only the brightness.
+# Compared with the fill, the model does better on blocks than on random masks: it leads by 3.0 dB instead of 2.7 dB.
+# Compared with *zeros, helped*, it does worse: it leads by 2.1 dB instead of 3.2 dB. Both comparisons are right. The
+# fill has to take the brightness of a hole from its rim, and in a block the rim is far away. The model is *told* the
+# brightness and contrast (the mean and the standard deviation) of every hidden patch. So is *zeros, helped*, which
+# can use only the brightness.
 #
 # Notebook 04 took this help away: with brightness and contrast guessed from the visible patches, the model was at best as good as the fill.
 #
@@ -427,16 +428,16 @@ for kind, psnr in table.items():
     print(f"{kind:7} {unaided:.1f} dB, lead over the fill {lead:+.1f} dB")
 
 # %% [markdown]
-# With nothing borrowed, this model leads the fill by 1.2 dB on random masks, by 1.8 dB on grids and by 0.5 dB on blocks.
-# So masked autoencoders do learn to fill in. `original` was simply never asked to predict the brightness and the contrast.
-# None of this says how good the features are, because filling in was only the pretext task.
+# With nothing borrowed, this model leads the fill by 1.2 dB on random masks, by 1.8 dB on grids and by 0.5 dB on
+# blocks. So masked autoencoders do learn to fill in. `original` was simply never asked to predict the brightness and
+# the contrast.
 #
 # ## Your model among the others
 #
-# If you trained a model in notebook 07, it is loaded now and called `yours`. Otherwise `small` takes its place, the small
-# model of notebook 08, which we trained on generated scenes as in notebook 07. We compare it with `original`, which is larger and
-# was trained on photographs. For a fair comparison, both get the same number of patches and the same masks, and larger
-# reconstructions are shrunk to the size of the smaller ones before we measure.
+# If you trained a model in notebook 07, it is loaded now and called `yours`. Otherwise `small` takes its place, the
+# small model of notebook 08, which we trained on generated scenes. We compare it with `original`, which is larger and
+# was trained on photographs. Both get the same number of patches and the same masks, and we shrink larger
+# reconstructions to the size of the smaller ones before we measure.
 
 # %%
 kept = course.kept_model("scenes")
@@ -507,21 +508,21 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
      "visible patches, the composites of two models, and the true pictures.")
 
 # %% [markdown]
-# A 95 % [confidence interval](GLOSSARY.md#confidence-interval) is a range for the mean difference. If it contains zero, we
-# cannot tell which of the two is better. On scenes, `small` is 0.34 dB better than `original`, and the interval excludes
-# zero. On photographs `original` is ahead by 0.40 dB,
-# but the interval over five photographs contains zero. So a model with less than an eighth of the weights beats the large one on
-# the kind of images that it was trained on. (If you see `yours`, use your own numbers.
-# If you trained it without `norm_pix`, its pictures are wrong here, because `to_image` expects normalised predictions.)
+# On scenes, `small` is 0.34 dB better than `original`, and the 95 % [confidence
+# interval](GLOSSARY.md#confidence-interval) excludes zero. On photographs `original` is ahead by 0.40 dB, but the
+# interval over five photographs contains zero, so we cannot tell which of the two is better. A model with less than
+# an eighth of the weights beats the large one on the kind of images that it was trained on. (If you see `yours`, use
+# your own numbers. If you trained it without `norm_pix`, its pictures are wrong here, because `to_image` expects
+# normalised predictions.)
 #
-# The two models differ in more than their training images: in size, in training time and in how many images they saw.
-# And `original` was trained at 224 pixels, but works at 96 here. So the comparison tells us *which* model fills in scenes better. It does not tell us why. To learn that, you would have to change one
-# thing at a time.
+# The comparison tells us *which* model fills in scenes better, but not why. The two models also differ in size, in
+# training time and in how many images they saw, and `original` was trained at 224 pixels but works at 96 here.
 #
 # ## Bugs you can see, and bugs you cannot
 #
-# Many ugly reconstructions are caused by the code around the model. You have seen the pictures of a missing decoder (notebook 03), of values in the
-# wrong order (01) and of `norm_pix` that was not undone (04). Here are three more mistakes, one at a time, always with the same weights:
+# Many ugly reconstructions are caused by the code around the model. You have seen the pictures of a missing decoder
+# (notebook 03), of values in the wrong order (01) and of `norm_pix` that was not undone (04). We now make three more
+# mistakes, one at a time, with the same weights:
 #
 # - **0 to 255, not 0 to 1**: the pixels are not divided by 255 before they are normalised;
 # - **blue, green, red**: the colour channels go in and come out in this order, as in some libraries;
@@ -560,12 +561,11 @@ guess_bug.reveal(
 
 
 # %% [markdown]
-# Swapped colour channels and images that are not normalised leave no visible trace and hardly change the PSNR. Pixels in the wrong range show as dull patches
-# and cost 2.5 dB.
+# Swapped colour channels and images that are not normalised leave no visible trace and hardly change the PSNR. Pixels
+# in the wrong range show as dull patches and cost 2.5 dB.
 #
-# Are the invisible mistakes harmless, then? To find out, we look at the encoder's features. For each photograph, we
-# compute how far the mistake moves its features, as a share of the mean distance between the features of two different
-# photographs.
+# Are the invisible mistakes harmless, then? We compute how far each one moves the encoder's features of a photograph,
+# as a share of the mean distance between the features of two photographs.
 
 # %%
 @torch.no_grad()
@@ -580,14 +580,13 @@ for name, wrong in (("not normalised", photos), ("blue, green, red", swapped)):
           "photographs")
 
 # %% [markdown]
-# Forgetting to normalise moves the features by 59 % of the mean distance between two photographs. Swapping the channels moves them by
-# 115 %, farther than from one photograph to another. The pictures hide this, at least in part, because the mistake is undone on
-# the way out, and because the true brightness and contrast are handed back. A classifier on these features gets no such
-# help.
+# Forgetting to normalise moves the features by 59 % of the mean distance between two photographs, and swapping the
+# channels moves them by 115 %. The pictures hide this, at least in part, because the mistake is undone on the way
+# out, and because the true brightness and contrast are handed back. A classifier on these features gets no such help.
 #
 # ## Original and improved: a blind test
 #
-# Can you see a difference between the original MAE and the improved one? In each column below, both models got the same
+# Can you see a difference between the original MAE and the improved one? In each column, both models got the same
 # mask, and a coin toss decided which of them is A.
 
 # %%
@@ -610,9 +609,8 @@ guess_blind.reveal("".join("BA"[heads] for heads in coin))
 
 
 # %% [markdown]
-# If you guess at random, you get two of four right on average, and all four once in sixteen tries. So even four right
-# answers would prove little. We measure instead, with the same masks for both models, and take the difference for each
-# photograph.
+# If you guess at random, you get all four right once in sixteen tries. So even four right answers would prove little.
+# We measure instead, with the same masks for both models, and take the difference for each photograph.
 
 # %%
 def psnr_of(model):
@@ -628,12 +626,11 @@ mean, low, high = results.student(gains.tolist())
 print(f"{'mean':13} {mean:+.2f} dB, 95 % interval over photographs [{low:+.2f}, {high:+.2f}]")
 
 # %% [markdown]
-# The improved weights are better by 0.35 dB on average, and the interval excludes zero. Such a
-# [**paired difference**](GLOSSARY.md#paired-difference) is precise, because whatever makes a photograph or a mask hard is
-# the same for both models and cancels. It can find differences that are hard to see. But the interval is only about other
-# *photographs*. Each method is represented by a single training run here, and another run of the same method would give
-# a different result. For a statement about methods we need several runs of each. The records that come with the package
-# contain them, for models whose images have 64×64 pixels.
+# The improved weights are better by 0.35 dB on average, and the interval excludes zero. Such a [**paired
+# difference**](GLOSSARY.md#paired-difference) is precise, because whatever makes a photograph or a mask hard is the
+# same for both models and cancels. But the interval is only about other *photographs*. We have a single training run
+# of each method, and another run of the same method would give a different result. For a statement about methods we
+# need several runs of each. The package's records contain them, for models whose images have 64×64 pixels.
 
 # %%
 runs, measures = recorded_runs.recorded(), {"psnr": "PSNR in dB", "hf_error": "HF error"}
@@ -652,25 +649,21 @@ for measure, label in measures.items():
 
 
 # %% [markdown]
-# Over eight training runs of each method at 64 pixels, the improved method gains 0.08 dB, and the interval just excludes zero. That is
-# a quarter of the difference between the two models at 224 pixels, and nobody would see it in a picture. The HF error of the improved
-# method is lower by 0.0010, but the bilinear fill, which has learned nothing, has a lower HF error than both models. So
-# this number is no evidence of better pictures.
+# Over eight training runs of each method at 64 pixels, the improved method gains 0.08 dB, and the interval just
+# excludes zero. Nobody would see this difference in a picture. The HF error of the improved method is lower by
+# 0.0010, but the bilinear fill, which has learned nothing, has a lower HF error than both models. So this number is
+# no evidence of better pictures.
 #
-# In notebook [05](05_laplacian_loss.ipynb), the two shipped models had HF errors of 0.077 and 0.079, about two thirds of the values
-# here. Most of the difference comes from the images and their size: there we used the course's five photographs at 224 pixels,
-# and here 1,000 test photographs at 64 pixels. The error of the bilinear fill, which has no weights, rises as well, from
-# 0.067 to 0.102. So compare HF errors only on the same images at the same size.
-#
-# [Notebook 10](10_claims.ipynb) uses the records of many runs to judge the claims about the add-ons.
+# In notebook [05](05_laplacian_loss.ipynb), on other images and at 224 pixels, even the bilinear fill had a lower HF
+# error: 0.067 instead of 0.102. So compare HF errors only on the same images at the same size.
 #
 # ## Look at the tokens
 #
-# The two models draw nearly the same pictures. Are they alike inside, too? The encoder turns each patch into 192 numbers.
-# We give it whole photographs, and find the three directions along which the tokens of all five vary most, the
-# first three *principal directions* (notebook 06). Each token then gets three numbers, its positions along these directions, and we show
-# them as red, green and blue. Patches of similar colour are alike for the encoder, as far as three numbers can show. The
-# colours themselves mean nothing, and they cannot be compared between encoders.
+# The two models draw nearly the same pictures. Are they alike inside, too? The encoder turns each patch into 192
+# numbers. We give it whole photographs, and find the three directions along which the tokens of all five vary most,
+# the first three *principal directions* (notebook 06). We show the positions of each token along them as red, green
+# and blue. Patches of similar colour are alike for the encoder, as far as three numbers can show. The colours
+# themselves mean nothing, and they cannot be compared between encoders.
 
 # %%
 @torch.no_grad()
@@ -703,10 +696,9 @@ show(widgets.gallery(rows), "Five photographs, and below each the tokens of thre
      "left to right and from top to bottom in the same way in most photographs.")
 
 # %% [markdown]
-# Untrained tokens mostly follow the colours of the photograph. Those of `original` pick out parts: the rim of the cup, the
-# towers beside the rocket, the face. Those of `improved` look different: in most photographs, the colours change in the
-# same way from left to right and from top to bottom, as if the tokens mainly said *where* a patch is. Only the rocket and
-# Grace Hopper can still be recognised.
+# Untrained tokens mostly follow the colours of the photograph. Those of `original` pick out parts: the rim of the
+# cup, the towers beside the rocket, the face. For `improved`, the colours change in the same way from left to right
+# and from top to bottom in most photographs, as if the tokens mainly said *where* a patch is.
 #
 # We can measure this. From the tokens of each photograph we subtract their mean, because what is the same all over a
 # photograph says nothing about places. Then we average the tokens of each place over the five photographs, and ask what
@@ -730,17 +722,16 @@ lines = [f"{name:10} {share:.0f} %" for name, share in shares.items()]
 place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 
 # %% [markdown]
-# For `original` and the untrained network, the share is about a quarter, not much more than a fifth. For `improved` it is
-# more than half. So the two
-# encoders differ a lot, although their reconstructions do not. Which of them has the better features? The share
-# does not tell us. The probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb) averages the tokens over all places. A part that depends only on the place
-# then adds the same vector to every image, so it neither helps nor harms the probe. (One model of each method and five photographs cannot tell us which of the three add-ons causes this.)
+# For `original` and the untrained network, the share is about a quarter. For `improved` it is more than half. So the
+# two encoders differ a lot, although their reconstructions do not. Which of them has the better features? The share
+# does not tell us. The probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb) averages the tokens over all
+# places. A part that depends only on the place then adds the same vector to every image, so it neither helps nor
+# harms the probe.
 #
 # ## Your own photographs
 #
-# The explorer and the functions of this notebook work with your own pictures too. In the explorer, use the button "your photograph", or type a path. The
-# button works only up to a certain file size. It cannot warn you, because a file that is too large gets lost on its way
-# to the kernel.
+# The explorer works with your own pictures too: use the button "your photograph", or type a path. The button works
+# only up to a certain file size, and it cannot warn you when a file is too large.
 #
 # - **On Colab** the limit is about 1 MB, which most phone photographs exceed. Open the Files pane (the folder icon on the left),
 #   upload the photograph there, and type its name into the explorer. Or use your Drive with
@@ -748,11 +739,11 @@ place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 # - **In Jupyter** started by `make lab`, large files work. Otherwise, files of more than 10 MB are lost, so type their
 #   path.
 #
-# The path field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base` (0.45
-# GB) and `vit_large` (1.3 GB), which are downloaded once. The explorer also offers two more
-# of our models: `scenes` is the one called `small` above, and `pixels` is like `original` but predicts plain pixels. `pixels` and the official
-# models were trained without `norm_pix`, so they get no help, and their PSNR cannot be compared with that of the other models. The
-# next cell opens photographs and weights from code, and it adds your model from notebook 07 if you trained one.
+# The path field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base`
+# (0.45 GB) and `vit_large` (1.3 GB), which are downloaded once. The explorer also offers `scenes`, which is the model
+# called `small` above, and `pixels`, the one trained on pixels. `pixels` and the official models get no help, so
+# their PSNR cannot be compared with that of the other models. The next cell opens photographs and weights from code,
+# and it adds your model from notebook 07 if you trained one.
 
 # %%
 sources = []  # for example ["holiday.jpg", "MyDrive/pets/dog.jpg", "vit_base"]
@@ -765,10 +756,10 @@ print("the explorer has these weights:", ", ".join(explorer.controls["weights"].
 # %% [markdown]
 # ### ✏️ Open exercise · Does it know which way is up?  (★★☆ · 20 minutes)
 #
-# People notice at once when a photograph is upside down. Does the model? Turning a photograph leaves its colours and
-# textures as they are. Only its layout becomes unusual. Before you measure anything, decide which result would mean
-# "it knows". Then choose at least one further change, such as negatives, grey photographs or pictures of your own, and
-# write three or four sentences on what your measurements show and what they do not.
+# People notice at once when a photograph is upside down. Does the model? Turning a photograph keeps its colours and
+# textures; only its layout becomes unusual. Before you measure anything, decide which result would mean "it knows".
+# Then choose at least one further change, such as negatives, grey photographs or pictures of your own, and write
+# three or four sentences on what your measurements show and what they do not.
 
 # %%
 changed = {"as they are": photos, "upside down": photos.rot90(2, (2, 3))}
@@ -780,11 +771,11 @@ for name, images in changed.items():
 # <details><summary>What a good answer shows</summary>
 #
 # - A criterion that was written down first, and a result that could have gone against it.
-# - The lead over a reference on the same pixels, not the bare PSNR. A change may make pictures easier for every filling: grey
-#   photographs, for example, are easier for *zeros, helped*.
-# - Differences taken photograph by photograph, with an interval or at least the spread over the photographs and over masks.
-# - A careful conclusion. If the lead stays the same, the model did not need to know which way is up *for this measure*. PSNR mostly rewards
-#   colours and smooth areas, so the encoder may still know more.
+# - The lead over a reference on the same pixels, not the bare PSNR. A change may make pictures easier for every
+#   filling: grey photographs, for example, are easier for *zeros, helped*.
+# - Differences taken photograph by photograph, with an interval or at least the spread over photographs and masks.
+# - A careful conclusion. If the lead stays the same, the model did not need to know which way is up *for this
+#   measure*. The encoder may still know more.
 # - An idea for a measure that could tell, for example a probe (notebook 08) that separates upright from turned photographs.
 # </details>
 #
