@@ -77,13 +77,14 @@ show(*widgets.diagram())
 # - **Steps 6 and 7.** The tokens return to their places. Every hidden place gets the same learned vector, the
 #   [**mask token**](GLOSSARY.md#mask-token), which says that something is missing here. The
 #   [**decoder**](GLOSSARY.md#decoder), the small part of the model, predicts the hidden patches.
-# - **Step 8.** During training, the predictions are compared with the true patches. This needs no labels, because the
+# - **Step 8.** During training, the predictions for the hidden patches are compared with the true ones. This needs no labels, because the
 #   photograph itself holds the answer.
 #
 # Both parts are **Transformers**, networks in which every token can use information from every other token. A *block*
-# is one of the stages that the tokens pass through, and *192 wide* means that a token has 192 numbers.
+# is one of the stages that the tokens pass through, and *192 wide* means that a token has 192 numbers. The
+# decoder first shortens each token to 128.
 #
-# Why do we hide so much? A single hidden patch can be filled in by copying its neighbours. When three quarters are
+# Why do we hide so much? A single hidden patch can often be filled in by copying its neighbours. When three quarters are
 # missing, copying is no longer enough, and a good prediction needs some understanding of the scene
 # ([He et al. 2022](https://arxiv.org/abs/2111.06377)).
 #
@@ -99,8 +100,9 @@ picture = course.photograph(name, model.img_size)[None] / 255  # (1, 3, H, W)
 print(f"{model.img_size}×{model.img_size} pixels, {model.num_patches} patches of {p}×{p}")
 
 # %% [markdown]
-# We also need three functions, which cut an image into patches, put the patches back together and hide some of them.
-# You will write them in notebooks 01 and 02. Until then, we use the package's versions.
+# We also need three functions: one cuts an image into patches, one hides some of them, and one puts the patches back
+# together.
+# You will write them in notebooks 01 and 02. Until then, we use the versions of the course's package, `mae_lib`.
 
 # %%
 patchify, unpatchify, random_masking = course.use("patchify", "unpatchify", "random_masking")
@@ -116,8 +118,8 @@ visible_guess = course.predict("How many patches stay visible when we hide 75 % 
 # The next cell draws random numbers, and its other four lines hide three quarters of the patches. They cut the
 # photograph into patches, choose which of them stay visible, cover the others, and put the picture back together. In
 # the comments, L is the number of patches and p their side, so that a patch holds p²·3 = 768 values. The `mask` is 1
-# where a patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers have a fixed seed, so
-# the same patches are hidden every time you run the cell.
+# where a patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers come from a generator that starts from a fixed
+# **seed**, so the same patches are hidden every time you run the cell.
 
 # %%
 noise = torch.rand(1, model.num_patches, generator=torch.Generator().manual_seed(5))
@@ -132,7 +134,7 @@ visible_guess.reveal(f"{visible.shape[1]} of {mask.shape[1]} patches")
 
 
 # %% [markdown]
-# The model will see only these 49 of the 196 patches.
+# The model will see only 49 of the 196 patches. Here they are, on grey.
 
 # %%
 def row(**pictures):
@@ -259,10 +261,9 @@ drop_guess.reveal(f"{quality(0.95):.1f} dB, {quality(0.75) - quality(0.95):.1f} 
 # %% [markdown]
 # From 75 to 95 % hidden, the model loses 2.3 dB and ends at 14.9 dB.
 #
-# In the explorer you choose a photograph, the mask ratio and the seed of the mask. When you run the notebook, a line
-# below the pictures compares the model with a simple baseline, which fills every hidden pixel with the mean colour of
-# the visible ones. Try several photographs and seeds, and move the mask ratio to 0.95. What is lost first, and what
-# does the model still get right from nine patches?
+# The next cell opens an explorer, in which you choose a photograph, the mask ratio and the seed of the mask. When you run the notebook, a line
+# below the pictures compares the model with a simple **baseline**, which has learned nothing: it fills every hidden pixel with the mean colour of
+# the visible ones. Try several photographs and seeds, and move the mask ratio to 0.95. What is lost, and what does the model still get right from nine patches?
 
 # %%
 explorer = widgets.explorer()
@@ -272,7 +273,9 @@ explorer
 # %% [markdown]
 # Take the woman in the dark cap, with mask seed 0 and 95 % hidden. From nine patches, the model still draws a
 # skin-coloured blur under a dark cap, dark shoulders and a blue background to the right, but the glasses, the stripes
-# and the stars are gone. Is that good? To answer, you first build two tools: a baseline and the PSNR.
+# and the stars are gone. Is that good? To answer, we need
+# a baseline and the PSNR, and you first build both for one image. (The cells after the exercises use the package's
+# versions, which take several images at once.)
 #
 # ### ✏️ Exercise 2 · The baseline  (★★☆ · 6 minutes)
 #
@@ -373,10 +376,9 @@ for mask_ratio in (0.25, 0.5, 0.75, 0.95):
 lead_guess.reveal("\n".join(lines))
 
 # %% [markdown]
-# At 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the bilinear fill, and at 95 % less
+# On these five photographs, at 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the bilinear fill, and at 95 % less
 # than half a decibel. Yet in the picture, the model joins the head to the suit, and the bilinear fill shows a haze. The
-# PSNR hardly shows this difference, because it favours a cautious blur: where a model cannot know what is hidden, the
-# average of everything that could be there has the smallest squared error.
+# PSNR hardly shows this difference, because it favours a cautious blur: where a model cannot know what is hidden, the average of everything that could be there has the smallest squared error on average.
 #
 # ### ✏️ Open exercise · When does it fail?  (★★☆ · 10 minutes)
 #
@@ -414,7 +416,7 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 # The masked autoencoder of this course follows the paper by He et al. We also follow one **project report**, which we
 # call *the report*. Its authors built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and
 # proposed three **add-ons**: a curriculum that hides fewer patches at first, a loss on fine detail, and a loss that
-# spreads out the features. They reported better results with the add-ons, from a single run of each method. You build
+# spreads out the features. They reported better results with the add-ons than without, from a single run of each method. You build
 # all three, and in notebook 10 you judge the report's claims against repeated runs.
 #
 # ## How the course works
@@ -435,7 +437,8 @@ course.status()
 #   notebooks find it.
 # - **Predict, then look.** You learn more from a wrong guess than from an answer that you only read.
 # - **Exercises** show their difficulty in stars, and hints and solutions open with a click. The check below your code
-#   says what is wrong and where to look. Open exercises have a folded list of what a good answer shows instead.
+#   says what is wrong and where to look. Open exercises have no check but a folded
+#   list of what a good answer shows.
 # - **The time** at the top of a notebook includes the exercises, unless their time is given separately. You can leave
 #   exercises with three stars and sections called *Aside* for a second visit, but run their cells.
 # - **New terms** are bold where we explain them. A linked term leads to the [glossary](GLOSSARY.md).

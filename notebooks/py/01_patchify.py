@@ -87,7 +87,7 @@ pairs_guess.reveal(f"by a factor of {(pixels // patches_16) ** 2:,}\n"
 
 # %% [markdown]
 # Pixels would give 2.5 billion pairs for one photograph, in every layer. Patches of 16×16 give 38,416 pairs, which is
-# 65,536 times fewer. This is the idea of the Vision Transformer (ViT,
+# 65,536 times fewer. To make a sequence of patches is the idea of the Vision Transformer (ViT,
 # [Dosovitskiy et al. 2021](https://arxiv.org/abs/2010.11929)).
 #
 # ## Cut it up, the slow way
@@ -333,11 +333,11 @@ bug_guess.reveal("yes, but it is almost grey and every patch is full of stripes"
 # %% [markdown]
 # The cat is still there, but it is almost grey and every patch is full of stripes. Most pixels take three neighbouring
 # values of *one* channel as their red, green and blue. These are nearly equal, and equal amounts of the three colours
-# make grey. The fine stripes appear because a row of 16 pixels now takes 48 values, which are three rows of one
-# channel, side by side.
+# make grey. The fine stripes appear because a row of 16 pixels now takes 48 values, which are
+# three rows of one channel side by side, each squeezed to a third of its width.
 #
-# This bug can stay hidden for a long time. The loss falls as usual, because the model and its target use the same wrong
-# order. A flat grey test image would not show it either. So test with an image that is **different everywhere**: in
+# This bug can stay hidden for a long time. The loss falls as usual, because the targets are written in the same
+# wrong order, and the model learns to predict that order. A flat grey test image would not show it either. So test with an image that is **different everywhere**: in
 # every channel, every row and every column.
 
 # %%
@@ -355,11 +355,11 @@ for name, image in {"flat grey": flat, "different everywhere": different}.items(
 # %% [markdown]
 # ## From patch to token
 #
-# A linear layer, the same for all patches, turns the 768 values of a patch into a vector of 192 values, the *width* of
-# the model. This vector is the patch's [**token**](GLOSSARY.md#token), before the encoder adds the context of the
-# others. Many published models use a convolution instead, which slides a window over the image. With a window (the
-# *kernel*) and a step (the *stride*) as large as a patch, the two layers compute the same numbers if their weights are
-# arranged in the same order.
+# A linear layer, the same for all patches, turns the 768 values of a patch into a vector of 192 values (192 is
+# the *width* of the model). This vector is the patch's [**token**](GLOSSARY.md#token), before the encoder adds the context of the
+# others. Many published models use a convolution instead, which slides a window over the image. If the window (the *kernel*) and the step (the *stride*)
+# are as large as a patch, the two layers compute the same numbers, provided that their weights are arranged in the same
+# order.
 
 # %%
 torch.manual_seed(0)
@@ -378,8 +378,8 @@ print(tuple(tokens.shape), "the same from the linear layer and from the convolut
 #
 # ## A Transformer does not know the order
 #
-# A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all
-# tokens, and similar tokens get large weights. Here it is in one line, without learned parameters. `x.mT` swaps the
+# A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all tokens, in which tokens similar to it get larger
+# weights. Here it is in one line, without learned parameters. `x.mT` swaps the
 # last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Dot products tend
 # to grow with D, the number of values in a token, so we divide by the square root of D. `softmax` then turns each row
 # into positive weights with a sum of 1.
@@ -439,9 +439,9 @@ show(figure, "Five curves over 14 positions: sine 0 swings up and down, sine 6 r
 
 
 # %% [markdown]
-# Some frequencies are high, and their values tell neighbouring positions apart. Others, such as number 30, are so low
-# that their values hardly change across the image. The base of 10000 comes from the first Transformer, which translated
-# sentences longer than a row of 14 patches, and MAE kept it.
+# Sines and cosines of a high frequency tell neighbouring positions apart. Those of a low frequency, such as number 30,
+# hardly change across the image. Such low frequencies are there because the base of 10000 comes from the first
+# Transformer, which translated sentences that are often longer than 14 words, and MAE kept it.
 #
 # ### ✏️ Exercise 4 · `sincos_positions`  (★★★ · 20 minutes)
 #
@@ -524,9 +524,10 @@ show(figure, "Left, stripes: the first half of the values repeats in every row o
              "spot at row 4, column 9, with a fainter cross along that row and that column.")
 
 # %% [markdown]
-# The similarity is 1 at the patch itself and at least 0.84 along its row and its column, because patches there share
-# half of the vector. It is lowest, 0.68, in the corner that is farthest away. In the left picture, the flat areas belong
-# to the low frequencies of each half: their sines stay close to 0 (grey) and their cosines close to 1 (yellow).
+# The similarity is 1 at the patch itself and at least 0.84 along its row and its column, where half of the vector
+# is the same. Even in the corner that is farthest away it is 0.68, because the low frequencies hardly change across
+# the image. In the left picture, they are the flat areas: the sines stay close to 0 (grey) and the cosines close to 1
+# (yellow).
 #
 # Adding the positions to the tokens gives the sequence that a Transformer can read.
 
@@ -548,8 +549,8 @@ print(tuple(images.shape), "→", tuple(patches.shape), "→", tuple(encoder_inp
 #   because its number is 14 away. The last patch of a row and the first one of the next row are as similar as two
 #   neighbours (0.97), although they lie on opposite sides of the image.
 # - A reasoned guess about learning. All 196 vectors are still different, so a model *can* learn from data which of them
-#   belong to neighbours. The original ViT learned its embedding from scratch and found the two-dimensional layout by
-#   itself (its figure 7), and a 2-D embedding gave it no clear gain (its appendix D.4).
+#   belong to neighbours. The original ViT learned its embedding from scratch and found the
+#   two-dimensional layout by itself (figure 7 of the paper), and a 2-D embedding gave it no clear gain (appendix D.4).
 # - An idea for a test: train both for the same time and compare their losses on the same masks.
 # </details>
 #

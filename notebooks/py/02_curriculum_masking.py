@@ -70,8 +70,9 @@ patchify, unpatchify = course.use("patchify", "unpatchify")
 # ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805)). MAE hides 75 % of the patches, because neighbouring pixels
 # look alike and small gaps in an image are easy to fill.
 #
-# We measure how easy with two fills from notebook 00 that have learned nothing: the
-# [bilinear fill](GLOSSARY.md#bilinear-fill) and, as its baseline, the mean colour of the visible pixels.
+# How easy? We measure it with two fills from notebook 00 that have learned nothing: the
+# [bilinear fill](GLOSSARY.md#bilinear-fill) and, as its baseline,
+# the mean colour of the visible pixels. We print what share of the baseline's squared error the bilinear fill removes.
 
 # %%
 photographs = course.photographs(224) / 255  # (5, 3, 224, 224)
@@ -138,8 +139,8 @@ show(figure, "A portrait of Grace Hopper after the bilinear fill. With 15 % hidd
 # At 15 % hardly any hidden patch is isolated, and the bilinear fill removes 53 % of the baseline's error. A model
 # trained on this task could get a long way by copying the surroundings. At 75 %, 34 % of the hidden patches are
 # isolated, a little more than $0.75^4 = 32\,\%$, because patches at the edge have fewer neighbours. The bilinear fill
-# still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. To
-# fill isolated patches well, a model has to know what faces and cups look like.
+# still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. But to fill isolated patches well, a model has to know what faces and cups
+# look like. That is why we hide so much.
 #
 # ## Hide at random, the slow way
 #
@@ -218,8 +219,7 @@ torch.testing.assert_close(ids_restore, way_back)
 # | `x_vis` | (B, L_vis, D) | the vectors of the visible patches, in shuffled order |
 #
 # To pick the visible vectors without a loop, we use `x.gather(1, ids)`. It reads, along dimension 1, the entries that
-# `ids` names, and needs `ids` in the shape of the result. Here a patch has three numbers, so `expand` repeats each
-# index three times.
+# `ids` names, and needs `ids` in the shape of the result. In the next cell a patch has three numbers, so `expand` repeats each index three times.
 
 # %%
 x = torch.arange(18.0).view(1, 6, 3)  # (1, 6, 3): patch A is (0, 1, 2), B is (3, 4, 5), …
@@ -315,9 +315,9 @@ guess.reveal("no", figure, "Left, patches of a cup of coffee in random order, th
              "whole picture.")
 
 # %% [markdown]
-# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model, the only sign of this
-# bug would be a loss that is too high. Test the way back with an order that is not its own inverse, such as the order
-# of our six patches. A swap of two patches would hide the bug.
+# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model, the decoder would get nearly every
+# visible patch at a wrong place, and during training the only sign would be a loss that is too high. Test the way back with an order that is not its own inverse, such as the order
+# of our six patches. A swap of two patches is its own inverse, so it would hide the bug.
 #
 # **Bug 2: one mask for the whole batch.** One row of noise, broadcast to all images, is shorter to write.
 
@@ -346,7 +346,7 @@ for name, numbers in (("one mask for all", batch[:1].expand(64, -1)), ("own mask
           f"places hidden in all 64 images: {int((mask.sum(dim=0) == 64).sum())}")
 
 # %% [markdown]
-# With one mask for all, 147 places are hidden in all 64 images. With separate masks, none is.
+# With one mask for all, 147 places are hidden in all 64 images. When each image has its own mask, no place is.
 #
 # **Bug 3: the mask inverted.** Elsewhere in deep learning, masks often use 1 for *keep*. Ours uses 1 for *hidden*. One
 # line of code shows which way round a mask is.
@@ -378,8 +378,8 @@ guess.reveal(f"{places_seen(range(10))} of 196 places with a new seed in every e
              f"{places_seen([0] * 10)} of 196 places with the same seed in every epoch")
 
 # %% [markdown]
-# With a reused seed, only 49 places are ever visible, because every epoch uses the same mask. With fresh masks, 181
-# places are (on average we expect $196\,(1-0.75^{10})\approx185$). If you want masks that are fresh *and* repeatable,
+# With a reused seed, only 49 places are ever visible, because every epoch uses the same mask. With fresh masks, 181 places are. (A place
+# is hidden in all ten epochs with probability $0.75^{10}$, so we expect about $196\,(1-0.75^{10})\approx185$.) If you want masks that are fresh *and* repeatable,
 # derive the seed of each step from the run's seed and the step number.
 #
 # ## How many patches stay?
@@ -417,8 +417,8 @@ guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
 # %% [markdown]
 # All 49 are visible at both ratios. The same noise gives the same order, and the ratio only says where to cut it.
 #
-# The explorer shows the patches that the encoder gets on the left, and each patch's place in the shuffled order on the
-# right, coloured where a patch is visible. When you move the ratio, the numbers on the right stay the same. They change
+# On the left, the explorer shows the patches that the encoder gets. On the right, it shows each patch's place in the
+# shuffled order, coloured where the patch is visible: the earlier the place, the darker. When you move the ratio, the numbers on the right stay the same. They change
 # only when you change the seed.
 
 # %%
@@ -453,8 +453,8 @@ for name, numbers in patterns.items():
 #   of the error removed, depending on where it starts, against 35 %) and a central square is harder (24 %).
 # - A sentence on what the number does not say. A pattern that is easier to fill need not teach better or worse
 #   features.
-# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare random masks with
-#   a grid and with blocks. Random masks gave the best features.
+# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare random masks with a grid and with *blocks*,
+#   several hidden rectangles. Random masks gave the best features.
 # </details>
 #
 # ## The curriculum
@@ -548,8 +548,8 @@ show(figure, "The linear schedule rises straight from 0.50 to 0.75 over five epo
              "starts and ends gently and crosses it halfway. The constant one stays at 0.75.")
 
 # %% [markdown]
-# All three schedules agree with the package's at every step. Does the linear one also agree with the report? In its log
-# of the improved method, the mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then 0.75
+# All three schedules agree with the package's at every step. Does the linear one also agree with the report? In its log of a run of the *improved* method, which adds the curriculum and two more loss terms to the
+# original MAE, the mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then 0.75
 # to the end.
 
 # %%
@@ -558,10 +558,10 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 
 
 # %% [markdown]
-# All ten ratios agree with the report's log.
+# All ten ratios agree with the report's log, which does not show how the ratio changes within an epoch.
 #
-# Other curricula change *which* patches are hidden, not how many. [CL-MAE](https://arxiv.org/abs/2308.16572) trains a
-# second network to choose the masks. [Hard Patches Mining](https://arxiv.org/abs/2304.05919) predicts which patches
+# Three other curricula change *which* patches are hidden, not how many. [CL-MAE](https://arxiv.org/abs/2308.16572)
+# trains a second network to choose the masks, first easy ones and later hard ones. [Hard Patches Mining](https://arxiv.org/abs/2304.05919) predicts which patches
 # have a high loss and hides more of those over time. [SemMAE](https://arxiv.org/abs/2206.10207) first hides patches
 # within each part of an object, and later whole parts. All three report better features than random masks at a fixed
 # ratio.
@@ -620,9 +620,10 @@ guess.reveal(f"{visible.mean():.1f} patches over all ten epochs, which is "
 # `mean_visible(schedule("linear").tolist(), 196)` is 61.0, if your function is right.) In the first epoch it sees almost
 # twice as many as 49. So the early epochs have the *most* work, and the curriculum is not free.
 #
-# A training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does about
-# half of the work. The explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the package's model: how
-# often a step multiplies two numbers and adds the result. Its right plot shows them relative to a step at 0.75. Orange
+# On average, a training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does about
+# half of the work. The next explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the package's model: how
+# often a step multiplies two numbers and adds the product to a sum. The right plot shows the multiply-adds of each step relative
+# to a step at 0.75. Orange
 # is extra work, green is work saved.
 #
 # Answer two questions with it. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
@@ -639,7 +640,8 @@ planner
 # second half of the ramp as below it in the first half, so the mean ratio is the same, and the cost depends almost
 # linearly on the ratio.
 #
-# (b) Yes: start with *more* hidden and go down. A ramp from 0.9 to 0.75 over 5 epochs saves 7.4 %.
+# (b) Yes, if it runs the other way, from hard to easy. A ramp from 0.9 down to 0.75 over 5 epochs saves 7.4 %, because a
+# step costs less when more is hidden.
 # </details>
 #
 # So the linear curriculum costs 12.2 % more multiply-adds over ten epochs. (Multiply-adds are not seconds;
@@ -652,7 +654,8 @@ planner
 #
 # What does the mask ratio do to the loss? We take a trained model from the package and keep it
 # [**frozen**](GLOSSARY.md#frozen), which means that its weights do not change. Then we hide more and more of the five
-# photographs. The loss is an average error on hidden patches.
+# photographs. The loss (`mae_loss`, which you write in notebook 04 together with its option `norm_pix`) is the mean
+# squared error on hidden patches.
 
 # %%
 from mae_lib.data.augment import resize
@@ -696,9 +699,7 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
 
 # %% [markdown]
 # Under the curriculum, the loss rises from 0.41 to 0.47 in five epochs and then stays level with the other curve. The
-# plot looks like two different models, but there is only one. Compare it with the report. For the first epoch, which
-# ends at ratio 0.55, it logs a training loss of 0.6655 for its *improved* method, which combines the curriculum with
-# two more loss terms. The *original* method, always at 0.75, has 0.7210. How large is that gap compared with the effect
+# plot looks like two different models, but there is only one. Compare it with the report. For the first epoch, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its improved method, whose loss has two more terms. The *original* method, always at 0.75, has 0.7210. How large is that gap compared with the effect
 # of the ratio alone?
 
 # %%

@@ -71,8 +71,8 @@ from mae_lib.plots import new_figure
 show(*widgets.title())
 
 # %% [markdown]
-# The lower half is the model, drawn to scale. Each line stands for one patch: first for its 768 pixel values, and
-# inside the model for its **token**, the vector into which the patch is embedded. The encoder is wide and deep but has
+# The lower half is the model, drawn to scale. Each line stands for one patch and has its mean colour. Its length is the number of values: first the 768 pixel values,
+# and inside the model the values of the **token**, the vector into which the patch is embedded. The encoder is wide and deep but has
 # only 49 tokens. The decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden
 # place. At the far right, visible patches are light grey, because training compares prediction and photograph only
 # where patches are hidden.
@@ -137,8 +137,8 @@ print(f"{len(q) * len(k)} comparisons give an output of shape {tuple(slow.shape)
 
 # %% [markdown]
 # Each output is a sum over *all* tokens, and a sum does not depend on the order of its terms. So attention is
-# permutation-equivariant (notebook 01). We must add positions, but it makes no difference that the visible patches
-# reach the encoder in shuffled order.
+# permutation-equivariant (notebook 01). So we must add positions. Once each token carries its own, it makes no difference that
+# the visible patches reach the encoder in shuffled order.
 #
 # ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 10 minutes)
 #
@@ -173,7 +173,7 @@ def self_attention(x, W_q, W_k, W_v):
 check.self_attention(self_attention)
 
 # %% [markdown]
-# PyTorch has one function for this. It is *fused*: it does all steps in one go and, where it can, avoids storing the
+# PyTorch has one function that computes the outputs from queries, keys and values. It is *fused*: it does all steps in one go and, where it can, avoids storing the
 # N × N weights. It should agree with our loop.
 
 # %%
@@ -230,7 +230,7 @@ for name, value in example.state_dict().items():
 # attributes:
 #
 # - a layer, or any other module, such as `mix`;
-# - several layers in a row, as in `stack`, which `nn.Sequential` numbers from 0 (the GELU, number 1, has no weights);
+# - several layers in a row, as in `stack`, which `nn.Sequential` numbers from 0 (number 1, the activation function GELU, has no weights);
 # - a tensor that training should change, such as `shift`: an `nn.Parameter`;
 # - a tensor that stays fixed but belongs to the model, such as `scale`: a [**buffer**](GLOSSARY.md#buffer), which
 #   `register_buffer` creates.
@@ -345,7 +345,7 @@ guess_change.reveal(f"attention: {moved[0]} of 49, MLP: {moved[1]} of 49")
 #
 # Write the module with the attributes `norm1`, `attn`, `norm2` and `mlp`. The MLP is four times as wide inside, and its
 # layers are named `fc1` and `fc2`. The trained weights expect LayerNorm with `eps=1e-6`. A wrong order of norm, layer
-# and sum gives the right shape, too.
+# and sum gives the right shape, too, so compare your code with the formula.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -525,7 +525,8 @@ print("ids_restore", tuple(ids_restore.shape))
 # The decoder first makes the tokens narrower, from 192 to 128 values. Then every hidden place gets the same learned
 # vector, the **mask token**, and the visible tokens go back to their places. Imagine a list with the visible tokens
 # first, in shuffled order, and mask tokens after them. `ids_restore` (notebook 02) tells each place which entry of this
-# list to read. The next cell does this in a loop.
+# list to read. The next cell does this in a loop, for simplicity with the tokens of 192
+# values, before they are made narrower.
 
 # %%
 def fill_slowly(x, mask_token, ids_restore):
@@ -751,7 +752,8 @@ show(figure, "Five photographs in three rows: with three quarters of the patches
 # That is a working masked autoencoder. The body of the rocket continues through hidden patches, the table comes back
 # orange and the sky blue. Fine detail does not come back: the faces are blurred or missing.
 #
-# How large is its error? We take the mean squared error on hidden patches, in normalised pixels, and compare it with
+# How large is the model's error? We take the mean squared error on hidden patches, in normalised pixels (you write this
+# `mae_loss` in notebook 04), and compare it with
 # the errors of two other predictions: zero everywhere, which is the mean colour of many photographs, and the output of
 # a model with its initial weights.
 
@@ -819,9 +821,9 @@ guess_near.reveal("\n".join(lines))
 # but only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly do.
 #
 # The explorer draws the weights of one patch, which a square marks on the left. In the middle, the photograph is bright
-# where this patch looks. The map on the right shows the same weights. Move `block` and `head`, and compare the first
+# where this patch looks. The map on the right shows the same weights, the largest in yellow. Move `block` and `head`, and compare the first
 # block with the last one. A single patch and head can differ from the average: in block 0, head 0, the patch that is
-# shown first gives only 3 % to its neighbourhood. (Spread evenly, it would be 9/196 = 5 %. Patches at the edge have
+# shown first gives only 3 % to its neighbourhood. (Evenly spread attention would give it 9/196 = 5 %. Patches at the edge have
 # fewer neighbours, hence the 4 % on average.)
 
 # %%
@@ -833,7 +835,8 @@ attention_explorer
 # [Raghu et al. (2021)](https://arxiv.org/abs/2108.08810) find that *supervised* Transformers look both near and far in
 # their first layers and mostly far in their last ones. [Xie et al. (2023)](https://arxiv.org/abs/2205.13543) find that
 # after *masked* pretraining, every layer has heads that look near, and the heads of a layer differ strongly.
-# Ours does not show this: in its last block, every head gives about 5 % to the neighbourhood.
+# Our model does not show this: in its last block, every head gives 4 to 5 % to the neighbourhood, about as
+# much as evenly spread attention.
 #
 # ## Three ways to break it
 #
@@ -889,7 +892,7 @@ guess_places.reveal("\n".join(lines), figure, "Five reconstructions, correct in 
                     "wallpaper at every hidden place.")
 
 # %% [markdown]
-# Without positions, all hidden patches of an image get the same prediction. The standard deviation between them is
+# All mask tokens are the same vector, so without positions, all hidden patches of an image get the same prediction. The standard deviation between them is
 # 0.00, and the error is 1.81.
 #
 # ### 3. The checkpoint has no decoder
@@ -1015,8 +1018,7 @@ print(f"ratio: {counted[196] / counted[49]:.2f}")
 #
 # ### The mask ratio
 #
-# How much does the mask ratio change the cost of a forward pass? We count with the package's model, which masks before
-# it embeds.
+# How much does the mask ratio change the cost of a forward pass? We count with the package's model, which masks before it embeds, so that hidden patches cost nothing in the encoder.
 #
 # **Predict first.** At ratio 0.5 the encoder sees twice as many patches as at 0.75.
 
@@ -1052,8 +1054,8 @@ guess_ratio.reveal("\n".join(lines))
 # ratio, so its cost hardly changes. At 0.75 it does 53 % of the work with a fifth of the parameters. That is also why
 # hiding 90 % of the patches saves only another 29 %.
 #
-# A training step costs about three times a forward pass, so the ratios above hold for training almost unchanged. That
-# is why a curriculum that shows more patches in early epochs is not free.
+# A training step costs about three times a forward pass at every mask ratio, because the backward pass needs two products
+# for each one of the forward pass. So the ratios above hold for training, and the curriculum of notebook 02 is not free.
 #
 # ### Symmetric designs
 #
@@ -1080,8 +1082,8 @@ guess_design.reveal("\n".join(lines))
 # encoder it costs 2.56 times as much, and with both changes 4.15 times. So the two halves of the idea, an encoder with
 # few tokens and a small decoder, save about the same here.
 #
-# In the explorer you choose the mask ratio and the design. The upper bar shows its multiply-adds, the lower one those
-# of our design with mask tokens in the encoder.
+# In the explorer you choose the mask ratio and the design. The upper bar shows the multiply-adds
+# of the design that you chose, the lower bar those of our design with mask tokens in the encoder, for comparison.
 
 # %%
 flow_explorer = widgets.flow_explorer()
@@ -1107,8 +1109,8 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # %% [markdown]
 # For ViT-Large we count 3.2 times; He et al. report 3.3 (their table 1c). In hours of training, their speed-up is 2.8
 # to 4.1, depending on the encoder and decoder (table 2). For our small model we count 2.58 for the same change, and
-# 4.15 with a large decoder as well. So with mask tokens in the encoder, "three times" is about right for the paper's
-# models and too high for ours. Multiply-adds are not seconds: notebook 10 measures the speed.
+# 4.15 with a large decoder as well. So if "symmetric" means mask tokens in the encoder, "three times" is about right for
+# the paper's models and too high for ours. If it means a large decoder as well, it is too low for ours. Multiply-adds are not seconds: notebook 10 measures the speed.
 #
 # Cost is not the only reason to keep mask tokens out of the encoder. With them, the accuracy of the paper's linear
 # probe, a linear classifier on the frozen features, falls from 73.5 % to 59.6 % (table 1c). Their explanation is that

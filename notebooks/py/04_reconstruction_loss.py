@@ -65,7 +65,7 @@ patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
 # %% [markdown]
 # ## A prediction for every patch
 #
-# The package ships weights of a model that was trained on photographs of 224×224 pixels, cut into 14×14 patches. We
+# The package ships weights of a model that was trained on photographs enlarged to 224×224 pixels and cut into 196 patches, 14 rows of 14. We
 # load them into your `MAE` and hide three quarters of the patches of five photographs.
 
 # %%
@@ -134,7 +134,7 @@ guess.reveal(f"{top:.0f} % of the loss; the half with the smallest errors has {l
 # A tenth of the patches accounts for 30 % of the loss, and the half with the smallest errors for only 15 %. The model
 # would mostly be trained on the patches with strong contrast.
 #
-# `norm_pix` gives all patches the same weight. It subtracts the patch's own mean and divides by its own
+# `norm_pix` brings all patches to the same scale. It subtracts the patch's own mean and divides by its own
 # [**standard deviation**](GLOSSARY.md#standard-deviation), so that every target patch has mean 0 and standard deviation 1:
 #
 # $$\tilde{y}_{iv} = \frac{y_{iv} - \mu_i}{\sqrt{\sigma_i^2 + \varepsilon}}, \qquad
@@ -160,7 +160,7 @@ print(f"before: mean {eye.mean():.2f}, standard deviation {eye.std():.2f}")
 print(f"after:  mean {normal.mean().abs():.2f}, standard deviation {normal.std():.2f}")
 
 # %% [markdown]
-# What does such a target look like? The explorer starts with a patch of smooth, pale wall in row 2, column 3 (both
+# What does such a target look like? The explorer starts with a patch of smooth, pale wall behind the astronaut, in row 2, column 3 (both
 # counted from 0). See what becomes of it, then try the rocket's sky. On the right you see the chosen patch in pixels,
 # and below it the normalised one. The view of standard deviations shows small ones in blue and large ones in yellow.
 
@@ -256,7 +256,7 @@ print(f"on pixels {mae_loss(only_means, images, mask, 16):.2f}, "
 # ## Do visible patches really not matter?
 #
 # An inverted or shifted mask raises no error, so we test which patches the loss reads. We replace the prediction on all
-# visible patches by noise, a thousand times as strong as the picture. The loss should not change. And with infinity?
+# visible patches by noise, a thousand times as strong as the picture. The loss should not change. Then we write infinity there instead.
 
 # %%
 guess = course.predict("What is the loss with infinity on the visible patches?")
@@ -276,7 +276,8 @@ guess.reveal(mae_loss(spoilt, images, mask, 16).item())
 # practice: in half precision (`float16`), numbers above about 65,500 become infinity, and one of them on a *visible*
 # patch is enough.
 #
-# The second test uses the gradient of the loss with respect to each predicted value. On visible patches it should be
+# The second test uses the gradient of the loss with respect to each predicted value, which says how much the loss
+# changes when this value changes a little. On visible patches it should be
 # exactly zero.
 
 # %%
@@ -311,8 +312,8 @@ show(figure, "Above, five photographs with three quarters of their patches grey.
 # Without a gradient, nothing directly teaches the model what to output on visible patches. That is why raw predictions
 # look odd on exactly those patches, and why we show composites.
 #
-# Visible patches still matter for learning: the gradient flows back through the decoder into the encoder, and changes
-# how visible patches are read.
+# Visible patches still matter for learning: the gradient of the hidden patches flows back through the decoder into the
+# encoder, and changes how visible patches are read.
 #
 # ## Why not count all patches?
 #
@@ -328,8 +329,8 @@ print(f"hidden {hidden_part:.2f}, visible {visible_part:.2f}, all {in_all:.2f}")
 
 
 # %% [markdown]
-# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. With the
-# loss over all patches, it would have to copy the visible patches *and* predict the hidden ones. Copying takes some of
+# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. A model trained with the loss over all patches has to copy the visible patches *and* predict the
+# hidden ones. Copying may take some of
 # its capacity, and at a low mask ratio the copying term has most of the weight.
 #
 # In practice the effect is small: He et al. (2022) report that counting all pixels costs them about half a point of
@@ -407,7 +408,7 @@ show(draw_rows({"in pixels": in_colour, "composite": whole, "photograph": truth}
 # %% [markdown]
 # In pixels, light and shade are back. In the composite, the cushions are gone too.
 #
-# In the explorer, the number below the photograph is the [**PSNR**](GLOSSARY.md#psnr) on the hidden pixels, in decibels
+# The next explorer shows one photograph at a time. The number below it is the [**PSNR**](GLOSSARY.md#psnr) on the hidden pixels, in decibels
 # (dB): the higher, the closer to the photograph. Switch between "as predicted" and "hidden patches' own", and find the
 # photograph whose PSNR differs most. Then choose "average visible patch's", which needs no statistics of hidden
 # patches.
@@ -481,17 +482,17 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
              "no cup except for its visible pieces.")
 
 # %% [markdown]
-# With both statistics borrowed, the prediction reaches 18.4 dB on average, 2.6 dB more than the bilinear fill. With
-# nothing borrowed, it reaches 14.2 dB with the statistics of the average visible patch, 1.6 dB *less* than the fill,
-# and 15.9 dB with the brightness of the fill, hardly more than the fill itself. So nearly all of the lead comes from
+# With both statistics borrowed, the prediction reaches 18.4 dB on average, 2.6 dB more than the bilinear fill. With nothing borrowed, the result depends on
+# where the means come from. The average visible patch gives 14.2 dB, 1.6 dB *less* than the fill. The brightness of the
+# fill gives 15.9 dB, hardly more than the fill itself. So nearly all of the lead comes from
 # the borrowed statistics.
 #
 # Which borrowed number matters? Borrowing the mean alone gives 18.3 dB, so the standard deviation adds next to nothing
-# here. Zeros with the borrowed mean reach 15.4 dB and already show the pale cup, although without its colours. The
-# model itself contributes the step from 15.4 to 18.3 dB, or 2.9 dB: colour and structure within the patches.
+# here. Zeros with the borrowed mean reach 15.4 dB and already show the pale cup, although without its colours. On top of the borrowed means, the model itself adds
+# the step from 15.4 to 18.3 dB, or 2.9 dB: colour and structure within the patches.
 #
-# A PSNR that uses [statistics of the target](https://github.com/pengzhiliang/MAE-pytorch/issues/40) is therefore
-# [**optimistic**](GLOSSARY.md#optimistic), and a report should say so. Compare two models by PSNR only if both borrow
+# A PSNR that uses statistics of the target is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should
+# say so. (Users of another implementation [noticed the same leak](https://github.com/pengzhiliang/MAE-pytorch/issues/40).) Compare two models by PSNR only if both borrow
 # the same statistics, and always print a reference such as the bilinear fill. (Our five photographs illustrate the
 # point. They are not a measurement of the model.)
 #
@@ -512,7 +513,8 @@ show(draw_rows({"on pixels": metrics.composite(filled_in, truth, holes)}),
      "with colours that continue those of the visible patches.")
 
 # %% [markdown]
-# It reaches 17.0 dB, 1.2 dB more than the bilinear fill. If you want pictures, train on pixels. If you want features,
+# The model trained on pixels reaches 17.0 dB, 1.2 dB more than the bilinear fill. If you want pictures without borrowed statistics, train on
+# pixels. If you want features,
 # `norm_pix` was the better choice in the paper: fine-tuned accuracy rose from 84.9 to 85.4 %
 # ([He et al. 2022](https://arxiv.org/abs/2111.06377), table 1d).
 #
@@ -540,8 +542,7 @@ print("parameters without a gradient:", without)
 
 
 # %% [markdown]
-# The list is empty: every parameter has received a gradient. The loss reads only hidden patches, which the encoder
-# never sees. Its gradients have come through the decoder, whose attention connects hidden patches with visible ones.
+# The list is empty: every parameter has received a gradient. The loss reads only hidden patches, which the encoder never sees. The encoder's gradients have come through the decoder, whose attention connects hidden patches with visible ones.
 
 # %% [markdown]
 # ### ✏️ Exercise 3 · Gradient descent  (★★☆ · 6 minutes)
@@ -590,7 +591,8 @@ print("the loss is lower after one step:", bool(after < loss))
 
 # %% [markdown]
 # The loss is lower after one step. MAE is trained with [**AdamW**](GLOSSARY.md#adamw), which adapts the step for each
-# weight and usually needs far fewer steps. `step()` and `zero_grad()` stay the same.
+# weight and usually needs far fewer steps. `step()` and `zero_grad()` stay the same, and
+# [notebook 07](07_pretraining.ipynb) explains the settings.
 #
 # ## Overfit one batch
 #
@@ -628,8 +630,7 @@ def fit(counts, steps):
 
 
 # %% [markdown]
-# `counts` decides which patches enter the loss. With `lambda mask: mask` these are the hidden ones. `on_hidden` records
-# the error on hidden patches separately from the training loss.
+# `counts` decides which patches enter the loss. With `lambda mask: mask` these are the hidden ones. `on_hidden` records the error on hidden patches separately from the training loss. In this first run, the two are the same.
 
 # %%
 def draw_curve(curve, on_hidden, title):
@@ -695,9 +696,9 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
      "the photographs.")
 
 # %% [markdown]
-# With the bug, the loss falls faster and ends lower, because copying is easy. If you look only at the loss curve, the
+# With the bug, the loss falls faster and ends lower, because copying is easier than predicting. If you look only at the loss curve, the
 # broken code seems better. Two things reveal the bug: the pictures and the error on hidden patches. The gradient on
-# visible patches would have revealed it before the first step.
+# visible patches would have revealed it before the first step, because it is not zero.
 #
 # ### ✏️ Open exercise · Break it yourself  (★★☆ · 12 minutes)
 #
@@ -771,7 +772,7 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
 # ## Key takeaways
 #
 # - The loss is a mean over hidden patches. Predictions on visible patches have no effect on it, unless they are infinite.
-# - `norm_pix` puts each target patch into its own units. All patches then count alike, and the model need not predict
+# - `norm_pix` puts each target patch into its own units. All patches then have the same scale, and the model need not predict
 #   their brightness.
 # - With `norm_pix`, predicting zeros costs about 1. Losses in different units cannot be compared.
 # - To go back to pixels, we borrow the target's mean and standard deviation. A PSNR of the result is optimistic.

@@ -93,7 +93,7 @@ cheapest.reveal("\n".join(lines))
 #
 # ## An image is a sum of waves
 #
-# Every image is a sum of waves in all directions. A slow wave rises and falls only a few times across the image, and a fast wave
+# To describe what a blur removes, we write an image as a sum of waves in all directions. A slow wave rises and falls only a few times across the image, and a fast wave
 # changes from pixel to pixel. The [**Fourier transform**](GLOSSARY.md#fourier-transform) (`fft2`) gives one number for each wave,
 # its **coefficient**. We start with an image that *is* one wave, with four cycles from left to right.
 
@@ -397,8 +397,9 @@ show(figure, "Two curves that rise from 0 at frequency 0 to 4 and to 8 at 112 cy
              "measured dots on them.")
 
 # %% [markdown]
-# The gain rises from 0 for a flat image to 8 for a checkerboard. So after the filter, most of the variance is in the
-# fast waves.
+# The gain rises from 0 for a flat image to 8 for a checkerboard. Is that enough to outweigh the strong slow waves? We
+# compare the share of the variance in waves shorter than 8 pixels, those of more than 28 cycles, before and after the
+# filter.
 
 # %%
 filtered = F.pad(losses.laplacian(astronaut[None])[0], (1, 1, 1, 1))  # (3, 224, 224)
@@ -485,7 +486,7 @@ for name, picture in {"forgotten": forgotten, "de-normalised": to_images(perfect
 # ## The boundary trap
 #
 # $L_\text{MAE}$ is computed on masked patches only. Nothing in training ever compares the prediction on **visible**
-# patches with anything. On hidden patches the shipped model reaches a [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB.
+# patches with anything. On hidden patches the shipped model reaches a [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB (18.4 dB in notebook 04, with other masks).
 
 # %%
 visible_guess = course.predict("What PSNR does the raw prediction reach on the visible patches?")
@@ -507,7 +508,7 @@ show(figure, "A rocket at dusk; the visible quarter of its patches on grey; the 
              "they are true.")
 
 # %% [markdown]
-# The raw prediction reaches 16.4 dB on visible patches, even farther from the truth than on hidden ones.
+# The raw prediction reaches 16.4 dB on visible patches, so it is even farther from the truth there than on hidden ones.
 #
 # This matters for our filter, because a Laplacian reads four neighbours, and at the rim of a hidden patch some of them
 # may be visible. If we filter the raw prediction, the result depends on pixels that no loss has trained. We compute the
@@ -525,7 +526,7 @@ for name, picture in (("raw", raw), ("composite", composite)):
 
 
 # %% [markdown]
-# Away from the rim, both errors are 0.077, because all four neighbours are masked there. At the rim, the raw prediction
+# Away from the rim, both errors are 0.077: all four neighbours are masked there, so raw prediction and composite agree. At the rim, the raw prediction
 # has an error of 0.166 and the composite only 0.118. The raw variant measures how well a hidden patch fits its
 # *predicted* neighbour, which is replaced in the composite. The composite measures how well it fits the *true*
 # neighbour. So we filter the composite.
@@ -593,7 +594,7 @@ for use_composite in (False, True):
 
 # %% [markdown]
 # When we filter the raw prediction, 1.4 % of the gradient goes to visible pixels. The share is small, because only the
-# pixels at the rim of a hidden patch have visible neighbours. When we filter the composite, it is 0.
+# pixels at the rim of a hidden patch have visible neighbours. When we filter the composite, the share is 0.
 #
 # ## Seams
 #
@@ -656,8 +657,8 @@ print(f"share of the error on the outermost ring: {on_ring:.0f} %")
 # ## Which prediction minimises the loss?
 #
 # The total loss is $L_\text{MAE} + \lambda L_\text{freq}$, and the report sets $\lambda = 0.05$. What is the *best
-# possible* prediction under this total if we know everything that may be hidden and how likely it is? For a row of
-# pixels we can make that up. Our rows have 18 pixels. The first and the last are visible, and the 16 between them are
+# possible* prediction under this total if we know everything that may be hidden and how likely it is? In a photograph we cannot know this, but for a row of
+# pixels we can choose the possibilities and their chances ourselves. Our rows have 18 pixels. The first and the last are visible, and the 16 between them are
 # hidden.
 
 # %%
@@ -715,8 +716,8 @@ def expected_loss(guess, rows, chances, lam):
 check.expected_loss(expected_loss)
 
 # %% [markdown]
-# The best guess is the one with the lowest expected loss. We start from the mean row and walk downhill with the
-# optimiser Adam. Only the hidden pixels may move. The cell uses your `expected_loss` if it passed its check, and the
+# The best guess is the one with the lowest expected loss. We start from the mean row and walk downhill with the optimiser Adam, whose
+# step size falls to zero so that the guess settles. Only the hidden pixels may move. The cell uses your `expected_loss` if it passed its check, and the
 # package's until then.
 
 # %%
@@ -756,14 +757,15 @@ steeper.reveal("\n".join(lines))
 # With five edges the steepest step becomes smaller. In general, the result depends on how sure we are of the edge:
 #
 # - **Two edges, 70:30.** The steepest step grows from 0.70 to 0.72 at λ = 0.05 and to 0.97 at λ = 1. The prediction
-#   becomes sharper at the likelier edge. At λ = 1 the other edge is gone. Slow ramps make up the rest. Their second
-#   differences are almost 0, so they cost almost nothing.
+#   becomes sharper at the likelier edge. At λ = 1 the other edge is gone. Slow ramps make up the rest: the values sink a
+#   little below 0 before the likelier edge, stay near 0.8 after it, and then climb to 1. The second differences of ramps
+#   are almost 0, so the Laplacian loss hardly charges for them.
 # - **Two edges, 50:50.** Nothing happens: 0.50 for every λ.
 # - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the prediction blurrier.
 # - **Stripes whose position is unknown.** The best prediction is flat grey for every λ.
 #
-# The explorer shows these best rows for more values of λ. Its solver is more exact, so its rows differ a little from
-# ours. The possible rows are at the top, and the best prediction and its profile are below.
+# The explorer shows these best rows for more values of λ. It shows three more visible pixels on each side, and its solver
+# is more exact, so its rows differ a little from ours. The possible rows are at the top, and the best prediction and its profile are below.
 
 # %%
 weight_explorer = widgets.weight_explorer()
@@ -775,7 +777,8 @@ weight_explorer
 # The mean minimises an expected squared error. The [**median**](GLOSSARY.md#median) minimises an expected absolute
 # error. So $L_\text{freq}$ asks at each pixel for the median of the possible second differences. (In the total,
 # $L_\text{MAE}$ asks for the mean row at the same time, and the best prediction is a compromise.) We compare three
-# candidates under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part.
+# candidates under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part. The numbers
+# are sums over the hidden pixels.
 
 # %%
 line = torch.arange(18) / 17
@@ -786,14 +789,15 @@ for name, (rows, chances) in list(possible.items())[:3]:
     print(f"{name:<44}" + "".join(f"{price:>7.1f}" for price in for_each))
 
 # %% [markdown]
-# If one place has an edge with a chance of 70 %, the median has the edge too, and committing to it costs only 1.2. With five
+# With two equally likely edges, all three candidates cost 2.0, so $L_\text{freq}$ has no preference, and
+# $L_\text{MAE}$ decides for the mean. If one place has an edge with a chance of 70 %, the median has the edge too, and committing to it costs only 1.2. With five
 # possible places, each has a chance of 20 %, so the median has no edge anywhere: the straight line costs 2.0 and any edge 3.2. In
 # short, the loss sharpens what the model is sure of and smooths what it is unsure of. The exact place of a hidden hair or blade of
 # grass is nearly always uncertain.
 #
 # ## Aside: the amount of detail
 #
-# Only notebook 10 uses the loss of this section again.
+# You can skip this section at first: only notebook 10 uses its loss again.
 #
 # The Laplacian loss compares detail pixel by pixel, so it prefers no detail to detail in the wrong place. We can compare
 # *amounts* instead. Let $e$ be the mean absolute Laplacian inside a patch. The [**energy form**](GLOSSARY.md#energy-form) of the loss is
@@ -841,7 +845,8 @@ replaces.reveal("\n".join(lines), figure,
                 "and down around grey from one pixel to the next in most places.")
 
 # %% [markdown]
-# The flat grey becomes fast stripes, finer and weaker than the true ones. The amount of detail rises from 0.00 in the
+# The flat grey becomes fast stripes, finer and weaker than the true ones. (This form has many local minima. From another
+# start, `best_row` finds other fast stripes, some of them a little cheaper.) The amount of detail rises from 0.00 in the
 # mean row (the column "before") to 0.94, as much as the truth has. So a prediction cannot lower this form by being
 # smoother than the truth. It does not make the detail right, either: any fine texture with the right amount of detail
 # will do. For the edges hardly anything changes, because the mean of several edges has as much detail in total as one
@@ -863,8 +868,7 @@ for lam in (0.01, 0.05, 0.25, 1.0):
     print(f"λ = {lam:<4}  share of the total {share:>2.0f} %   gradient vs MAE's {length:>3.0f} %")
 
 # %% [markdown]
-# At λ = 0.05 the Laplacian loss is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. It is a
-# small correction.
+# At λ = 0.05 the Laplacian loss is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. At this prediction, it is a small correction.
 #
 # ## What does a lower number prove?
 #
@@ -876,7 +880,8 @@ for lam in (0.01, 0.05, 0.25, 1.0):
 # - **masked mean**: the mean colour of the visible pixels;
 # - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes;
 # - **blurred target**: the truth after a Gaussian blur;
-# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels. Every `norm_pix` model
+# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels (so it has no colour of its own
+#   and looks brownish, because each channel is normalised differently). Every `norm_pix` model
 #   gets this for free when it predicts zeros;
 # - **moved by 2 px**: the truth, perfectly sharp, shifted by two pixels.
 #
@@ -940,11 +945,11 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
     print(f"{name:<20} mean |Laplacian| {losses.laplacian(x).abs().mean():.3f}")
 
 # %% [markdown]
-# A prediction with no detail and no seams would have an HF error of 0.066, lower than either model. When you read an HF
+# A prediction with no detail and no seams would have an HF error of 0.066, lower than the errors of both models. When you read an HF
 # error, you need this value next to it. You also cannot compare HF errors across sets of images. At 224 pixels, our
 # photographs have a mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with STL-10 images,
-# the same photographs have only 0.017, about a quarter. Enlarging an image adds no detail, and both models were trained
-# on photographs enlarged in this way.
+# the same photographs have only 0.017, about a quarter. Enlarging an image adds no detail, and both models were trained on photographs enlarged in this way. So the sharp photographs of this section
+# contain far more fine detail than anything that they have learned to predict.
 #
 # The report measured a lower HF error with its three add-ons together than without them, but in only one run of each kind. [Notebook 10](10_claims.ipynb) repeats the comparison with several seeds.
 #
@@ -1016,7 +1021,7 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 # </details>
 # <details><summary>Not much, before you see PSNR, reference images and several seeds</summary>
 #
-# ✓ Better seams, more smoothness, more detail or chance can each lower this number.
+# ✓ Better seams, more smoothness, more correct detail or chance can each lower this number.
 # </details>
 #
 # ## Key takeaways

@@ -125,7 +125,8 @@ check.unit(unit)
 # ## What collapse costs
 #
 # A sphere in 192 dimensions is hard to draw, so we use a circle. We place 36 images on it, evenly spaced along an arc.
-# The point of another [**view**](GLOSSARY.md#view) of an image, such as a different crop, is off by about 3 degrees.
+# The point of another [**view**](GLOSSARY.md#view) of an image, such as a different crop, is off by about 3 degrees. We call
+# this the *noise*.
 # Which image does it belong to? We pick the nearest point, and count how often that is right.
 
 # %%
@@ -260,7 +261,7 @@ check.squared_distances(squared_distances)
 # The shortest code ignores the condition $i \neq j$. Every image is at distance 0 from itself, so $B$ of the $B^2$
 # terms are always 1. The loss still falls in training, so nobody notices. To see the damage we need the best possible
 # points: a regular [**simplex**](GLOSSARY.md#simplex), in which all points are equally far apart. With two points it is
-# an opposite pair, with three a triangle, with four a tetrahedron. With $B$ points, the wrong loss is
+# a pair of opposite points, with three a triangle, with four a tetrahedron. With $B$ points, the wrong loss is
 # $\log\big(\tfrac{1}{B} + (1 - \tfrac{1}{B})\, e^{\text{right}}\big)$, where *right* is the right loss. The derivative
 # of this expression tells us what share of the right gradient is left.
 
@@ -372,13 +373,12 @@ random_guess.reveal(f"nearer to {'0' if loss > -2 else '−4.06'}: the loss is {
 
 # %% [markdown]
 # The loss of random points is −3.96, close to the best possible −4.06. In 192 dimensions there is so much room that
-# random points are nearly at right angles, where a term is $e^{-4}$. So near 0, all points are in one place. Near −4,
-# they are spread as well as random points. The photographs, at −0.05, are crowded.
+# random points are nearly at right angles, where a term is $e^{-4}$. So a loss near 0 means that all points are nearly in one place, and a loss near −4 that they
+# are spread as well as random points. The photographs, at −0.05, are crowded.
 #
 # ## Watch them repel
 #
-# We place a small clump of points on a circle and follow the gradient of the loss downhill. Are the two dimensions of
-# the plane enough for the points to form a simplex, and so to reach the limit of $-4B/(B-1)$?
+# We place a small clump of points on a circle and follow the gradient of the loss downhill. A circle lies in a plane. Are its two dimensions enough for the points to form a simplex, and so to reach the limit of $-4B/(B-1)$?
 
 # %%
 reach_guess = course.predict("3, 4 or 5 points on a circle: "
@@ -485,8 +485,8 @@ print(f"smallest cosine in float32:  {(clump @ clump.T).min().item():.4f}")
 
 # %% [markdown]
 # The product came out in `bfloat16`, although the points are `float32`. The numbers next to 1 in `bfloat16` are 0.9961
-# and 1.0078. A squared distance, 2 − 2·cosine, can then come out as 0, as 0.0078 or even below 0, although the largest
-# true one here is 0.0012. The package therefore switches autocast off for this product and converts half-precision
+# and 1.0078. A squared distance, 2 − 2·cosine, can then come out as 0, as 0.0078 or even below 0, while the true ones here lie between 0 and
+# 0.0012. The package therefore switches autocast off for this product and converts half-precision
 # tokens to `float32` first.
 #
 # ## Trap 3: a batch in pieces
@@ -501,8 +501,8 @@ print(f"each half {uniformity_loss(pair):.2f}")
 print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 
 # %% [markdown]
-# Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end, on different
-# processes. The package therefore gathers the features of all processes, with their gradient, before it computes this
+# Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end. They are on different
+# processes, so neither process sees it. The package therefore gathers the features of all processes, with their gradient, before it computes this
 # loss.
 
 # %% [markdown]
@@ -537,7 +537,8 @@ print("shares", *[f"{share:.2f}" for share in p.tolist()], f"  effective rank {e
 #
 # Write `effective_rank(x)` for features (N, D). The *singular values* of the centred features,
 # `torch.linalg.svdvals(…)`, are the standard deviations above times $\sqrt{N - 1}$, and this factor cancels in the
-# shares. Use them: they are more accurate than the covariance. The features may lie in a plane or on a line, and then
+# shares. Use them: the result is more accurate than with the
+# covariance matrix. The features may lie in a plane or on a line, and then
 # some shares are 0. You need not handle features that are all equal.
 #
 # <details><summary>Hint 1</summary>
@@ -671,7 +672,7 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # $n$ scenes. Near 0 %, they are too narrow.)
 #
 # Of the three encoders, `original` finds the most scenes, 73 %, although its loss of −0.03 is the closest to collapse. `improved` has a loss of −3.59 and an
-# effective rank of 92, and it finds 32 %. The untrained encoder finds 49 %.
+# effective rank of 92, and it finds 32 %. The untrained encoder finds 49 %. The three intervals do not overlap.
 #
 # Read these shares with care. The untrained encoder may do well because two quarters of a scene share their colours,
 # and random weights keep much of the colour. Each trained model comes from a single run, neither was trained on scenes,
@@ -740,15 +741,14 @@ shift_guess.reveal("\n".join(lines))
 
 # %% [markdown]
 # Subtracting one constant vector takes the loss of `original` from −0.03 to −2.41, which covers much of the distance to
-# `improved` at −3.59. It finds 73 % of the scenes before the subtraction and 71 % after it, so the common part did no
-# harm in this test. The subtraction teaches the encoder nothing, so a lower loss alone does not mean better features.
+# `improved` at −3.59. It finds 73 % of the scenes before the subtraction and 71 % after it, so in this test we see no harm from the common part. The subtraction teaches the encoder nothing, so a lower loss alone does not mean better features.
 #
 # ## What the report claims
 #
 # The project report claims that this term raises linear-probe accuracy by 2 to 5 points, adds about 2 % of compute, is
 # parameter-free, and prevents collapse. The term adds no trained weights, but you have to choose its weight λ in the
 # total loss and the factor $t$. A low uniformity loss is no evidence of a higher accuracy, because random points have
-# it too. It shows that the features have not collapsed, but not that the term prevented this: `original` was trained
+# it too. It shows that the features have not fully collapsed, but not that the term prevented this: `original` was trained
 # without the term and has not fully collapsed either. [Notebook 10](10_claims.ipynb) has the measurements.
 #
 # ### ✏️ Open exercise · Improve a number, not the encoder  (★★☆ · 15 minutes)
@@ -826,8 +826,8 @@ z, view = features["original"]
 #
 # ## Key takeaways
 #
-# - Features have collapsed when all images land on the same point. Images get mixed up as soon as they differ by less
-#   than the noise.
+# - Features have collapsed when all images land on the same point. Images get mixed up when the
+#   distance between them is not much larger than the distance between two views of one image (the noise).
 # - The uniformity loss is the log of the mean of $e^{-2d^2}$ over pairs $i \neq j$. It is 0 for equal points,
 #   $-4B/(B-1)$ for a simplex, and about −4 for random points in many dimensions.
 # - It does not push points that coincide. Collapse is unstable under this loss, but not forbidden.

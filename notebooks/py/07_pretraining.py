@@ -119,15 +119,16 @@ print(f"{cfg.epochs} epochs of {iters} steps, each with {cfg.batch_size} images 
 
 # %% [markdown]
 # The decoder of this model has one block, while the one in notebook 03 had four. This saves time, and it has a price.
-# In [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1a, the depth hardly matters after *fine-tuning*, which
+# In [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1a, on the photographs of ImageNet, the depth of the decoder hardly matters
+# after *fine-tuning*, which
 # trains the encoder further on labels. But the accuracy of a **linear probe**, a linear classifier on frozen features,
 # is 65.5 % with one block and 73.5 % with eight. Their explanation is that the last layers of an autoencoder specialise
 # in reconstruction. With a shallow decoder, these layers are in the encoder.
 #
 # ## Every batch follows from its step
 #
-# A run carries a **state** from step to step: the weights, the optimiser's memory, and the step number. If one random
-# generator served the whole run, its state would belong to the run too. So we make every random choice depend on the
+# A run carries a **state** from step to step: the weights, the optimiser's memory, and the step number. If one random generator served the whole run, we would have to save its state too, or a resumed run would become a
+# different one. So we make every random choice depend on the
 # seed and the step number alone.
 #
 # We start with the order of the images. Imagine that we shuffle the data for every pass, put all passes in one long row
@@ -148,7 +149,7 @@ print(f"{sum(a == b for a, b in zip(slow, fast, strict=True))} of 20 batches are
 # All 20 batches are equal, and `batch_indices` finds the batch of step 1,000,000 without drawing a million batches
 # first. We need this to resume a run.
 #
-# Each image is then cropped at random, flipped half of the time and scaled to the model's size ([He et al.
+# Each image is then cropped at random, flipped half of the time, scaled to the model's size and normalised ([He et al.
 # 2022](https://arxiv.org/abs/2111.06377), section 4.1 and appendix A.1). Random changes of this kind, which leave the
 # content as it is, are called [**augmentation**](GLOSSARY.md#augmentation). The first line of `batch_at` seeds the
 # generator from which the crops and then, in your `random_masking`, the masks of this step are drawn.
@@ -270,9 +271,8 @@ for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
 _ = schedule_explorer.set(batch=64)
 
 # %% [markdown]
-# Each dot is the last step of an epoch. If the rate is set once an epoch, it is zero for the whole first epoch, so a
-# run of ten epochs would spend a tenth of its steps without learning anything. No error is raised, and in a run of 800
-# epochs nobody would notice.
+# In a run of 10 epochs, each dot is the last step of an epoch. If the rate is set once an epoch, it is zero for the whole first epoch, so a
+# run of ten epochs would spend a tenth of its steps without learning anything. No error is raised, and in a run of 800 epochs, as in He et al., nobody would notice.
 #
 # The cosine ends where the *run* ends: in a run of 100 epochs, the rate is still at its peak after the third epoch. A
 # run of 10 epochs is therefore not the beginning of a run of 100, and you have to choose the length first. With batches
@@ -476,8 +476,8 @@ print("the same in bfloat16:           ", *[f"{loss:.4f}" for loss in final.bflo
 # The last epoch lowered the loss by 0.0006, but in `bfloat16` this looks like 0.0019. Late in a run, all progress is
 # that small. So we convert the prediction to `float32` and compute the loss outside the block.
 #
-# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`, whose smallest positive number is larger than
-# many gradients. There the package multiplies the loss by a large number and divides the gradients by it again, with PyTorch's
+# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`. Its smallest positive number is larger than many
+# gradients, so these would become 0. There the package multiplies the loss by a large number and divides the gradients by it again, with PyTorch's
 # `GradScaler` ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)). Your step uses `bfloat16` or `float32`, so it does not
 # need this.
 #
@@ -531,7 +531,7 @@ train_step = course.use("train_step")
 
 # %% [markdown]
 # Why does `train_step` return a tensor rather than a number? On a GPU, Python only *queues* the work and runs ahead of
-# it. `loss.item()` would make it wait at every step until the work is done.
+# it. `loss.item()` would make Python wait at every step until the work is done.
 #
 # ## The loop
 #
@@ -862,9 +862,9 @@ course.keep_model("scenes", model, sizes, data="scenes", epochs=cfg.epochs, lr=c
 # ## How much should you hide?
 #
 # We hid 75 % of the patches. Are the features best there? We trained twelve models on 8,000 scenes, three for each of
-# four mask ratios. Their training and their probes differ from yours
-# (`python -m benchmarks.mask_ratios` repeats them), so compare the four ratios with each other, and not with your
-# number.
+# four mask ratios. Their training and their probes differ from yours, so
+# compare the four ratios with each other, and not with your number. (`python -m benchmarks.mask_ratios` repeats these
+# runs.)
 
 # %%
 ratio_guess = course.predict("25, 50, 75 or 90 % hidden: which gives the best linear probe?")
@@ -898,16 +898,16 @@ ratio_guess.reveal("\n".join(lines), figure,
 # %% [markdown]
 # From 25 to 75 % hidden, the means lie within 1.1 points, and three seeds cannot tell them apart. At 90 %, only three
 # of 36 patches are visible, and the probe is 18 points lower than at 75 %. So on these scenes, after this short
-# training, we see no difference between 25, 50 and 75 %, and of these 75 % needs the least work: a step at 25 % is 2.3
-# times as much, and a step at 50 % is 1.6 times as much. On ImageNet, the ratio also matters below 75 %: in He et al.
+# training, we see no difference between 25, 50 and 75 %. Of the three, 75 % needs the least work: a step at 25 % takes 2.3 times as
+# much, and a step at 50 % takes 1.6 times as much. On ImageNet, the ratio also matters below 75 %: in He et al.
 # (2022, figure 5), the probe rises from 54.6 % with a tenth of the patches hidden to 73.5 % with three quarters.
 #
 # ## How long will the specified run take?
 #
-# The run with the report's settings, the *specified* run, is longer than yours: ten epochs of 100,000 images in batches
+# The *specified* run trains the original method with the report's settings. It is longer than yours: ten epochs of 100,000 images in batches
 # of 64. Its model is larger, with images of 224 pixels and 4.6 million weights. To estimate how long it takes, we time
 # a few steps and multiply. We leave out the first step, which also sets up what later steps use, such as the
-# optimiser's memory. Without `.item()` we would time how fast Python can *queue* the work.
+# optimiser's memory. The cell calls `loss.item()`, which waits for the device. Without it we would time how fast Python can *queue* the work.
 
 # %%
 guess_time = course.predict("How many minutes would the specified run take on this machine?")
@@ -992,7 +992,8 @@ if run_it:
 
 # %% [markdown]
 # Six logs of such runs come with this course. The runs used the package's loop and 60,000 photographs of 64 pixels,
-# enlarged to 224, with the specified 1,563 steps an epoch, or 1.7 passes over the photographs. We print one of the logs.
+# enlarged to 224, with the specified 1,563 steps an epoch, so an epoch is 1.7 passes
+# over the photographs. We print one of the logs.
 
 # %%
 print("epoch   step     rate   training loss   validation loss   PSNR, dB   effective rank")
@@ -1005,8 +1006,7 @@ for line in widgets.log():
 # The validation loss falls from 0.6607 after the first epoch to 0.4629 after the last. Most of this happens early. The
 # last two epochs bring only 0.0032, because the rate is already close to zero. In the first epoch the *training* loss
 # is higher than the validation loss, 0.8005 against 0.6607, because it is a mean over the whole epoch, and at the start
-# of the epoch the model knew nothing. From the third epoch on it is lower. One reason is probably that random crops are
-# enlarged further, so they are smoother and easier to predict.
+# of the epoch the model knew nothing. From the third epoch on it is lower. One reason is probably that random crops are enlarged further than the whole photographs of the validation set, so they are smoother and easier to predict.
 #
 # The next figure shows all three runs of the original. If you have run the specified training, your curve is drawn over
 # them. Expect the same shape but not the same values, since the photographs are different.
@@ -1046,7 +1046,7 @@ for measured in ("training loss", "validation loss"):
 #
 # - **A different sum.** The improved method's training loss contains two more terms. The Laplacian term raises it,
 #   and the uniformity term lowers it. The latter can be as low as −4 (notebook 06), which with its weight of 0.01 makes
-#   −0.04. The whole gap between the training losses is 0.038.
+#   −0.04. At the end, the whole gap between the training losses is 0.038.
 # - **A different task.** In the first five epochs the improved method hides fewer patches, and they are easier to fill
 #   in.
 #
@@ -1064,8 +1064,8 @@ guess_gap.reveal(f"with {(gaps < 0).sum()}\nimproved − original at the end, by
 
 # %% [markdown]
 # For two seeds the improved method ends *higher*, and for one it ends much lower. The mean of −0.0049 comes from that
-# one seed, and it is small compared with a standard deviation of 0.0230. These runs cannot tell us which method
-# reconstructs better. In [notebook 10](10_claims.ipynb) you will find out how many seeds it takes.
+# one seed, and it is small compared with a standard deviation of 0.0230. These runs cannot tell us which method reconstructs better. So
+# report the loss on fixed images with fixed masks, as in the right panel of the first figure, for each seed. In [notebook 10](10_claims.ipynb) you will find out how many seeds it takes.
 #
 # ## At equal epochs, or at equal compute?
 #
@@ -1090,16 +1090,18 @@ _ = curve_explorer.set(against="epochs")
 
 
 # %% [markdown]
-# The improved method needs 11.1 % more multiply-adds, so its curve moves to the right. (In notebook 02 it was 12.2 %. Here the
-# decoder predicts hidden patches only, and the ratio rises four times an epoch.) Its lead shrinks from 0.0049 to 0.0039.
+# The improved method needs 11.1 % more multiply-adds, so its curve moves to the right. (In notebook 02 it was
+# 12.2 %. Here it is less, because the decoder predicts hidden patches only, which saves more the fewer are hidden, and
+# because the ratio rises only four times an epoch, always a little early.) The lead of the improved method shrinks
+# from 0.0049 to 0.0039.
 # Even this comparison favours the original a little: at that point the original has finished its schedule, and the
 # improved method has not. For a fair comparison, plan both runs for the same compute. With the package's setting
 # `equal_compute`, the improved method gets 1,406 steps an epoch instead of 1,563.
 #
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
-# Change one thing in the recipe of your model on `scenes`. For example: no warm-up (`warmup_epochs=0`), at the peak of
-# 2e-3 or with `lr=8e-3` in both settings; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay
+# Change one thing in the recipe of your model on `scenes`. For example: no warm-up (`warmup_epochs=0`) instead of one epoch, both at the peak of 2e-3 or
+# both with `lr=8e-3`; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay
 # (`weight_decay=0.5`); `mask_ratio_sched="linear"` with `mask_ratio_warmup_epochs=1`, because the default ramp of five
 # epochs is longer than these runs; `batch_size=128` with one of the two rules for the peak. Before you run it, write
 # down the number you expect. Then measure it with at least two seeds for each setting, and write three sentences that a
@@ -1142,7 +1144,7 @@ for changes in ({}, {"warmup_epochs": 0}):
 #
 # ## In one command
 #
-# The package's own loop does nearly the same with fewer multiply-adds, and it can share a batch among several GPUs.
+# The package's own loop does nearly the same with fewer multiply-adds, because its decoder predicts hidden patches only, and it can share a batch among several GPUs.
 # Start it from a terminal, in the repository's folder, with one of these lines. The same line again resumes a run.
 #
 # ```sh

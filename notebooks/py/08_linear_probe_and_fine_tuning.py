@@ -91,7 +91,8 @@ MAE, schedule_learning_rate = course.use("MAE", "schedule_learning_rate")
 # ## Images, labels and two encoders
 #
 # We work with small sets of scenes at 48×48 pixels, so that every step runs on a laptop. Later we turn to photographs.
-# The course does not contain these, but two things computed from them: features, and **records**, which say for every
+# The course does not contain these, but it does
+# contain two things computed from them: features, and **records**, which say for every
 # test photograph whether a method classified it correctly.
 
 # %%
@@ -129,7 +130,8 @@ print(f"{trained.num_patches} patches of {trained.patch_size}×{trained.patch_si
 # ## From tokens to a feature
 #
 # An encoder returns one token for every patch. A classifier needs one vector for the whole image, so we average the
-# tokens. The mean token is the **feature vector** of the image, and its entries are the **features**. Here is the slow
+# tokens. The mean token is the **feature vector** of the image (its *feature* in notebook 06), and its entries are the
+# **features**. Here is the slow
 # form, for one scene.
 
 # %%
@@ -158,8 +160,8 @@ print(f"cosine, same scene under two masks: {same:.2f}; different scenes: {other
 
 # %% [markdown]
 # The features of the same scene under two masks have a cosine similarity of 0.98, and those of different scenes 0.92.
-# So the mask adds noise to the features, and we show the encoder the whole image instead. In pretraining it saw only 16
-# tokens at a time, but it can handle all 36, because attention is a weighted mean of however many tokens there are.
+# So the mask adds noise to the features, and we show the encoder the whole image instead. In pretraining, on images of 64 pixels,
+# it saw only 16 of 64 tokens at a time. But it can handle all 36, because attention is a weighted mean of however many tokens there are.
 #
 # ### ✏️ Exercise 1 · Features  (★☆☆ · 6 minutes)
 #
@@ -341,7 +343,8 @@ for name, parts in features.items():
 # direction: they lie in a **narrow cone**. The first neighbour counts only 1.13 times as much as the 20th, so the vote
 # is nearly a plain count.
 #
-# The vectors share a large common part, which says nothing about any single image. We can remove it by subtracting the
+# The vectors share a large common part, which says nothing about any single image. (In notebook 06 it did no harm,
+# because it hardly changes which scene is nearest. But it makes all votes nearly equal.) We can remove it by subtracting the
 # mean of the training features from both sets. This is called **centring**.
 
 # %%
@@ -374,8 +377,7 @@ for own_form, package_form in ((centre, evaluate.centred), (whiten, evaluate.whi
     torch.testing.assert_close(own_form(*features["original"]), package_form(*features["original"]))
 
 # %% [markdown]
-# The lower bound on the scale keeps us from amplifying directions that hardly vary and contain mostly noise. Which
-# features gain most from whitening?
+# The lower bound on the scale keeps us from amplifying directions that hardly vary and contain mostly noise. How much does whitening help?
 
 # %%
 print("k = 50       plain   centred   whitened")
@@ -385,8 +387,9 @@ for name, parts in features.items():
     print(f"{name:10} {row[0]:5.0f} % {row[1]:7.0f} % {row[2]:8.0f} %")
 
 # %% [markdown]
-# The untrained encoder and `small` gain most from whitening, about 18 points each: with 50 neighbours they rise from
-# 14 % to 32 % and from 42 % to 60 %. The original encoder rises from 44 % to 54 % by centring and to 59 % by whitening.
+# Whitening raises the accuracy of all three encoders by 15 to 18 points: with 50 neighbours, from 14 % to 32 % for the
+# untrained encoder, from 42 % to 60 % for `small`, and from 44 % to 59 % for the original, which reaches 54 % by centring
+# alone.
 # If you compare two encoders by plain kNN, you may only be comparing their cones. So report whitened kNN next to plain
 # kNN.
 #
@@ -509,7 +512,8 @@ torch.testing.assert_close(norm(test), x_test, rtol=1e-3, atol=1e-3)
 # ### The best probe there is
 #
 # Gradient descent needs a learning rate and a number of steps, and both change the score. We can avoid them, because
-# the loss of a probe with **weight decay** $\lambda$ is convex, and all its minima give the same predictions:
+# the loss of a probe with **weight decay** $\lambda$ is *convex*, or shaped like a bowl, and all its minima give the
+# same predictions. The loss is
 #
 # $$\text{mean cross-entropy} + \frac{\lambda}{2} \lVert W \rVert^2$$
 #
@@ -646,8 +650,8 @@ for name in ("untrained", "original"):
 #
 # ### What choosing on few images costs
 #
-# Cross-validation takes longer than holding out a fifth of the images once. Is it worth it? We choose the decay on a
-# random sample of the cross-validated images, and see how many points of test accuracy the choice loses compared with
+# Cross-validation takes longer than holding out a fifth of the images once. Is it worth it? We choose the decay on a random sample of the cross-validated images,
+# drawn with replacement, and see how many points of test accuracy the choice loses compared with
 # the best decay. We repeat this 1,000 times. (We look at the test set to study the procedure, not to choose a decay.)
 
 # %% tags=["nbval-ignore-output"]
@@ -663,13 +667,14 @@ for name in ("untrained", "original"):
         print(f"{name:10} {size:4} {loss.mean().item():19.1f} {loss.max().item():14.1f}")
 
 # %% [markdown]
-# Holding out a fifth would leave 80 images for the choice. It then costs up to 15.5 points for the untrained encoder
-# and 6.2 for the original; with all 400 images, it costs at most 2.8 and 1.8. The mean loss is at most 0.9 points in
-# all four cases. So cross-validation mainly protects us from a bad choice.
+# Holding out a fifth would leave 80 images for the choice. At worst, it then
+# costs 15.5 points for the untrained encoder and 6.2 for the original. With samples of 400 images, as many as
+# cross-validation uses, it costs at most 2.8 and 1.8. The mean loss is at most 0.9 points with 80 images as well as with
+# 400. So cross-validation mainly protects us from a rare bad choice.
 #
 # We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five
-# of 143 runs this led to the strongest decay that was ever chosen, and these runs scored 1.8 to 3.5 points less than the mean of the
-# other seeds of the same method, as much as many reported gains.
+# of 143 runs we chose a stronger decay than in any other, and these runs scored 1.8 to 3.5 points less than the mean of
+# the other seeds of the same method, as much as many reported gains. The choice on too few images is the likely reason.
 
 # %% [markdown]
 # ### What a peek costs
@@ -730,7 +735,8 @@ for name, (train, test) in features.items():
 
 # %% [markdown]
 # On the scenes, the probe reaches 76 % with `original`, 63 % with `small`, 32 % with `untrained` and 13 % on raw
-# pixels. `original` is far better than `small`, although it was pretrained on photographs. But it also has about eight
+# pixels. `original` is far better than `small`,
+# although `small` was pretrained on scenes and `original` on photographs. But `original` also has about eight
 # times as many weights, and `small` was trained for only four minutes.
 #
 # We now turn to the photographs. The course comes with the features of 5,000 training and 7,944 test photographs in ten
@@ -780,9 +786,13 @@ show(figure, "Bars with intervals for scenes and for photographs; a dotted line 
 # On the photographs, `untrained 224` reaches 48 % and `original 224` 62 %. So random weights cover almost three
 # quarters of the distance from chance to the trained encoder. In the neighbours above, untrained features mostly
 # reflected colours, and photographs of one class often share colours, which is a likely reason for the high score. On
-# the scenes, where colours do not give the class away, random weights reach 32 %. Saxe et al. (2011) found that
+# the scenes, where colours do not give the class away, random weights cover
+# only about a third of that distance (32 %, compared with 76 %). Saxe et al. (2011) found that
 # convolutional networks with random weights can do surprisingly well: part of what is credited to learning is due to
 # the architecture.
+#
+# Whitening helps kNN on photographs as well. (Both probes chose the weakest decay of our list, so a weaker one might
+# raise both accuracies a little.)
 #
 # The brackets are 95 % [**confidence intervals**](GLOSSARY.md#confidence-interval), by [Wilson's formula
 # (1927)](https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval). If we repeated
@@ -804,7 +814,7 @@ for name, found in REPORTED.items():
 # ### Different probes
 #
 # Even on the same images, two papers may use different probes. We evaluated the `original` from the start of this
-# notebook on other photographs with several probes (`python -m benchmarks.probe_protocols`). The first row is the
+# notebook by cross-validation on other photographs, with several probes (`python -m benchmarks.probe_protocols`). The first row is the
 # package's usual probe, which also trains on the mirror image of each photograph. The other rows change one thing, and
 # give the difference with its interval.
 
@@ -866,8 +876,9 @@ half_guess.reveal(f"{100 * right[0] / len(wrong):.0f} of 100\nof {len(wrong)} mi
                   f"have the right pattern and {right[1]} the right shape")
 
 # %% [markdown]
-# Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape. If wrong classes were
-# picked at random, 11 % would share the pattern and another 11 % the shape. So the features represent patterns well and
+# Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape. Of the nine wrong classes, one shares the
+# pattern and one the shape, so a random choice among them would have the right pattern in 11 % of cases, and the right
+# shape in another 11 %. So the features represent patterns well and
 # shapes less well. One reason may be that we average over all patches: a pattern repeats in many patches, while an
 # outline is spread over the whole object.
 #
@@ -913,7 +924,8 @@ show(*widgets.disagreement())
 
 # %% [markdown]
 # On 5,690 photographs both probes are right or both are wrong, and these photographs (grey in the picture) do not tell
-# us which probe is better. If we subtract image by image, what the two have in common cancels. Let $a_i$ be 1 if the
+# us which probe is better. Photographs that are hard for one probe are usually hard for the other. If we subtract
+# image by image, this common part cancels. Let $a_i$ be 1 if the
 # probe on `original` is right on photograph $i$ and 0 if it is wrong, and $b_i$ the same for `improved`. Then
 # $d_i = b_i - a_i$ is $-1$, $0$ or $1$, and the mean $\bar d$ over all $n$ photographs is the difference of the
 # accuracies. The **paired** interval of this difference is
@@ -1001,8 +1013,9 @@ for difference in (0.3, 1.0, 2.0):
 # have given other weights. If the claim is about a **method**, the sample consists of training runs, one for each seed,
 # and $d$ holds one difference for each pair of runs. A standard deviation estimated from a few numbers is itself
 # uncertain, so the factor 1.96 is too small. **Student's t distribution** gives the right one: 12.71 for two seeds,
-# 4.30 for three and 2.36 for eight. (It depends on the **degrees of freedom**, the number of values minus the number of
-# means computed from them. Three differences leave 2. Two sets of three scores leave 4, and the factor is then 2.78.)
+# 4.30 for three and 2.36 for eight. (The factor depends on the **degrees of freedom**, the
+# number of values minus the number of means computed from them. That is 3 − 1 = 2 for three differences, and 6 − 2 = 4
+# for two sets of three scores, where the factor is 2.78.)
 #
 # Pairs help here too, *if* a seed moves both methods in the same direction. The scores in the explorer are made up:
 # `shared` is how much a seed moves both methods together, and `separate` how much it moves each by itself, as standard
@@ -1019,7 +1032,8 @@ for shared, separate in ((1.5, 0.2), (0.0, 0.5)):
 # %% [markdown]
 # If the seeds move both methods together, the paired interval is ± 0.5 points and the unpaired one ± 2.9. If nothing is
 # shared, the paired interval is usually wider, because it rests on only three differences, with the factor 4.30, while
-# the unpaired one rests on six scores, with the factor 2.78. Here it is ± 1.3 instead of ± 0.6. Decide which of the two
+# the unpaired one rests on six scores, with the factor 2.78. Here it is ± 1.3 instead of ± 0.6, more
+# than the factors explain: by chance, the best seed for A is also the worst for B. Decide which of the two
 # intervals you will use before you see the scores. Here are the records again, with the seeds as the sample and with
 # paired intervals.
 
@@ -1042,8 +1056,8 @@ for measure, title in (("lp", "linear probe"), ("knn", "kNN, plain"),
 # carry more information. The uniformity loss, which spreads them out, may explain it. With the linear probe, the two
 # methods are not distinguishable.
 #
-# These intervals say what other seeds would give on the same photographs. And `improved` changes three things at once,
-# which notebook [10](10_claims.ipynb) takes apart.
+# These intervals say only what other seeds would give on the same photographs. Nor do they say which of the three
+# changes in `improved` makes a difference; notebook [10](10_claims.ipynb) takes these apart.
 #
 # ## Fine-tuning
 #
@@ -1195,8 +1209,8 @@ careless_guess.reveal(f"{after.percent:.0f} %")
 #
 # Now we use a careful recipe. It has the same peak rate, but also a warm-up, layer-wise decay, smoothed labels (a small
 # part of each label is spread over all classes) and more steps. For comparison we also train the same architecture
-# [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights. There we leave out layer-wise decay, since
-# all layers have everything to learn, and use a peak rate that we chose on other scenes. At run level smoke, each of
+# [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights. It gets the same recipe, but without layer-wise
+# decay, since all layers have everything to learn, and with its own peak rate, which we chose on other scenes. At run level smoke, each of
 # the two takes about half a minute on a CPU.
 
 # %%
@@ -1224,17 +1238,19 @@ print(f"from scratch: {scratch.percent:.0f} %")
 
 # %% [markdown]
 # Fine-tuning ends at 70 %, which is 7 ± 5 points above the probe. Training from scratch with the same number of steps
-# reaches 58 %. So with 400 labels, few epochs and one run of each, pretraining is worth about 12 points.
+# reaches 58 %. So with 400 labels and few epochs, pretraining is worth about 12 points here. (There was one run of each, and
+# the ± 5 covers other test scenes only, not other runs.)
 #
-# With more time, the lead shrinks. In a search on other scenes with 500 labels (`benchmarks/README.md`), training from
-# scratch reached 78.5 % after 136 epochs, more than any fine-tuned network. So on the scenes, pretraining may mainly
+# With more time, the lead may disappear. In a search on other scenes, with 500 labels and one run of each setting
+# (`benchmarks/README.md`), training from scratch reached 78.5 % after 136 epochs, more than any fine-tuned network of
+# that search. So on the scenes, pretraining may mainly
 # save training steps.
 #
 # ### Fine-tuning below the probe
 #
-# In the report, fine-tuning ends *below* the probe, by 4.7 points for *original* and by 8.0 for *improved*. Even
-# unpaired intervals, which are ± 1.5 points for 8,000 test images, exclude 0. The recipe is the first suspect. So we
-# fine-tuned the `original` from the start of this notebook with all combinations of three choices
+# In the report, fine-tuning ends *below* the probe, by 4.7 points for *original* and by 8.0 for *improved*. STL-10 has
+# 8,000 test images, so even unpaired intervals, ± 1.5 points, exclude 0. The recipe is the first suspect. So we fine-tuned the `original` from the start of this notebook on other photographs (neither STL-10 nor those of the
+# records), with all combinations of three choices
 # (`python -m benchmarks.fine_tuning`):
 #
 # - **care**: "careful" has a warm-up, layer-wise decay, random crops and smoothed labels; "careless" has none of them;
@@ -1285,8 +1301,9 @@ show(figure, "Each recipe's difference from the probe, with its interval: from �
 #
 # If your own fine-tuning ends below the probe, first measure the probe and training from scratch under the same
 # conditions. Then train for more epochs or start at the probe, and search the rate together with warm-up and layer-wise
-# decay, by cross-validation. But fine-tuning can lose to a probe although nothing is wrong, on test images unlike the
-# training images ([Kumar et al. 2022](https://arxiv.org/abs/2202.10054)) or with very few labels.
+# decay, by cross-validation. But on test images unlike the training images ([Kumar et al.
+# 2022](https://arxiv.org/abs/2202.10054)), or with very few labels, fine-tuning can lose to a probe although nothing is
+# wrong.
 #
 # ## The whole table
 #
@@ -1310,8 +1327,7 @@ for name, group in groups.items():
     print(f"{name:14} {cells[0]:14} {cells[1]:13} {cells[2]:13} {cells[3]}".rstrip())
 
 # %% [markdown]
-# With a linear probe, raw pixels reach 42.4 %, random weights 47.2 % and the original 54.3 %. So to the probe,
-# pretraining is worth about 7 points. Fine-tuned, the original reaches 66.3 %, and training from scratch 65.6 %. Do not
+# With a linear probe, raw pixels reach 42.4 %, random weights 47.2 % and the original 54.3 %. So by the linear probe, pretraining is worth about 7 points. Fine-tuned, the original reaches 66.3 %, and training from scratch 65.6 %. Do not
 # compare these two by their intervals: one is over seeds, the other over test photographs. The next cell compares runs
 # with the same seed on the same photographs, also with fewer labels.
 
@@ -1325,7 +1341,8 @@ for count, measure in ((50, "ft@50"), (500, "ft@500"), (5000, "ft")):
 
 # %% [markdown]
 # With 500 labels, the pretrained run is 2.2 ± 1.1 points better than the run from scratch, and with 50 labels 2.5
-# ± 1.0. With all 5,000 labels, the two are not distinguishable. These intervals do not cover another seed or another
+# ± 1.0. With all 5,000 labels, the two are not distinguishable. (The first seed of `original` has the lowest accuracy of the
+# eight.) These intervals do not cover another seed or another
 # choice of the 50 labels. So pretraining seems to help fine-tuning a little here when labels are scarce, and these
 # records cannot tell whether it helps with all labels.
 #
@@ -1380,7 +1397,7 @@ train, test = features[own]
 # </details>
 # <details><summary>Whitening is unfair, because it uses the training features.</summary>
 #
-# ✗ It uses them for both encoders, and so does the linear probe. It never looks at a test label.
+# ✗ It uses them for both encoders, and so does the linear probe. Whitening never looks at a test label.
 # </details>
 #
 # **3. A and B were trained once each. On the same 10,000 images, A has 62.0 % and B 62.6 %. Their own intervals overlap. The paired interval of B − A is 0.6 ± 0.4. What do you report?**
@@ -1419,7 +1436,7 @@ train, test = features[own]
 # - Report baselines: chance, raw pixels, **random weights**, and training from scratch.
 # - In a narrow cone, all cosines are nearly equal. Centre and whiten the features before kNN.
 # - For a probe, standardise with the training images, find the minimum of the loss, choose the decay by cross-validation, and read the test set once.
-# - Choosing on few images costs accuracy, and on those images the chosen setting scores too high. Never report that score.
+# - Choosing on few images can cost accuracy, and on those images the chosen setting scores too high. Never report that score.
 # - On the same test images, use paired intervals. For a claim about a method, use several paired training runs and Student's t.
 # - Fine-tuning can start at the probe. If it ends below the probe, fix the recipe before you trust other results obtained with it.
 

@@ -150,7 +150,7 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
 # The bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is
 # the mean colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the
 # visible pixels smoothly into the holes. The *blurred target* is the answer itself, blurred: a yardstick, not a
-# rival. *Zeros, helped* predicts zero everywhere but gets the same help as the model, so each hidden patch becomes
+# rival. *Zeros, helped*, called *patch means* in notebook 05, predicts zero everywhere but gets the same help as the model, so each hidden patch becomes
 # flat, with its true mean brightness. Only a lead over this reference can be the model's own work.
 #
 # The explorer can hide random patches, large blocks, or everything except an even grid of patches.
@@ -317,10 +317,9 @@ for kind, psnr in table.items():
 guess_blocks.reveal("\n".join(lines))
 
 # %% [markdown]
-# Blocks are the hardest masks and grids the easiest, for the model (17.5 and 19.0 dB) and for the bilinear fill alike
+# On our five photographs, blocks are the hardest masks and grids the easiest, for the model (17.5 and 19.0 dB) and for the bilinear fill alike
 # (14.4 and 16.3 dB). Our model was trained on random masks, so we might blame its trouble with blocks on a lack of
-# practice. But from grids to blocks the fill, which has never been trained on anything, loses even more than the
-# model. So lack of practice cannot be the whole reason. Perhaps blocks are hard because their hidden patches are
+# practice. But from grids to blocks the fill, which has never been trained on anything, loses even more than the model, which loses 1.5 dB. So lack of practice cannot be the whole reason. Perhaps blocks are hard because their hidden patches are
 # farther from the nearest visible one.
 #
 # A slow loop over all visible patches finds this distance for one patch.
@@ -383,8 +382,9 @@ for kind in table:
     print(f"{kind:8} {torch.stack(far).mean():.1f} patches to the nearest visible one, on average")
 
 # %% [markdown]
-# The mean distances come in the same order as the difficulty: grid, random, block. That fits the idea but does not
-# prove it, because the three kinds of masks differ in more than this distance.
+# The mean distances come in the same order as the difficulty: grid, random, block. That fits
+# the idea that distance makes a mask hard. It does not prove it, because the three kinds of masks differ in more than
+# this distance.
 #
 # He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
 # easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.
@@ -510,12 +510,12 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
 # %% [markdown]
 # On scenes, `small` is 0.34 dB better than `original`, and the 95 % [confidence
 # interval](GLOSSARY.md#confidence-interval) excludes zero. On photographs `original` is ahead by 0.40 dB, but the
-# interval over five photographs contains zero, so we cannot tell which of the two is better. A model with less than
-# an eighth of the weights beats the large one on the kind of images that it was trained on. (If you see `yours`, use
+# interval over five photographs contains zero, so we cannot tell which of the two is better there.
+# So on the kind of images that it was trained on, a model with less than an eighth of the weights beats the large one. (If you see `yours`, use
 # your own numbers. If you trained it without `norm_pix`, its pictures are wrong here, because `to_image` expects
 # normalised predictions.)
 #
-# The comparison tells us *which* model fills in scenes better, but not why. The two models also differ in size, in
+# The comparison tells us *which* model fills in scenes better, but not why. Besides their training images, the two models differ in size, in
 # training time and in how many images they saw, and `original` was trained at 224 pixels but works at 96 here.
 #
 # ## Bugs you can see, and bugs you cannot
@@ -564,7 +564,7 @@ guess_bug.reveal(
 # Swapped colour channels and images that are not normalised leave no visible trace and hardly change the PSNR. Pixels
 # in the wrong range show as dull patches and cost 2.5 dB.
 #
-# Are the invisible mistakes harmless, then? We compute how far each one moves the encoder's features of a photograph,
+# Are the invisible mistakes harmless for the features, too? We compute how far each one moves the encoder's features of a photograph,
 # as a share of the mean distance between the features of two photographs.
 
 # %%
@@ -580,13 +580,13 @@ for name, wrong in (("not normalised", photos), ("blue, green, red", swapped)):
           "photographs")
 
 # %% [markdown]
-# Forgetting to normalise moves the features by 59 % of the mean distance between two photographs, and swapping the
+# They are not. Forgetting to normalise moves the features by 59 % of the mean distance between two photographs, and swapping the
 # channels moves them by 115 %. The pictures hide this, at least in part, because the mistake is undone on the way
-# out, and because the true brightness and contrast are handed back. A classifier on these features gets no such help.
+# out, and because the true brightness and contrast are handed back. A classifier that was trained on correct features gets no such help.
 #
 # ## Original and improved: a blind test
 #
-# Can you see a difference between the original MAE and the improved one? In each column, both models got the same
+# Can you see a difference between `original` and `improved`, which was trained with all three add-ons? In each column, both models got the same
 # mask, and a coin toss decided which of them is A.
 
 # %%
@@ -650,12 +650,13 @@ for measure, label in measures.items():
 
 # %% [markdown]
 # Over eight training runs of each method at 64 pixels, the improved method gains 0.08 dB, and the interval just
-# excludes zero. Nobody would see this difference in a picture. The HF error of the improved method is lower by
-# 0.0010, but the bilinear fill, which has learned nothing, has a lower HF error than both models. So this number is
-# no evidence of better pictures.
+# excludes zero. Nobody would see this difference in a picture. The HF error of the improved method is lower by 0.0010, and this interval excludes zero as well. But the
+# bilinear fill, which has learned nothing, has a lower HF error than both models. So even a real difference in this
+# number is no evidence of better pictures.
 #
-# In notebook [05](05_laplacian_loss.ipynb), on other images and at 224 pixels, even the bilinear fill had a lower HF
-# error: 0.067 instead of 0.102. So compare HF errors only on the same images at the same size.
+# HF errors also depend on the images: in notebook
+# [05](05_laplacian_loss.ipynb), on other photographs and at 224 pixels, the bilinear fill had an HF error of 0.067, and
+# here it has 0.102. So compare HF errors only on the same images at the same size.
 #
 # ## Look at the tokens
 #
@@ -722,8 +723,9 @@ lines = [f"{name:10} {share:.0f} %" for name, share in shares.items()]
 place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 
 # %% [markdown]
-# For `original` and the untrained network, the share is about a quarter. For `improved` it is more than half. So the
-# two encoders differ a lot, although their reconstructions do not. Which of them has the better features? The share
+# For `original` and the untrained network, the share is about a quarter, not much more than a fifth. For `improved` it is more than half. So the encoders of `original` and
+# `improved` differ a lot, although their reconstructions do not. (We have one run of each, so we cannot say which add-on
+# causes this.) Which of them has the better features? The share
 # does not tell us. The probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb) averages the tokens over all
 # places. A part that depends only on the place then adds the same vector to every image, so it neither helps nor
 # harms the probe.
@@ -741,8 +743,8 @@ place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 #
 # The path field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base`
 # (0.45 GB) and `vit_large` (1.3 GB), which are downloaded once. The explorer also offers `scenes`, which is the model
-# called `small` above, and `pixels`, the one trained on pixels. `pixels` and the official models get no help, so
-# their PSNR cannot be compared with that of the other models. The next cell opens photographs and weights from code,
+# called `small` above, and `pixels`, the one trained on pixels. `pixels` and the official models were trained without `norm_pix` and get no help, so you cannot compare their PSNR with
+# the PSNR of the other models. The next cell opens photographs and weights from code,
 # and it adds your model from notebook 07 if you trained one.
 
 # %%

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 10 · Claims: from a sentence to a verdict
 #
-# You have built a masked autoencoder and three add-ons to it. The add-ons came with claims about accuracy, errors and cost. In this notebook you turn
-# such claims into tests, fix the rule for the verdict before you look at a result, and then judge each claim by the evidence that comes with the
-# course.
+# You have built a masked autoencoder and three add-ons to it. The add-ons came with claims about accuracy, errors and
+# cost. In this notebook you turn such claims into tests, fix the rule for the verdict before you look at a result,
+# and judge each claim by the evidence that comes with the course.
 #
 # **You will be able to**
 #
@@ -58,15 +58,16 @@ from mae_lib.evidence.registration import CONTRASTS, GAINS, LETTER, PRICES, verd
 show(*widgets.title())
 
 # %% [markdown]
-# This picture is an empty **ledger**: a list of claims, still without verdicts. Each row is a claim, and a diamond marks its size. In the upper
-# panel every gain is drawn in units of the claimed gain, so 1 means "as claimed" and 0 means "no effect". Gains inside the grey bands are too small
-# to be worth having. The lower panel shows what the add-ons were said to cost, in per cent. Later we add what we measured in our own runs.
+# This picture is an empty **ledger**: a list of claims, still without verdicts. A diamond marks the size of each
+# claim. The upper panel shows every gain in units of the claimed gain, so 1 means "as claimed" and 0 means "no
+# effect". Gains inside the grey bands are too small to be worth having. The lower panel shows the claimed costs in
+# per cent.
 #
 # ## What was claimed
 #
-# The report that introduced the three add-ons supports them with one table, from one run of each method on STL-10, with
-# ten epochs of pretraining. *Improved* is the original with all three add-ons. LP@1 is the accuracy of the linear probe, FT@1 the accuracy after fine-tuning, and HF error the high-frequency error on
-# hidden patches.
+# The report that introduced the three add-ons supports them with one table, from one run of each method on STL-10,
+# with ten epochs of pretraining. *Improved* is the original with all three add-ons. LP@1 is the accuracy of the
+# linear probe, FT@1 the accuracy after fine-tuning, and HF error the high-frequency error on hidden patches.
 
 # %%
 for name, found in REPORTED.items():
@@ -81,7 +82,7 @@ for claim in (*GAINS, *PRICES):
     print(f"{claim.topic}: {claim.text}")
 
 # %% [markdown]
-# How many of these claims do you expect to hold? Type a number now. We will come back to it when we have the verdicts.
+# How many of these claims do you expect to hold? Type a number now.
 
 # %%
 guess_confirmed = course.predict("How many of the twelve claims will be confirmed?")
@@ -93,8 +94,8 @@ guess_confirmed = course.predict("How many of the twelve claims will be confirme
 #
 # ### ✏️ Open exercise · Find the contradictions  (★★☆ · 8 minutes)
 #
-# Compare the twelve claims with each other and with the table. A calculator or a cell of your own is enough. Find at least two places where the
-# numbers do not fit together, and write each of them down in one sentence with its numbers. A third one you know from notebook 08.
+# Compare the twelve claims with each other and with the table. Find at least two places where the numbers do not fit
+# together, and write each of them down in one sentence with its numbers. You know a third one from notebook 08.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -104,8 +105,6 @@ guess_confirmed = course.predict("How many of the twelve claims will be confirme
 #
 # Add up what the three add-ons cost for one step.
 # </details>
-#
-# The next cells show what we found.
 
 # %%
 contradictions_guess = course.predict("Which numbers do not fit together?")
@@ -123,15 +122,13 @@ contradictions_guess.reveal("\n".join(lines))
 
 
 # %% [markdown]
-# Reading alone has turned up three problems, and you may have found others. In the table, the high-frequency error falls by 8.6 %, about a quarter of the 33 % that the text claims. The costs of a step add up to 7 %, not
-# 2 %, and the claimed speed-up of 3 to 5 % concerns the early epochs only. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a fine-tuned network could always keep the features that the probe
-# uses (notebook 08). That is a sign of a bad fine-tuning recipe.
+# Reading alone has turned up three problems. In the table, the high-frequency error falls by 8.6 %, about a quarter
+# of the 33 % that the text claims. The costs of a step add up to 7 %, not 2 %, and the claimed speed-up of 3 to 5 %
+# concerns the early epochs only. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a
+# fine-tuned network could always keep the features that the probe uses. That is a sign of a bad fine-tuning recipe.
 #
-# Did you find a fourth? With a mask ratio
-# of 0.55, the encoder processes 45 % of the patches instead of 25 %. So early epochs should be slower, not faster, and a curriculum that hides less cannot come without extra compute.
-#
-# The report also compares the training losses of both methods and finds the improved one lower. Notebooks 02 and 07 showed why this proves nothing. At epoch 10
-# the two differ by 0.015, and the uniformity term alone can lower the sum by 0.04.
+# Did you find a fourth? With a mask ratio of 0.55, the encoder processes 45 % of the patches instead of 25 %. So
+# early epochs should be slower, not faster, and a curriculum that hides less cannot come without extra compute.
 #
 # ## From a claim to a test
 #
@@ -153,8 +150,8 @@ contradictions_guess.reveal("\n".join(lines))
 # | supported, size open | $L \ge m$ | a gain worth having; its size is not settled |
 # | inconclusive | otherwise | we need more runs |
 #
-# The rule compares the interval with $-m$, $m$ and $C - m$. Zero plays no part of its own. A gain of 0.1 points that is "significantly different from zero" is
-# still not worth having. The more runs we plan, the narrower the interval, and the more likely the verdict matches the truth, unless the truth lies right at one of the three borders.
+# Zero plays no part of its own in this rule. A gain of 0.1 points that is "significantly different from zero" is
+# still not worth having.
 #
 # ### ✏️ Exercise 1 · The judge  (★★☆ · 6 minutes)
 #
@@ -195,8 +192,8 @@ def judge(low, high, claimed, worth):
 check.judge(judge)
 
 # %% [markdown]
-# Take a claim of $C = 4$ with $m = 1$, and suppose you measure a gain of 2. With a wide interval the verdict is *inconclusive*. How narrow must the
-# interval be to get another verdict?
+# Take a claim of $C = 4$ with $m = 1$, and suppose you measure a gain of 2. With a wide interval the verdict is
+# *inconclusive*.
 
 # %%
 guess_half = course.predict("We measure 2 ± h. How small must h be for another verdict?")
@@ -208,11 +205,11 @@ for effect, half in ((2.0, 1.5), (2.0, 0.8), (4.0, 0.8), (0.0, 0.8)):
 guess_half.reveal("\n".join(lines))
 
 # %% [markdown]
-# The first two measurements have the same gain. With ± 1.5 the verdict is *inconclusive*, and with ± 0.8 it is *smaller than claimed*. With less
-# than ± 1, the interval begins above $m = 1$ and ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the experiment was
-# too small for the question.
+# The same gain of 2 is *inconclusive* with ± 1.5 and *smaller than claimed* with ± 0.8. With less than ± 1, the
+# interval begins above $m = 1$ and ends below $C - m = 3$. *Inconclusive* does not mean "no". It means that the
+# experiment was too small for the question.
 #
-# In the explorer you can move the gain and the width of its interval. Gains inside the grey band are not worth having.
+# In the explorer you can move the gain and the width of its interval.
 
 # %%
 verdicts = widgets.verdict_explorer()
@@ -221,20 +218,23 @@ verdicts
 # %% [markdown]
 # ## Registration
 #
-# A rule that is chosen after the results can be bent to fit any verdict. So we put the claims, their sizes, the rule and the runs that decide into one
-# file, and committed it before the first of these runs. A test compares the file with that commit. This is called [**pre-registration**](GLOSSARY.md#pre-registration).
+# A rule that is chosen after the results can be bent to fit any verdict. So we put the claims, their sizes, the rule
+# and the runs that decide into one file, and committed it before the first of these runs. This is called
+# [**pre-registration**](GLOSSARY.md#pre-registration).
 #
-# There are two kinds of runs. **To the letter** uses every setting of the report, such as 224-pixel inputs and as many steps as
-# ten epochs of 100,000 images take. **Small, tuned** uses 64-pixel inputs, fewer images and
-# settings that we chose for the *original* by cross-validation, with a seed that no verdict uses. So a gain over this baseline is unlikely to come from making up for badly chosen settings.
-# The reverse does not hold. The add-ons were not given settings of their own, so a harm is a harm *at these settings*.
+# There are two kinds of runs. **To the letter** uses every setting of the report, such as 224-pixel inputs. **Small,
+# tuned** uses 64-pixel inputs, fewer images and settings that we chose for the *original* by cross-validation. So a
+# gain over this baseline is unlikely to come from making up for badly chosen settings. But the add-ons were not given
+# settings of their own, so a harm is a harm *at these settings*.
 #
-# The registered *small, tuned* runs are complete. Those *to the letter* need a GPU and have not been made. In their place you see the six runs of notebook 07, which change the ratio of the curriculum only four times an epoch and are older than the rule, as are the measured costs. When we wrote the rule, we already knew these results, so
-# the verdicts on them are *provisional*. Registered runs replace older ones only when all those that decide the claims are complete, so that nobody
-# can stop at a moment that suits them.
+# The registered *small, tuned* runs are complete. Those *to the letter* need a GPU and have not been made. In their
+# place you see the six runs of notebook 07, which change the ratio of the curriculum only four times an epoch. When
+# we wrote the rule, we already knew their results and the measured costs, so the verdicts on them are *provisional*.
 #
-# Where a claim gives a range, the middle of the range counts as the claimed size $C$. (For the curriculum this makes $C - m$ equal to $m$, so any gain that is clearly worth having counts as *confirmed*.
-# For fine-tuning, $C - m = 0.4$ is even below $m = 0.5$, so the rule is too lenient there. We noticed this after the registration, but before we made any run that judges this claim, and we left the rule as it was.)
+# Where a claim gives a range, its middle counts as the claimed size $C$. For the curriculum this makes $C - m$ equal
+# to $m$, so any gain that is clearly worth having counts as *confirmed*. For fine-tuning, $C - m = 0.4$ is even below
+# $m = 0.5$, so the rule is too lenient there. We noticed this only after the registration, and left the rule as it
+# was.
 
 # %%
 print(report.registered(), "\n")
@@ -244,7 +244,10 @@ for claim in GAINS:
           f"{claim.topic}: {claim.text}")
 
 # %% [markdown]
-# The next cell says how both kinds of runs were made, and where the costs were measured. Even the runs *to the letter* do not use the photographs of the report, STL-10, but others, which are fewer and smaller. Enlarged from 64 to 224 pixels, they contain little fine detail, so their high-frequency errors cannot be compared with the report's. The ledger compares only the relative change, and even that might be different on sharper photographs.
+# The next cell says how both kinds of runs were made. Even the runs *to the letter* do not use the photographs of the
+# report, STL-10, but fewer and smaller ones. Enlarged from 64 to 224 pixels, they contain little fine detail. So the
+# ledger compares only the relative change of the high-frequency error, and even that might be different on sharper
+# photographs.
 
 # %%
 evidence = widgets.evidence()
@@ -253,28 +256,30 @@ print(report.about(evidence), "\n")
 print(report.about_prices(evidence))
 
 # %% [markdown]
-# Before any verdict, we compare the methods with their baselines, as in notebook 08. Is the original far above random weights (`random init`)? Does
-# fine-tuning end above the probe and above training from scratch? If not, pretraining or the recipe may have failed, or the labels alone may be enough, and then that
-# measure tells us little about pretraining. The tables are for the small, tuned runs. Some of these use fp32 and others bf16, but the two runs of a pair always use the same. The original and the improved method have eight seeds; runs with only some of
-# the add-ons have six.
+# Before any verdict, we compare the methods of the small, tuned runs with their baselines. Is the original far above
+# random weights (`random init`)? Does fine-tuning end above the probe and above training from scratch? If not, that
+# measure tells us little about pretraining.
 
 # %%
 print(report.methods_table(evidence).strip("`\n"))
 
 # %% [markdown]
-# The probe reaches 54.3 % on the original and 47.2 % on random weights. So pretraining has taught the encoder something that a probe can use. By plain kNN, the original (38.0 %) is hardly better
-# than raw pixels (36.8 %), but after whitening it is, with 52.8 % and 44.3 %. Fine-tuning reaches 66.3 %, well above the probe, but training from scratch reaches 65.6 ± 1.0 % in a single run. The difference is within this uncertainty, which does not even include the seed, so fine-tuning does not show that the original's pretraining helped.
-# The improved method fine-tunes to 67.8 %, which is 1.6 ± 0.9 points above the original. That difference is clear, but it is not a verdict: the claim about fine-tuning is judged on the runs *to the letter*.
-# The small, tuned runs decide the last two of the seven claims about gains, both about the probe.
+# The probe reaches 54.3 % on the original and 47.2 % on random weights. So pretraining has taught the encoder
+# something that a probe can use. Fine-tuning reaches 66.3 %, well above the probe, but training from scratch reaches
+# 65.6 ± 1.0 % in a single run. The difference is within this uncertainty, so fine-tuning does not show that the
+# original's pretraining helped.
+#
+# The improved method fine-tunes to 67.8 %, which is 1.6 ± 0.9 points above the original. But this is not a verdict:
+# the claim about fine-tuning is judged on the runs *to the letter*.
 #
 # ## The verdicts
 #
-# Here is the ledger of the twelve claims again, now filled in. A dot marks what was measured, and a line its 95 % confidence interval. Above it
-# is the same in words, with four more claims of the report at the end.
+# Now we fill in the ledger, in words and as a picture, with four more claims of the report at the end. A dot marks
+# what was measured, and a line its 95 % confidence interval.
 #
-# The registered rule has two parts that we have not needed so far. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the verdict is
-# *costs more than claimed* if the whole interval lies above $C + m$, *confirmed* if it lies below $C + m$, and
-# *inconclusive* otherwise. Costs are in per cent, and their $m$ is 1 percentage point.
+# The rule has two more parts. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the
+# verdict is *costs more than claimed* if the whole interval lies above $C + m$, *confirmed* if it lies below $C + m$,
+# and *inconclusive* otherwise. The $m$ of a cost is 1 percentage point.
 
 # %%
 found = {(j.claim.topic, j.claim.text): j for j in ledger(evidence)}
@@ -284,19 +289,23 @@ sentences = [f"- {widgets.sentence(j)}" for j in found.values()]
 guess_confirmed.reveal("\n".join([f"{len(confirmed)} of 12", *sentences]), *widgets.full_ledger())
 
 # %% [markdown]
-# One of the twelve claims is confirmed, and only provisionally: the uniformity loss costs 2.6 % of a step, close to the claimed 2 %. The other four costs are higher than
-# claimed. Only two of the seven gains are judged on registered runs. The uniformity loss is *harmful*. The curriculum is *inconclusive* and just misses *confirmed*: its
-# gain is 1.8 points, but the interval begins at 0.9, below $m = 1$. One of its six seeds gains far less than the others, which lowers the mean and widens the interval, but we have no reason to leave it out. Four more gains are
-# *inconclusive* on three pairs of older runs. For two of them the claimed size is excluded: the high-frequency error falls by 5.8 %, not by 33 %, and PSNR rises by 0.05 dB, not by 1.3. Fine-tuning to the letter has not been measured.
+# One of the twelve claims is confirmed, and only provisionally: the uniformity loss costs 2.6 % of a step, close to
+# the claimed 2 %. The other four costs are higher than claimed, and the early epochs that were said to be faster are
+# in fact slower.
 #
-# A gain is positive where the
-# add-on helps. A cost is positive where a run takes more time or compute, so the early epochs that were claimed to be faster are in fact slower.
+# Only two of the seven gains are judged on registered runs. The uniformity loss is *harmful*. The curriculum is
+# *inconclusive* and just misses *confirmed*: its gain is 1.8 points, but the interval begins at 0.9, below $m = 1$.
+# Four more gains are *inconclusive* on three pairs of older runs. For two of them the claimed size is excluded: the
+# high-frequency error falls by 5.8 %, not by 33 %, and PSNR rises by 0.05 dB, not by 1.3. Fine-tuning to the letter
+# has not been measured.
 #
-# Of the four other claims, two are refuted. Without the uniformity loss there is no collapse that it could prevent: in the small, tuned runs, the effective rank is far above 10,
-# the limit that we chose. And the asymmetric model is 1.46 times as fast as one whose encoder processes all patches, hidden ones included, with batches of 64 on one GPU. Notebook
-# 03 counted that the latter does 2.58 times the work. Probably a batch of 64 does not keep this GPU busy, and then doing less work saves less time than the count suggests.
+# Of the four other claims, two are refuted. Without the uniformity loss there is no collapse that it could prevent:
+# in the small, tuned runs, the effective rank is far above our limit of 10. And the asymmetric model is 1.46 times as
+# fast as one whose encoder processes all patches, with batches of 64 on one GPU. Probably a batch of 64 does not keep
+# this GPU busy.
 #
-# The rule is short. If your `judge` has passed its check, the next cell compares it with the ledger. Until then, the cell uses the package's.
+# If your `judge` has passed its check, the next cell compares it with the ledger. Until then, the cell uses the
+# package's.
 
 # %%
 decide = check.judge.yours_or(verdict_on_gain)
@@ -313,21 +322,24 @@ print(f"the rule gives the ledger's verdict on {len(measured)} of {len(measured)
 #
 # **Read the interval before the number.** If it is wide compared with $m$, we made too few runs to say whether the add-on helps.
 #
-# **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. The table above gives the same measure for three fills that learned nothing: the mean colour of the visible patches, a bilinear fill, and the true image, blurred. They contain hardly any fine detail, and yet all three have a lower error than either model. So a lower error need not mean a sharper picture: detail in the wrong place can cost more than no detail at all.
+# **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. But in the table above,
+# three fills that learned nothing have a lower error than either model: the mean colour of the visible patches, a
+# bilinear fill, and the true image, blurred. They contain hardly any fine detail. So a lower error need not mean a
+# sharper picture: detail in the wrong place can cost more than no detail at all.
 #
-# **Ask on which machine a cost was measured.** The Laplacian loss consists of many small operations, and starting each of them takes time of its own. On a GPU that is not kept
-# busy, the loss can take up a larger share of a step than on a CPU. A figure such as "5 %" means little
-# without the machine, the model and the batch size.
+# **Ask on which machine a cost was measured.** The Laplacian loss consists of many small operations. On a GPU that is
+# not kept busy, it can take up a larger share of a step than on a CPU. A figure such as "5 %" means little without
+# the machine, the model and the batch size.
 #
-# **Count the tests.** If each of twelve independent tests has a 5 % chance of a false alarm, the chance of at least one is 46 %. The intervals in the ledger are not adjusted for this. For the claims about accuracy,
-# [RESULTS.md](../RESULTS.md) also gives *p-values*, adjusted for their number by Holm's method. A p-value is the chance of a difference at least as large as the measured one, in either direction, if
-# the add-on did nothing.
+# **Count the tests.** If each of twelve independent tests has a 5 % chance of a false alarm, the chance of at least
+# one is 46 %. The intervals in the ledger are not adjusted for this. For the claims about accuracy,
+# [RESULTS.md](../RESULTS.md) also gives p-values that are adjusted for their number, by Holm's method.
 #
 # ## What does each add-on do? All combinations
 #
-# The three add-ons were reported together. To find out what each one does, we trained **all eight combinations** of them, each with the same seeds.
-# The [**main effect**](GLOSSARY.md#main-effect) of an add-on is the mean of the four combinations with it minus the mean of the four without it.
-# Every run serves all three comparisons. So if all combinations vary equally, eight runs give the same precision as three separate experiments with eight runs each.
+# To find out what each add-on does, we trained **all eight combinations** of the three, each with the same seeds. The
+# [**main effect**](GLOSSARY.md#main-effect) of an add-on is the mean of the four combinations with it minus the mean
+# of the four without it. Every run serves all three comparisons.
 #
 # ### ✏️ Exercise 2 · Main effects  (★★☆ · 6 minutes)
 #
@@ -376,21 +388,26 @@ lines += [widgets.render_add_on("uniformity", kind).text for kind in ("knn", "kn
 guess_help.reveal("\n".join(lines))
 
 # %% [markdown]
-# The uniformity loss lowers the probe accuracy in 23 of 24 pairs. (These pairs come from six seeds, four each, so they are not independent. The interval is computed from six values, one for each seed.)
-# Its average effect on plain kNN is open: the interval reaches from −1.3 to +1.6 points. Whitened kNN falls by 4.3 points. The explorer shows the pairs behind each
-# main effect. Each line joins two runs that differ only in this add-on, and it is green where the measure rises.
+# The uniformity loss lowers the probe accuracy in 23 of 24 pairs. (The pairs come from six seeds, so they are not
+# independent.) Its average effect on plain kNN is open: the interval reaches from −1.3 to +1.6 points. Whitened kNN
+# falls by 4.3 points.
 #
-# The curriculum raises the probe's accuracy by 3.0 points here, but only by 1.8 in the ledger. Why not the same? The ledger adds the curriculum to the original. The main effect is the mean of four such gains, and in
-# two of them the uniformity loss is present. There the curriculum gains more, as we will see.
+# The curriculum raises the probe's accuracy by 3.0 points here, but only by 1.8 in the ledger, which adds it to the
+# original. The main effect is the mean of four such gains, and in two of them the uniformity loss is present. There
+# the curriculum gains more.
+#
+# In the explorer, each line joins two runs that differ only in the chosen add-on, and it is green where the measure
+# rises.
 
 # %%
 add_ons = widgets.add_on_explorer()
 add_ons
 
 # %% [markdown]
-# The combinations also tell us whether
-# the add-ons influence each other. An [**interaction**](GLOSSARY.md#interaction) of two add-ons is half of the amount by which the effect of one
-# changes when the other is present. (The half puts it on the scale of the main effects.) The interaction of all three is half of the amount by which the interaction of two changes when the third is present. If all interactions are near zero, the effects simply add up.
+# The combinations also tell us whether the add-ons influence each other. An
+# [**interaction**](GLOSSARY.md#interaction) of two add-ons is half of the amount by which the effect of one changes
+# when the other is present. (The interaction of all three is half of the amount by which such an interaction changes
+# when the third is present.) If all interactions are near zero, the effects simply add up.
 
 # %%
 show(report.add_ons(evidence),
@@ -401,8 +418,10 @@ for names, effect in evidence.factorial("lp").items():
     print(f"{kind:12} {' × '.join(sorted(names)):38} {report.text_of(effect)} points")
 
 # %% [markdown]
-# One interaction is large: curriculum × uniformity, +1.7 points. Its interval begins just above zero, and it is one of seven effects that we looked at, so we take it as a lead and not as a finding. The intervals of the other three interactions
-# all include zero. To see what is behind it, we add the uniformity loss to the original and to the curriculum, seed by seed.
+# One interaction is large: curriculum × uniformity, +1.7 points. The intervals of the other three include zero. But
+# its interval begins just above zero, and it is one of seven effects that we looked at, so we take it as a lead and
+# not as a finding. To see what is behind it, we add the uniformity loss to the original and to the curriculum, seed
+# by seed.
 
 # %%
 print("uniformity added to      probe, points        kNN, points")
@@ -414,21 +433,25 @@ for name in ("random init", "original", "uniformity", "curriculum+uniformity"):
     print(f"{name:22} probe by seed:", *(f"{value:.1f}" for value in probes))
 
 # %% [markdown]
-# Added to the original, the uniformity loss costs the probe 5.1 points on average. But this mean describes no run. With three seeds, the probe falls to the level of random weights (47.2 %), to 46.6, 47.7 and 46.9 %. With the other three it
-# loses two to four points. So the loss makes training unreliable here, and an interval over six such values is only rough. With the curriculum no seed fails, and the loss costs 2.0 points.
-# For kNN, the loss gains 2.2 points with the curriculum, while without it the effect is open. So a main effect near zero need not mean that an add-on does nothing: its effect may depend on the others.
+# Added to the original, the uniformity loss costs the probe 5.1 points on average. But this mean describes no run.
+# With three seeds, the probe falls to about the level of random weights (47.2 %). With the other three it loses two
+# to four points. So the loss makes training unreliable here, and an interval over six such values is only rough. With
+# the curriculum no seed fails, and the loss costs 2.0 points.
 #
-# Why does the uniformity loss lower the probe accuracy, although it raises the
-# effective rank of the features (notebook 06)? A possible reason is that spreading *all* images apart also spreads images of one class apart. The gain in plain kNN with the curriculum needs an explanation too. Whitened kNN falls, so the gain
-# may come from evening out the scales of the features, which whitening does anyway.
+# For kNN, the loss gains 2.2 points with the curriculum, while without it the effect is open. So a main effect near
+# zero need not mean that an add-on does nothing: its effect may depend on the others.
 #
-# U-MAE (Zhang et al., 2022) reports gains after 200 epochs from a uniformity term of another
-# form, the mean squared cosine. Our runs have ten epochs, so they say nothing about long training.
+# Why does the uniformity loss lower the probe accuracy, although it raises the effective rank of the features? A
+# possible reason is that spreading *all* images apart also spreads images of one class apart. Since whitened kNN
+# falls, the gain in plain kNN may come from evening out the scales of the features, which whitening does anyway.
+#
+# U-MAE (Zhang et al., 2022) reports gains after 200 epochs from a uniformity term of another form. Our runs have ten
+# epochs, so they say nothing about long training.
 #
 # ## Controls: what caused the gain?
 #
-# A curriculum changes three things at once: the *order* of the mask ratios, *which* ratios are used, and how much is *computed*, since a lower ratio leaves the encoder
-# more patches to process. A [**control**](GLOSSARY.md#control) takes away one or two of them and keeps the rest.
+# A curriculum changes three things at once: the *order* of the mask ratios, *which* ratios are used, and how much is
+# *computed*. A [**control**](GLOSSARY.md#control) takes away one or two of them and keeps the rest.
 #
 # | control | keeps | takes away |
 # |---|---|---|
@@ -438,7 +461,7 @@ for name in ("random init", "original", "uniformity", "curriculum+uniformity"):
 # | `curriculum+equal-compute` | the ramp | the extra compute, and with it some of the steps |
 # | `original+epochs=12` | the extra compute | the ramp: it trains longer instead |
 #
-# (`improved+equal-compute` asks the same of all three add-ons.) Suppose that the curriculum's gain comes from the extra compute alone. Then some of these controls would keep it, and the others would lose it.
+# Suppose that the curriculum's gain comes from the extra compute alone. Then some of these controls would keep it.
 
 # %%
 guess_kept = course.predict("How many of these five controls would keep that gain?")
@@ -447,8 +470,9 @@ guess_kept = course.predict("How many of these five controls would keep that gai
 guess_kept.reveal("4: all but curriculum+equal-compute keep the extra compute")
 
 # %% [markdown]
-# Four of the five would keep it: all but `curriculum+equal-compute`, because they compute more than the original, as the curriculum does. Did they keep it? In the picture, each dot is a seed, and a line marks the mean. Runs that compute more than the original are orange, the others blue.
-# (The extra compute of the curriculum is larger in these small runs than in the ledger, which counts the larger model.)
+# Four of the five would keep it, because they compute more than the original, as the curriculum does. Did they keep
+# it? In the picture, each dot is a seed, and a line marks the mean. Runs that compute more than the original are
+# orange.
 
 # %%
 show(*widgets.controls(evidence))
@@ -464,31 +488,55 @@ for variant, base, words in (*rows, *CONTRASTS, *LATER):
     print(f"{effect:18} {mean:7} {len(pairs):5}  {words}")
 
 # %% [markdown]
-# Each line is a difference in LP@1 with its interval over pairs of seeds, and *base* is the mean accuracy of the runs that we compare with. For the three lines that begin with *the curriculum's*, these are the runs with the curriculum, for the second line those with longer training, and for all others those of the original. The first line is the claim that the ledger judged *inconclusive*.
-# The other lines have no claimed size, so they get no verdict, and their intervals are not adjusted for their number.
+# Each line is a difference with its interval over pairs of seeds. *Base* is the mean accuracy of the runs that we
+# compare with: the curriculum in the three lines that begin with *the curriculum's*, longer training in the second
+# line, and the original in all others. Only the first line is a claim of the ledger. The others get no verdict, and
+# their intervals are not adjusted for their number.
 #
 # The curriculum gains 1.8 points. Of the four controls that compute about as much, or more, none gains as much:
 #
-# - **In random order**, runs with the same ratios score 1.9 points lower than the curriculum, which is about its whole gain. So the order matters. They also score lower than runs with a constant ratio (54.2 and 55.1 %), so jumping between ratios may itself do harm.
-# - **In reverse order**, from hard to easy and without jumps, they score 2.5 points lower than the curriculum and 0.7 lower than the original. This tells us *when* hiding less helps. The curriculum differs from the original in the first half of training only, and the reversed runs in the second half only. So hiding less gains 1.8 points in the first half and loses 0.7 in the second. (The probe sees all patches, so a low ratio at the end is closer to what it uses, and still it does not help.) Why it helps early, these runs do not say. We asked this question only after we had seen the result of the random order.
-# - **With the mean ratio throughout**, the probe scores 1.0 points lower than with the curriculum (0.3 to 1.8 lower). On average this control keeps 0.8 of the 1.8 points without ever changing the ratio, but that share is uncertain.
-# - **Longer training** of the original gains 0.3 points, 1.5 less than the curriculum. So the extra compute alone does not explain the gain.
+# - **In random order**, the same ratios score 1.9 points lower than the curriculum, which is about its whole gain. So
+#   the order matters. They also score lower than the mean ratio throughout, so jumping between ratios may itself do
+#   harm.
+# - **In reverse order**, from hard to easy and without jumps, they score 2.5 points lower than the curriculum and 0.7
+#   lower than the original. This tells us *when* hiding less helps. The curriculum differs from the original in the
+#   first half of training only, and the reversed runs in the second half only. So hiding less gains 1.8 points in the
+#   first half and loses 0.7 in the second. These runs do not say why, and we asked this question only after we had
+#   seen the result of the random order.
+# - **With the mean ratio throughout**, the probe scores 1.0 points lower than with the curriculum (0.3 to 1.8 lower).
+#   On average it keeps 0.8 of the 1.8 points, but that share is uncertain.
+# - **Longer training** of the original gains 0.3 points, 1.5 less than the curriculum. So the extra compute alone
+#   does not explain the gain.
 #
-# Is the curriculum worth its compute, then? At the original's compute it gains 0.3 points, with an interval from −0.9 to +1.5. So that question stays open: anything from a loss of 0.9 to a gain of 1.5 fits. This does not contradict the controls. Each step of the curriculum costs more, so at equal compute it takes about 15 % fewer steps. The ramp can help in each step and still not make up for the steps that it costs.
+# Is the curriculum worth its compute, then? That stays open: at the original's compute it gains 0.3 points, with an
+# interval from −0.9 to +1.5. This does not contradict the controls. At equal compute, the curriculum takes about 15 %
+# fewer steps. The ramp can help in each step and still not make up for the steps that it costs.
 #
 # ### What we can say
 #
-# - **All three together** change the probe by −0.4 ± 1.1 points in the small, tuned runs, which rules out a gain of 1 point or more. Other measures disagree: fine-tuning rises by 1.6 ± 0.9 points and plain kNN by 2.4 ± 0.7,
-#   and whitened kNN falls by 1.5 ± 1.0. (None of these was a registered claim for these runs. The improved runs also compute more than the original; at equal compute, the probe falls by 2.2 points, with an interval from −4.0 to −0.5.) The three pairs of *to the letter* runs leave the question open: −0.3 ± 5.6 points.
-# - **The uniformity loss**, at the report's strength and the original's settings, harms the probe: by 5.1 points alone, where half of the seeds fail, and by 2.0 with the curriculum. At a fifth of this strength, the probe gains 1.1 points (from 0.7 to 1.6). We picked this out of nine comparisons, and on the photographs of our older runs the same loss had lost 0.9 points (from 0.4 to 1.5). So it is a lead, which we test on new seeds (below).
-# - **The curriculum** raises the probe's accuracy by 1.8 points alone (from 0.9 to 2.7), but it also computes more. With the same ratios in random or in reverse order, and so with the same compute, nothing of this gain is left on average. In these runs, hiding less helps in the first half of training and harms in the second (a question that we asked after the other results). A constant ratio with the same mean ends 1.0 points lower (from 0.3 to 1.8), so part of the gain may come from hiding less. Whether anything is left at equal compute is open.
-# - **The Laplacian loss** changes the probe by less than our $m$ of 1 point: its main effect is −0.2, with an interval from −0.5 to +0.1.
+# - **All three together** change the probe by −0.4 ± 1.1 points in the small, tuned runs, which rules out a gain of
+#   1 point or more. Other measures disagree: fine-tuning rises by 1.6 ± 0.9 points and plain kNN by 2.4 ± 0.7, and
+#   whitened kNN falls by 1.5 ± 1.0. (None of these was a registered claim for these runs, and the improved runs
+#   compute more than the original. At equal compute, the probe falls by 2.2 points.) The three pairs of *to the
+#   letter* runs leave the question open: −0.3 ± 5.6 points.
+# - **The uniformity loss**, at the report's strength and the original's settings, harms the probe: by 5.1 points
+#   alone, where half of the seeds fail, and by 2.0 with the curriculum. At a fifth of this strength, the probe gains
+#   1.1 points (from 0.7 to 1.6). But we picked this out of nine comparisons, and on the photographs of our older runs
+#   the same loss had lost 0.9 points. So it is a lead, which we test on new seeds (below).
+# - **The curriculum** raises the probe's accuracy by 1.8 points alone (from 0.9 to 2.7), but it also computes more.
+#   With the same ratios in random or in reverse order, and so with the same compute, nothing of this gain is left on
+#   average. A constant ratio with the same mean ends 1.0 points lower, so part of the gain may come from hiding less.
+#   Whether anything is left at equal compute is open.
+# - **The Laplacian loss** changes the probe by less than our $m$ of 1 point: its main effect is −0.2, with an
+#   interval from −0.5 to +0.1.
 # - **The costs**, except for the uniformity loss, are higher than claimed (provisional).
 #
 # ## Our own claims
 #
-# We also searched among other forms of the losses, and found one that helped: the energy form of the Laplacian loss (notebook 05), which asks for the right
-# *amount* of detail in each patch. In older runs it gained 2.1 points. The winner of any search is partly lucky, so we registered it as a claim of our own, to be judged on new runs with other photographs. These runs differ from the original in this loss alone. (*At the original's compute* counts the multiply-adds of the model, not the time that the loss takes.) The claim has $C = 2$ and $m = 1$ for the probe, and $C = m = 0.5$ for fine-tuning.
+# We also searched among other forms of the losses. The energy form of the Laplacian loss (notebook 05), which asks
+# for the right *amount* of detail in each patch, gained 2.1 points. The winner of any search is partly lucky, so we
+# registered it as a claim of our own, to be judged on new runs with other photographs. The claim has $C = 2$ and
+# $m = 1$ for the probe, and $C = m = 0.5$ for fine-tuning.
 
 # %%
 for judgement in own_claims(evidence):
@@ -496,8 +544,12 @@ for judgement in own_claims(evidence):
 
 
 # %% [markdown]
-# On new runs and new photographs, the probe gains 0.4 points, not 2. So any gain is too small to be worth having, and the verdict is *refuted*. In the runs by which we chose this form, it had gained 2.1. Luck is one explanation, since the winner of a search tends to look better than it is. But the photographs differ too, so we cannot say how much of the drop is luck. Fine-tuning gains 0.6 points. Its verdict comes from the lenient rule that you have seen: $C - m = 0$, so the interval
-# may begin just above zero, as long as it reaches $m$. The verdict adds that it begins below $m$. A reader who wants 0.5 points should call this open.
+# On new runs and new photographs, the probe gains 0.4 points, not 2. So any gain is too small to be worth having, and
+# the verdict is *refuted*. Luck in the search is one explanation for the drop from 2.1 points. But the photographs
+# differ too, so we cannot say how much of it is luck.
+#
+# Fine-tuning gains 0.6 points. Its verdict comes from the lenient rule: $C - m = 0$, so the interval may begin just
+# above zero, as long as it reaches $m$. If you want 0.5 points, call this open.
 #
 # The last three lines are from a second registration. Among the nine comparisons without a claim, the uniformity loss at a fifth of the report's strength stood out. But the best of nine tends to look better than it is, and on the photographs of our older runs this loss had lost 0.9 points. So we registered it too, alone and together with the energy form, before we made the runs that judge it: 12 pairs with seeds that no run had before.
 # (The photographs are the same, so this removes the luck of the seeds, but not that of the photographs.) The rule is simpler this time. Each claim has one limit: a gain above 0, a gain of 1 point, and a change of −0.5 points. A claim is *confirmed* if the whole interval lies at or above its limit, *refuted* if it lies below, and *inconclusive* otherwise.
@@ -505,8 +557,9 @@ for judgement in own_claims(evidence):
 #
 # ## How many seeds does it take?
 #
-# An *inconclusive* verdict calls for more runs. We can work out how many. But if you add seeds until the verdict changes, each look is another chance of a false alarm. So write down the new number first, and judge
-# once, on new seeds alone.
+# An *inconclusive* verdict calls for more runs. But if you add seeds until the verdict changes, each look is another
+# chance of a false alarm. So work out the number of seeds and write it down first. Then judge once, on new seeds
+# alone.
 #
 # ### ✏️ Exercise 3 · How many seeds?  (★★★ · 8 minutes)
 #
@@ -543,7 +596,7 @@ def seeds_needed(sd, effect):
 check.seeds_needed(seeds_needed)
 
 # %% [markdown]
-# How much do our own pairs vary? The next cell computes the standard deviation of the differences behind two claims.
+# The next cell computes the standard deviation of the differences behind two claims.
 
 # %%
 deviations = {}
@@ -571,13 +624,16 @@ lines = [f"{needed(sd, 1.0)} seeds: {label}" for label, sd in deviations.items()
 guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0))
 
 # %% [markdown]
-# The curriculum needs 6 seeds for ± 1 point, as many as were registered for the combinations. (Read the 23 with care: a standard deviation from three pairs can easily be wrong by a factor of two.) The step from two seeds to three takes more points off the interval than all later steps in the plot together.
+# The curriculum needs 6 seeds for ± 1 point. (Read the 23 with care: a standard deviation from three pairs can easily
+# be wrong by a factor of two.) The step from two seeds to three takes more points off the interval than all later
+# steps in the plot together.
 #
-# An interval of ± 1 does not guarantee a verdict. The curriculum shows it: its gain lies only 0.8 points above $m$, so ± 0.9 was not narrow enough. With one run of each method, as in the report's
-# table, there is no interval over seeds at all.
+# An interval of ± 1 does not guarantee a verdict. The curriculum's gain lies only 0.8 points above $m$, so ± 0.9 was
+# not narrow enough. With one run of each method, as in the report, there is no interval over seeds at all.
 #
-# More seeds give a more precise answer to *our* question. All our intervals say how much a result varies with the seed, on the same test photographs; others of the same kind would move a difference by about half a point. And seeds say nothing about other photographs such as STL-10, 400 epochs instead of ten, or
-# larger models. Those questions need experiments of their own.
+# More seeds give a more precise answer to *our* question. All our intervals say how much a result varies with the
+# seed, on the same test photographs. They say nothing about other data such as STL-10, 400 epochs instead of ten, or
+# larger models.
 #
 # ## Your own evidence
 #

@@ -177,8 +177,9 @@ higher = mine.mae_loss(pred, photos, wrong_mask, sizes["patch_size"], norm_pix=T
 guess_heads.reveal(f"{higher:.4f}")
 
 # %% [markdown]
-# The loss rises by only 0.0021, or half a per cent. PyTorch reports that all keys match, and you could not see the
-# mistake in a reconstruction. So compare numbers with a reference.
+# The loss rises by 0.0021, or half a per cent. That is small, but far more than rounding, so our comparison would have
+# found the mistake. Little else would: PyTorch reports that all keys match, and you could hardly see the mistake in a
+# reconstruction. So compare numbers with a reference.
 #
 # Our file has its own names for the weights. The next cell compares the masks, translates the names back to those of
 # the official code, and checks that no value has changed.
@@ -253,7 +254,8 @@ show(figure, "Twenty-four of the images to train on, from all over the set.")
 # images and the other among the held-out images, the model is tested on something that it has seen. Such a
 # [**leak**](GLOSSARY.md#leak) makes the results on the held-out images look better than they are.
 #
-# Copies that were saved again or made a little lighter differ from the original in almost every pixel. So we shrink
+# Copies that were saved again or made a little lighter differ from the original in almost every pixel, but at a small
+# size they still look alike. So we shrink
 # all images to [**thumbnails**](GLOSSARY.md#thumbnails) of 8 × 8 pixels, and compare two thumbnails by the root of
 # their mean squared difference. `leaks_slowly` takes one test image at a time, and marks it if a training image is
 # closer than `limit`.
@@ -307,7 +309,7 @@ def leaks(train, test, limit):
 check.leaks(leaks)
 
 # %% [markdown]
-# To see whether it works, we make three training images 2 % lighter and add these copies to the held-out images.
+# To see whether the search works, we make three training images 2 % lighter and add these copies to the held-out images.
 
 # %%
 lighter = (images[:3].float() * 1.02).clamp(max=255).byte()
@@ -317,7 +319,7 @@ found = find(train_small, test_small, 0.02)
 print(f"copies found: {int(found[-3:].sum())} of 3; others marked: {int(found[:-3].sum())}")
 
 # %% [markdown]
-# All three copies are found, and none of the generated scenes is marked. With your own photographs, look at the
+# All three copies are found, and none of the other held-out images is marked. With your own photographs, look at the
 # marked images, `held[found[:-3]]`, before the next cell takes them out. Images from one burst count as copies too.
 # If the limit of 0.02 misses them, raise it and run the cell above again. If your folder has labelled test images,
 # check `data.test` in the same way.
@@ -425,7 +427,7 @@ def epochs_that_fit(minutes, seconds_per_step, images, batch_size):
 check.epochs_that_fit(epochs_that_fit)
 
 # %% [markdown]
-# Put your own budget in place of ten minutes. Then change `epochs` in the recipe accordingly, and run that cell again.
+# Put your own budget in place of ten minutes. Then change `epochs` in the cell that defines the recipe, and run that cell again.
 
 # %% tags=["nbval-ignore-output"]
 fit = epochs_that_fit(10, seconds, len(images), recipe.batch_size)
@@ -486,7 +488,7 @@ show(figure, "The training loss falls steeply at first and then slowly. It is so
 # show that the model has finished learning, because the learning rate falls towards zero during these steps. To find
 # out whether more epochs would help, train a longer run from the start.
 #
-# Does the model fill in held-out images as well as images that it has seen? We compare the two sets, using whole
+# Does the model fill in held-out images just as well as images that it has seen? We compare the two sets, using whole
 # images instead of crops, and the same masks for both.
 
 # %%
@@ -577,9 +579,8 @@ asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train,
 
 # %% [markdown]
 # [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained.
-# Whatever your encoder scores above them is what training added. If you started from the shipped weights, they are
-# another baseline. *Raw pixels* is a probe without a network, on thumbnails of 8 × 8 pixels, and *largest class* is
-# the accuracy of always naming the most frequent class. We choose the [weight decay](GLOSSARY.md#weight-decay) of the
+# Whatever your encoder scores above them is what training added. If you started from the shipped weights, they are another baseline, *where it began*. *Raw pixels* is a probe without a network, on thumbnails of 8 × 8 pixels, and *largest class* is
+# the accuracy of always naming the most frequent class (*chance* in the card below). We choose the [weight decay](GLOSSARY.md#weight-decay) of the
 # probe by [cross-validation](GLOSSARY.md#cross-validation) on the training images.
 
 # %%
@@ -766,14 +767,14 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # ## After a small MAE
 #
 # Your model is small and its training was short. He et al. trained for 800 to 1,600 epochs on 1.3 million
-# photographs, and their largest model reached 87.8 % on ImageNet after fine-tuning. To detect or segment objects, you keep
-# the tokens on their grid instead of taking their mean.
+# photographs, and their largest model reached 87.8 % on ImageNet after fine-tuning. Such encoders can do more than classify. To detect or segment objects, you keep the
+# tokens on their grid instead of taking their mean.
 #
 # If a project of yours needs features of photographs, start from a published encoder. [Notebook
 # 09](09_reconstructions.ipynb) can load the official `vit_base`. Look up four things first: how its images were
 # normalised; at which size it was trained; whether its feature is the mean of the patch tokens or the *class token*,
 # an extra token that stands for the whole image; and its licence. Then fine-tune it. If the features have to stay
-# frozen, encoders such as DINOv2 usually give a higher accuracy.
+# frozen, encoders such as DINOv2 (see the table in notebook 08) usually give a higher accuracy.
 #
 # ## Going further: three projects
 #
@@ -807,8 +808,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # ### Project 2 · Another loss  (an afternoon)
 #
-# Replace or extend the squared error. You could use absolute errors, predict the *Fourier magnitudes* of each patch
-# or a blurred image, or add the error on the visible patches, with a small weight.
+# Replace or extend the squared error. You could use absolute errors, predict a blurred image or the *Fourier magnitudes* of
+# each patch, or add the error on the visible patches, with a small weight.
 #
 # <details><summary>Where to begin</summary>
 #
@@ -829,21 +830,21 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # ### Project 3 · Another modality  (a weekend)
 #
-# Nothing in an MAE needs photographs. You could use spectrograms of sound, with time on one axis and pitch on the
-# other, satellite images with more than three channels, clips of video with patches in time as well, or a table of
-# measurements over time, cut into pieces of a few steps each.
+# Nothing in an MAE needs photographs. You could use spectrograms of sound (time on one axis, pitch on the other),
+# satellite images with more than three channels, or video clips, with patches in time as well. You could also cut a table
+# of measurements over time into pieces of a few steps each.
 #
 # <details><summary>Where to begin</summary>
 #
 # The shortest way is a spectrogram with one channel, repeated three times.
 # `torch.stft(…, return_complex=True).abs().log1p()` makes one from a recording. For another number of channels, in a
-# copy of the file, change the convolution, the last linear layer and, if yours has one, the 3 in `unpatchify`. Keep
+# copy of the file, change the convolution, the last linear layer and, if your `unpatchify` contains a 3, that number. Keep
 # the sizes of `tiny`.
 # </details>
 # <details><summary>What a good answer shows</summary>
 #
 # - **What redundancy there is.** How well does a simple fill do, such as the mean of the visible patches or the nearest one?
-#   This decides which mask ratio makes sense. Video MAEs hide 90 % ([Feichtenhofer et al., 2022](https://arxiv.org/abs/2205.09113)).
+#   This helps you to choose a mask ratio. Video MAEs hide 90 % ([Feichtenhofer et al., 2022](https://arxiv.org/abs/2205.09113)).
 # - **What a patch is**, and why it has this shape. Is a shift along each axis harmless, as it is for images? For pitch it
 #   is not.
 # - **Which augmentation is allowed.** A mirrored spectrogram is sound played backwards.
@@ -904,8 +905,7 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # ## Key takeaways
 #
 # - A whole MAE is one file of a few hundred lines. It needs PyTorch and nothing else.
-# - Loading weights shows only that names and shapes fit. Reproducing a known loss shows that the model computes the
-#   right thing.
+# - Loading weights shows only that names and shapes fit. Reproducing a known loss is strong evidence that the model computes the right thing.
 # - Look for leaks before you train, and choose everything before you look at test images.
 # - Report an accuracy together with its interval, the number of runs, and the accuracies of random weights and of chance.
 # - Publish weights together with a card: what they were trained on, how well they do, and what their limits are.
