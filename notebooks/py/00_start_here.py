@@ -77,8 +77,8 @@ show(*widgets.diagram())
 # - **Steps 6 and 7.** The tokens return to their places. Every hidden place gets the same learned vector, the
 #   [**mask token**](GLOSSARY.md#mask-token), which says that something is missing here. The
 #   [**decoder**](GLOSSARY.md#decoder), the small part of the model, predicts the hidden patches.
-# - **Step 8.** During training, the predictions for the hidden patches are compared with the true ones. This needs no labels, because the
-#   photograph itself holds the answer.
+# - **Step 8.** During training, the predictions for the hidden patches are compared with the true ones. This needs no
+#   labels, because the photograph itself holds the answer.
 #
 # Both parts are **Transformers**, networks in which every token can use information from every other token. A *block*
 # is one of the stages that the tokens pass through, and *192 wide* means that a token has 192 numbers. The
@@ -118,8 +118,8 @@ visible_guess = course.predict("How many patches stay visible when we hide 75 % 
 # The next cell draws random numbers, and its other four lines hide three quarters of the patches. They cut the
 # photograph into patches, choose which of them stay visible, cover the others, and put the picture back together. In
 # the comments, L is the number of patches and p their side, so that a patch holds p²·3 = 768 values. The `mask` is 1
-# where a patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers come from a generator that starts from a fixed
-# **seed**, so the same patches are hidden every time you run the cell.
+# where a patch is hidden; *masked* and *hidden* mean the same in this course. The random numbers come from a generator
+# that starts from a fixed **seed**, so the same patches are hidden every time you run the cell.
 
 # %%
 noise = torch.rand(1, model.num_patches, generator=torch.Generator().manual_seed(5))
@@ -203,8 +203,9 @@ raw = denormalise(raw).clamp(0, 1)  # back to 0…1
 torch.testing.assert_close(output.mask, mask)  # the same patches are hidden
 
 # %% [markdown]
-# The **raw prediction** is the model's output for every patch. The [**composite**](GLOSSARY.md#composite) takes the prediction only where a patch
-# was hidden and the true pixels everywhere else. Compare the two where the patches were visible.
+# The **raw prediction** is the model's output for every patch. The [**composite**](GLOSSARY.md#composite) takes the
+# prediction only where a patch was hidden and the true pixels everywhere else. Compare the two where the patches were
+# visible.
 
 # %%
 hidden = patch_mask_to_pixels(output.mask, p)  # (1, 1, H, W), 1 = hidden
@@ -261,9 +262,10 @@ drop_guess.reveal(f"{quality(0.95):.1f} dB, {quality(0.75) - quality(0.95):.1f} 
 # %% [markdown]
 # From 75 to 95 % hidden, the model loses 2.3 dB and ends at 14.9 dB.
 #
-# The next cell opens an explorer, in which you choose a photograph, the mask ratio and the seed of the mask. When you run the notebook, a line
-# below the pictures compares the model with a simple **baseline**, which has learned nothing: it fills every hidden pixel with the mean colour of
-# the visible ones. Try several photographs and seeds, and move the mask ratio to 0.95. What is lost, and what does the model still get right from nine patches?
+# The next cell opens an explorer, in which you choose a photograph, the mask ratio and the seed of the mask. When you
+# run the notebook, a line below the pictures compares the model with a simple **baseline**, which has learned nothing:
+# it fills every hidden pixel with the mean colour of the visible ones. Try several photographs and seeds, and move the
+# mask ratio to 0.95. What is lost, and what does the model still get right from nine patches?
 
 # %%
 explorer = widgets.explorer()
@@ -376,9 +378,10 @@ for mask_ratio in (0.25, 0.5, 0.75, 0.95):
 lead_guess.reveal("\n".join(lines))
 
 # %% [markdown]
-# On these five photographs, at 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the bilinear fill, and at 95 % less
-# than half a decibel. Yet in the picture, the model joins the head to the suit, and the bilinear fill shows a haze. The
-# PSNR hardly shows this difference, because it favours a cautious blur: where a model cannot know what is hidden, the average of everything that could be there has the smallest squared error on average.
+# On these five photographs, at 75 % hidden, the model is 3.4 dB above the mean colour, but only 1.2 dB above the
+# bilinear fill, and at 95 % less than half a decibel. Yet in the picture, the model joins the head to the suit, and the
+# bilinear fill shows a haze. The PSNR hardly shows this difference, because it favours a cautious blur: where a model
+# cannot know what is hidden, the average of everything that could be there has the smallest squared error on average.
 #
 # ### ✏️ Open exercise · When does it fail?  (★★☆ · 10 minutes)
 #
@@ -416,8 +419,8 @@ print(f"{len(features)} photographs → {features.shape[1]} features each")
 # The masked autoencoder of this course follows the paper by He et al. We also follow one **project report**, which we
 # call *the report*. Its authors built a small MAE for the [STL-10](https://cs.stanford.edu/~acoates/stl10/) images and
 # proposed three **add-ons**: a curriculum that hides fewer patches at first, a loss on fine detail, and a loss that
-# spreads out the features. They reported better results with the add-ons than without, from a single run of each method. You build
-# all three, and in notebook 10 you judge the report's claims against repeated runs.
+# spreads out the features. They reported better results with the add-ons than without, from a single run of each
+# method. You build all three, and in notebook 10 you judge the report's claims against repeated runs.
 #
 # ## How the course works
 #
@@ -522,7 +525,13 @@ for level, meaning in course.LEVELS.items():
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. The paper behind this course; figures 1 to 4 are enough for today.
-# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). [*Context encoders: feature learning by inpainting.*](https://arxiv.org/abs/1604.07379) CVPR. The same goal, before Transformers.
-# - Devlin, Chang, Lee & Toutanova (2019). [*BERT: pre-training of deep bidirectional transformers for language understanding.*](https://arxiv.org/abs/1810.04805) NAACL. Hiding words instead of patches.
-# - Vincent, Larochelle, Bengio & Manzagol (2008). [*Extracting and composing robust features with denoising autoencoders.*](https://www.cs.toronto.edu/~larocheh/publications/icml-2008-denoising-autoencoders.pdf) ICML. Learning features by repairing a damaged input.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. The paper behind this course; figures 1 to 4 are enough for
+#   today.
+# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). [*Context encoders: feature learning by
+#   inpainting.*](https://arxiv.org/abs/1604.07379) CVPR. The same goal, before Transformers.
+# - Devlin, Chang, Lee & Toutanova (2019). [*BERT: pre-training of deep bidirectional transformers for language
+#   understanding.*](https://arxiv.org/abs/1810.04805) NAACL. Hiding words instead of patches.
+# - Vincent, Larochelle, Bengio & Manzagol (2008). [*Extracting and composing robust features with denoising
+#   autoencoders.*](https://www.cs.toronto.edu/~larocheh/publications/icml-2008-denoising-autoencoders.pdf) ICML.
+#   Learning features by repairing a damaged input.

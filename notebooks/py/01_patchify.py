@@ -336,9 +336,9 @@ bug_guess.reveal("yes, but it is almost grey and every patch is full of stripes"
 # make grey. The fine stripes appear because a row of 16 pixels now takes 48 values, which are
 # three rows of one channel side by side, each squeezed to a third of its width.
 #
-# This bug can stay hidden for a long time. The loss falls as usual, because the targets are written in the same
-# wrong order, and the model learns to predict that order. A flat grey test image would not show it either. So test with an image that is **different everywhere**: in
-# every channel, every row and every column.
+# This bug can stay hidden for a long time. The loss falls as usual, because the targets are written in the same wrong
+# order, and the model learns to predict that order. A flat grey test image would not show it either. So test with an
+# image that is **different everywhere**: in every channel, every row and every column.
 
 # %%
 def written_channel_first(x):
@@ -355,11 +355,11 @@ for name, image in {"flat grey": flat, "different everywhere": different}.items(
 # %% [markdown]
 # ## From patch to token
 #
-# A linear layer, the same for all patches, turns the 768 values of a patch into a vector of 192 values (192 is
-# the *width* of the model). This vector is the patch's [**token**](GLOSSARY.md#token), before the encoder adds the context of the
-# others. Many published models use a convolution instead, which slides a window over the image. If the window (the *kernel*) and the step (the *stride*)
-# are as large as a patch, the two layers compute the same numbers, provided that their weights are arranged in the same
-# order.
+# A linear layer, the same for all patches, turns the 768 values of a patch into a vector of 192 values (192 is the
+# *width* of the model). This vector is the patch's [**token**](GLOSSARY.md#token), before the encoder adds the context
+# of the others. Many published models use a convolution instead, which slides a window over the image. If the window
+# (the *kernel*) and the step (the *stride*) are as large as a patch, the two layers compute the same numbers, provided
+# that their weights are arranged in the same order.
 
 # %%
 torch.manual_seed(0)
@@ -378,11 +378,11 @@ print(tuple(tokens.shape), "the same from the linear layer and from the convolut
 #
 # ## A Transformer does not know the order
 #
-# A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all tokens, in which tokens similar to it get larger
-# weights. Here it is in one line, without learned parameters. `x.mT` swaps the
-# last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Dot products tend
-# to grow with D, the number of values in a token, so we divide by the square root of D. `softmax` then turns each row
-# into positive weights with a sum of 1.
+# A sequence has an order, but self-attention does not use it. Its core replaces every token by a weighted mean of all
+# tokens, in which tokens similar to it get larger weights. Here it is in one line, without learned parameters. `x.mT`
+# swaps the last two axes, so `x @ x.mT` measures the similarity of every pair of tokens by their dot product. Dot
+# products tend to grow with D, the number of values in a token, so we divide by the square root of D. `softmax` then
+# turns each row into positive weights with a sum of 1.
 
 # %%
 def attend(x):
@@ -396,9 +396,9 @@ print("shuffling before or after gives the same result")
 
 
 # %% [markdown]
-# If we shuffle the tokens first, we get the same vectors as before, only shuffled. A function with this property is called
-# [**permutation-equivariant**](GLOSSARY.md#permutation-equivariant). The other layers of a Transformer treat each token separately, so they have it too. To a
-# Transformer, a cat and a shuffled cat are the same set of patches.
+# If we shuffle the tokens first, we get the same vectors as before, only shuffled. A function with this property is
+# called [**permutation-equivariant**](GLOSSARY.md#permutation-equivariant). The other layers of a Transformer treat
+# each token separately, so they have it too. To a Transformer, a cat and a shuffled cat are the same set of patches.
 #
 # An MAE must know *which* patch is missing. So we add to every token a vector that describes its place, a
 # [**position embedding**](GLOSSARY.md#position-embedding).
@@ -620,7 +620,12 @@ course.status()
 #
 # **Further reading**
 #
-# - Dosovitskiy, Beyer, Kolesnikov et al. (2021). [*An image is worth 16×16 words: transformers for image recognition at scale.*](https://arxiv.org/abs/2010.11929) ICLR.
-# - Vaswani, Shazeer, Parmar et al. (2017). [*Attention is all you need.*](https://arxiv.org/abs/1706.03762) NeurIPS. Section 3.5 has the sines.
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Its [code](https://github.com/facebookresearch/mae) has the same two-dimensional embedding in `util/pos_embed.py`.
-# - Xiao, Singh, Mintun et al. (2021). [*Early convolutions help transformers see better.*](https://arxiv.org/abs/2106.14881) NeurIPS. It shows what a single linear layer per patch misses.
+# - Dosovitskiy, Beyer, Kolesnikov et al. (2021). [*An image is worth 16×16 words: transformers for image recognition at
+#   scale.*](https://arxiv.org/abs/2010.11929) ICLR.
+# - Vaswani, Shazeer, Parmar et al. (2017). [*Attention is all you need.*](https://arxiv.org/abs/1706.03762) NeurIPS.
+#   Section 3.5 has the sines.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Its [code](https://github.com/facebookresearch/mae) has the same
+#   two-dimensional embedding in `util/pos_embed.py`.
+# - Xiao, Singh, Mintun et al. (2021). [*Early convolutions help transformers see
+#   better.*](https://arxiv.org/abs/2106.14881) NeurIPS. It shows what a single linear layer per patch misses.

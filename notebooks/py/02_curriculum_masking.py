@@ -139,8 +139,8 @@ show(figure, "A portrait of Grace Hopper after the bilinear fill. With 15 % hidd
 # At 15 % hardly any hidden patch is isolated, and the bilinear fill removes 53 % of the baseline's error. A model
 # trained on this task could get a long way by copying the surroundings. At 75 %, 34 % of the hidden patches are
 # isolated, a little more than $0.75^4 = 32\,\%$, because patches at the edge have fewer neighbours. The bilinear fill
-# still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. But to fill isolated patches well, a model has to know what faces and cups
-# look like. That is why we hide so much.
+# still removes 36 %, because images are [**redundant**](GLOSSARY.md#redundant): nearby pixels say much the same. But to
+# fill isolated patches well, a model has to know what faces and cups look like. That is why we hide so much.
 #
 # ## Hide at random, the slow way
 #
@@ -219,7 +219,8 @@ torch.testing.assert_close(ids_restore, way_back)
 # | `x_vis` | (B, L_vis, D) | the vectors of the visible patches, in shuffled order |
 #
 # To pick the visible vectors without a loop, we use `x.gather(1, ids)`. It reads, along dimension 1, the entries that
-# `ids` names, and needs `ids` in the shape of the result. In the next cell a patch has three numbers, so `expand` repeats each index three times.
+# `ids` names, and needs `ids` in the shape of the result. In the next cell a patch has three numbers, so `expand`
+# repeats each index three times.
 
 # %%
 x = torch.arange(18.0).view(1, 6, 3)  # (1, 6, 3): patch A is (0, 1, 2), B is (3, 4, 5), …
@@ -315,9 +316,10 @@ guess.reveal("no", figure, "Left, patches of a cup of coffee in random order, th
              "whole picture.")
 
 # %% [markdown]
-# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model, the decoder would get nearly every
-# visible patch at a wrong place, and during training the only sign would be a loss that is too high. Test the way back with an order that is not its own inverse, such as the order
-# of our six patches. A swap of two patches is its own inverse, so it would hide the bug.
+# No cup can be recognised, because `ids_shuffle` shuffles the patches a second time. In a model, the decoder would get
+# nearly every visible patch at a wrong place, and during training the only sign would be a loss that is too high. Test
+# the way back with an order that is not its own inverse, such as the order of our six patches. A swap of two patches is
+# its own inverse, so it would hide the bug.
 #
 # **Bug 2: one mask for the whole batch.** One row of noise, broadcast to all images, is shorter to write.
 
@@ -359,9 +361,9 @@ print("with the mask inverted:", (1 - mask).sum(dim=1).int().tolist())
 # %% [markdown]
 # The correct mask hides 147 patches per image, and the inverted one hides 49.
 #
-# **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each [epoch](GLOSSARY.md#epoch), one pass over the training images, to make a run
-# repeatable. Each image then keeps one mask for ever. We count how many of the 196 places of an image are visible at
-# least once in ten epochs.
+# **Bug 4: the same masks in every epoch.** Some people call `manual_seed(0)` at the start of each
+# [epoch](GLOSSARY.md#epoch), one pass over the training images, to make a run repeatable. Each image then keeps one
+# mask for ever. We count how many of the 196 places of an image are visible at least once in ten epochs.
 
 # %%
 guess = course.predict("With fresh masks, how many of the 196 places are visible at least once "
@@ -378,9 +380,10 @@ guess.reveal(f"{places_seen(range(10))} of 196 places with a new seed in every e
              f"{places_seen([0] * 10)} of 196 places with the same seed in every epoch")
 
 # %% [markdown]
-# With a reused seed, only 49 places are ever visible, because every epoch uses the same mask. With fresh masks, 181 places are. (A place
-# is hidden in all ten epochs with probability $0.75^{10}$, so we expect about $196\,(1-0.75^{10})\approx185$.) If you want masks that are fresh *and* repeatable,
-# derive the seed of each step from the run's seed and the step number.
+# With a reused seed, only 49 places are ever visible, because every epoch uses the same mask. With fresh masks, 181
+# places are. (A place is hidden in all ten epochs with probability $0.75^{10}$, so we expect about
+# $196\,(1-0.75^{10})\approx185$.) If you want masks that are fresh *and* repeatable, derive the seed of each step from
+# the run's seed and the step number.
 #
 # ## How many patches stay?
 #
@@ -418,8 +421,8 @@ guess.reveal(f"{int((at_50 & at_75).sum())} of {int(at_75.sum())}")
 # All 49 are visible at both ratios. The same noise gives the same order, and the ratio only says where to cut it.
 #
 # On the left, the explorer shows the patches that the encoder gets. On the right, it shows each patch's place in the
-# shuffled order, coloured where the patch is visible: the earlier the place, the darker. When you move the ratio, the numbers on the right stay the same. They change
-# only when you change the seed.
+# shuffled order, coloured where the patch is visible: the earlier the place, the darker. When you move the ratio, the
+# numbers on the right stay the same. They change only when you change the seed.
 
 # %%
 explorer = widgets.explorer()
@@ -453,8 +456,8 @@ for name, numbers in patterns.items():
 #   of the error removed, depending on where it starts, against 35 %) and a central square is harder (24 %).
 # - A sentence on what the number does not say. A pattern that is easier to fill need not teach better or worse
 #   features.
-# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare random masks with a grid and with *blocks*,
-#   several hidden rectangles. Random masks gave the best features.
+# - A look at the literature. [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1f, compare random masks with
+#   a grid and with *blocks*, several hidden rectangles. Random masks gave the best features.
 # </details>
 #
 # ## The curriculum
@@ -548,9 +551,9 @@ show(figure, "The linear schedule rises straight from 0.50 to 0.75 over five epo
              "starts and ends gently and crosses it halfway. The constant one stays at 0.75.")
 
 # %% [markdown]
-# All three schedules agree with the package's at every step. Does the linear one also agree with the report? In its log of a run of the *improved* method, which adds the curriculum and two more loss terms to the
-# original MAE, the mask ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then 0.75
-# to the end.
+# All three schedules agree with the package's at every step. Does the linear one also agree with the report? In its log
+# of a run of the *improved* method, which adds the curriculum and two more loss terms to the original MAE, the mask
+# ratios at the ends of the ten epochs are 0.55, 0.60, 0.65, 0.70, 0.75, and then 0.75 to the end.
 
 # %%
 at_the_end = schedule("linear")[iters - 1 :: iters]  # the last step of each epoch
@@ -561,10 +564,10 @@ print(" ".join(f"{ratio:.2f}" for ratio in at_the_end.tolist()))
 # All ten ratios agree with the report's log, which does not show how the ratio changes within an epoch.
 #
 # Three other curricula change *which* patches are hidden, not how many. [CL-MAE](https://arxiv.org/abs/2308.16572)
-# trains a second network to choose the masks, first easy ones and later hard ones. [Hard Patches Mining](https://arxiv.org/abs/2304.05919) predicts which patches
-# have a high loss and hides more of those over time. [SemMAE](https://arxiv.org/abs/2206.10207) first hides patches
-# within each part of an object, and later whole parts. All three report better features than random masks at a fixed
-# ratio.
+# trains a second network to choose the masks, first easy ones and later hard ones. [Hard Patches
+# Mining](https://arxiv.org/abs/2304.05919) predicts which patches have a high loss and hides more of those over time.
+# [SemMAE](https://arxiv.org/abs/2206.10207) first hides patches within each part of an object, and later whole parts.
+# All three report better features than random masks at a fixed ratio.
 #
 # ## What does the curriculum cost?
 #
@@ -620,11 +623,10 @@ guess.reveal(f"{visible.mean():.1f} patches over all ten epochs, which is "
 # `mean_visible(schedule("linear").tolist(), 196)` is 61.0, if your function is right.) In the first epoch it sees almost
 # twice as many as 49. So the early epochs have the *most* work, and the curriculum is not free.
 #
-# On average, a training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75 it does about
-# half of the work. The next explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the package's model: how
-# often a step multiplies two numbers and adds the product to a sum. The right plot shows the multiply-adds of each step relative
-# to a step at 0.75. Orange
-# is extra work, green is work saved.
+# On average, a training step does not cost 24 % more, though. The decoder always works on all 196 places, and at 0.75
+# it does about half of the work. The next explorer counts the [**multiply-adds**](GLOSSARY.md#multiply-add) of the
+# package's model: how often a step multiplies two numbers and adds the product to a sum. The right plot shows the
+# multiply-adds of each step relative to a step at 0.75. Orange is extra work, green is work saved.
 #
 # Answer two questions with it. (a) Does the cosine cost more than the straight line, less, or the same? (b) Is there a
 # curriculum that costs *less* than always hiding 75 %?
@@ -699,8 +701,9 @@ show(figure, "Two curves from one model that never changes. Under the curriculum
 
 # %% [markdown]
 # Under the curriculum, the loss rises from 0.41 to 0.47 in five epochs and then stays level with the other curve. The
-# plot looks like two different models, but there is only one. Compare it with the report. For the first epoch, which ends at ratio 0.55, the report logs a training loss of 0.6655 for its improved method, whose loss has two more terms. The *original* method, always at 0.75, has 0.7210. How large is that gap compared with the effect
-# of the ratio alone?
+# plot looks like two different models, but there is only one. Compare it with the report. For the first epoch, which
+# ends at ratio 0.55, the report logs a training loss of 0.6655 for its improved method, whose loss has two more terms.
+# The *original* method, always at 0.75, has 0.7210. How large is that gap compared with the effect of the ratio alone?
 
 # %%
 print(f"reported in epoch 1: {100 * (1 - 0.6655 / 0.7210):.0f} % lower")
@@ -716,7 +719,8 @@ print(f"our frozen model at 0.55 instead of 0.75: {lower:.0f} % lower")
 #
 # ## Quiz
 #
-# **1. An image has 196 patches, 49 stay visible, and its row of `ids_restore` has 60 at index 5. What do you know about patch 5?**
+# **1. An image has 196 patches, 49 stay visible, and its row of `ids_restore` has 60 at index 5. What do you know about
+# patch 5?**
 #
 # <details><summary>It is visible, at place 60 of the image</summary>
 #
@@ -781,8 +785,14 @@ course.status()
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Figure 5 varies the mask ratio, table 1f the pattern.
-# - Bengio, Louradour, Collobert & Weston (2009). [*Curriculum learning.*](https://dl.acm.org/doi/10.1145/1553374.1553380) ICML.
-# - Madan, Ristea, Nasrollahi, Moeslund & Ionescu (2024). [*CL-MAE: Curriculum-learned masked autoencoders.*](https://arxiv.org/abs/2308.16572) WACV.
-# - Bao, Dong, Piao & Wei (2022). [*BEiT: BERT pre-training of image transformers.*](https://arxiv.org/abs/2106.08254) ICLR. Hides blocks of patches.
-# - Wettig, Gao, Zhong & Chen (2023). [*Should you mask 15 % in masked language modeling?*](https://arxiv.org/abs/2202.08005) EACL. For large BERT models, hiding 40 % of the words works better than 15 %.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Figure 5 varies the mask ratio, table 1f the pattern.
+# - Bengio, Louradour, Collobert & Weston (2009). [*Curriculum
+#   learning.*](https://dl.acm.org/doi/10.1145/1553374.1553380) ICML.
+# - Madan, Ristea, Nasrollahi, Moeslund & Ionescu (2024). [*CL-MAE: Curriculum-learned masked
+#   autoencoders.*](https://arxiv.org/abs/2308.16572) WACV.
+# - Bao, Dong, Piao & Wei (2022). [*BEiT: BERT pre-training of image transformers.*](https://arxiv.org/abs/2106.08254)
+#   ICLR. Hides blocks of patches.
+# - Wettig, Gao, Zhong & Chen (2023). [*Should you mask 15 % in masked language
+#   modeling?*](https://arxiv.org/abs/2202.08005) EACL. For large BERT models, hiding 40 % of the words works better
+#   than 15 %.

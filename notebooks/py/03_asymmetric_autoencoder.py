@@ -71,11 +71,11 @@ from mae_lib.plots import new_figure
 show(*widgets.title())
 
 # %% [markdown]
-# The lower half is the model, drawn to scale. Each line stands for one patch and has its mean colour. Its length is the number of values: first the 768 pixel values,
-# and inside the model the values of the **token**, the vector into which the patch is embedded. The encoder is wide and deep but has
-# only 49 tokens. The decoder is narrow and shallow. It has all 196 tokens, with a blue *mask token* at every hidden
-# place. At the far right, visible patches are light grey, because training compares prediction and photograph only
-# where patches are hidden.
+# The lower half is the model, drawn to scale. Each line stands for one patch and has its mean colour. Its length is the
+# number of values: first the 768 pixel values, and inside the model the values of the **token**, the vector into which
+# the patch is embedded. The encoder is wide and deep but has only 49 tokens. The decoder is narrow and shallow. It has
+# all 196 tokens, with a blue *mask token* at every hidden place. At the far right, visible patches are light grey,
+# because training compares prediction and photograph only where patches are hidden.
 #
 # From notebooks 01 and 02 we need four parts.
 
@@ -137,8 +137,8 @@ print(f"{len(q) * len(k)} comparisons give an output of shape {tuple(slow.shape)
 
 # %% [markdown]
 # Each output is a sum over *all* tokens, and a sum does not depend on the order of its terms. So attention is
-# permutation-equivariant (notebook 01). So we must add positions. Once each token carries its own, it makes no difference that
-# the visible patches reach the encoder in shuffled order.
+# permutation-equivariant (notebook 01). So we must add positions. Once each token carries its own, it makes no
+# difference that the visible patches reach the encoder in shuffled order.
 #
 # ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 10 minutes)
 #
@@ -173,8 +173,8 @@ def self_attention(x, W_q, W_k, W_v):
 check.self_attention(self_attention)
 
 # %% [markdown]
-# PyTorch has one function that computes the outputs from queries, keys and values. It is *fused*: it does all steps in one go and, where it can, avoids storing the
-# N × N weights. It should agree with our loop.
+# PyTorch has one function that computes the outputs from queries, keys and values. It is *fused*: it does all steps in
+# one go and, where it can, avoids storing the N × N weights. It should agree with our loop.
 
 # %%
 fused = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
@@ -184,9 +184,10 @@ print("the loop and PyTorch's function agree")
 # %% [markdown]
 # ## Several heads in one module
 #
-# With one softmax, a token has only one set of attention weights, but it may need different things from different tokens.
-# A Transformer therefore splits the queries, keys and values among several [**heads**](GLOSSARY.md#heads). With tokens of 192 values and 6 heads, each head has queries, keys and values of
-# length 32 and attends on its own. A last linear layer, `proj`, mixes what the heads have found.
+# With one softmax, a token has only one set of attention weights, but it may need different things from different
+# tokens. A Transformer therefore splits the queries, keys and values among several [**heads**](GLOSSARY.md#heads). With
+# tokens of 192 values and 6 heads, each head has queries, keys and values of length 32 and attends on its own. A last
+# linear layer, `proj`, mixes what the heads have found.
 #
 # One linear layer, `qkv`, computes the queries, keys and values of all heads at once. The order of its outputs is a
 # convention, and trained weights rely on it. To see the order for 4 values and 2 heads, we number the 12 outputs of
@@ -230,7 +231,8 @@ for name, value in example.state_dict().items():
 # attributes:
 #
 # - a layer, or any other module, such as `mix`;
-# - several layers in a row, as in `stack`, which `nn.Sequential` numbers from 0 (number 1, the activation function GELU, has no weights);
+# - several layers in a row, as in `stack`, which `nn.Sequential` numbers from 0 (number 1, the activation function
+#   GELU, has no weights);
 # - a tensor that training should change, such as `shift`: an `nn.Parameter`;
 # - a tensor that stays fixed but belongs to the model, such as `scale`: a [**buffer**](GLOSSARY.md#buffer), which
 #   `register_buffer` creates.
@@ -517,8 +519,8 @@ print("ids_restore", tuple(ids_restore.shape))
 
 
 # %% [markdown]
-# The encoder returns 49 tokens for each image, one for each visible patch. They are called the [**latent**](GLOSSARY.md#latent)
-# representation. After pretraining, this encoder is what we keep.
+# The encoder returns 49 tokens for each image, one for each visible patch. They are called the
+# [**latent**](GLOSSARY.md#latent) representation. After pretraining, this encoder is what we keep.
 #
 # ## The decoder fills the holes
 #
@@ -550,9 +552,9 @@ print(tuple(latent.shape), "becomes", tuple(filled.shape))
 #
 # ### ✏️ Exercise 5 · `Decoder`  (★★★ · 18 minutes)
 #
-# Write the module with the attributes `embed`, `mask_token` (1, 1, D'), `pos_embed`, `blocks`, `norm` (with `eps=1e-6`) and
-# `pred`. D' is the decoder's width, `decoder_dim`. `forward(latent, ids_restore)` returns (B, L, p·p·3). Fill the holes without a
-# loop.
+# Write the module with the attributes `embed`, `mask_token` (1, 1, D'), `pos_embed`, `blocks`, `norm` (with `eps=1e-6`)
+# and `pred`. D' is the decoder's width, `decoder_dim`. `forward(latent, ids_restore)` returns (B, L, p·p·3). Fill the
+# holes without a loop.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -821,10 +823,10 @@ guess_near.reveal("\n".join(lines))
 # but only weakly. In the first block the heads differ, from 5 to 11 %. In the last they hardly do.
 #
 # The explorer draws the weights of one patch, which a square marks on the left. In the middle, the photograph is bright
-# where this patch looks. The map on the right shows the same weights, the largest in yellow. Move `block` and `head`, and compare the first
-# block with the last one. A single patch and head can differ from the average: in block 0, head 0, the patch that is
-# shown first gives only 3 % to its neighbourhood. (Evenly spread attention would give it 9/196 = 5 %. Patches at the edge have
-# fewer neighbours, hence the 4 % on average.)
+# where this patch looks. The map on the right shows the same weights, the largest in yellow. Move `block` and `head`,
+# and compare the first block with the last one. A single patch and head can differ from the average: in block 0, head
+# 0, the patch that is shown first gives only 3 % to its neighbourhood. (Evenly spread attention would give it 9/196 = 5
+# %. Patches at the edge have fewer neighbours, hence the 4 % on average.)
 
 # %%
 attention_explorer = widgets.attention_explorer()
@@ -892,8 +894,8 @@ guess_places.reveal("\n".join(lines), figure, "Five reconstructions, correct in 
                     "wallpaper at every hidden place.")
 
 # %% [markdown]
-# All mask tokens are the same vector, so without positions, all hidden patches of an image get the same prediction. The standard deviation between them is
-# 0.00, and the error is 1.81.
+# All mask tokens are the same vector, so without positions, all hidden patches of an image get the same prediction. The
+# standard deviation between them is 0.00, and the error is 1.81.
 #
 # ### 3. The checkpoint has no decoder
 #
@@ -927,8 +929,8 @@ guess_decoder.reveal(
 # one block, the MLP of one block, or a whole block. Before each measurement, write down what you expect. Which block
 # matters most? Finish with two sentences that you would defend to a sceptical colleague.
 #
-# The cell below shows one example of such an [**ablation**](GLOSSARY.md#ablation). It sets the weights and the bias of `proj` to zero, so that the
-# attention of block 0 adds nothing.
+# The cell below shows one example of such an [**ablation**](GLOSSARY.md#ablation). It sets the weights and the bias of
+# `proj` to zero, so that the attention of block 0 adds nothing.
 #
 # <details><summary>What a good answer shows</summary>
 #
@@ -963,7 +965,8 @@ print(f"complete: {hidden_error(pred):.3f}, without attention in block 0: {error
 #
 # ### ✏️ Exercise 7 · The price of a block  (★★☆ · 6 minutes)
 #
-# Write `block_multiply_adds(n, d)`: the multiply-adds of one block on `n` tokens of `d` values, with an MLP four times as wide.
+# Write `block_multiply_adds(n, d)`: the multiply-adds of one block on `n` tokens of `d` values, with an MLP four times
+# as wide.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1018,7 +1021,8 @@ print(f"ratio: {counted[196] / counted[49]:.2f}")
 #
 # ### The mask ratio
 #
-# How much does the mask ratio change the cost of a forward pass? We count with the package's model, which masks before it embeds, so that hidden patches cost nothing in the encoder.
+# How much does the mask ratio change the cost of a forward pass? We count with the package's model, which masks before
+# it embeds, so that hidden patches cost nothing in the encoder.
 #
 # **Predict first.** At ratio 0.5 the encoder sees twice as many patches as at 0.75.
 
@@ -1093,8 +1097,9 @@ flow_explorer
 # ### Three times faster?
 #
 # The report claims that an asymmetric model is three times faster than a symmetric one. The MAE paper says "3× or more"
-# for its own, much larger models. We can count the paper's ViT-Large as well. It has a [**class token**](GLOSSARY.md#class-token): one extra
-# learned token, not tied to any patch, that our model leaves out. So its encoder sees 49 + 1 tokens.
+# for its own, much larger models. We can count the paper's ViT-Large as well. It has a [**class
+# token**](GLOSSARY.md#class-token): one extra learned token, not tied to any patch, that our model leaves out. So its
+# encoder sees 49 + 1 tokens.
 
 # %%
 with torch.device("meta"):
@@ -1109,8 +1114,9 @@ print(f"all tokens in the encoder: {full / short:.1f} times the cost")
 # %% [markdown]
 # For ViT-Large we count 3.2 times; He et al. report 3.3 (their table 1c). In hours of training, their speed-up is 2.8
 # to 4.1, depending on the encoder and decoder (table 2). For our small model we count 2.58 for the same change, and
-# 4.15 with a large decoder as well. So if "symmetric" means mask tokens in the encoder, "three times" is about right for
-# the paper's models and too high for ours. If it means a large decoder as well, it is too low for ours. Multiply-adds are not seconds: notebook 10 measures the speed.
+# 4.15 with a large decoder as well. So if "symmetric" means mask tokens in the encoder, "three times" is about right
+# for the paper's models and too high for ours. If it means a large decoder as well, it is too low for ours.
+# Multiply-adds are not seconds: notebook 10 measures the speed.
 #
 # Cost is not the only reason to keep mask tokens out of the encoder. With them, the accuracy of the paper's linear
 # probe, a linear classifier on the frozen features, falls from 73.5 % to 59.6 % (table 1c). Their explanation is that
@@ -1184,11 +1190,17 @@ course.status()
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Section 3, tables 1 and 2.
-# - Vaswani et al. (2017). [*Attention is all you need.*](https://arxiv.org/abs/1706.03762) NeurIPS. Attention, heads and blocks.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Section 3, tables 1 and 2.
+# - Vaswani et al. (2017). [*Attention is all you need.*](https://arxiv.org/abs/1706.03762) NeurIPS. Attention, heads
+#   and blocks.
 # - Dosovitskiy et al. (2021). [*An image is worth 16x16 words.*](https://arxiv.org/abs/2010.11929) ICLR. The Vision
 #   Transformer. Our encoder is one.
-# - Xiong et al. (2020). [*On layer normalization in the Transformer architecture.*](https://arxiv.org/abs/2002.04745) ICML. Why the norm comes first.
-# - Raghu et al. (2021). [*Do vision transformers see like convolutional neural networks?*](https://arxiv.org/abs/2108.08810) NeurIPS. How far supervised models look.
-# - Xie et al. (2023). [*Revealing the dark secrets of masked image modeling.*](https://arxiv.org/abs/2205.13543) CVPR. How far masked models look.
-# - Xie et al. (2022). [*SimMIM: a simple framework for masked image modeling.*](https://arxiv.org/abs/2111.09886) CVPR. The other choice: mask tokens in the encoder, one linear layer as decoder.
+# - Xiong et al. (2020). [*On layer normalization in the Transformer architecture.*](https://arxiv.org/abs/2002.04745)
+#   ICML. Why the norm comes first.
+# - Raghu et al. (2021). [*Do vision transformers see like convolutional neural
+#   networks?*](https://arxiv.org/abs/2108.08810) NeurIPS. How far supervised models look.
+# - Xie et al. (2023). [*Revealing the dark secrets of masked image modeling.*](https://arxiv.org/abs/2205.13543) CVPR.
+#   How far masked models look.
+# - Xie et al. (2022). [*SimMIM: a simple framework for masked image modeling.*](https://arxiv.org/abs/2111.09886) CVPR.
+#   The other choice: mask tokens in the encoder, one linear layer as decoder.

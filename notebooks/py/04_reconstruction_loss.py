@@ -13,8 +13,8 @@
 # - take a gradient step by hand, and with an optimiser;
 # - overfit one batch, and say what this test can and cannot show.
 #
-# **Before you start:** notebooks [01](01_patchify.ipynb) to [03](03_asymmetric_autoencoder.ipynb), or some
-# knowledge of patches, masks, encoders and decoders. **Time:** 45 minutes to read and run, and about 35 more for the exercises.
+# **Before you start:** notebooks [01](01_patchify.ipynb) to [03](03_asymmetric_autoencoder.ipynb), or some knowledge of
+# patches, masks, encoders and decoders. **Time:** 45 minutes to read and run, and about 35 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -65,8 +65,8 @@ patchify, unpatchify, MAE = course.use("patchify", "unpatchify", "MAE")
 # %% [markdown]
 # ## A prediction for every patch
 #
-# The package ships weights of a model that was trained on photographs enlarged to 224×224 pixels and cut into 196 patches, 14 rows of 14. We
-# load them into your `MAE` and hide three quarters of the patches of five photographs.
+# The package ships weights of a model that was trained on photographs enlarged to 224×224 pixels and cut into 196
+# patches, 14 rows of 14. We load them into your `MAE` and hide three quarters of the patches of five photographs.
 
 # %%
 sizes, weights = course.shipped_weights("original")
@@ -160,9 +160,10 @@ print(f"before: mean {eye.mean():.2f}, standard deviation {eye.std():.2f}")
 print(f"after:  mean {normal.mean().abs():.2f}, standard deviation {normal.std():.2f}")
 
 # %% [markdown]
-# What does such a target look like? The explorer starts with a patch of smooth, pale wall behind the astronaut, in row 2, column 3 (both
-# counted from 0). See what becomes of it, then try the rocket's sky. On the right you see the chosen patch in pixels,
-# and below it the normalised one. The view of standard deviations shows small ones in blue and large ones in yellow.
+# What does such a target look like? The explorer starts with a patch of smooth, pale wall behind the astronaut, in row
+# 2, column 3 (both counted from 0). See what becomes of it, then try the rocket's sky. On the right you see the chosen
+# patch in pixels, and below it the normalised one. The view of standard deviations shows small ones in blue and large
+# ones in yellow.
 
 # %%
 explorer = widgets.norm_pix_explorer()
@@ -256,7 +257,8 @@ print(f"on pixels {mae_loss(only_means, images, mask, 16):.2f}, "
 # ## Do visible patches really not matter?
 #
 # An inverted or shifted mask raises no error, so we test which patches the loss reads. We replace the prediction on all
-# visible patches by noise, a thousand times as strong as the picture. The loss should not change. Then we write infinity there instead.
+# visible patches by noise, a thousand times as strong as the picture. The loss should not change. Then we write
+# infinity there instead.
 
 # %%
 guess = course.predict("What is the loss with infinity on the visible patches?")
@@ -329,9 +331,9 @@ print(f"hidden {hidden_part:.2f}, visible {visible_part:.2f}, all {in_all:.2f}")
 
 
 # %% [markdown]
-# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. A model trained with the loss over all patches has to copy the visible patches *and* predict the
-# hidden ones. Copying may take some of
-# its capacity, and at a low mask ratio the copying term has most of the weight.
+# The shipped model scores 0.48 on hidden patches and 0.66 on visible ones, for which it was never trained. A model
+# trained with the loss over all patches has to copy the visible patches *and* predict the hidden ones. Copying may take
+# some of its capacity, and at a low mask ratio the copying term has most of the weight.
 #
 # In practice the effect is small: He et al. (2022) report that counting all pixels costs them about half a point of
 # accuracy at a ratio of 75 %.
@@ -408,10 +410,10 @@ show(draw_rows({"in pixels": in_colour, "composite": whole, "photograph": truth}
 # %% [markdown]
 # In pixels, light and shade are back. In the composite, the cushions are gone too.
 #
-# The next explorer shows one photograph at a time. The number below it is the [**PSNR**](GLOSSARY.md#psnr) on the hidden pixels, in decibels
-# (dB): the higher, the closer to the photograph. Switch between "as predicted" and "hidden patches' own", and find the
-# photograph whose PSNR differs most. Then choose "average visible patch's", which needs no statistics of hidden
-# patches.
+# The next explorer shows one photograph at a time. The number below it is the [**PSNR**](GLOSSARY.md#psnr) on the
+# hidden pixels, in decibels (dB): the higher, the closer to the photograph. Switch between "as predicted" and "hidden
+# patches' own", and find the photograph whose PSNR differs most. Then choose "average visible patch's", which needs no
+# statistics of hidden patches.
 
 # %%
 explorer = widgets.prediction_explorer()
@@ -440,7 +442,8 @@ visible_mean, visible_std = ((x * shown).sum(1, keepdim=True) / shown.sum(1, kee
 
 # %% [markdown]
 # Then we compare six versions of each photograph on the hidden pixels. The **bilinear fill** spreads the visible pixels
-# into the holes and has learned nothing. One version takes the brightness of each hidden patch from it. The last three borrow nothing.
+# into the holes and has learned nothing. One version takes the brightness of each hidden patch from it. The last three
+# borrow nothing.
 
 # %%
 smooth = metrics.trivial_reconstructions(truth, holes)["bilinear fill"]
@@ -482,19 +485,21 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
              "no cup except for its visible pieces.")
 
 # %% [markdown]
-# With both statistics borrowed, the prediction reaches 18.4 dB on average, 2.6 dB more than the bilinear fill. With nothing borrowed, the result depends on
-# where the means come from. The average visible patch gives 14.2 dB, 1.6 dB *less* than the fill. The brightness of the
-# fill gives 15.9 dB, hardly more than the fill itself. So nearly all of the lead comes from
-# the borrowed statistics.
+# With both statistics borrowed, the prediction reaches 18.4 dB on average, 2.6 dB more than the bilinear fill. With
+# nothing borrowed, the result depends on where the means come from. The average visible patch gives 14.2 dB, 1.6 dB
+# *less* than the fill. The brightness of the fill gives 15.9 dB, hardly more than the fill itself. So nearly all of the
+# lead comes from the borrowed statistics.
 #
 # Which borrowed number matters? Borrowing the mean alone gives 18.3 dB, so the standard deviation adds next to nothing
-# here. Zeros with the borrowed mean reach 15.4 dB and already show the pale cup, although without its colours. On top of the borrowed means, the model itself adds
-# the step from 15.4 to 18.3 dB, or 2.9 dB: colour and structure within the patches.
+# here. Zeros with the borrowed mean reach 15.4 dB and already show the pale cup, although without its colours. On top
+# of the borrowed means, the model itself adds the step from 15.4 to 18.3 dB, or 2.9 dB: colour and structure within the
+# patches.
 #
 # A PSNR that uses statistics of the target is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should
-# say so. (Users of another implementation [noticed the same leak](https://github.com/pengzhiliang/MAE-pytorch/issues/40).) Compare two models by PSNR only if both borrow
-# the same statistics, and always print a reference such as the bilinear fill. (Our five photographs illustrate the
-# point. They are not a measurement of the model.)
+# say so. (Users of another implementation [noticed the same
+# leak](https://github.com/pengzhiliang/MAE-pytorch/issues/40).) Compare two models by PSNR only if both borrow the same
+# statistics, and always print a reference such as the bilinear fill. (Our five photographs illustrate the point. They
+# are not a measurement of the model.)
 #
 # Can a masked autoencoder fill in without help at all? The weights `pixels` come from a model that was trained on
 # pixels, without `norm_pix`. We let it fill the same holes.
@@ -513,10 +518,9 @@ show(draw_rows({"on pixels": metrics.composite(filled_in, truth, holes)}),
      "with colours that continue those of the visible patches.")
 
 # %% [markdown]
-# The model trained on pixels reaches 17.0 dB, 1.2 dB more than the bilinear fill. If you want pictures without borrowed statistics, train on
-# pixels. If you want features,
-# `norm_pix` was the better choice in the paper: fine-tuned accuracy rose from 84.9 to 85.4 %
-# ([He et al. 2022](https://arxiv.org/abs/2111.06377), table 1d).
+# The model trained on pixels reaches 17.0 dB, 1.2 dB more than the bilinear fill. If you want pictures without borrowed
+# statistics, train on pixels. If you want features, `norm_pix` was the better choice in the paper: fine-tuned accuracy
+# rose from 84.9 to 85.4 % ([He et al. 2022](https://arxiv.org/abs/2111.06377), table 1d).
 #
 # ## A first training step
 #
@@ -542,14 +546,16 @@ print("parameters without a gradient:", without)
 
 
 # %% [markdown]
-# The list is empty: every parameter has received a gradient. The loss reads only hidden patches, which the encoder never sees. The encoder's gradients have come through the decoder, whose attention connects hidden patches with visible ones.
+# The list is empty: every parameter has received a gradient. The loss reads only hidden patches, which the encoder
+# never sees. The encoder's gradients have come through the decoder, whose attention connects hidden patches with
+# visible ones.
 
 # %% [markdown]
 # ### ✏️ Exercise 3 · Gradient descent  (★★☆ · 6 minutes)
 #
-# Write `descend(parameters, lr)`. It changes every parameter [**in place**](GLOSSARY.md#in-place) by `-lr` times its gradient, and then sets the
-# gradient to `None`, so that the next `backward()` starts from nothing. `parameters` is what `model.parameters()` gives, and you can go
-# through it only once. Parameters whose gradient is `None` stay as they
+# Write `descend(parameters, lr)`. It changes every parameter [**in place**](GLOSSARY.md#in-place) by `-lr` times its
+# gradient, and then sets the gradient to `None`, so that the next `backward()` starts from nothing. `parameters` is
+# what `model.parameters()` gives, and you can go through it only once. Parameters whose gradient is `None` stay as they
 # are. Autograd must not record the change.
 #
 # <details><summary>Hint 1</summary>
@@ -630,7 +636,8 @@ def fit(counts, steps):
 
 
 # %% [markdown]
-# `counts` decides which patches enter the loss. With `lambda mask: mask` these are the hidden ones. `on_hidden` records the error on hidden patches separately from the training loss. In this first run, the two are the same.
+# `counts` decides which patches enter the loss. With `lambda mask: mask` these are the hidden ones. `on_hidden` records
+# the error on hidden patches separately from the training loss. In this first run, the two are the same.
 
 # %%
 def draw_curve(curve, on_hidden, title):
@@ -696,17 +703,18 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
      "the photographs.")
 
 # %% [markdown]
-# With the bug, the loss falls faster and ends lower, because copying is easier than predicting. If you look only at the loss curve, the
-# broken code seems better. Two things reveal the bug: the pictures and the error on hidden patches. The gradient on
-# visible patches would have revealed it before the first step, because it is not zero.
+# With the bug, the loss falls faster and ends lower, because copying is easier than predicting. If you look only at the
+# loss curve, the broken code seems better. Two things reveal the bug: the pictures and the error on hidden patches. The
+# gradient on visible patches would have revealed it before the first step, because it is not zero.
 #
 # ### ✏️ Open exercise · Break it yourself  (★★☆ · 12 minutes)
 #
 # Put a bug of your own into a copy of `fit`. Some ideas: leave out `zero_grad`; draw new noise at every step; give the
 # optimiser only the decoder's parameters; use `norm_pix` in the loss but not for the pictures; shift the target by one
-# patch, with `small.roll(6, dims=-1)` in the loss. (With new noise, save `model(small, 0.75, small_noise)[0]` for the pictures, since `in_place` fills in the visible
-# pixels of that mask.) First write down which of these four checks will notice it: the loss curve, the error on hidden patches, the
-# gradient on visible patches (call `pred.retain_grad()` before `backward()`, then look at `pred.grad`), the pictures. Then run it.
+# patch, with `small.roll(6, dims=-1)` in the loss. (With new noise, save `model(small, 0.75, small_noise)[0]` for the
+# pictures, since `in_place` fills in the visible pixels of that mask.) First write down which of these four checks will
+# notice it: the loss curve, the error on hidden patches, the gradient on visible patches (call `pred.retain_grad()`
+# before `backward()`, then look at `pred.grad`), the pictures. Then run it.
 
 # %%
 # your copy of fit, with a bug
@@ -772,8 +780,8 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
 # ## Key takeaways
 #
 # - The loss is a mean over hidden patches. Predictions on visible patches have no effect on it, unless they are infinite.
-# - `norm_pix` puts each target patch into its own units. All patches then have the same scale, and the model need not predict
-#   their brightness.
+# - `norm_pix` puts each target patch into its own units. All patches then have the same scale, and the model need not
+#   predict their brightness.
 # - With `norm_pix`, predicting zeros costs about 1. Losses in different units cannot be compared.
 # - To go back to pixels, we borrow the target's mean and standard deviation. A PSNR of the result is optimistic.
 # - Overfit one batch first. Then look at pictures, and at an error that you compute separately from the training loss.
@@ -782,7 +790,11 @@ show(draw_rows({"with the bug": in_place(bad_preds[half]), "without": in_place(p
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Section 3 and table 1d: the reconstruction target.
-# - Xie, Zhang, Cao, Lin, Bao, Yao, Dai & Hu (2022). [*SimMIM: a simple framework for masked image modeling.*](https://arxiv.org/abs/2111.09886) CVPR. Compares losses on hidden and on all pixels.
-# - Wei, Fan, Xie, Wu, Yuille & Feichtenhofer (2022). [*Masked feature prediction for self-supervised visual pre-training.*](https://arxiv.org/abs/2112.09133) CVPR. Predicts something other than pixels.
-# - Karpathy (2019). [*A recipe for training neural networks.*](https://karpathy.github.io/2019/04/25/recipe/) Overfitting one batch and other checks.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Section 3 and table 1d: the reconstruction target.
+# - Xie, Zhang, Cao, Lin, Bao, Yao, Dai & Hu (2022). [*SimMIM: a simple framework for masked image
+#   modeling.*](https://arxiv.org/abs/2111.09886) CVPR. Compares losses on hidden and on all pixels.
+# - Wei, Fan, Xie, Wu, Yuille & Feichtenhofer (2022). [*Masked feature prediction for self-supervised visual
+#   pre-training.*](https://arxiv.org/abs/2112.09133) CVPR. Predicts something other than pixels.
+# - Karpathy (2019). [*A recipe for training neural networks.*](https://karpathy.github.io/2019/04/25/recipe/)
+#   Overfitting one batch and other checks.

@@ -13,7 +13,8 @@
 # - find the boundary trap, where a filter reads predicted pixels that no loss has trained;
 # - work out which prediction minimises a loss, and say what a lower high-frequency error proves.
 #
-# **Before you start:** [04 · Reconstruction loss](04_reconstruction_loss.ipynb), for the masked squared error and `norm_pix`. **Time:** 60 minutes to read and run, and about 55 more for the exercises.
+# **Before you start:** [04 · Reconstruction loss](04_reconstruction_loss.ipynb), for the masked squared error and
+# `norm_pix`. **Time:** 60 minutes to read and run, and about 55 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -93,9 +94,10 @@ cheapest.reveal("\n".join(lines))
 #
 # ## An image is a sum of waves
 #
-# To describe what a blur removes, we write an image as a sum of waves in all directions. A slow wave rises and falls only a few times across the image, and a fast wave
-# changes from pixel to pixel. The [**Fourier transform**](GLOSSARY.md#fourier-transform) (`fft2`) gives one number for each wave,
-# its **coefficient**. We start with an image that *is* one wave, with four cycles from left to right.
+# To describe what a blur removes, we write an image as a sum of waves in all directions. A slow wave rises and falls
+# only a few times across the image, and a fast wave changes from pixel to pixel. The [**Fourier
+# transform**](GLOSSARY.md#fourier-transform) (`fft2`) gives one number for each wave, its **coefficient**. We start
+# with an image that *is* one wave, with four cycles from left to right.
 
 # %%
 across = torch.arange(224) / 224
@@ -116,8 +118,8 @@ torch.testing.assert_close(torch.fft.ifft2(coefficients).real, astronaut, atol=1
 print(f"frequency 0: {coefficients[0, 0, 0].real / 224**2:.3f}   mean: {astronaut[0].mean():.3f}")
 
 # %% [markdown]
-# The image comes back to within rounding error. The coefficient at frequency 0, divided by the number of pixels, is the mean,
-# here of the red channel.
+# The image comes back to within rounding error. The coefficient at frequency 0, divided by the number of pixels, is the
+# mean, here of the red channel.
 #
 # Each coefficient is a complex number. Its absolute value, the **magnitude**, says how strong the wave is. Its angle,
 # the **phase**, says how far the wave is shifted.
@@ -227,8 +229,9 @@ zeros.reveal(f"on the flat parts at both ends and in the middle of the climb: {s
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# The second difference measures how much the slope changes. On a flat part or in a steady climb, it does not change. The
-# climb begins with a 1 and ends with a −1. The drop gives a pair of spikes, −4 and +4. The level stretch of two 5s gives no zero, because the slope changes at each of them.
+# The second difference measures how much the slope changes. On a flat part or in a steady climb, it does not change.
+# The climb begins with a 1 and ends with a −1. The drop gives a pair of spikes, −4 and +4. The level stretch of two 5s
+# gives no zero, because the slope changes at each of them.
 # </details>
 #
 # `diff(n=2)` computes the same numbers without a loop.
@@ -270,7 +273,8 @@ print(tuple(small[0].shape), "→", tuple(by_loop.shape))
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Upper neighbours: `x[..., :-2, 1:-1]`. Lower neighbours: `x[..., 2:, 1:-1]`. Left and right work the same way on the last axis.
+# Upper neighbours: `x[..., :-2, 1:-1]`. Lower neighbours: `x[..., 2:, 1:-1]`. Left and right work the same way on the
+# last axis.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -337,8 +341,9 @@ torch.testing.assert_close(losses.laplacian(small)[0], by_loop)
 # %% [markdown]
 # ## What to do at the border
 #
-# A pixel at the border has no neighbour on one side. `conv2d(padding=1)` invents zeros there, which
-# `F.pad` calls `constant`. We can also mirror the image (`reflect`) or repeat its border (`replicate`). We try each on a steady ramp, where the second difference should be 0.
+# A pixel at the border has no neighbour on one side. `conv2d(padding=1)` invents zeros there, which `F.pad` calls
+# `constant`. We can also mirror the image (`reflect`) or repeat its border (`replicate`). We try each on a steady ramp,
+# where the second difference should be 0.
 
 # %%
 ramp = torch.arange(8.0).expand(1, 1, 8, 8)
@@ -486,7 +491,8 @@ for name, picture in {"forgotten": forgotten, "de-normalised": to_images(perfect
 # ## The boundary trap
 #
 # $L_\text{MAE}$ is computed on masked patches only. Nothing in training ever compares the prediction on **visible**
-# patches with anything. On hidden patches the shipped model reaches a [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB (18.4 dB in notebook 04, with other masks).
+# patches with anything. On hidden patches the shipped model reaches a [**PSNR**](GLOSSARY.md#psnr) of 18.6 dB (18.4 dB
+# in notebook 04, with other masks).
 
 # %%
 visible_guess = course.predict("What PSNR does the raw prediction reach on the visible patches?")
@@ -526,10 +532,10 @@ for name, picture in (("raw", raw), ("composite", composite)):
 
 
 # %% [markdown]
-# Away from the rim, both errors are 0.077: all four neighbours are masked there, so raw prediction and composite agree. At the rim, the raw prediction
-# has an error of 0.166 and the composite only 0.118. The raw variant measures how well a hidden patch fits its
-# *predicted* neighbour, which is replaced in the composite. The composite measures how well it fits the *true*
-# neighbour. So we filter the composite.
+# Away from the rim, both errors are 0.077: all four neighbours are masked there, so raw prediction and composite agree.
+# At the rim, the raw prediction has an error of 0.166 and the composite only 0.118. The raw variant measures how well a
+# hidden patch fits its *predicted* neighbour, which is replaced in the composite. The composite measures how well it
+# fits the *true* neighbour. So we filter the composite.
 
 # %% [markdown]
 # ### ✏️ Exercise 3 · The Laplacian loss  (★★★ · 12 minutes)
@@ -617,10 +623,10 @@ notices.reveal("\n".join(lines))
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# A constant has no second difference, so the raw variant sees no error. The composite has a jump at the rim of the patch.
-# We can check its loss by hand. For an offset $c$ and a patch of $p \times p$ pixels, each pixel on a side of the
-# patch contributes $c$ and each corner $2c$. The sum is $4(p-2)c + 4 \cdot 2c = 4pc$, and divided by $p^2$ pixels it is $4c/p$.
-# Here this is $0.4 / 16 = 0.025$.
+# A constant has no second difference, so the raw variant sees no error. The composite has a jump at the rim of the
+# patch. We can check its loss by hand. For an offset $c$ and a patch of $p \times p$ pixels, each pixel on a side of
+# the patch contributes $c$ and each corner $2c$. The sum is $4(p-2)c + 4 \cdot 2c = 4pc$, and divided by $p^2$ pixels
+# it is $4c/p$. Here this is $0.4 / 16 = 0.025$.
 # </details>
 #
 # Now we do the same with all hidden patches of our photographs: each is perfect except for an offset of ±0.1.
@@ -657,9 +663,9 @@ print(f"share of the error on the outermost ring: {on_ring:.0f} %")
 # ## Which prediction minimises the loss?
 #
 # The total loss is $L_\text{MAE} + \lambda L_\text{freq}$, and the report sets $\lambda = 0.05$. What is the *best
-# possible* prediction under this total if we know everything that may be hidden and how likely it is? In a photograph we cannot know this, but for a row of
-# pixels we can choose the possibilities and their chances ourselves. Our rows have 18 pixels. The first and the last are visible, and the 16 between them are
-# hidden.
+# possible* prediction under this total if we know everything that may be hidden and how likely it is? In a photograph
+# we cannot know this, but for a row of pixels we can choose the possibilities and their chances ourselves. Our rows
+# have 18 pixels. The first and the last are visible, and the 16 between them are hidden.
 
 # %%
 def edge(place):
@@ -683,10 +689,10 @@ possible = {  # rows (K, 18), and the chance of each (K,)
 # %% [markdown]
 # ### ✏️ Exercise 4 · The expected loss  (★★☆ · 8 minutes)
 #
-# Write `expected_loss(guess, rows, chances, lam)`: what a `guess` (n,) costs on average when the truth is row k of `rows` (K, n) with
-# probability `chances[k]`. The loss of one row is the mean squared error over the hidden pixels, plus `lam` times the mean
-# absolute difference between the second differences of the guess and those of the row. Return a tensor. The hidden pixels are all but the first and the last, and each of them has
-# one second difference.
+# Write `expected_loss(guess, rows, chances, lam)`: what a `guess` (n,) costs on average when the truth is row k of
+# `rows` (K, n) with probability `chances[k]`. The loss of one row is the mean squared error over the hidden pixels,
+# plus `lam` times the mean absolute difference between the second differences of the guess and those of the row. Return
+# a tensor. The hidden pixels are all but the first and the last, and each of them has one second difference.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -716,9 +722,9 @@ def expected_loss(guess, rows, chances, lam):
 check.expected_loss(expected_loss)
 
 # %% [markdown]
-# The best guess is the one with the lowest expected loss. We start from the mean row and walk downhill with the optimiser Adam, whose
-# step size falls to zero so that the guess settles. Only the hidden pixels may move. The cell uses your `expected_loss` if it passed its check, and the
-# package's until then.
+# The best guess is the one with the lowest expected loss. We start from the mean row and walk downhill with the
+# optimiser Adam, whose step size falls to zero so that the guess settles. Only the hidden pixels may move. The cell
+# uses your `expected_loss` if it passed its check, and the package's until then.
 
 # %%
 cost = check.expected_loss.yours_or(widgets.expected_loss)
@@ -761,11 +767,13 @@ steeper.reveal("\n".join(lines))
 #   little below 0 before the likelier edge, stay near 0.8 after it, and then climb to 1. The second differences of ramps
 #   are almost 0, so the Laplacian loss hardly charges for them.
 # - **Two edges, 50:50.** Nothing happens: 0.50 for every λ.
-# - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the prediction blurrier.
+# - **Five edges.** The steepest step *falls* from 0.20 to 0.13 and then to 0.09. The loss that should sharpen makes the
+#   prediction blurrier.
 # - **Stripes whose position is unknown.** The best prediction is flat grey for every λ.
 #
-# The explorer shows these best rows for more values of λ. It shows three more visible pixels on each side, and its solver
-# is more exact, so its rows differ a little from ours. The possible rows are at the top, and the best prediction and its profile are below.
+# The explorer shows these best rows for more values of λ. It shows three more visible pixels on each side, and its
+# solver is more exact, so its rows differ a little from ours. The possible rows are at the top, and the best prediction
+# and its profile are below.
 
 # %%
 weight_explorer = widgets.weight_explorer()
@@ -777,8 +785,8 @@ weight_explorer
 # The mean minimises an expected squared error. The [**median**](GLOSSARY.md#median) minimises an expected absolute
 # error. So $L_\text{freq}$ asks at each pixel for the median of the possible second differences. (In the total,
 # $L_\text{MAE}$ asks for the mean row at the same time, and the best prediction is a compromise.) We compare three
-# candidates under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part. The numbers
-# are sums over the hidden pixels.
+# candidates under $L_\text{freq}$ alone: the likeliest edge, the mean, and a straight line across the hidden part. The
+# numbers are sums over the hidden pixels.
 
 # %%
 line = torch.arange(18) / 17
@@ -789,18 +797,19 @@ for name, (rows, chances) in list(possible.items())[:3]:
     print(f"{name:<44}" + "".join(f"{price:>7.1f}" for price in for_each))
 
 # %% [markdown]
-# With two equally likely edges, all three candidates cost 2.0, so $L_\text{freq}$ has no preference, and
-# $L_\text{MAE}$ decides for the mean. If one place has an edge with a chance of 70 %, the median has the edge too, and committing to it costs only 1.2. With five
-# possible places, each has a chance of 20 %, so the median has no edge anywhere: the straight line costs 2.0 and any edge 3.2. In
-# short, the loss sharpens what the model is sure of and smooths what it is unsure of. The exact place of a hidden hair or blade of
-# grass is nearly always uncertain.
+# With two equally likely edges, all three candidates cost 2.0, so $L_\text{freq}$ has no preference, and $L_\text{MAE}$
+# decides for the mean. If one place has an edge with a chance of 70 %, the median has the edge too, and committing to
+# it costs only 1.2. With five possible places, each has a chance of 20 %, so the median has no edge anywhere: the
+# straight line costs 2.0 and any edge 3.2. In short, the loss sharpens what the model is sure of and smooths what it is
+# unsure of. The exact place of a hidden hair or blade of grass is nearly always uncertain.
 #
 # ## Aside: the amount of detail
 #
 # You can skip this section at first: only notebook 10 uses its loss again.
 #
-# The Laplacian loss compares detail pixel by pixel, so it prefers no detail to detail in the wrong place. We can compare
-# *amounts* instead. Let $e$ be the mean absolute Laplacian inside a patch. The [**energy form**](GLOSSARY.md#energy-form) of the loss is
+# The Laplacian loss compares detail pixel by pixel, so it prefers no detail to detail in the wrong place. We can
+# compare *amounts* instead. Let $e$ be the mean absolute Laplacian inside a patch. The [**energy
+# form**](GLOSSARY.md#energy-form) of the loss is
 #
 # $$\big|\log(e(\hat y) + 0.1) - \log(e(y) + 0.1)\big| ,$$
 #
@@ -868,21 +877,22 @@ for lam in (0.01, 0.05, 0.25, 1.0):
     print(f"λ = {lam:<4}  share of the total {share:>2.0f} %   gradient vs MAE's {length:>3.0f} %")
 
 # %% [markdown]
-# At λ = 0.05 the Laplacian loss is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss. At this prediction, it is a small correction.
+# At λ = 0.05 the Laplacian loss is 4 % of the total, and its gradient is 12 % as long as the gradient of the MAE loss.
+# At this prediction, it is a small correction.
 #
 # ## What does a lower number prove?
 #
-# The report measures success by a masked [**HF error**](GLOSSARY.md#hf-error) (high-frequency error), which is the Laplacian loss
-# computed on images with values from 0 to 1. We measure it, together with the masked PSNR, for two shipped models:
-# `original`, and `improved`, which was trained with the Laplacian loss, the curriculum and the uniformity loss of notebook 06. We also
-# measure both numbers for five reference images that need no training:
+# The report measures success by a masked [**HF error**](GLOSSARY.md#hf-error) (high-frequency error), which is the
+# Laplacian loss computed on images with values from 0 to 1. We measure it, together with the masked PSNR, for two
+# shipped models: `original`, and `improved`, which was trained with the Laplacian loss, the curriculum and the
+# uniformity loss of notebook 06. We also measure both numbers for five reference images that need no training:
 #
 # - **masked mean**: the mean colour of the visible pixels;
 # - [**bilinear fill**](GLOSSARY.md#bilinear-fill): visible pixels spread smoothly into the holes;
 # - **blurred target**: the truth after a Gaussian blur;
-# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels (so it has no colour of its own
-#   and looks brownish, because each channel is normalised differently). Every `norm_pix` model
-#   gets this for free when it predicts zeros;
+# - **patch means**: each hidden patch is flat, with the true mean over its pixels and channels (so it has no colour of
+#   its own and looks brownish, because each channel is normalised differently). Every `norm_pix` model gets this for
+#   free when it predicts zeros;
 # - **moved by 2 px**: the truth, perfectly sharp, shifted by two pixels.
 #
 # We rank all seven by their HF error, from 1 (the lowest) to 7.
@@ -945,29 +955,35 @@ for name, x in {"224 pixels": target, "96, enlarged to 224": enlarged}.items():
     print(f"{name:<20} mean |Laplacian| {losses.laplacian(x).abs().mean():.3f}")
 
 # %% [markdown]
-# A prediction with no detail and no seams would have an HF error of 0.066, lower than the errors of both models. When you read an HF
-# error, you need this value next to it. You also cannot compare HF errors across sets of images. At 224 pixels, our
-# photographs have a mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with STL-10 images,
-# the same photographs have only 0.017, about a quarter. Enlarging an image adds no detail, and both models were trained on photographs enlarged in this way. So the sharp photographs of this section
-# contain far more fine detail than anything that they have learned to predict.
+# A prediction with no detail and no seams would have an HF error of 0.066, lower than the errors of both models. When
+# you read an HF error, you need this value next to it. You also cannot compare HF errors across sets of images. At 224
+# pixels, our photographs have a mean absolute Laplacian of 0.065. Enlarged from 96 pixels, as the report does with
+# STL-10 images, the same photographs have only 0.017, about a quarter. Enlarging an image adds no detail, and both
+# models were trained on photographs enlarged in this way. So the sharp photographs of this section contain far more
+# fine detail than anything that they have learned to predict.
 #
-# The report measured a lower HF error with its three add-ons together than without them, but in only one run of each kind. [Notebook 10](10_claims.ipynb) repeats the comparison with several seeds.
+# The report measured a lower HF error with its three add-ons together than without them, but in only one run of each
+# kind. [Notebook 10](10_claims.ipynb) repeats the comparison with several seeds.
 #
 # ### ✏️ Open exercise · Design a case  (★★★ · 20 minutes)
 #
-# Invent two sets of possible rows, other than those above, give each row a probability, and find the best prediction for each set with
-# `best_row`. For one set, λ = 1 should make the best prediction clearly sharper than λ = 0 does. For the other, it should
-# make it clearly blurrier. Then take three edges, one of them with probability q and the other two equally likely. How
-# large must q be before the step at the likely edge is larger at λ = 1 than at λ = 0, where it is q? What does your answer suggest about where this loss helps in a
-# photograph of, say, a zebra on grass?
+# Invent two sets of possible rows, other than those above, give each row a probability, and find the best prediction
+# for each set with `best_row`. For one set, λ = 1 should make the best prediction clearly sharper than λ = 0 does. For
+# the other, it should make it clearly blurrier. Then take three edges, one of them with probability q and the other two
+# equally likely. How large must q be before the step at the likely edge is larger at λ = 1 than at λ = 0, where it is
+# q? What does your answer suggest about where this loss helps in a photograph of, say, a zebra on grass?
 #
 # <details><summary>What a good answer shows</summary>
 #
 # - Two sets, each with a number such as the steepest step at λ = 0 and at λ = 1.
-# - An explanation by the median: the loss sharpens an edge if the rows that have it are, together, more likely than all others.
-# - The switch for three edges, with values of q tried on both sides of it. It lies near q = 50 %, up to about eight percentage points below or above, depending on where the edges are: the squared error counts too, so the median does not decide alone.
-# - A careful statement about photographs: outlines that the visible patches determine (the zebra's back) may become sharper, while grass, whose exact
-#   position nobody can know, becomes smoother. It says that this is a hypothesis and names a measurement that would test it.
+# - An explanation by the median: the loss sharpens an edge if the rows that have it are, together, more likely than all
+#   others.
+# - The switch for three edges, with values of q tried on both sides of it. It lies near q = 50 %, up to about eight
+#   percentage points below or above, depending on where the edges are: the squared error counts too, so the median does
+#   not decide alone.
+# - A careful statement about photographs: outlines that the visible patches determine (the zebra's back) may become
+#   sharper, while grass, whose exact position nobody can know, becomes smoother. It says that this is a hypothesis and
+#   names a measurement that would test it.
 # </details>
 
 # %%
@@ -1028,8 +1044,10 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 #
 # - Squared error asks for the mean of what is possible, and the mean of several edges is a blur.
 # - Photographs have most of their variance in slow waves. What we call sharp is in the fast, weak ones.
-# - The Laplacian is a high-pass filter: 0 for ramps, with a gain of up to 8. On RGB it must be depthwise, and without padding it invents no edges.
-# - Divide by the number of masked values, de-normalise before you filter, and filter the composite instead of the raw prediction.
+# - The Laplacian is a high-pass filter: 0 for ramps, with a gain of up to 8. On RGB it must be depthwise, and without
+#   padding it invents no edges.
+# - Divide by the number of masked values, de-normalise before you filter, and filter the composite instead of the raw
+#   prediction.
 # - The absolute error of a Laplacian asks for the median. It sharpens what the model is sure of and smooths the rest.
 # - An HF error means something only next to PSNR and references that have learned nothing.
 #
@@ -1037,9 +1055,15 @@ print(f"steepest step at λ = 1: {best_row(my_rows, my_chances, 1.0).diff().abs(
 #
 # **Further reading**
 #
-# - Field (1987). [*Relations between the statistics of natural images and the response properties of cortical cells.*](https://doi.org/10.1364/JOSAA.4.002379) JOSA A 4(12). How the strength of waves falls with frequency.
-# - Oppenheim & Lim (1981). [*The importance of phase in signals.*](https://doi.org/10.1109/PROC.1981.12022) Proceedings of the IEEE 69(5). An image with the phases of one picture and the magnitudes of another looks like the first.
-# - Burt & Adelson (1983). [*The Laplacian pyramid as a compact image code.*](https://doi.org/10.1109/TCOM.1983.1095851) IEEE Transactions on Communications 31(4). A similar filter, an image minus its blurred copy, at every scale.
-# - Mathieu, Couprie & LeCun (2016). [*Deep multi-scale video prediction beyond mean square error.*](https://arxiv.org/abs/1511.05440) ICLR. Blur from squared error, and a loss on image gradients against it.
-# - Blau & Michaeli (2018). [*The perception-distortion tradeoff.*](https://arxiv.org/abs/1711.06077) CVPR. Why an image cannot have both the lowest error and the most natural look.
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR.
+# - Field (1987). [*Relations between the statistics of natural images and the response properties of cortical
+#   cells.*](https://doi.org/10.1364/JOSAA.4.002379) JOSA A 4(12). How the strength of waves falls with frequency.
+# - Oppenheim & Lim (1981). [*The importance of phase in signals.*](https://doi.org/10.1109/PROC.1981.12022) Proceedings
+#   of the IEEE 69(5). An image with the phases of one picture and the magnitudes of another looks like the first.
+# - Burt & Adelson (1983). [*The Laplacian pyramid as a compact image code.*](https://doi.org/10.1109/TCOM.1983.1095851)
+#   IEEE Transactions on Communications 31(4). A similar filter, an image minus its blurred copy, at every scale.
+# - Mathieu, Couprie & LeCun (2016). [*Deep multi-scale video prediction beyond mean square
+#   error.*](https://arxiv.org/abs/1511.05440) ICLR. Blur from squared error, and a loss on image gradients against it.
+# - Blau & Michaeli (2018). [*The perception-distortion tradeoff.*](https://arxiv.org/abs/1711.06077) CVPR. Why an image
+#   cannot have both the lowest error and the most natural look.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR.

@@ -13,8 +13,8 @@
 # - avoid its traps: pairs of an image with itself, half precision, and a batch split into pieces;
 # - compute the effective rank, and distinguish spread-out features from informative ones.
 #
-# **Before you start:** notebooks [03](03_asymmetric_autoencoder.ipynb) and
-# [04](04_reconstruction_loss.ipynb), for the encoder and the loss it is trained with. **Time:** 45 minutes to read and run, and about 40 more for the exercises.
+# **Before you start:** notebooks [03](03_asymmetric_autoencoder.ipynb) and [04](04_reconstruction_loss.ipynb), for the
+# encoder and the loss it is trained with. **Time:** 45 minutes to read and run, and about 40 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -299,8 +299,8 @@ for b in (2, 4, 64):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Either build the table (B, B) of squared distances and select with `~torch.eye(B, dtype=torch.bool)`, or use `torch.pdist(z)`, which returns the
-# distance of every pair once.
+# Either build the table (B, B) of squared distances and select with `~torch.eye(B, dtype=torch.bool)`, or use
+# `torch.pdist(z)`, which returns the distance of every pair once.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -348,8 +348,8 @@ for name, b in (("opposite pair", 2), ("triangle", 3), ("tetrahedron", 4), ("sim
 #
 # <details><summary>Why: a short proof</summary>
 #
-# The log of a mean is at least the mean of the logs, so the loss is at least $-2$ times the mean squared distance. That mean has an upper
-# limit, because the squared length of a sum of vectors is never negative:
+# The log of a mean is at least the mean of the logs, so the loss is at least $-2$ times the mean squared distance. That
+# mean has an upper limit, because the squared length of a sum of vectors is never negative:
 #
 # $$\sum_{i \neq j} z_i \cdot z_j = \Big\lVert \sum_i z_i \Big\rVert^2 - B \ge -B
 # \quad\Rightarrow\quad \text{mean of } \lVert z_i - z_j \rVert^2 \le 2 + \frac{2}{B-1} = \frac{2B}{B-1}.$$
@@ -373,12 +373,14 @@ random_guess.reveal(f"nearer to {'0' if loss > -2 else '−4.06'}: the loss is {
 
 # %% [markdown]
 # The loss of random points is −3.96, close to the best possible −4.06. In 192 dimensions there is so much room that
-# random points are nearly at right angles, where a term is $e^{-4}$. So a loss near 0 means that all points are nearly in one place, and a loss near −4 that they
-# are spread as well as random points. The photographs, at −0.05, are crowded.
+# random points are nearly at right angles, where a term is $e^{-4}$. So a loss near 0 means that all points are nearly
+# in one place, and a loss near −4 that they are spread as well as random points. The photographs, at −0.05, are
+# crowded.
 #
 # ## Watch them repel
 #
-# We place a small clump of points on a circle and follow the gradient of the loss downhill. A circle lies in a plane. Are its two dimensions enough for the points to form a simplex, and so to reach the limit of $-4B/(B-1)$?
+# We place a small clump of points on a circle and follow the gradient of the loss downhill. A circle lies in a plane.
+# Are its two dimensions enough for the points to form a simplex, and so to reach the limit of $-4B/(B-1)$?
 
 # %%
 reach_guess = course.predict("3, 4 or 5 points on a circle: "
@@ -394,9 +396,9 @@ for space, points in (("circle", 3), ("circle", 4), ("circle", 5), ("sphere", 4)
 reach_guess.reveal("\n".join([f"only {', '.join(map(str, reached))}", *lines]))
 
 # %% [markdown]
-# On the circle, three points form a triangle and reach the limit of −6.00. Four points form a square and stop at −4.40, above their limit of −5.33, because
-# four points need three dimensions to be equally far apart. On the sphere they reach it, as a tetrahedron. In general, $B$
-# points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
+# On the circle, three points form a triangle and reach the limit of −6.00. Four points form a square and stop at −4.40,
+# above their limit of −5.33, because four points need three dimensions to be equally far apart. On the sphere they
+# reach it, as a tetrahedron. In general, $B$ points need $B - 1$ dimensions, and 192 are plenty for a batch of 64.
 #
 # The explorer shows the points on their way, and the dashed line marks the limit. You can also change the 2 in the
 # exponent of the loss, which is often called $t$. With a large $t$, only the nearest neighbours matter.
@@ -485,9 +487,9 @@ print(f"smallest cosine in float32:  {(clump @ clump.T).min().item():.4f}")
 
 # %% [markdown]
 # The product came out in `bfloat16`, although the points are `float32`. The numbers next to 1 in `bfloat16` are 0.9961
-# and 1.0078. A squared distance, 2 − 2·cosine, can then come out as 0, as 0.0078 or even below 0, while the true ones here lie between 0 and
-# 0.0012. The package therefore switches autocast off for this product and converts half-precision
-# tokens to `float32` first.
+# and 1.0078. A squared distance, 2 − 2·cosine, can then come out as 0, as 0.0078 or even below 0, while the true ones
+# here lie between 0 and 0.0012. The package therefore switches autocast off for this product and converts
+# half-precision tokens to `float32` first.
 #
 # ## Trap 3: a batch in pieces
 #
@@ -501,9 +503,9 @@ print(f"each half {uniformity_loss(pair):.2f}")
 print(f"the whole batch {uniformity_loss(torch.cat([pair, pair])):.2f}")
 
 # %% [markdown]
-# Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end. They are on different
-# processes, so neither process sees it. The package therefore gathers the features of all processes, with their gradient, before it computes this
-# loss.
+# Each process reports a perfect −8.00. The whole batch has −1.10, because two images lie at each end. They are on
+# different processes, so neither process sees it. The package therefore gathers the features of all processes, with
+# their gradient, before it computes this loss.
 
 # %% [markdown]
 # ## How many directions are in use?
@@ -632,9 +634,10 @@ features["mixed up"] = [features["improved"][0], features["improved"][1].roll(1,
 best_guess = course.predict("Which of the five sets of features finds the most scenes again?")
 
 # %% [markdown]
-# For each we compute six numbers. [**Alignment**](GLOSSARY.md#alignment) is the mean squared distance between the two views of a scene. *Others* is the
-# same distance between views of two different scenes, and *ratio* is the first divided by the second. The last column is the share of scenes that are found
-# again, with its 95 % **confidence interval**. If we repeated this with new scenes, about 95 of 100 such intervals would contain the true share.
+# For each we compute six numbers. [**Alignment**](GLOSSARY.md#alignment) is the mean squared distance between the two
+# views of a scene. *Others* is the same distance between views of two different scenes, and *ratio* is the first
+# divided by the second. The last column is the share of scenes that are found again, with its 95 % **confidence
+# interval**. If we repeated this with new scenes, about 95 of 100 such intervals would contain the true share.
 
 # %%
 table = {}
@@ -668,11 +671,13 @@ show(figure, "Bars for five sets of features. The random points have the lowest 
 # %% [markdown]
 # The random points have the lowest loss (−3.96) and the highest effective rank (172). No image went into them, and they
 # find 1 % of the scenes again. The mixed-up features keep the loss and the rank of the improved encoder, and they find
-# 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither number looks at which point belongs to which image. (The intervals come from $1.96\sqrt{p(1-p)/n}$ for a share $p$ of
-# $n$ scenes. Near 0 %, they are too narrow.)
+# 0 %. [**Uniform is not informative**](GLOSSARY.md#uniform-is-not-informative): neither number looks at which point
+# belongs to which image. (The intervals come from $1.96\sqrt{p(1-p)/n}$ for a share $p$ of $n$ scenes. Near 0 %, they
+# are too narrow.)
 #
-# Of the three encoders, `original` finds the most scenes, 73 %, although its loss of −0.03 is the closest to collapse. `improved` has a loss of −3.59 and an
-# effective rank of 92, and it finds 32 %. The untrained encoder finds 49 %. The three intervals do not overlap.
+# Of the three encoders, `original` finds the most scenes, 73 %, although its loss of −0.03 is the closest to collapse.
+# `improved` has a loss of −3.59 and an effective rank of 92, and it finds 32 %. The untrained encoder finds 49 %. The
+# three intervals do not overlap.
 #
 # Read these shares with care. The untrained encoder may do well because two quarters of a scene share their colours,
 # and random weights keep much of the colour. Each trained model comes from a single run, neither was trained on scenes,
@@ -741,7 +746,9 @@ shift_guess.reveal("\n".join(lines))
 
 # %% [markdown]
 # Subtracting one constant vector takes the loss of `original` from −0.03 to −2.41, which covers much of the distance to
-# `improved` at −3.59. It finds 73 % of the scenes before the subtraction and 71 % after it, so in this test we see no harm from the common part. The subtraction teaches the encoder nothing, so a lower loss alone does not mean better features.
+# `improved` at −3.59. It finds 73 % of the scenes before the subtraction and 71 % after it, so in this test we see no
+# harm from the common part. The subtraction teaches the encoder nothing, so a lower loss alone does not mean better
+# features.
 #
 # ## What the report claims
 #
@@ -840,8 +847,13 @@ z, view = features["original"]
 #
 # **Further reading**
 #
-# - Wang & Isola (2020). [*Understanding contrastive representation learning through alignment and uniformity on the hypersphere.*](https://arxiv.org/abs/2005.10242) ICML.
-# - Zhang, Wang & Wang (2022). [*How mask matters: towards theoretical understandings of masked autoencoders.*](https://arxiv.org/abs/2210.08344) NeurIPS. Proposes the uniformity term for MAE (U-MAE).
-# - Jing, Vincent, LeCun & Tian (2022). [*Understanding dimensional collapse in contrastive self-supervised learning.*](https://arxiv.org/abs/2110.09348) ICLR.
-# - Roy & Vetterli (2007). [*The effective rank: a measure of effective dimensionality.*](https://ieeexplore.ieee.org/document/7098875) EUSIPCO.
-# - Cohn & Kumar (2007). [*Universally optimal distribution of points on spheres.*](https://arxiv.org/abs/math/0607446) Journal of the AMS. Why the polygons, the tetrahedron and the simplex win.
+# - Wang & Isola (2020). [*Understanding contrastive representation learning through alignment and uniformity on the
+#   hypersphere.*](https://arxiv.org/abs/2005.10242) ICML.
+# - Zhang, Wang & Wang (2022). [*How mask matters: towards theoretical understandings of masked
+#   autoencoders.*](https://arxiv.org/abs/2210.08344) NeurIPS. Proposes the uniformity term for MAE (U-MAE).
+# - Jing, Vincent, LeCun & Tian (2022). [*Understanding dimensional collapse in contrastive self-supervised
+#   learning.*](https://arxiv.org/abs/2110.09348) ICLR.
+# - Roy & Vetterli (2007). [*The effective rank: a measure of effective
+#   dimensionality.*](https://ieeexplore.ieee.org/document/7098875) EUSIPCO.
+# - Cohn & Kumar (2007). [*Universally optimal distribution of points on spheres.*](https://arxiv.org/abs/math/0607446)
+#   Journal of the AMS. Why the polygons, the tetrahedron and the simplex win.

@@ -13,8 +13,9 @@
 # - estimate how long a run will take before you start it;
 # - compare two methods by their curves without being misled by their training losses.
 #
-# **Before you start:** notebooks [02](02_curriculum_masking.ipynb) to [04](04_reconstruction_loss.ipynb), for the mask schedule, the model and its loss. The two extra losses
-# are from [05](05_laplacian_loss.ipynb) and [06](06_uniformity_loss.ipynb); if you skipped those, the package's versions are used.
+# **Before you start:** notebooks [02](02_curriculum_masking.ipynb) to [04](04_reconstruction_loss.ipynb), for the mask
+# schedule, the model and its loss. The two extra losses are from [05](05_laplacian_loss.ipynb) and
+# [06](06_uniformity_loss.ipynb); if you skipped those, the package's versions are used.
 #
 # **Time:** 55 minutes to read and run, and about 75 more for the exercises. The 55 minutes include one or two minutes
 # of training on this computer. The run on a GPU needs no attention.
@@ -119,17 +120,17 @@ print(f"{cfg.epochs} epochs of {iters} steps, each with {cfg.batch_size} images 
 
 # %% [markdown]
 # The decoder of this model has one block, while the one in notebook 03 had four. This saves time, and it has a price.
-# In [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1a, on the photographs of ImageNet, the depth of the decoder hardly matters
-# after *fine-tuning*, which
-# trains the encoder further on labels. But the accuracy of a **linear probe**, a linear classifier on frozen features,
-# is 65.5 % with one block and 73.5 % with eight. Their explanation is that the last layers of an autoencoder specialise
-# in reconstruction. With a shallow decoder, these layers are in the encoder.
+# In [He et al. (2022)](https://arxiv.org/abs/2111.06377), table 1a, on the photographs of ImageNet, the depth of the
+# decoder hardly matters after *fine-tuning*, which trains the encoder further on labels. But the accuracy of a **linear
+# probe**, a linear classifier on frozen features, is 65.5 % with one block and 73.5 % with eight. Their explanation is
+# that the last layers of an autoencoder specialise in reconstruction. With a shallow decoder, these layers are in the
+# encoder.
 #
 # ## Every batch follows from its step
 #
-# A run carries a **state** from step to step: the weights, the optimiser's memory, and the step number. If one random generator served the whole run, we would have to save its state too, or a resumed run would become a
-# different one. So we make every random choice depend on the
-# seed and the step number alone.
+# A run carries a **state** from step to step: the weights, the optimiser's memory, and the step number. If one random
+# generator served the whole run, we would have to save its state too, or a resumed run would become a different one. So
+# we make every random choice depend on the seed and the step number alone.
 #
 # We start with the order of the images. Imagine that we shuffle the data for every pass, put all passes in one long row
 # and cut the row into batches. The slow form below writes this row down. The package's `batch_indices` computes any
@@ -271,8 +272,9 @@ for change in ({"epochs": 100}, {"epochs": 10, "batch": 512}):
 _ = schedule_explorer.set(batch=64)
 
 # %% [markdown]
-# In a run of 10 epochs, each dot is the last step of an epoch. If the rate is set once an epoch, it is zero for the whole first epoch, so a
-# run of ten epochs would spend a tenth of its steps without learning anything. No error is raised, and in a run of 800 epochs, as in He et al., nobody would notice.
+# In a run of 10 epochs, each dot is the last step of an epoch. If the rate is set once an epoch, it is zero for the
+# whole first epoch, so a run of ten epochs would spend a tenth of its steps without learning anything. No error is
+# raised, and in a run of 800 epochs, as in He et al., nobody would notice.
 #
 # The cosine ends where the *run* ends: in a run of 100 epochs, the rate is still at its peak after the third epoch. A
 # run of 10 epochs is therefore not the beginning of a run of 100, and you have to choose the length first. With batches
@@ -282,18 +284,19 @@ _ = schedule_explorer.set(batch=64)
 #
 # ## What decays
 #
-# [**AdamW**](GLOSSARY.md#adamw) divides a running mean of the gradient by a running estimate of its size. In the same step it makes the weight
-# **decay** towards 0 ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)):
+# [**AdamW**](GLOSSARY.md#adamw) divides a running mean of the gradient by a running estimate of its size. In the same
+# step it makes the weight **decay** towards 0 ([Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101)):
 #
 # $$\theta \leftarrow \theta - \eta \left( \frac{\hat m}{\sqrt{\hat v} + \epsilon} + \lambda \theta \right)$$
 #
-# Here $\theta$ is a weight, $\lambda$ is the weight decay, the tiny $\epsilon$ prevents a division by zero, and $\hat m$ and $\hat v$ are running means of the gradient and of its square. These
-# means are the optimiser's memory. Decay keeps matrices from growing. It makes little sense for a norm's scale, which
-# starts at 1, for a bias, or for the mask token, so these are left alone.
+# Here $\theta$ is a weight, $\lambda$ is the weight decay, the tiny $\epsilon$ prevents a division by zero, and $\hat
+# m$ and $\hat v$ are running means of the gradient and of its square. These means are the optimiser's memory. Decay
+# keeps matrices from growing. It makes little sense for a norm's scale, which starts at 1, for a bias, or for the mask
+# token, so these are left alone.
 #
 # **Predict first.** Suppose that we let everything decay, and that no gradient pulls a norm's scale back to 1. Each
-# step multiplies it by $1 - \eta\lambda$. In a run with the report's settings, the *specified* run, an epoch has 1,563 steps, $\lambda$ is 0.05, and
-# $\eta$ is $7.5 \cdot 10^{-5}$ on average.
+# step multiplies it by $1 - \eta\lambda$. In a run with the report's settings, the *specified* run, an epoch has 1,563
+# steps, $\lambda$ is 0.05, and $\eta$ is $7.5 \cdot 10^{-5}$ on average.
 
 # %%
 guess_decay = course.predict("What is left of a scale of 1 after 800 epochs?")
@@ -476,16 +479,17 @@ print("the same in bfloat16:           ", *[f"{loss:.4f}" for loss in final.bflo
 # The last epoch lowered the loss by 0.0006, but in `bfloat16` this looks like 0.0019. Late in a run, all progress is
 # that small. So we convert the prediction to `float32` and compute the loss outside the block.
 #
-# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`. Its smallest positive number is larger than many
-# gradients, so these would become 0. There the package multiplies the loss by a large number and divides the gradients by it again, with PyTorch's
-# `GradScaler` ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)). Your step uses `bfloat16` or `float32`, so it does not
-# need this.
+# Older cards such as Colab's T4 have no fast `bfloat16`, only `float16`. Its smallest positive number is larger than
+# many gradients, so these would become 0. There the package multiplies the loss by a large number and divides the
+# gradients by it again, with PyTorch's `GradScaler` ([Micikevicius et al. 2018](https://arxiv.org/abs/1710.03740)).
+# Your step uses `bfloat16` or `float32`, so it does not need this.
 #
 # ### ✏️ Exercise 4 · One step  (★★★ · 10 minutes)
 #
-# Write `train_step(model, optimizer, images, lr, mask_ratio, cfg)`. It sets the rate `lr` in every group of the optimiser, runs the model (`model(images, mask_ratio)` returns `pred, mask, latent`), computes `total_loss` in `float32`, and updates the weights once. It returns the loss as a
-# tensor without its graph. If `cfg.precision` is `"bf16"`, the model runs under autocast to `bfloat16`. The patch size is
-# `model.patch_size`.
+# Write `train_step(model, optimizer, images, lr, mask_ratio, cfg)`. It sets the rate `lr` in every group of the
+# optimiser, runs the model (`model(images, mask_ratio)` returns `pred, mask, latent`), computes `total_loss` in
+# `float32`, and updates the weights once. It returns the loss as a tensor without its graph. If `cfg.precision` is
+# `"bf16"`, the model runs under autocast to `bfloat16`. The patch size is `model.patch_size`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -537,10 +541,10 @@ train_step = course.use("train_step")
 #
 # ### ✏️ Exercise 5 · `train`  (★★☆ · 10 minutes)
 #
-# Write `train(model, optimizer, batch_at, iters, cfg, start=0)`. A whole run has `cfg.epochs` epochs of `iters`
-# steps each, and the function takes the steps from `start` to the end. Each step has its own batch, `batch_at(step)`, its own learning rate and its own
-# mask ratio. Put the model in training mode first. Return all losses as one tensor. You can use
-# `schedule_learning_rate(epoch, step, iters, cfg)`, `schedule_mask_ratio(epoch, step, iters, cfg)` and
+# Write `train(model, optimizer, batch_at, iters, cfg, start=0)`. A whole run has `cfg.epochs` epochs of `iters` steps
+# each, and the function takes the steps from `start` to the end. Each step has its own batch, `batch_at(step)`, its own
+# learning rate and its own mask ratio. Put the model in training mode first. Return all losses as one tensor. You can
+# use `schedule_learning_rate(epoch, step, iters, cfg)`, `schedule_mask_ratio(epoch, step, iters, cfg)` and
 # `train_step(model, optimizer, images, lr, mask_ratio, cfg)`.
 #
 # <details><summary>Hint 1</summary>
@@ -898,16 +902,17 @@ ratio_guess.reveal("\n".join(lines), figure,
 # %% [markdown]
 # From 25 to 75 % hidden, the means lie within 1.1 points, and three seeds cannot tell them apart. At 90 %, only three
 # of 36 patches are visible, and the probe is 18 points lower than at 75 %. So on these scenes, after this short
-# training, we see no difference between 25, 50 and 75 %. Of the three, 75 % needs the least work: a step at 25 % takes 2.3 times as
-# much, and a step at 50 % takes 1.6 times as much. On ImageNet, the ratio also matters below 75 %: in He et al.
-# (2022, figure 5), the probe rises from 54.6 % with a tenth of the patches hidden to 73.5 % with three quarters.
+# training, we see no difference between 25, 50 and 75 %. Of the three, 75 % needs the least work: a step at 25 % takes
+# 2.3 times as much, and a step at 50 % takes 1.6 times as much. On ImageNet, the ratio also matters below 75 %: in He
+# et al. (2022, figure 5), the probe rises from 54.6 % with a tenth of the patches hidden to 73.5 % with three quarters.
 #
 # ## How long will the specified run take?
 #
-# The *specified* run trains the original method with the report's settings. It is longer than yours: ten epochs of 100,000 images in batches
-# of 64. Its model is larger, with images of 224 pixels and 4.6 million weights. To estimate how long it takes, we time
-# a few steps and multiply. We leave out the first step, which also sets up what later steps use, such as the
-# optimiser's memory. The cell calls `loss.item()`, which waits for the device. Without it we would time how fast Python can *queue* the work.
+# The *specified* run trains the original method with the report's settings. It is longer than yours: ten epochs of
+# 100,000 images in batches of 64. Its model is larger, with images of 224 pixels and 4.6 million weights. To estimate
+# how long it takes, we time a few steps and multiply. We leave out the first step, which also sets up what later steps
+# use, such as the optimiser's memory. The cell calls `loss.item()`, which waits for the device. Without it we would
+# time how fast Python can *queue* the work.
 
 # %%
 guess_time = course.predict("How many minutes would the specified run take on this machine?")
@@ -1006,7 +1011,8 @@ for line in widgets.log():
 # The validation loss falls from 0.6607 after the first epoch to 0.4629 after the last. Most of this happens early. The
 # last two epochs bring only 0.0032, because the rate is already close to zero. In the first epoch the *training* loss
 # is higher than the validation loss, 0.8005 against 0.6607, because it is a mean over the whole epoch, and at the start
-# of the epoch the model knew nothing. From the third epoch on it is lower. One reason is probably that random crops are enlarged further than the whole photographs of the validation set, so they are smoother and easier to predict.
+# of the epoch the model knew nothing. From the third epoch on it is lower. One reason is probably that random crops are
+# enlarged further than the whole photographs of the validation set, so they are smoother and easier to predict.
 #
 # The next figure shows all three runs of the original. If you have run the specified training, your curve is drawn over
 # them. Expect the same shape but not the same values, since the photographs are different.
@@ -1064,13 +1070,15 @@ guess_gap.reveal(f"with {(gaps < 0).sum()}\nimproved − original at the end, by
 
 # %% [markdown]
 # For two seeds the improved method ends *higher*, and for one it ends much lower. The mean of −0.0049 comes from that
-# one seed, and it is small compared with a standard deviation of 0.0230. These runs cannot tell us which method reconstructs better. So
-# report the loss on fixed images with fixed masks, as in the right panel of the first figure, for each seed. In [notebook 10](10_claims.ipynb) you will find out how many seeds it takes.
+# one seed, and it is small compared with a standard deviation of 0.0230. These runs cannot tell us which method
+# reconstructs better. So report the loss on fixed images with fixed masks, as in the right panel of the first figure,
+# for each seed. In [notebook 10](10_claims.ipynb) you will find out how many seeds it takes.
 #
 # ## At equal epochs, or at equal compute?
 #
-# Showing more patches in the first epochs costs computation. At [**equal epochs**](GLOSSARY.md#equal-epochs), both methods have seen the same number of
-# images. At [**equal compute**](GLOSSARY.md#equal-compute), both have done the same number of multiply-adds.
+# Showing more patches in the first epochs costs computation. At [**equal epochs**](GLOSSARY.md#equal-epochs), both
+# methods have seen the same number of images. At [**equal compute**](GLOSSARY.md#equal-compute), both have done the
+# same number of multiply-adds.
 #
 # In the explorer, switch the axis from epochs to multiply-adds, and watch which curve moves in which
 # direction. The dotted line marks how far both have come.
@@ -1100,12 +1108,12 @@ _ = curve_explorer.set(against="epochs")
 #
 # ### ✏️ Open exercise · One change, predicted  (★★☆ · 20 minutes)
 #
-# Change one thing in the recipe of your model on `scenes`. For example: no warm-up (`warmup_epochs=0`) instead of one epoch, both at the peak of 2e-3 or
-# both with `lr=8e-3`; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the weight decay
-# (`weight_decay=0.5`); `mask_ratio_sched="linear"` with `mask_ratio_warmup_epochs=1`, because the default ramp of five
-# epochs is longer than these runs; `batch_size=128` with one of the two rules for the peak. Before you run it, write
-# down the number you expect. Then measure it with at least two seeds for each setting, and write three sentences that a
-# colleague could check.
+# Change one thing in the recipe of your model on `scenes`. For example: no warm-up (`warmup_epochs=0`) instead of one
+# epoch, both at the peak of 2e-3 or both with `lr=8e-3`; a mask ratio of 0.5 or 0.9 (`mask_ratio`); ten times the
+# weight decay (`weight_decay=0.5`); `mask_ratio_sched="linear"` with `mask_ratio_warmup_epochs=1`, because the default
+# ramp of five epochs is longer than these runs; `batch_size=128` with one of the two rules for the peak. Before you run
+# it, write down the number you expect. Then measure it with at least two seeds for each setting, and write three
+# sentences that a colleague could check.
 #
 # The cell compares two settings over two epochs, with two seeds each. With whole epochs, each of the four runs takes
 # about half a minute on a CPU.
@@ -1144,8 +1152,9 @@ for changes in ({}, {"warmup_epochs": 0}):
 #
 # ## In one command
 #
-# The package's own loop does nearly the same with fewer multiply-adds, because its decoder predicts hidden patches only, and it can share a batch among several GPUs.
-# Start it from a terminal, in the repository's folder, with one of these lines. The same line again resumes a run.
+# The package's own loop does nearly the same with fewer multiply-adds, because its decoder predicts hidden patches
+# only, and it can share a batch among several GPUs. Start it from a terminal, in the repository's folder, with one of
+# these lines. The same line again resumes a run.
 #
 # ```sh
 # .venv/bin/python -m mae_lib.pretrain --data stl10 --variant improved --out runs/stl10-improved
@@ -1224,9 +1233,14 @@ course.status()
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Appendix A.1 has every setting of the pretraining.
-# - Loshchilov & Hutter (2017). [*SGDR: stochastic gradient descent with warm restarts.*](https://arxiv.org/abs/1608.03983) ICLR. The cosine.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Appendix A.1 has every setting of the pretraining.
+# - Loshchilov & Hutter (2017). [*SGDR: stochastic gradient descent with warm
+#   restarts.*](https://arxiv.org/abs/1608.03983) ICLR. The cosine.
 # - Loshchilov & Hutter (2019). [*Decoupled weight decay regularization.*](https://arxiv.org/abs/1711.05101) ICLR. AdamW.
-# - Goyal, Dollár, Girshick et al. (2017). [*Accurate, large minibatch SGD: training ImageNet in 1 hour.*](https://arxiv.org/abs/1706.02677) Warm-up, and the rate in proportion to the batch.
-# - Malladi, Lyu, Panigrahi & Arora (2022). [*On the SDEs and scaling rules for adaptive gradient algorithms.*](https://arxiv.org/abs/2205.10287) NeurIPS. The square root.
-# - Micikevicius, Narang, Alben et al. (2018). [*Mixed precision training.*](https://arxiv.org/abs/1710.03740) ICLR. Loss scaling.
+# - Goyal, Dollár, Girshick et al. (2017). [*Accurate, large minibatch SGD: training ImageNet in 1
+#   hour.*](https://arxiv.org/abs/1706.02677) Warm-up, and the rate in proportion to the batch.
+# - Malladi, Lyu, Panigrahi & Arora (2022). [*On the SDEs and scaling rules for adaptive gradient
+#   algorithms.*](https://arxiv.org/abs/2205.10287) NeurIPS. The square root.
+# - Micikevicius, Narang, Alben et al. (2018). [*Mixed precision training.*](https://arxiv.org/abs/1710.03740) ICLR.
+#   Loss scaling.

@@ -14,8 +14,8 @@
 # - compare with the right baselines, among them an encoder that has never been trained;
 # - put a confidence interval on a difference, over test images and over seeds.
 #
-# **Before you start:** notebook [03](03_asymmetric_autoencoder.ipynb), for the encoder, and [07](07_pretraining.ipynb), which
-# trains yours. If you have not run 07, we use a small encoder that comes with the course.
+# **Before you start:** notebook [03](03_asymmetric_autoencoder.ipynb), for the encoder, and [07](07_pretraining.ipynb),
+# which trains yours. If you have not run 07, we use a small encoder that comes with the course.
 #
 # **Time:** 70 minutes to read and run, and about 70 more for the exercises. Good places for a break are before "How certain
 # is a difference?" and before "Fine-tuning".
@@ -144,8 +144,9 @@ torch.testing.assert_close(slow, tokens.mean(dim=1)[0])
 print(f"{tokens.shape[1]} tokens → {len(slow)} features")
 
 # %% [markdown]
-# In pretraining, three quarters of the patches were hidden. A common mistake is to leave the mask on while extracting features. How
-# similar are the features of the *same* scene under two random masks, compared with the features of different scenes?
+# In pretraining, three quarters of the patches were hidden. A common mistake is to leave the mask on while extracting
+# features. How similar are the features of the *same* scene under two random masks, compared with the features of
+# different scenes?
 
 # %%
 with torch.no_grad():
@@ -160,13 +161,15 @@ print(f"cosine, same scene under two masks: {same:.2f}; different scenes: {other
 
 # %% [markdown]
 # The features of the same scene under two masks have a cosine similarity of 0.98, and those of different scenes 0.92.
-# So the mask adds noise to the features, and we show the encoder the whole image instead. In pretraining, on images of 64 pixels,
-# it saw only 16 of 64 tokens at a time. But it can handle all 36, because attention is a weighted mean of however many tokens there are.
+# So the mask adds noise to the features, and we show the encoder the whole image instead. In pretraining, on images of
+# 64 pixels, it saw only 16 of 64 tokens at a time. But it can handle all 36, because attention is a weighted mean of
+# however many tokens there are.
 #
 # ### ✏️ Exercise 1 · Features  (★☆☆ · 6 minutes)
 #
-# Write `extract_features(encoder, images, batch_size)`. It takes images (N, 3, H, W) and returns the mean token of each, with nothing hidden, as one tensor (N, D). Send the images
-# through in batches, put the encoder into evaluation mode, and compute no gradients.
+# Write `extract_features(encoder, images, batch_size)`. It takes images (N, 3, H, W) and returns the mean token of
+# each, with nothing hidden, as one tensor (N, D). Send the images through in batches, put the encoder into evaluation
+# mode, and compute no gradients.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -259,8 +262,9 @@ print(f"the vote: {max(votes, key=votes.get)}; the truth: {data.classes[test_lab
 # %% [markdown]
 # ### ✏️ Exercise 2 · All votes at once  (★★☆ · 8 minutes)
 #
-# Write `knn_predict(train, labels, test, k, classes)` for features `train` (N, D) with `labels` (N,) and `test` (M, D). As above, the
-# `k` nearest by cosine similarity vote, with the weight $e^{\cos/0.07}$. Return the predicted labels as a tensor of whole numbers, (M,).
+# Write `knn_predict(train, labels, test, k, classes)` for features `train` (N, D) with `labels` (N,) and `test` (M, D).
+# As above, the `k` nearest by cosine similarity vote, with the weight $e^{\cos/0.07}$. Return the predicted labels as a
+# tensor of whole numbers, (M,).
 #
 # <details><summary>Hint 1</summary>
 #
@@ -269,7 +273,8 @@ print(f"the vote: {max(votes, key=votes.get)}; the truth: {data.classes[test_lab
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `labels[positions]` are the voters' classes. Either multiply the weights by `F.one_hot(…, classes)` and sum over the neighbours, or use `scatter_add` on a table of zeros (M, classes).
+# `labels[positions]` are the voters' classes. Either multiply the weights by `F.one_hot(…, classes)` and sum over the
+# neighbours, or use `scatter_add` on a table of zeros (M, classes).
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -377,7 +382,8 @@ for own_form, package_form in ((centre, evaluate.centred), (whiten, evaluate.whi
     torch.testing.assert_close(own_form(*features["original"]), package_form(*features["original"]))
 
 # %% [markdown]
-# The lower bound on the scale keeps us from amplifying directions that hardly vary and contain mostly noise. How much does whitening help?
+# The lower bound on the scale keeps us from amplifying directions that hardly vary and contain mostly noise. How much
+# does whitening help?
 
 # %%
 print("k = 50       plain   centred   whitened")
@@ -422,8 +428,9 @@ for kind in (*scene_neighbours.FEATURES, own, "any scene"):
 #
 # ## A linear probe
 #
-# kNN does not learn which directions matter. A [**linear probe**](GLOSSARY.md#linear-probe) learns this from the labels. It is
-# one linear layer on top of the frozen encoder. From the features $f$ it computes the **logits**, one score for each class:
+# kNN does not learn which directions matter. A [**linear probe**](GLOSSARY.md#linear-probe) learns this from the
+# labels. It is one linear layer on top of the frozen encoder. From the features $f$ it computes the **logits**, one
+# score for each class:
 #
 # $$\text{logits} = f W + b$$
 #
@@ -466,8 +473,8 @@ print(f"standardised:    loss {descend((train - mean) / std, 0.1, 100)[-1]:8.1f}
 #
 # ### ✏️ Exercise 3 · One scale for all  (★☆☆ · 4 minutes)
 #
-# Write `standardise(train, test)`. It subtracts the mean of the **training** features from both sets and divides both by the standard deviation of the training features, column by
-# column. A column may have the same value in all images.
+# Write `standardise(train, test)`. It subtracts the mean of the **training** features from both sets and divides both
+# by the standard deviation of the training features, column by column. A column may have the same value in all images.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -523,7 +530,8 @@ torch.testing.assert_close(norm(test), x_test, rtol=1e-3, atol=1e-3)
 #
 # ### ✏️ Exercise 4 · A linear probe  (★★★ · 12 minutes)
 #
-# Write `fit_probe(x, labels, classes, decay)`. It returns the `weight` (D, classes) and the `bias` (classes,) that minimise the loss above for features `x` (N, D). The bias does not decay.
+# Write `fit_probe(x, labels, classes, decay)`. It returns the `weight` (D, classes) and the `bias` (classes,) that
+# minimise the loss above for features `x` (N, D). The bias does not decay.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -531,7 +539,8 @@ torch.testing.assert_close(norm(test), x_test, rtol=1e-3, atol=1e-3)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `closure` sets the gradient to zero, computes the loss, calls `backward()` and returns the loss. Return detached tensors at the end.
+# `closure` sets the gradient to zero, computes the loss, calls `backward()` and returns the loss. Return detached
+# tensors at the end.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -650,9 +659,10 @@ for name in ("untrained", "original"):
 #
 # ### What choosing on few images costs
 #
-# Cross-validation takes longer than holding out a fifth of the images once. Is it worth it? We choose the decay on a random sample of the cross-validated images,
-# drawn with replacement, and see how many points of test accuracy the choice loses compared with
-# the best decay. We repeat this 1,000 times. (We look at the test set to study the procedure, not to choose a decay.)
+# Cross-validation takes longer than holding out a fifth of the images once. Is it worth it? We choose the decay on a
+# random sample of the cross-validated images, drawn with replacement, and see how many points of test accuracy the
+# choice loses compared with the best decay. We repeat this 1,000 times. (We look at the test set to study the
+# procedure, not to choose a decay.)
 
 # %% tags=["nbval-ignore-output"]
 generator = torch.Generator().manual_seed(0)
@@ -679,8 +689,8 @@ for name in ("untrained", "original"):
 # %% [markdown]
 # ### What a peek costs
 #
-# Never report a score on the images you used to choose a setting. To see why, we let a thousand classifiers *guess* on 500 images
-# of ten classes, keep the best one, and test it on 500 new images.
+# Never report a score on the images you used to choose a setting. To see why, we let a thousand classifiers *guess* on
+# 500 images of ten classes, keep the best one, and test it on 500 new images.
 
 # %%
 peek_guess = course.predict("1,000 classifiers guess at random on 500 images of ten classes. "
@@ -814,9 +824,9 @@ for name, found in REPORTED.items():
 # ### Different probes
 #
 # Even on the same images, two papers may use different probes. We evaluated the `original` from the start of this
-# notebook by cross-validation on other photographs, with several probes (`python -m benchmarks.probe_protocols`). The first row is the
-# package's usual probe, which also trains on the mirror image of each photograph. The other rows change one thing, and
-# give the difference with its interval.
+# notebook by cross-validation on other photographs, with several probes (`python -m benchmarks.probe_protocols`). The
+# first row is the package's usual probe, which also trains on the mirror image of each photograph. The other rows
+# change one thing, and give the difference with its interval.
 
 # %%
 rows = json.loads((ASSETS / "probe_protocols.json").read_text("utf-8"))["rows"]
@@ -858,7 +868,8 @@ for row in rows[1:]:
 half_guess = course.predict("Of 100 mistakes of the probe, how many have the right pattern?")
 
 # %% [markdown]
-# A [**confusion matrix**](GLOSSARY.md#confusion-matrix) shows it: each row is a true class, each column a predicted class, and each cell counts test scenes.
+# A [**confusion matrix**](GLOSSARY.md#confusion-matrix) shows it: each row is a true class, each column a predicted
+# class, and each cell counts test scenes.
 
 # %%
 train, test = features["original"]
@@ -876,11 +887,10 @@ half_guess.reveal(f"{100 * right[0] / len(wrong):.0f} of 100\nof {len(wrong)} mi
                   f"have the right pattern and {right[1]} the right shape")
 
 # %% [markdown]
-# Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape. Of the nine wrong classes, one shares the
-# pattern and one the shape, so a random choice among them would have the right pattern in 11 % of cases, and the right
-# shape in another 11 %. So the features represent patterns well and
-# shapes less well. One reason may be that we average over all patches: a pattern repeats in many patches, while an
-# outline is spread over the whole object.
+# Of 94 mistakes, 80 have the right pattern and a wrong shape, and none has the right shape. Of the nine wrong classes,
+# one shares the pattern and one the shape, so a random choice among them would have the right pattern in 11 % of cases,
+# and the right shape in another 11 %. So the features represent patterns well and shapes less well. One reason may be
+# that we average over all patches: a pattern repeats in many patches, while an outline is spread over the whole object.
 #
 # ## With fewer labels
 #
@@ -932,14 +942,17 @@ show(*widgets.disagreement())
 #
 # $$\bar d \pm 1.96 \, \frac{\operatorname{std}(d)}{\sqrt n} .$$
 #
-# The mean of many values is nearly normally distributed, its own standard deviation (the **standard error**) is $\operatorname{std}(d) / \sqrt n$, and 95 % of a normal distribution lies within 1.96 standard deviations of its mean. The **unpaired** interval would be right for two different test
-# sets. With the two accuracies $p_a$ and $p_b$, as fractions, it is
+# The mean of many values is nearly normally distributed, its own standard deviation (the **standard error**) is
+# $\operatorname{std}(d) / \sqrt n$, and 95 % of a normal distribution lies within 1.96 standard deviations of its mean.
+# The **unpaired** interval would be right for two different test sets. With the two accuracies $p_a$ and $p_b$, as
+# fractions, it is
 #
 # $$\bar d \pm 1.96 \sqrt{\frac{p_a(1-p_a)}{n} + \frac{p_b(1-p_b)}{n}} .$$
 #
 # ### ✏️ Exercise 5 · The same images  (★★☆ · 5 minutes)
 #
-# Write `paired_interval(a, b)` for two boolean tensors (N,). It returns three numbers: by how many **percentage points** `b` is better than `a`, and the low and the high end of the 95 % interval.
+# Write `paired_interval(a, b)` for two boolean tensors (N,). It returns three numbers: by how many **percentage
+# points** `b` is better than `a`, and the low and the high end of the 95 % interval.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -992,7 +1005,8 @@ for measure, title in (("lp", "linear probe"), ("knn", "kNN"), ("ft", "fine-tune
 # ± 0.9. Pairing makes all three intervals narrower, and most so for the fine-tuned models, because they disagree on
 # fewer photographs.
 #
-# How many test images would it take to detect a difference of 0.3 points, that is, to get an interval that excludes 0? We call the number after ± the **half-width** of the interval.
+# How many test images would it take to detect a difference of 0.3 points, that is, to get an interval that excludes 0?
+# We call the number after ± the **half-width** of the interval.
 
 # %%
 intervals = widgets.interval_explorer()
@@ -1082,7 +1096,8 @@ for group in optim.parameter_groups(encoder_of(trained), 0.05, layer_decay=0.75)
 #
 # - It puts the encoder into training mode.
 # - It takes `cfg.epochs * iters` steps, and `batch_at(step)` gives the images and labels of each.
-# - At step `i` of an epoch, the learning rate of a group is `schedule_learning_rate(epoch, i, iters, cfg)` times its `lr_scale`, or times 1 if it has none.
+# - At step `i` of an epoch, the learning rate of a group is `schedule_learning_rate(epoch, i, iters, cfg)` times its
+#   `lr_scale`, or times 1 if it has none.
 # - The loss is the cross-entropy of the head's logits, with `label_smoothing=cfg.label_smoothing`. No patch is hidden.
 # - Return the losses, detached, as one tensor.
 #
@@ -1131,11 +1146,13 @@ fine_tune = course.use("fine_tune")
 # %% [markdown]
 # ### Start at the probe
 #
-# The probe is a linear map of standardised features. If we fold the standardisation into the weights, we get a head for the features themselves:
+# The probe is a linear map of standardised features. If we fold the standardisation into the weights, we get a head for
+# the features themselves:
 #
 # $$\frac{f - \mu}{\sigma} W + b = f \, \frac{W}{\sigma} + \Big(b - \frac{\mu}{\sigma} W\Big)$$
 #
-# So fine-tuning can start exactly at the probe ([Kumar et al. 2022](https://arxiv.org/abs/2202.10054)). If it then ends below the probe, the training is to blame, not the features.
+# So fine-tuning can start exactly at the probe ([Kumar et al. 2022](https://arxiv.org/abs/2202.10054)). If it then ends
+# below the probe, the training is to blame, not the features.
 
 # %%
 def start(name, decay):
@@ -1151,8 +1168,8 @@ def start(name, decay):
 
 
 # %% [markdown]
-# We fine-tune your encoder (here `small`). Before the first step, encoder and head should have the same accuracy as the probe
-# under *Baselines first*.
+# We fine-tune your encoder (here `small`). Before the first step, encoder and head should have the same accuracy as the
+# probe under *Baselines first*.
 
 # %%
 size = own_sizes["img_size"]
@@ -1209,9 +1226,9 @@ careless_guess.reveal(f"{after.percent:.0f} %")
 #
 # Now we use a careful recipe. It has the same peak rate, but also a warm-up, layer-wise decay, smoothed labels (a small
 # part of each label is spread over all classes) and more steps. For comparison we also train the same architecture
-# [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights. It gets the same recipe, but without layer-wise
-# decay, since all layers have everything to learn, and with its own peak rate, which we chose on other scenes. At run level smoke, each of
-# the two takes about half a minute on a CPU.
+# [**from scratch**](GLOSSARY.md#from-scratch), that is, from random weights. It gets the same recipe, but without
+# layer-wise decay, since all layers have everything to learn, and with its own peak rate, which we chose on other
+# scenes. At run level smoke, each of the two takes about half a minute on a CPU.
 
 # %%
 tuning_guess = course.predict(
@@ -1249,9 +1266,9 @@ print(f"from scratch: {scratch.percent:.0f} %")
 # ### Fine-tuning below the probe
 #
 # In the report, fine-tuning ends *below* the probe, by 4.7 points for *original* and by 8.0 for *improved*. STL-10 has
-# 8,000 test images, so even unpaired intervals, ± 1.5 points, exclude 0. The recipe is the first suspect. So we fine-tuned the `original` from the start of this notebook on other photographs (neither STL-10 nor those of the
-# records), with all combinations of three choices
-# (`python -m benchmarks.fine_tuning`):
+# 8,000 test images, so even unpaired intervals, ± 1.5 points, exclude 0. The recipe is the first suspect. So we
+# fine-tuned the `original` from the start of this notebook on other photographs (neither STL-10 nor those of the
+# records), with all combinations of three choices (`python -m benchmarks.fine_tuning`):
 #
 # - **care**: "careful" has a warm-up, layer-wise decay, random crops and smoothed labels; "careless" has none of them;
 # - **rate**: "low" is the package's default, 0.001; "high" is 0.012, which a search on training images found;
@@ -1327,7 +1344,8 @@ for name, group in groups.items():
     print(f"{name:14} {cells[0]:14} {cells[1]:13} {cells[2]:13} {cells[3]}".rstrip())
 
 # %% [markdown]
-# With a linear probe, raw pixels reach 42.4 %, random weights 47.2 % and the original 54.3 %. So by the linear probe, pretraining is worth about 7 points. Fine-tuned, the original reaches 66.3 %, and training from scratch 65.6 %. Do not
+# With a linear probe, raw pixels reach 42.4 %, random weights 47.2 % and the original 54.3 %. So by the linear probe,
+# pretraining is worth about 7 points. Fine-tuned, the original reaches 66.3 %, and training from scratch 65.6 %. Do not
 # compare these two by their intervals: one is over seeds, the other over test photographs. The next cell compares runs
 # with the same seed on the same photographs, also with fewer labels.
 
@@ -1351,8 +1369,9 @@ for count, measure in ((50, "ft@50"), (500, "ft@500"), (5000, "ft")):
 #
 # ### ✏️ Open exercise · Judge your encoder  (★★☆ · 20 minutes)
 #
-# Write a row for your own encoder in such a table. Measure whitened kNN and a linear probe, with intervals, next to raw pixels and an *untrained encoder of the same sizes as yours* (`MAE(**own_sizes)`). Say in two
-# sentences what your pretraining was worth, and what your measurement cannot show. If you have not trained an encoder yet, use `small`.
+# Write a row for your own encoder in such a table. Measure whitened kNN and a linear probe, with intervals, next to raw
+# pixels and an *untrained encoder of the same sizes as yours* (`MAE(**own_sizes)`). Say in two sentences what your
+# pretraining was worth, and what your measurement cannot show. If you have not trained an encoder yet, use `small`.
 #
 # <details><summary>What a good answer shows</summary>
 #
@@ -1370,7 +1389,8 @@ train, test = features[own]
 # %% [markdown]
 # ## Quiz
 #
-# **1. A paper reports 47 % linear-probe accuracy on a new data set of ten classes, "which shows that the features are meaningful". What is missing?**
+# **1. A paper reports 47 % linear-probe accuracy on a new data set of ten classes, "which shows that the features are
+# meaningful". What is missing?**
 #
 # <details><summary>Nothing: chance is 10 %.</summary>
 #
@@ -1400,7 +1420,8 @@ train, test = features[own]
 # ✗ It uses them for both encoders, and so does the linear probe. Whitening never looks at a test label.
 # </details>
 #
-# **3. A and B were trained once each. On the same 10,000 images, A has 62.0 % and B 62.6 %. Their own intervals overlap. The paired interval of B − A is 0.6 ± 0.4. What do you report?**
+# **3. A and B were trained once each. On the same 10,000 images, A has 62.0 % and B 62.6 %. Their own intervals
+# overlap. The paired interval of B − A is 0.6 ± 0.4. What do you report?**
 #
 # <details><summary>Cannot tell, because the intervals overlap.</summary>
 #
@@ -1423,7 +1444,8 @@ train, test = features[own]
 # </details>
 # <details><summary>Suspect the recipe: rate, warm-up, layer-wise decay, epochs.</summary>
 #
-# ✓ It starts from the same features as the probe. Search for a better recipe on training images, and give training from scratch the same search.
+# ✓ It starts from the same features as the probe. Search for a better recipe on training images, and give training from
+# scratch the same search.
 # </details>
 # <details><summary>Pretrain longer: the features are too weak.</summary>
 #
@@ -1435,10 +1457,14 @@ train, test = features[own]
 # - The feature vector of an image is the mean of its patch tokens, computed in evaluation mode with nothing hidden.
 # - Report baselines: chance, raw pixels, **random weights**, and training from scratch.
 # - In a narrow cone, all cosines are nearly equal. Centre and whiten the features before kNN.
-# - For a probe, standardise with the training images, find the minimum of the loss, choose the decay by cross-validation, and read the test set once.
-# - Choosing on few images can cost accuracy, and on those images the chosen setting scores too high. Never report that score.
-# - On the same test images, use paired intervals. For a claim about a method, use several paired training runs and Student's t.
-# - Fine-tuning can start at the probe. If it ends below the probe, fix the recipe before you trust other results obtained with it.
+# - For a probe, standardise with the training images, find the minimum of the loss, choose the decay by
+#   cross-validation, and read the test set once.
+# - Choosing on few images can cost accuracy, and on those images the chosen setting scores too high. Never report that
+#   score.
+# - On the same test images, use paired intervals. For a claim about a method, use several paired training runs and
+#   Student's t.
+# - Fine-tuning can start at the probe. If it ends below the probe, fix the recipe before you trust other results
+#   obtained with it.
 
 # %%
 course.status()
@@ -1448,10 +1474,17 @@ course.status()
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Appendix A.1 has the recipes for probe and fine-tuning.
-# - Saxe, Koh, Chen, Bhand, Suresh & Ng (2011). *On random weights and unsupervised feature learning.* ICML. How far random weights go, and why.
-# - Wu, Xiong, Yu & Lin (2018). [*Unsupervised feature learning via non-parametric instance discrimination.*](https://arxiv.org/abs/1805.01978) CVPR. The weighted vote of neighbours.
-# - Kumar, Raghunathan, Jones, Ma & Liang (2022). [*Fine-tuning can distort pretrained features and underperform out-of-distribution.*](https://arxiv.org/abs/2202.10054) ICLR. Start at the probe.
-# - Clark, Luong, Le & Manning (2020). [*ELECTRA: pre-training text encoders as discriminators rather than generators.*](https://arxiv.org/abs/2003.10555) ICLR. Learning rates that fall from layer to layer.
-# - Dietterich (1998). *Approximate statistical tests for comparing supervised classification learning algorithms.* Neural Computation.
-# - Bouthillier et al. (2021). [*Accounting for variance in machine learning benchmarks.*](https://arxiv.org/abs/2103.03098) MLSys. Seeds, splits and pairs.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Appendix A.1 has the recipes for probe and fine-tuning.
+# - Saxe, Koh, Chen, Bhand, Suresh & Ng (2011). *On random weights and unsupervised feature learning.* ICML. How far
+#   random weights go, and why.
+# - Wu, Xiong, Yu & Lin (2018). [*Unsupervised feature learning via non-parametric instance
+#   discrimination.*](https://arxiv.org/abs/1805.01978) CVPR. The weighted vote of neighbours.
+# - Kumar, Raghunathan, Jones, Ma & Liang (2022). [*Fine-tuning can distort pretrained features and underperform
+#   out-of-distribution.*](https://arxiv.org/abs/2202.10054) ICLR. Start at the probe.
+# - Clark, Luong, Le & Manning (2020). [*ELECTRA: pre-training text encoders as discriminators rather than
+#   generators.*](https://arxiv.org/abs/2003.10555) ICLR. Learning rates that fall from layer to layer.
+# - Dietterich (1998). *Approximate statistical tests for comparing supervised classification learning algorithms.*
+#   Neural Computation.
+# - Bouthillier et al. (2021). [*Accounting for variance in machine learning
+#   benchmarks.*](https://arxiv.org/abs/2103.03098) MLSys. Seeds, splits and pairs.

@@ -14,9 +14,10 @@
 # - recognise common bugs by the pictures they make, and name some that no picture shows;
 # - compare two models, one of them yours, and say which conclusions the comparison allows.
 #
-# **Before you start:** notebooks [02](02_curriculum_masking.ipynb), for masks from noise, [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR,
-# and [05](05_laplacian_loss.ipynb), for the HF error. If you trained a model in
-# [07](07_pretraining.ipynb), it takes part here. **Time:** 45 minutes to read and run, and about 45 more for the exercises.
+# **Before you start:** notebooks [02](02_curriculum_masking.ipynb), for masks from noise,
+# [04](04_reconstruction_loss.ipynb), for `norm_pix` and PSNR, and [05](05_laplacian_loss.ipynb), for the HF error. If
+# you trained a model in [07](07_pretraining.ipynb), it takes part here. **Time:** 45 minutes to read and run, and about
+# 45 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -149,9 +150,10 @@ show(widgets.gallery(rows), "Five photographs in four rows: a quarter of their p
 #
 # The bars compare the model with four references. Two simple fills have learned nothing: the *masked mean*, which is
 # the mean colour of the visible pixels, and the [**bilinear fill**](GLOSSARY.md#bilinear-fill), which spreads the
-# visible pixels smoothly into the holes. The *blurred target* is the answer itself, blurred: a yardstick, not a
-# rival. *Zeros, helped*, called *patch means* in notebook 05, predicts zero everywhere but gets the same help as the model, so each hidden patch becomes
-# flat, with its true mean brightness. Only a lead over this reference can be the model's own work.
+# visible pixels smoothly into the holes. The *blurred target* is the answer itself, blurred: a yardstick, not a rival.
+# *Zeros, helped*, called *patch means* in notebook 05, predicts zero everywhere but gets the same help as the model, so
+# each hidden patch becomes flat, with its true mean brightness. Only a lead over this reference can be the model's own
+# work.
 #
 # The explorer can hide random patches, large blocks, or everything except an even grid of patches.
 
@@ -161,9 +163,9 @@ explorer
 
 
 # %% [markdown]
-# Try the three kinds on several photographs. Then choose "by hand" and **click on patches** in the picture "what the model sees" to hide them.
-# (On the keyboard, Tab moves from patch to patch and Space clicks.) Which patches does the model need to give the astronaut a
-# face?
+# Try the three kinds on several photographs. Then choose "by hand" and **click on patches** in the picture "what the
+# model sees" to hide them. (On the keyboard, Tab moves from patch to patch and Space clicks.) Which patches does the
+# model need to give the astronaut a face?
 #
 # ## Masks of your own
 #
@@ -189,9 +191,9 @@ torch.testing.assert_close(slow.view(1, -1), package_mask)
 # %% [markdown]
 # ### ✏️ Exercise 1 · On a grid  (★☆☆ · 3 minutes)
 #
-# Write `grid_mask(rows, columns, step)` without a loop. Return a tensor (rows, columns) with 1 where a patch is hidden. In each
-# square of step × step patches, the upper left one stays visible. The numbers of rows and columns need not be multiples of the
-# step.
+# Write `grid_mask(rows, columns, step)` without a loop. Return a tensor (rows, columns) with 1 where a patch is hidden.
+# In each square of step × step patches, the upper left one stays visible. The numbers of rows and columns need not be
+# multiples of the step.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -229,7 +231,8 @@ check.grid_mask(grid_mask)
 #
 # <details><summary>Hint 1</summary>
 #
-# As long as fewer than `n` patches are hidden, draw a height and a width, then a place where the rectangle fits, and hide it.
+# As long as fewer than `n` patches are hidden, draw a height and a width, then a place where the rectangle fits, and
+# hide it.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -317,10 +320,11 @@ for kind, psnr in table.items():
 guess_blocks.reveal("\n".join(lines))
 
 # %% [markdown]
-# On our five photographs, blocks are the hardest masks and grids the easiest, for the model (17.5 and 19.0 dB) and for the bilinear fill alike
-# (14.4 and 16.3 dB). Our model was trained on random masks, so we might blame its trouble with blocks on a lack of
-# practice. But from grids to blocks the fill, which has never been trained on anything, loses even more than the model, which loses 1.5 dB. So lack of practice cannot be the whole reason. Perhaps blocks are hard because their hidden patches are
-# farther from the nearest visible one.
+# On our five photographs, blocks are the hardest masks and grids the easiest, for the model (17.5 and 19.0 dB) and for
+# the bilinear fill alike (14.4 and 16.3 dB). Our model was trained on random masks, so we might blame its trouble with
+# blocks on a lack of practice. But from grids to blocks the fill, which has never been trained on anything, loses even
+# more than the model, which loses 1.5 dB. So lack of practice cannot be the whole reason. Perhaps blocks are hard
+# because their hidden patches are farther from the nearest visible one.
 #
 # A slow loop over all visible patches finds this distance for one patch.
 
@@ -349,7 +353,8 @@ print(f"from row {row}, column {column}, the nearest visible patch is {nearest:.
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `torch.cdist(a, b)` gives the distances of all pairs, (L, K), for tables of floats. `.amin(dim=1)` is the smallest in each row.
+# `torch.cdist(a, b)` gives the distances of all pairs, (L, K), for tables of floats. `.amin(dim=1)` is the smallest in
+# each row.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -386,8 +391,9 @@ for kind in table:
 # the idea that distance makes a mask hard. It does not prove it, because the three kinds of masks differ in more than
 # this distance.
 #
-# He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids the task was
-# easier and the reconstructions sharper; with blocks the task was harder. The best features came from random masks.
+# He et al. (2022, [table 1f](https://arxiv.org/abs/2111.06377)) *trained* a model with each kind of mask. With grids
+# the task was easier and the reconstructions sharper; with blocks the task was harder. The best features came from
+# random masks.
 #
 # ## Take the help away
 #
@@ -405,7 +411,8 @@ for other in ("bilinear fill", "zeros, helped"):
 # brightness and contrast (the mean and the standard deviation) of every hidden patch. So is *zeros, helped*, which
 # can use only the brightness.
 #
-# Notebook 04 took this help away: with brightness and contrast guessed from the visible patches, the model was at best as good as the fill.
+# Notebook 04 took this help away: with brightness and contrast guessed from the visible patches, the model was at best
+# as good as the fill.
 #
 # A model that was trained on pixels needs no help. How far does it get on the same masks?
 
@@ -510,13 +517,14 @@ show(widgets.gallery(rows), "Three photographs and three generated scenes, in fo
 # %% [markdown]
 # On scenes, `small` is 0.34 dB better than `original`, and the 95 % [confidence
 # interval](GLOSSARY.md#confidence-interval) excludes zero. On photographs `original` is ahead by 0.40 dB, but the
-# interval over five photographs contains zero, so we cannot tell which of the two is better there.
-# So on the kind of images that it was trained on, a model with less than an eighth of the weights beats the large one. (If you see `yours`, use
-# your own numbers. If you trained it without `norm_pix`, its pictures are wrong here, because `to_image` expects
-# normalised predictions.)
+# interval over five photographs contains zero, so we cannot tell which of the two is better there. So on the kind of
+# images that it was trained on, a model with less than an eighth of the weights beats the large one. (If you see
+# `yours`, use your own numbers. If you trained it without `norm_pix`, its pictures are wrong here, because `to_image`
+# expects normalised predictions.)
 #
-# The comparison tells us *which* model fills in scenes better, but not why. Besides their training images, the two models differ in size, in
-# training time and in how many images they saw, and `original` was trained at 224 pixels but works at 96 here.
+# The comparison tells us *which* model fills in scenes better, but not why. Besides their training images, the two
+# models differ in size, in training time and in how many images they saw, and `original` was trained at 224 pixels but
+# works at 96 here.
 #
 # ## Bugs you can see, and bugs you cannot
 #
@@ -564,8 +572,8 @@ guess_bug.reveal(
 # Swapped colour channels and images that are not normalised leave no visible trace and hardly change the PSNR. Pixels
 # in the wrong range show as dull patches and cost 2.5 dB.
 #
-# Are the invisible mistakes harmless for the features, too? We compute how far each one moves the encoder's features of a photograph,
-# as a share of the mean distance between the features of two photographs.
+# Are the invisible mistakes harmless for the features, too? We compute how far each one moves the encoder's features of
+# a photograph, as a share of the mean distance between the features of two photographs.
 
 # %%
 @torch.no_grad()
@@ -580,14 +588,15 @@ for name, wrong in (("not normalised", photos), ("blue, green, red", swapped)):
           "photographs")
 
 # %% [markdown]
-# They are not. Forgetting to normalise moves the features by 59 % of the mean distance between two photographs, and swapping the
-# channels moves them by 115 %. The pictures hide this, at least in part, because the mistake is undone on the way
-# out, and because the true brightness and contrast are handed back. A classifier that was trained on correct features gets no such help.
+# They are not. Forgetting to normalise moves the features by 59 % of the mean distance between two photographs, and
+# swapping the channels moves them by 115 %. The pictures hide this, at least in part, because the mistake is undone on
+# the way out, and because the true brightness and contrast are handed back. A classifier that was trained on correct
+# features gets no such help.
 #
 # ## Original and improved: a blind test
 #
-# Can you see a difference between `original` and `improved`, which was trained with all three add-ons? In each column, both models got the same
-# mask, and a coin toss decided which of them is A.
+# Can you see a difference between `original` and `improved`, which was trained with all three add-ons? In each column,
+# both models got the same mask, and a coin toss decided which of them is A.
 
 # %%
 coin = torch.randint(2, (4,), generator=torch.Generator().manual_seed(9)).tolist()
@@ -650,9 +659,9 @@ for measure, label in measures.items():
 
 # %% [markdown]
 # Over eight training runs of each method at 64 pixels, the improved method gains 0.08 dB, and the interval just
-# excludes zero. Nobody would see this difference in a picture. The HF error of the improved method is lower by 0.0010, and this interval excludes zero as well. But the
-# bilinear fill, which has learned nothing, has a lower HF error than both models. So even a real difference in this
-# number is no evidence of better pictures.
+# excludes zero. Nobody would see this difference in a picture. The HF error of the improved method is lower by 0.0010,
+# and this interval excludes zero as well. But the bilinear fill, which has learned nothing, has a lower HF error than
+# both models. So even a real difference in this number is no evidence of better pictures.
 #
 # HF errors also depend on the images: in notebook
 # [05](05_laplacian_loss.ipynb), on other photographs and at 224 pixels, the bilinear fill had an HF error of 0.067, and
@@ -723,29 +732,29 @@ lines = [f"{name:10} {share:.0f} %" for name, share in shares.items()]
 place_guess.reveal("\n".join([f"{shares['improved']:.0f} %", *lines]))
 
 # %% [markdown]
-# For `original` and the untrained network, the share is about a quarter, not much more than a fifth. For `improved` it is more than half. So the encoders of `original` and
-# `improved` differ a lot, although their reconstructions do not. (We have one run of each, so we cannot say which add-on
-# causes this.) Which of them has the better features? The share
+# For `original` and the untrained network, the share is about a quarter, not much more than a fifth. For `improved` it
+# is more than half. So the encoders of `original` and `improved` differ a lot, although their reconstructions do not.
+# (We have one run of each, so we cannot say which add-on causes this.) Which of them has the better features? The share
 # does not tell us. The probe of notebook [08](08_linear_probe_and_fine_tuning.ipynb) averages the tokens over all
-# places. A part that depends only on the place then adds the same vector to every image, so it neither helps nor
-# harms the probe.
+# places. A part that depends only on the place then adds the same vector to every image, so it neither helps nor harms
+# the probe.
 #
 # ## Your own photographs
 #
 # The explorer works with your own pictures too: use the button "your photograph", or type a path. The button works
 # only up to a certain file size, and it cannot warn you when a file is too large.
 #
-# - **On Colab** the limit is about 1 MB, which most phone photographs exceed. Open the Files pane (the folder icon on the left),
-#   upload the photograph there, and type its name into the explorer. Or use your Drive with
+# - **On Colab** the limit is about 1 MB, which most phone photographs exceed. Open the Files pane (the folder icon on
+#   the left), upload the photograph there, and type its name into the explorer. Or use your Drive with
 #   `course.start(drive=True)`, and type the path inside `MyDrive`.
 # - **In Jupyter** started by `make lab`, large files work. Otherwise, files of more than 10 MB are lost, so type their
 #   path.
 #
 # The path field takes weights as well: those of a run (`runs/…/model.safetensors`), or the official models `vit_base`
 # (0.45 GB) and `vit_large` (1.3 GB), which are downloaded once. The explorer also offers `scenes`, which is the model
-# called `small` above, and `pixels`, the one trained on pixels. `pixels` and the official models were trained without `norm_pix` and get no help, so you cannot compare their PSNR with
-# the PSNR of the other models. The next cell opens photographs and weights from code,
-# and it adds your model from notebook 07 if you trained one.
+# called `small` above, and `pixels`, the one trained on pixels. `pixels` and the official models were trained without
+# `norm_pix` and get no help, so you cannot compare their PSNR with the PSNR of the other models. The next cell opens
+# photographs and weights from code, and it adds your model from notebook 07 if you trained one.
 
 # %%
 sources = []  # for example ["holiday.jpg", "MyDrive/pets/dog.jpg", "vit_base"]
@@ -783,7 +792,8 @@ for name, images in changed.items():
 #
 # ## Quiz
 #
-# **1. Model X fills the holes of a block mask 2 dB better than a bilinear fill. It was trained with `norm_pix`. What do you know?**
+# **1. Model X fills the holes of a block mask 2 dB better than a bilinear fill. It was trained with `norm_pix`. What do
+# you know?**
 #
 # <details><summary>It understands what was in the holes</summary>
 #
@@ -813,8 +823,8 @@ for name, images in changed.items():
 # ✓ This is what was measured. For the features, use a probe.
 # </details>
 #
-# **3. B's PSNR is higher than A's by 0.02 dB on 30 photographs, with a 95 % interval of [0.01, 0.03] over photographs. One run each. What may
-# you say?**
+# **3. B's PSNR is higher than A's by 0.02 dB on 30 photographs, with a 95 % interval of [0.01, 0.03] over photographs.
+# One run each. What may you say?**
 #
 # <details><summary>Method B reconstructs better than method A</summary>
 #
@@ -832,18 +842,24 @@ for name, images in changed.items():
 # ## Key takeaways
 #
 # - Any mask can be passed to the model as noise: random, blocks, a grid or your own pattern.
-# - Masks whose hidden patches are far from visible ones are hard, both for the model and for a fill that has learned nothing.
-# - With `norm_pix`, part of every reconstruction comes from the target. Compare with zeros that get the same help, or take it away.
+# - Masks whose hidden patches are far from visible ones are hard, both for the model and for a fill that has learned
+#   nothing.
+# - With `norm_pix`, part of every reconstruction comes from the target. Compare with zeros that get the same help, or
+#   take it away.
 # - Two encoders can draw the same pictures and still describe an image differently. Look at their tokens.
 # - Some bugs show in the pictures. Others change the features and hardly change the pictures.
-# - Compare models on the same images and masks, blind or by a paired difference. Ask what an interval is about: photographs, masks or
-#   training runs.
+# - Compare models on the same images and masks, blind or by a paired difference. Ask what an interval is about:
+#   photographs, masks or training runs.
 #
 # **Next:** [10 · Claims](10_claims.ipynb) puts the claims about the add-ons to the test.
 #
 # **Further reading**
 #
-# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision learners.*](https://arxiv.org/abs/2111.06377) CVPR. Figure 6 and table 1f: random, block and grid masks.
-# - Bao, Dong, Piao & Wei (2022). [*BEiT: BERT pre-training of image transformers.*](https://arxiv.org/abs/2106.08254) ICLR. The source of block masks.
-# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). [*Context encoders: feature learning by inpainting.*](https://arxiv.org/abs/1604.07379) CVPR. One large hole instead of many small ones.
-# - Geirhos, Jacobsen, Michaelis et al. (2020). [*Shortcut learning in deep neural networks.*](https://arxiv.org/abs/2004.07780) Nature Machine Intelligence. Why a good number can have a bad reason.
+# - He, Chen, Xie, Li, Dollár & Girshick (2022). [*Masked autoencoders are scalable vision
+#   learners.*](https://arxiv.org/abs/2111.06377) CVPR. Figure 6 and table 1f: random, block and grid masks.
+# - Bao, Dong, Piao & Wei (2022). [*BEiT: BERT pre-training of image transformers.*](https://arxiv.org/abs/2106.08254)
+#   ICLR. The source of block masks.
+# - Pathak, Krähenbühl, Donahue, Darrell & Efros (2016). [*Context encoders: feature learning by
+#   inpainting.*](https://arxiv.org/abs/1604.07379) CVPR. One large hole instead of many small ones.
+# - Geirhos, Jacobsen, Michaelis et al. (2020). [*Shortcut learning in deep neural
+#   networks.*](https://arxiv.org/abs/2004.07780) Nature Machine Intelligence. Why a good number can have a bad reason.

@@ -12,7 +12,8 @@
 # - read an experiment that tries all combinations, with its interactions and controls;
 # - work out how many seeds a question needs.
 #
-# **Before you start:** notebook [08](08_linear_probe_and_fine_tuning.ipynb), for the linear probe, confidence intervals and pairs. **Time:** 35 minutes to read and run, and about 50 more for the exercises.
+# **Before you start:** notebook [08](08_linear_probe_and_fine_tuning.ipynb), for the linear probe, confidence intervals
+# and pairs. **Time:** 35 minutes to read and run, and about 50 more for the exercises.
 
 # %%
 # Setup. Run this first, and again after a restart: on Colab, in JupyterLab or in VS Code.
@@ -137,7 +138,8 @@ contradictions_guess.reveal("\n".join(lines))
 # - the **claimed size** $C$;
 # - the [**smallest effect worth having**](GLOSSARY.md#smallest-effect-worth-having) $m$: below it, nobody would bother;
 # - the **runs** that decide, and the number of seeds;
-# - the **rule** that turns an interval $[L, U]$ into a verdict. The interval is the 95 % confidence interval of the mean difference between pairs of runs (notebook 08).
+# - the **rule** that turns an interval $[L, U]$ into a verdict. The interval is the 95 % confidence interval of the
+#   mean difference between pairs of runs (notebook 08).
 #
 # Our rule for gains tries these lines from top to bottom and takes the first that fits:
 #
@@ -163,7 +165,8 @@ contradictions_guess.reveal("\n".join(lines))
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Since the first line that fits wins, "supported, size open" only has to ask for `low >= worth` after "smaller than claimed" has been tried.
+# Since the first line that fits wins, "supported, size open" only has to ask for `low >= worth` after "smaller than
+# claimed" has been tried.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -320,7 +323,8 @@ print(f"the rule gives the ledger's verdict on {len(measured)} of {len(measured)
 # %% [markdown]
 # Four habits help you read such a ledger.
 #
-# **Read the interval before the number.** If it is wide compared with $m$, we made too few runs to say whether the add-on helps.
+# **Read the interval before the number.** If it is wide compared with $m$, we made too few runs to say whether the
+# add-on helps.
 #
 # **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. But in the table above,
 # three fills that learned nothing have a lower error than either model: the mean colour of the visible patches, a
@@ -343,8 +347,8 @@ print(f"the rule gives the ledger's verdict on {len(measured)} of {len(measured)
 #
 # ### ✏️ Exercise 2 · Main effects  (★★☆ · 6 minutes)
 #
-# `lp` is a tensor of shape (2, 2, 2): `lp[c, l, u]` is the accuracy without (0) or with (1) curriculum, Laplacian and uniformity. Write
-# `main_effects(lp)`, which returns the three main effects in this order.
+# `lp` is a tensor of shape (2, 2, 2): `lp[c, l, u]` is the accuracy without (0) or with (1) curriculum, Laplacian and
+# uniformity. Write `main_effects(lp)`, which returns the three main effects in this order.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -551,9 +555,15 @@ for judgement in own_claims(evidence):
 # Fine-tuning gains 0.6 points. Its verdict comes from the lenient rule: $C - m = 0$, so the interval may begin just
 # above zero, as long as it reaches $m$. If you want 0.5 points, call this open.
 #
-# The last three lines are from a second registration. Among the nine comparisons without a claim, the uniformity loss at a fifth of the report's strength stood out. But the best of nine tends to look better than it is, and on the photographs of our older runs this loss had lost 0.9 points. So we registered it too, alone and together with the energy form, before we made the runs that judge it: 12 pairs with seeds that no run had before.
-# (The photographs are the same, so this removes the luck of the seeds, but not that of the photographs.) The rule is simpler this time. Each claim has one limit: a gain above 0, a gain of 1 point, and a change of −0.5 points. A claim is *confirmed* if the whole interval lies at or above its limit, *refuted* if it lies below, and *inconclusive* otherwise.
-# So if the first of the three claims is confirmed, there is a gain, but not necessarily one worth having. These runs are not complete, so there is no verdict yet.
+# The last three lines are from a second registration. Among the nine comparisons without a claim, the uniformity loss
+# at a fifth of the report's strength stood out. But the best of nine tends to look better than it is, and on the
+# photographs of our older runs this loss had lost 0.9 points. So we registered it too, alone and together with the
+# energy form, before we made the runs that judge it: 12 pairs with seeds that no run had before. (The photographs are
+# the same, so this removes the luck of the seeds, but not that of the photographs.) The rule is simpler this time. Each
+# claim has one limit: a gain above 0, a gain of 1 point, and a change of −0.5 points. A claim is *confirmed* if the
+# whole interval lies at or above its limit, *refuted* if it lies below, and *inconclusive* otherwise. So if the first
+# of the three claims is confirmed, there is a gain, but not necessarily one worth having. These runs are not complete,
+# so there is no verdict yet.
 #
 # ## How many seeds does it take?
 #
@@ -563,8 +573,9 @@ for judgement in own_claims(evidence):
 #
 # ### ✏️ Exercise 3 · How many seeds?  (★★★ · 8 minutes)
 #
-# The paired differences, one for each seed, have the standard deviation `sd`. Write `seeds_needed(sd, effect)`: the smallest number of seeds $n \ge 2$ for
-# which half the interval, $t_{n-1} \cdot \text{sd} / \sqrt n$, is smaller than `effect`. `stats.t.ppf(0.975, n - 1)` from SciPy is $t_{n-1}$.
+# The paired differences, one for each seed, have the standard deviation `sd`. Write `seeds_needed(sd, effect)`: the
+# smallest number of seeds $n \ge 2$ for which half the interval, $t_{n-1} \cdot \text{sd} / \sqrt n$, is smaller than
+# `effect`. `stats.t.ppf(0.975, n - 1)` from SciPy is $t_{n-1}$.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -637,21 +648,24 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 #
 # ## Your own evidence
 #
-# To make records of your own, put photographs into a folder with `unlabeled/`, `train/CLASS/` and `test/CLASS/`. In a terminal, in the repository's folder, let
-# `.venv/bin/python -m mae_lib.evidence.experiments --data imagefolder:PATH --studies methods` run overnight, then run `.venv/bin/python -m mae_lib.evidence.report` with the path of
-# the results file that the first command prints.
+# To make records of your own, put photographs into a folder with `unlabeled/`, `train/CLASS/` and `test/CLASS/`. In a
+# terminal, in the repository's folder, let `.venv/bin/python -m mae_lib.evidence.experiments --data imagefolder:PATH
+# --studies methods` run overnight, then run `.venv/bin/python -m mae_lib.evidence.report` with the path of the results
+# file that the first command prints.
 #
 # ### ✏️ Open exercise · Register a claim of your own  (★★★ · 20 minutes)
 #
-# Choose something that you believe about masked autoencoders: another mask ratio, a deeper decoder, a different patch size. Write the registration: the
-# claim with its size $C$, the smallest effect worth having $m$ and why, the runs, the number of seeds (use `seeds_needed` and the standard deviation
-# above), and the controls that would rule out a boring explanation such as more compute. Run the experiment only when all of this is written down.
+# Choose something that you believe about masked autoencoders: another mask ratio, a deeper decoder, a different patch
+# size. Write the registration: the claim with its size $C$, the smallest effect worth having $m$ and why, the runs, the
+# number of seeds (use `seeds_needed` and the standard deviation above), and the controls that would rule out a boring
+# explanation such as more compute. Run the experiment only when all of this is written down.
 #
 # <details><summary>What a good answer shows</summary>
 #
 # - The claim names a measure, a comparison and a size.
 # - $m$ is justified by what the change costs.
-# - The baseline is tuned at least as well as the variant, and both use the same amount of compute, or a control accounts for the difference.
+# - The baseline is tuned at least as well as the variant, and both use the same amount of compute, or a control
+#   accounts for the difference.
 # - Seeds used to choose the settings are not used to judge them.
 # - The registration says in advance which result would refute the claim.
 # </details>
@@ -688,7 +702,8 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 # ✓ Both results can be true. Build on the second, because its baseline was tuned.
 # </details>
 #
-# **3. The curriculum raises accuracy by 0.5 points [+0.2, +0.8], and so does the same set of ratios in random order. What follows?**
+# **3. The curriculum raises accuracy by 0.5 points [+0.2, +0.8], and so does the same set of ratios in random order.
+# What follows?**
 #
 # <details><summary>The curriculum works, and its control confirms it</summary>
 #
@@ -700,7 +715,8 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 # </details>
 # <details><summary>Nothing, since both effects are small</summary>
 #
-# ✗ Whether 0.5 points are worth having depends on $m$. But even a small gain tells you something here: it does not need the order.
+# ✗ Whether 0.5 points are worth having depends on $m$. But even a small gain tells you something here: it does not need
+# the order.
 # </details>
 #
 # **4. You test twenty add-ons that do nothing, each at the 95 % level. How many will seem to have an effect?**
@@ -711,7 +727,8 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 # </details>
 # <details><summary>One, on average</summary>
 #
-# ✓ So count your tests, and adjust for their number. A single surprising result among twenty deserves a second experiment, not a headline.
+# ✓ So count your tests, and adjust for their number. A single surprising result among twenty deserves a second
+# experiment, not a headline.
 # </details>
 # <details><summary>Nineteen</summary>
 #
@@ -727,14 +744,21 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 # - After an *inconclusive* result, work out how many seeds the question needs, fix that number, and judge new runs.
 # - If you chose something by its results on some runs, judge it on other runs.
 #
-# **Next:** [11 · Your own MAE](11_your_own_mae.ipynb), where you put your parts together and train a model on images of your own.
+# **Next:** [11 · Your own MAE](11_your_own_mae.ipynb), where you put your parts together and train a model on images of
+# your own.
 #
 # **Further reading**
 #
 # - Fisher (1935). *The Design of Experiments.* Why to test all combinations at once.
-# - Holm (1979). [*A simple sequentially rejective multiple test procedure.*](https://www.jstor.org/stable/4615733) Scandinavian Journal of Statistics.
-# - Zhang, Wang & Wang (2022). [*How mask matters: towards theoretical understandings of masked autoencoders.*](https://arxiv.org/abs/2210.08344) NeurIPS. U-MAE: a uniformity loss for MAE.
-# - Lipton & Steinhardt (2019). [*Troubling trends in machine learning scholarship.*](https://arxiv.org/abs/1807.03341) Claims that outrun their evidence.
-# - Melis, Dyer & Blunsom (2018). [*On the state of the art of evaluation in neural language models.*](https://arxiv.org/abs/1707.05589) A well-tuned baseline beats its successors.
-# - Musgrave, Belongie & Lim (2020). [*A metric learning reality check.*](https://arxiv.org/abs/2003.08505) The same finding for image embeddings.
-# - Agarwal et al. (2021). [*Deep reinforcement learning at the edge of the statistical precipice.*](https://arxiv.org/abs/2108.13264) Intervals from a handful of runs.
+# - Holm (1979). [*A simple sequentially rejective multiple test procedure.*](https://www.jstor.org/stable/4615733)
+#   Scandinavian Journal of Statistics.
+# - Zhang, Wang & Wang (2022). [*How mask matters: towards theoretical understandings of masked
+#   autoencoders.*](https://arxiv.org/abs/2210.08344) NeurIPS. U-MAE: a uniformity loss for MAE.
+# - Lipton & Steinhardt (2019). [*Troubling trends in machine learning scholarship.*](https://arxiv.org/abs/1807.03341)
+#   Claims that outrun their evidence.
+# - Melis, Dyer & Blunsom (2018). [*On the state of the art of evaluation in neural language
+#   models.*](https://arxiv.org/abs/1707.05589) A well-tuned baseline beats its successors.
+# - Musgrave, Belongie & Lim (2020). [*A metric learning reality check.*](https://arxiv.org/abs/2003.08505) The same
+#   finding for image embeddings.
+# - Agarwal et al. (2021). [*Deep reinforcement learning at the edge of the statistical
+#   precipice.*](https://arxiv.org/abs/2108.13264) Intervals from a handful of runs.

@@ -233,7 +233,8 @@ print(f"{len(images):,} images to train on and {len(held):,} held out, "
       f"{images.shape[3]} × {images.shape[2]} pixels")
 
 # %% [markdown]
-# Look at them before anything else. Are they upright? Do you recognise what they show at this size? Are there screenshots among them, or many copies of one picture?
+# Look at them before anything else. Are they upright? Do you recognise what they show at this size? Are there
+# screenshots among them, or many copies of one picture?
 
 # %%
 figure, axes = plots.new_figure(3, 8, 10, 4)
@@ -278,8 +279,9 @@ def leaks_slowly(train, test, limit):
 # %% [markdown]
 # ### ✏️ Exercise 1 · Find the leaks  (★★☆ · 8 minutes)
 #
-# Write `leaks(train, test, limit)` without a loop. `train` is (N, D) and `test` is (M, D). The result is a tensor (M,) with one entry for
-# each *test* image, `True` where at least one training image is closer than `limit`. Avoid a table (M, N, D): here it would take 2 GB.
+# Write `leaks(train, test, limit)` without a loop. `train` is (N, D) and `test` is (M, D). The result is a tensor (M,)
+# with one entry for each *test* image, `True` where at least one training image is closer than `limit`. Avoid a table
+# (M, N, D): here it would take 2 GB.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -397,9 +399,9 @@ print(f"{1000 * seconds:.0f} ms per step")
 #
 # ### ✏️ Exercise 2 · What fits into your time?  (★☆☆ · 5 minutes)
 #
-# Write `epochs_that_fit(minutes, seconds_per_step, images, batch_size)`: how many whole epochs fit into the budget? Here `images` is the number of
-# images, not the tensor. An
-# epoch has as many steps as there are *full* batches in the images.
+# Write `epochs_that_fit(minutes, seconds_per_step, images, batch_size)`: how many whole epochs fit into the budget?
+# Here `images` is the number of images, not the tensor. An epoch has as many steps as there are *full* batches in the
+# images.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -427,7 +429,8 @@ def epochs_that_fit(minutes, seconds_per_step, images, batch_size):
 check.epochs_that_fit(epochs_that_fit)
 
 # %% [markdown]
-# Put your own budget in place of ten minutes. Then change `epochs` in the cell that defines the recipe, and run that cell again.
+# Put your own budget in place of ten minutes. Then change `epochs` in the cell that defines the recipe, and run that
+# cell again.
 
 # %% tags=["nbval-ignore-output"]
 fit = epochs_that_fit(10, seconds, len(images), recipe.batch_size)
@@ -579,9 +582,11 @@ asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train,
 
 # %% [markdown]
 # [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained.
-# Whatever your encoder scores above them is what training added. If you started from the shipped weights, they are another baseline, *where it began*. *Raw pixels* is a probe without a network, on thumbnails of 8 × 8 pixels, and *largest class* is
-# the accuracy of always naming the most frequent class (*chance* in the card below). We choose the [weight decay](GLOSSARY.md#weight-decay) of the
-# probe by [cross-validation](GLOSSARY.md#cross-validation) on the training images.
+# Whatever your encoder scores above them is what training added. If you started from the shipped weights, they are
+# another baseline, *where it began*. *Raw pixels* is a probe without a network, on thumbnails of 8 × 8 pixels, and
+# *largest class* is the accuracy of always naming the most frequent class (*chance* in the card below). We choose the
+# [weight decay](GLOSSARY.md#weight-decay) of the probe by [cross-validation](GLOSSARY.md#cross-validation) on the
+# training images.
 
 # %%
 def probe(train, labels, test, decay):
@@ -766,9 +771,9 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # ## After a small MAE
 #
-# Your model is small and its training was short. He et al. trained for 800 to 1,600 epochs on 1.3 million
-# photographs, and their largest model reached 87.8 % on ImageNet after fine-tuning. Such encoders can do more than classify. To detect or segment objects, you keep the
-# tokens on their grid instead of taking their mean.
+# Your model is small and its training was short. He et al. trained for 800 to 1,600 epochs on 1.3 million photographs,
+# and their largest model reached 87.8 % on ImageNet after fine-tuning. Such encoders can do more than classify. To
+# detect or segment objects, you keep the tokens on their grid instead of taking their mean.
 #
 # If a project of yours needs features of photographs, start from a published encoder. [Notebook
 # 09](09_reconstructions.ipynb) can load the official `vit_base`. Look up four things first: how its images were
@@ -813,8 +818,9 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 #
 # <details><summary>Where to begin</summary>
 #
-# Write the new loss with the signature of `mae_loss` and assign it to `mine.mae_loss`, where `total_loss` looks
-# it up. Overfit one batch first, as in notebook 04. Work out the loss of one patch by hand, and check that your code gives the same value.
+# Write the new loss with the signature of `mae_loss` and assign it to `mine.mae_loss`, where `total_loss` looks it up.
+# Overfit one batch first, as in notebook 04. Work out the loss of one patch by hand, and check that your code gives the
+# same value.
 # </details>
 # <details><summary>What a good answer shows</summary>
 #
@@ -843,13 +849,15 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # </details>
 # <details><summary>What a good answer shows</summary>
 #
-# - **What redundancy there is.** How well does a simple fill do, such as the mean of the visible patches or the nearest one?
-#   This helps you to choose a mask ratio. Video MAEs hide 90 % ([Feichtenhofer et al., 2022](https://arxiv.org/abs/2205.09113)).
+# - **What redundancy there is.** How well does a simple fill do, such as the mean of the visible patches or the nearest
+#   one? This helps you to choose a mask ratio. Video MAEs hide 90 % ([Feichtenhofer et al.,
+#   2022](https://arxiv.org/abs/2205.09113)).
 # - **What a patch is**, and why it has this shape. Is a shift along each axis harmless, as it is for images? For pitch it
 #   is not.
 # - **Which augmentation is allowed.** A mirrored spectrogram is sound played backwards.
 # - **A baseline from the field**, such as the mean energy in each frequency band, next to random weights and chance.
-# - **Splits that cannot leak**: recordings of one speaker, or neighbouring tiles of one satellite image, belong on the same side of the split.
+# - **Splits that cannot leak**: recordings of one speaker, or neighbouring tiles of one satellite image, belong on the
+#   same side of the split.
 # - **Honest limits** on the card. [Huang et al. (2022)](https://arxiv.org/abs/2207.06405) show what a large audio MAE
 #   can achieve.
 # </details>
@@ -905,7 +913,8 @@ for name in ("my_mae.py", "weights.safetensors", "README.md", "picture.png"):
 # ## Key takeaways
 #
 # - A whole MAE is one file of a few hundred lines. It needs PyTorch and nothing else.
-# - Loading weights shows only that names and shapes fit. Reproducing a known loss is strong evidence that the model computes the right thing.
+# - Loading weights shows only that names and shapes fit. Reproducing a known loss is strong evidence that the model
+#   computes the right thing.
 # - Look for leaks before you train, and choose everything before you look at test images.
 # - Report an accuracy together with its interval, the number of runs, and the accuracies of random weights and of chance.
 # - Publish weights together with a card: what they were trained on, how well they do, and what their limits are.
