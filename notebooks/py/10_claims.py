@@ -123,10 +123,11 @@ contradictions_guess.reveal("\n".join(lines))
 
 
 # %% [markdown]
-# Reading alone has turned up three problems. In the table, the high-frequency error falls by 8.6 %, about a quarter
-# of the 33 % that the text claims. The costs of a step add up to 7 %, not 2 %, and the claimed speed-up of 3 to 5 %
-# concerns the early epochs only. And fine-tuning ends 4.7 and 8.0 points *below* the linear probe, although a
-# fine-tuned network could always keep the features that the probe uses. That is a sign of a bad fine-tuning recipe.
+# Reading alone has turned up three problems. In the table, the high-frequency error falls by 8.6 %, about a quarter of
+# the 33 % that the text claims. The three claimed costs add up to 7 %, not 2 %. The claimed speed-up of 3 to 5 % cannot
+# make up the difference, because it concerns the early epochs only. And fine-tuning ends 4.7 and 8.0 points *below* the
+# linear probe, although a fine-tuned network could always keep the features that the probe uses. That is a sign of a
+# bad fine-tuning recipe.
 #
 # Did you find a fourth? With a mask ratio of 0.55, the encoder processes 45 % of the patches instead of 25 %. So
 # early epochs should be slower, not faster, and a curriculum that hides less cannot come without extra compute.
@@ -233,6 +234,8 @@ verdicts
 # The registered *small, tuned* runs are complete. Those *to the letter* need a GPU and have not been made. In their
 # place you see the six runs of notebook 07, which change the ratio of the curriculum only four times an epoch. When
 # we wrote the rule, we already knew their results and the measured costs, so the verdicts on them are *provisional*.
+# (We also knew how the curriculum and the uniformity loss had done on older photographs. Their verdicts rest on new runs
+# with other photographs.)
 #
 # Where a claim gives a range, its middle counts as the claimed size $C$. For the curriculum this makes $C - m$ equal
 # to $m$, so any gain that is clearly worth having counts as *confirmed*. For fine-tuning, $C - m = 0.4$ is even below
@@ -248,9 +251,9 @@ for claim in GAINS:
 
 # %% [markdown]
 # The next cell says how both kinds of runs were made. Even the runs *to the letter* do not use the photographs of the
-# report, STL-10, but fewer and smaller ones. Enlarged from 64 to 224 pixels, they contain little fine detail. So the
-# ledger compares only the relative change of the high-frequency error, and even that might be different on sharper
-# photographs.
+# report, STL-10, but fewer and smaller ones. Enlarged from 64 to 224 pixels, they contain little fine detail, so their
+# high-frequency errors cannot be compared with the report's. The ledger compares only the relative change, and even
+# that might be different on sharper photographs.
 
 # %%
 evidence = widgets.evidence()
@@ -277,10 +280,11 @@ print(report.methods_table(evidence).strip("`\n"))
 #
 # ## The verdicts
 #
-# Now we fill in the ledger, in words and as a picture, with four more claims of the report at the end. A dot marks
-# what was measured, and a line its 95 % confidence interval.
+# Now we fill in the ledger: first in words, with four more claims of the report at the end, and then the twelve as a
+# picture. There, a dot marks what was measured, and a line its 95 % confidence interval.
 #
-# The rule has two more parts. *Claimed size excluded* is added to *inconclusive* if $U < C - m$. For a cost, the
+# The rule has three more parts. *Claimed size excluded* is added to *inconclusive* if $U < C - m$, and *perhaps too small
+# to be worth having* to *confirmed* if $L < m$. For a cost, the
 # verdict is *costs more than claimed* if the whole interval lies above $C + m$, *confirmed* if it lies below $C + m$,
 # and *inconclusive* otherwise. The $m$ of a cost is 1 percentage point.
 
@@ -299,13 +303,13 @@ guess_confirmed.reveal("\n".join([f"{len(confirmed)} of 12", *sentences]), *widg
 # Only two of the seven gains are judged on registered runs. The uniformity loss is *harmful*. The curriculum is
 # *inconclusive* and just misses *confirmed*: its gain is 1.8 points, but the interval begins at 0.9, below $m = 1$.
 # Four more gains are *inconclusive* on three pairs of older runs. For two of them the claimed size is excluded: the
-# high-frequency error falls by 5.8 %, not by 33 %, and PSNR rises by 0.05 dB, not by 1.3. Fine-tuning to the letter
-# has not been measured.
+# high-frequency error falls by 5.8 %, not by 33 %, and PSNR changes by +0.05 dB (from −0.54 to +0.64), not by +1.3.
+# Fine-tuning to the letter has not been measured.
 #
-# Of the four other claims, two are refuted. Without the uniformity loss there is no collapse that it could prevent:
-# in the small, tuned runs, the effective rank is far above our limit of 10. And the asymmetric model is 1.46 times as
-# fast as one whose encoder processes all patches, with batches of 64 on one GPU. Probably a batch of 64 does not keep
-# this GPU busy.
+# Of the four other claims, two are refuted. Without the uniformity loss there is no collapse that it could prevent: in
+# the small, tuned runs, the effective rank is far above our limit of 10. And the asymmetric model is 1.46 times as fast
+# as one whose encoder processes all patches, with batches of 64 on one GPU, although the latter does 2.58 times the
+# work (notebook 03). Probably a batch of 64 does not keep this GPU busy, and then less work saves less time.
 #
 # If your `judge` has passed its check, the next cell compares it with the ledger. Until then, the cell uses the
 # package's.
@@ -323,25 +327,27 @@ print(f"the rule gives the ledger's verdict on {len(measured)} of {len(measured)
 # %% [markdown]
 # Four habits help you read such a ledger.
 #
-# **Read the interval before the number.** If it is wide compared with $m$, we made too few runs to say whether the
-# add-on helps.
+# **Read the interval before the number.** If it contains $m$, we made too few runs to say whether the gain is worth
+# having, however large the number in its middle is.
 #
 # **Ask what a measure rewards.** A lower high-frequency error sounds like a sharper picture. But in the table above,
 # three fills that learned nothing have a lower error than either model: the mean colour of the visible patches, a
 # bilinear fill, and the true image, blurred. They contain hardly any fine detail. So a lower error need not mean a
 # sharper picture: detail in the wrong place can cost more than no detail at all.
 #
-# **Ask on which machine a cost was measured.** The Laplacian loss consists of many small operations. On a GPU that is
-# not kept busy, it can take up a larger share of a step than on a CPU. A figure such as "5 %" means little without
-# the machine, the model and the batch size.
+# **Ask on which machine a cost was measured.** The Laplacian loss consists of many small operations, and starting each
+# of them takes time. So on a GPU that is not kept busy, it can take up a larger share of a step than on a CPU. A figure
+# such as "5 %" means little without the machine, the model and the batch size.
 #
 # **Count the tests.** If each of twelve independent tests has a 5 % chance of a false alarm, the chance of at least
 # one is 46 %. The intervals in the ledger are not adjusted for this. For the claims about accuracy,
-# [RESULTS.md](../RESULTS.md) also gives p-values that are adjusted for their number, by Holm's method.
+# [RESULTS.md](../RESULTS.md) also gives *p-values*: how likely a difference at least this large
+# would be if the add-on did nothing. Holm's method raises them to allow for the number of tests.
 #
 # ## What does each add-on do? All combinations
 #
-# To find out what each add-on does, we trained **all eight combinations** of the three, each with the same seeds. The
+# To find out what each add-on does, we trained **all eight combinations** of the three, each with the same six
+# seeds. (The original and the improved method have two more, so their own comparison rests on eight pairs.) The
 # [**main effect**](GLOSSARY.md#main-effect) of an add-on is the mean of the four combinations with it minus the mean
 # of the four without it. Every run serves all three comparisons.
 #
@@ -422,9 +428,9 @@ for names, effect in evidence.factorial("lp").items():
     print(f"{kind:12} {' × '.join(sorted(names)):38} {report.text_of(effect)} points")
 
 # %% [markdown]
-# One interaction is large: curriculum × uniformity, +1.7 points. The intervals of the other three include zero. But
-# its interval begins just above zero, and it is one of seven effects that we looked at, so we take it as a lead and
-# not as a finding. To see what is behind it, we add the uniformity loss to the original and to the curriculum, seed
+# The intervals of three interactions include zero. The fourth, curriculum × uniformity, is large: +1.7 points. But its
+# interval begins just above zero, and it is one of seven effects that we looked at, so we take it as a lead and not as a
+# finding. To see what is behind this lead, we add the uniformity loss to the original and to the curriculum, seed
 # by seed.
 
 # %%
@@ -445,9 +451,10 @@ for name in ("random init", "original", "uniformity", "curriculum+uniformity"):
 # For kNN, the loss gains 2.2 points with the curriculum, while without it the effect is open. So a main effect near
 # zero need not mean that an add-on does nothing: its effect may depend on the others.
 #
-# Why does the uniformity loss lower the probe accuracy, although it raises the effective rank of the features? A
-# possible reason is that spreading *all* images apart also spreads images of one class apart. Since whitened kNN
-# falls, the gain in plain kNN may come from evening out the scales of the features, which whitening does anyway.
+# Why does the uniformity loss lower the probe accuracy, although it raises the effective rank of the features (notebook
+# 06)? A possible reason is that spreading *all* images apart also spreads images of one class apart. And why does plain
+# kNN gain with the curriculum? Since whitened kNN falls, this gain may come from evening out the scales of the
+# features, which whitening does anyway.
 #
 # U-MAE (Zhang et al., 2022) reports gains after 200 epochs from a uniformity term of another form. Our runs have ten
 # epochs, so they say nothing about long training.
@@ -475,8 +482,9 @@ guess_kept.reveal("4: all but curriculum+equal-compute keep the extra compute")
 
 # %% [markdown]
 # Four of the five would keep it, because they compute more than the original, as the curriculum does. Did they keep
-# it? In the picture, each dot is a seed, and a line marks the mean. Runs that compute more than the original are
-# orange.
+# it? In the picture, each dot is a seed, and a line marks the mean. Runs that compute more than the original are orange. (In
+# these small runs the curriculum adds 18 %, not 11.1 %: the ledger counts the larger model of the report. The two lowest
+# rows are for all three add-ons.)
 
 # %%
 show(*widgets.controls(evidence))
@@ -500,15 +508,15 @@ for variant, base, words in (*rows, *CONTRASTS, *LATER):
 # The curriculum gains 1.8 points. Of the four controls that compute about as much, or more, none gains as much:
 #
 # - **In random order**, the same ratios score 1.9 points lower than the curriculum, which is about its whole gain. So
-#   the order matters. They also score lower than the mean ratio throughout, so jumping between ratios may itself do
-#   harm.
+#   the order matters. They also score lower than runs with the mean ratio throughout (54.2 and 55.1 %), so jumping
+#   between ratios may itself do harm.
 # - **In reverse order**, from hard to easy and without jumps, they score 2.5 points lower than the curriculum and 0.7
 #   lower than the original. This tells us *when* hiding less helps. The curriculum differs from the original in the
 #   first half of training only, and the reversed runs in the second half only. So hiding less gains 1.8 points in the
-#   first half and loses 0.7 in the second. These runs do not say why, and we asked this question only after we had
-#   seen the result of the random order.
+#   first half and loses 0.7 in the second. These runs do not say why. We made them only after we had seen the result of
+#   the random order.
 # - **With the mean ratio throughout**, the probe scores 1.0 points lower than with the curriculum (0.3 to 1.8 lower).
-#   On average it keeps 0.8 of the 1.8 points, but that share is uncertain.
+#   On average, this control keeps 0.8 of the 1.8 points, but that share is uncertain.
 # - **Longer training** of the original gains 0.3 points, 1.5 less than the curriculum. So the extra compute alone
 #   does not explain the gain.
 #
@@ -518,15 +526,16 @@ for variant, base, words in (*rows, *CONTRASTS, *LATER):
 #
 # ### What we can say
 #
-# - **All three together** change the probe by −0.4 ± 1.1 points in the small, tuned runs, which rules out a gain of
-#   1 point or more. Other measures disagree: fine-tuning rises by 1.6 ± 0.9 points and plain kNN by 2.4 ± 0.7, and
-#   whitened kNN falls by 1.5 ± 1.0. (None of these was a registered claim for these runs, and the improved runs
-#   compute more than the original. At equal compute, the probe falls by 2.2 points.) The three pairs of *to the
+# - **All three together** change the probe by −0.4 ± 1.1 points in the small, tuned runs, which rules out a gain of 1
+#   point or more. Other measures disagree with each other: fine-tuning rises by 1.6 ± 0.9 points and plain kNN by 2.4 ±
+#   0.7, and whitened kNN falls by 1.5 ± 1.0. (None of these was a registered claim for these runs, and the improved
+#   runs compute more than the original. At equal compute, the probe falls by 2.2 points.) The three pairs of *to the
 #   letter* runs leave the question open: −0.3 ± 5.6 points.
-# - **The uniformity loss**, at the report's strength and the original's settings, harms the probe: by 5.1 points
-#   alone, where half of the seeds fail, and by 2.0 with the curriculum. At a fifth of this strength, the probe gains
-#   1.1 points (from 0.7 to 1.6). But we picked this out of nine comparisons, and on the photographs of our older runs
-#   the same loss had lost 0.9 points. So it is a lead, which we test on new seeds (below).
+# - **The uniformity loss**, at the report's strength and the original's settings, harms the probe: by 5.1 points alone,
+#   where half of the seeds fail, and by 2.0 with the curriculum. At a fifth of this strength, the probe gains 1.1
+#   points (from 0.7 to 1.6). But we picked this out of nine registered comparisons without a claim, and on the
+#   photographs of our older runs the same loss had lost 0.9 points. So it is a lead, which we test on new seeds
+#   (below).
 # - **The curriculum** raises the probe's accuracy by 1.8 points alone (from 0.9 to 2.7), but it also computes more.
 #   With the same ratios in random or in reverse order, and so with the same compute, nothing of this gain is left on
 #   average. A constant ratio with the same mean ends 1.0 points lower, so part of the gain may come from hiding less.
@@ -537,10 +546,12 @@ for variant, base, words in (*rows, *CONTRASTS, *LATER):
 #
 # ## Our own claims
 #
-# We also searched among other forms of the losses. The energy form of the Laplacian loss (notebook 05), which asks
-# for the right *amount* of detail in each patch, gained 2.1 points. The winner of any search is partly lucky, so we
+# We also searched among other forms of the losses, in older runs. The best was the energy form of the Laplacian loss
+# (notebook 05), which asks for the right *amount* of detail in each patch: it raised the accuracy of the probe by 2.1
+# points. The winner of any search is partly lucky, so we
 # registered it as a claim of our own, to be judged on new runs with other photographs. The claim has $C = 2$ and
-# $m = 1$ for the probe, and $C = m = 0.5$ for fine-tuning.
+# $m = 1$ for the probe, and $C = m = 0.5$ for fine-tuning. (*At the original's compute* counts the
+# multiply-adds of the model, not the time that the loss takes.)
 
 # %%
 for judgement in own_claims(evidence):
@@ -548,12 +559,12 @@ for judgement in own_claims(evidence):
 
 
 # %% [markdown]
-# On new runs and new photographs, the probe gains 0.4 points, not 2. So any gain is too small to be worth having, and
-# the verdict is *refuted*. Luck in the search is one explanation for the drop from 2.1 points. But the photographs
-# differ too, so we cannot say how much of it is luck.
+# On new runs and new photographs, the probe gains 0.4 points, not 2. The interval ends at 0.9, below $m = 1$, so any
+# gain is too small to be worth having, and the verdict is *refuted*. Luck in the search is one explanation for the drop
+# from 2.1 points. But the photographs differ too, so we cannot say how much of it is luck.
 #
-# Fine-tuning gains 0.6 points. Its verdict comes from the lenient rule: $C - m = 0$, so the interval may begin just
-# above zero, as long as it reaches $m$. If you want 0.5 points, call this open.
+# Fine-tuning gains 0.6 points. Here $C - m = 0$, so the rule is lenient: the interval may begin just above zero, as
+# long as it reaches $m$. It begins below $m$, so the gain is perhaps too small. If you want 0.5 points, call this open.
 #
 # The last three lines are from a second registration. Among the nine comparisons without a claim, the uniformity loss
 # at a fifth of the report's strength stood out. But the best of nine tends to look better than it is, and on the
@@ -642,9 +653,9 @@ guess_seeds.reveal("\n".join(lines[::-1]), *widgets.seeds_curve(half, worth=1.0)
 # An interval of ± 1 does not guarantee a verdict. The curriculum's gain lies only 0.8 points above $m$, so ± 0.9 was
 # not narrow enough. With one run of each method, as in the report, there is no interval over seeds at all.
 #
-# More seeds give a more precise answer to *our* question. All our intervals say how much a result varies with the
-# seed, on the same test photographs. They say nothing about other data such as STL-10, 400 epochs instead of ten, or
-# larger models.
+# More seeds give a more precise answer to *our* question. All our intervals say how much a result varies with the seed,
+# on the same test photographs. They say nothing about other data (such as STL-10), longer training (such as 400 epochs)
+# or larger models.
 #
 # ## Your own evidence
 #
