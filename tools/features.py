@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mae_lib import evaluate
@@ -56,7 +56,7 @@ def write(models: dict[str, MaskedAutoencoder], data: ImageSet, path: Path,
     facts = {"data": data.name, "classes": data.classes, "measured": measured, "weights": weights,
              "date": time.strftime("%Y-%m-%d"), "command": cli.command("tools/features.py")}
     header = {"mae_lib": json.dumps(facts)}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, header))
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, header)))
     return facts
 
 

@@ -100,7 +100,8 @@ def decode(path: Path, size: int) -> np.ndarray | str:
 
 
 def centre_square(image: Image.Image, size: int) -> np.ndarray:
-    """The centre of an image, uint8 (3, size, size) in RGB, upright, transparency on white.
+    """The centre of an image, uint8 (3, size, size) in RGB, upright, transparency on white
+    (but not in grey images of 16 bits).
 
     Raises ValueError if its pixels are floats or 32-bit integers.
     """
@@ -108,11 +109,8 @@ def centre_square(image: Image.Image, size: int) -> np.ndarray:
         raise ValueError("its pixels are not unsigned integers of 8 or 16 bits")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits: Pillow would clip to 255 rather than scale
-        deep, clear = np.asarray(image), image.info.get("transparency")
-        grey = (deep.clip(0, 65535) / 257).round().astype(np.uint8)
-        if isinstance(clear, int):
-            grey[deep == clear] = 255
-        image = Image.fromarray(grey)
+        deep = np.asarray(image).clip(0, 65535)
+        image = Image.fromarray((deep / 257).round().astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         # What lies behind the transparency is arbitrary, and often black.
         image = image.convert("RGBA")

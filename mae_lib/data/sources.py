@@ -101,7 +101,7 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
         raise ValueError(f"{kind} has no images of size {size}; leave size out.")
     if counts is not None and kind != "scenes":
         raise ValueError(f"counts is for scenes only, leave it out for {kind}.")
-    cache = _path(cache or default_cache(), "cache")
+    cache = Path(os.path.realpath(os.path.expanduser(cache or default_cache())))
     if kind == "imagefolder":
         data = imagefolder(path, cache, size or 96, strict, labels, progress)
     elif kind == "scenes":
@@ -117,14 +117,6 @@ def load_data(name: str, *, size: int | None = None, counts: tuple[int, int, int
     if limit and kind == "imagefolder":  # whose files are sorted, perhaps by what they show
         return replace(data, unlabeled=evenly_spaced(data.unlabeled, limit))
     return replace(data, unlabeled=data.unlabeled[:limit])
-
-
-def _path(path: str | Path, what: str) -> Path:
-    """The absolute path, or ValueError if it can be none."""
-    try:
-        return Path(path).expanduser().resolve()
-    except (TypeError, ValueError, RuntimeError, OSError) as error:  # also "~nobody/x", a loop
-        raise ValueError(f"{what} {path!r} is not the path of a folder ({error}).") from None
 
 
 def _held_out_count(images: int) -> int:
@@ -165,7 +157,7 @@ def imagefolder(path: str, cache: Path, size: int, strict: bool, labels: bool,
     for missing folders or images, ValueError if most of a folder, or with `strict` any, is
     unreadable, and OSError if the disk fails.
     """
-    path = _path(path, "imagefolder")
+    path = Path(os.path.realpath(os.path.expanduser(path)))
     title, (classes, files) = f"imagefolder:{printable(path.name)}", _list_folder(path, labels)
     labelled = sum(len(entries) for folder, entries in files.items() if folder[:6] == "train/")
     # Validation compares images with each other, so that one training image is not enough.

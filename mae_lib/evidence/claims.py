@@ -30,6 +30,7 @@ REPORTED = {
 REPORTED_LR = (7.50e-05, 1.50e-04, 1.44e-04, 1.28e-04, 1.04e-04, 7.50e-05, 4.63e-05, 2.20e-05,
                5.72e-06, 2.37e-12)
 ITERS = 1563
+TIMED = "rounds of timing"  # what the interval of a cost runs over
 UNITS = {"points": 1, "%": 1, "dB": 2, "times": 2}  # digits after the point
 
 
@@ -72,6 +73,12 @@ class Judgement:
     verdict: str = NOT_MEASURED
     over: str = ""  # what the interval runs over
     p: float = math.nan  # adjusted by Holm's method; for accuracies only
+    early: bool = False  # measured before the rule was fixed
+
+    @property
+    def words(self) -> str:
+        """The verdict as readers see it."""
+        return self.verdict + " (provisional)" * self.early
 
     def measured(self) -> str:
         """The effect with its 95 % interval as text."""
@@ -99,19 +106,20 @@ def judge_gain(claim: Gain, evidence: Evidence) -> Judgement:
     if verdict == CONFIRMED and low < claim.worth:  # the registered rule lets this happen
         verdict += ", perhaps too small to be worth having"
     p = float(stats.ttest_1samp(gains, 0).pvalue) if claim.accuracy and len(gains) > 1 else math.nan
-    return Judgement(claim, interval, verdict, f"{len(pairs)} pair{'s'[:len(pairs) > 1]}", p)
+    return Judgement(claim, interval, verdict, f"{len(pairs)} pair{'s'[:len(pairs) > 1]}", p,
+                     early=not evidence.count(claim.runs))
 
 
 def judge_price(claim: Price, evidence: Evidence) -> Judgement:
     """The verdict on a price, measured in rounds of timing on one machine, or counted."""
-    found, over = evidence.price(*claim.rows), "rounds of timing"
+    found, over = evidence.price(*claim.rows), TIMED
     if claim.counted:
         config = PretrainConfig(**variant_settings("curriculum"))
         found, over = _exact(100 * (relative_cost(config, ITERS) - 1)), "counted"
     if found is None:
         return Judgement(claim)
     verdict = rule.verdict_on_price(*found[1:], claim.claimed, claim.worth)
-    return Judgement(claim, found, verdict, over)
+    return Judgement(claim, found, verdict, over, early=over == TIMED and not evidence.prices_count)
 
 
 def judge_check(claim: Check, evidence: Evidence) -> Judgement:
@@ -125,7 +133,8 @@ def judge_check(claim: Check, evidence: Evidence) -> Judgement:
         verdict = REFUTED if claim.above else CONFIRMED
     elif low >= claim.limit:
         verdict = CONFIRMED if claim.above else REFUTED
-    return Judgement(claim, found, verdict, claim.over)
+    return Judgement(claim, found, verdict, claim.over,
+                     early=claim.over == TIMED and not evidence.prices_count)
 
 
 def holm(p_values: list[float]) -> list[float]:

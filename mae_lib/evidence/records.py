@@ -29,6 +29,7 @@ class Evidence:
     At each place, the registered runs count from the moment when all that judge its claims are
     there; until then, those of the first edition do, if there are any. The two never mix. AGAIN has
     runs only once all are there, and BEGUN the registered runs of LETTER from the first one on.
+    The prices count if they were measured after the registration.
     """
 
     def __init__(self, folder: Path = ASSETS):
@@ -44,6 +45,8 @@ class Evidence:
                   and p["rounds"] > 1}  # one round has no interval
         self.prices = max(newest.values(), key=lambda p: p["rows"][0]["images_per_second"],
                           default=None)
+        fixed = json.loads((ASSETS / "registration.json").read_text("utf-8"))["registration"]
+        self.prices_count = bool(self.prices) and self.prices["date"] >= fixed["date"]
 
     def runs(self, name: str, place: str = SMALL) -> list[dict]:
         """The records of a method, one for each seed. Raises ValueError if a seed has several."""

@@ -58,10 +58,10 @@ def about(evidence: Evidence, place: str = SMALL) -> str:
 def about_prices(evidence: Evidence) -> str:
     """How the costs were measured, in a sentence."""
     found = evidence.prices
-    early = found["date"] < json.loads(REGISTRATION.read_text("utf-8"))["registration"]["date"]
     return (f"{found['device']}, {found['precision']}, model `{found['preset']}`, batch "
             f"{found['batch_size']}, {found['rounds']} rounds; {found['date']}, torch "
-            f"{found['torch']}." + " **Provisional**: measured before the registration." * early)
+            f"{found['torch']}." + " **Provisional**: measured before the registration."
+            * (not evidence.prices_count))
 
 
 def registered(file: str = "registration") -> str:
@@ -109,7 +109,7 @@ def ledger_table(found: list[Judgement]) -> str:
         claim = judgement.claim
         first, topic = "" if claim.topic == topic else claim.topic, claim.topic
         p = [text_of_p(judgement.p)] * tested
-        cells = first, claim.text, judgement.measured(), judgement.over, *p, judgement.verdict
+        cells = first, claim.text, judgement.measured(), judgement.over, *p, judgement.words
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -227,7 +227,7 @@ def ledger_figure(found: list[Judgement]) -> Figure:
                 value, low, high = (v / scale for v in judgement.interval)
                 axis.hlines(y, low, high, color=colour, linewidth=3)
                 axis.plot(value, y, "o", color=colour)
-            words = dict.fromkeys((judgement.measured(), judgement.verdict))
+            words = dict.fromkeys((judgement.measured(), judgement.words))
             axis.text(1.02, y, "\n".join(words), color=colour, va="center", fontsize=8.5,
                       transform=axis.get_yaxis_transform())
         axis.axvline(0, color="black", linewidth=0.8)
@@ -237,8 +237,8 @@ def ledger_figure(found: list[Judgement]) -> Figure:
         axis.grid(axis="y", visible=False)
     ends = [v / j.claim.claimed for j in gains for v in j.interval or () if v == v]
     figure.axes[0].set(xlim=(min([-1.6, *ends]) - 0.1, max([1.7, *ends]) + 0.1),
-                       xlabel="gain, in units of the claimed gain (diamond: the claim; grey: too "
-                       "small to matter)")
+                       xlabel="gain, in units of the claimed gain (diamond: the claim; shaded: "
+                       "too small to be worth having)")
     figure.axes[1].set(xlabel="cost, % (diamond: the claim)")
     return figure
 
@@ -255,8 +255,10 @@ def add_ons(evidence: Evidence) -> Figure:
                   if r["seed"] in rule.FACTORIAL_SEEDS]
         left.plot(values, [y] * len(values), "o", color=COLOURS[0], alpha=0.5, markersize=5)
         left.plot(sum(values) / len(values), y, "|", color="black", markersize=14)
+    for run in evidence.runs("random init"):
+        left.axvline(run["measures"]["lp"]["value"], color=GREY, linestyle="--")
     left.set_yticks(range(len(names)), names)
-    left.set(title="each dot a seed, the line their mean", xlabel=title)
+    left.set(title="each dot a seed, the line their mean; dashed: random init", xlabel=title)
     for y, (value, low, high) in enumerate(reversed(effects.values())):
         right.hlines(y, low, high, color=COLOURS[0], linewidth=3)
         right.plot(value, y, "o", color=COLOURS[0])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mae_lib.model import MaskedAutoencoder
 from mae_lib.runtime.checks import check_choice
@@ -47,10 +47,7 @@ def write_atomically(path: Path, write) -> None:
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with explain_full_disk(path):
-            temporary.touch()
-            mode = temporary.stat().st_mode  # safetensors lets nobody else read what it writes
             write(temporary)
-            temporary.chmod(mode)
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -97,7 +94,7 @@ def save_weights(path: Path, model: MaskedAutoencoder, **facts) -> None:
     # One entry: safetensors would write several in a different order every time.
     metadata = {"mae_lib": json.dumps({"config": model.config, "facts": facts})}
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata)))
 
 
 def load_weights(path: Path) -> tuple[MaskedAutoencoder, dict]:

@@ -481,10 +481,10 @@ guess_kept = course.predict("How many of these five controls would keep that gai
 guess_kept.reveal("4: all but curriculum+equal-compute keep the extra compute")
 
 # %% [markdown]
-# Four of the five would keep it, because they compute more than the original, as the curriculum does. Did they keep
-# it? In the picture, each dot is a seed, and a line marks the mean. Runs that compute more than the original are orange. (In
-# these small runs the curriculum adds 18 %, not 11.1 %: the ledger counts the larger model of the report. The two lowest
-# rows are for all three add-ons.)
+# Four of the five would keep it, because they compute more than the original, as the curriculum does. Did they keep it?
+# In the picture, each dot is a seed, and a line marks the mean. Runs that compute more than the original are orange.
+# (The curriculum adds more compute in these small runs than in the ledger, which counts the larger model of the report.
+# The two lowest rows are for all three add-ons.)
 
 # %%
 show(*widgets.controls(evidence))

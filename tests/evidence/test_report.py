@@ -146,7 +146,7 @@ def test_the_ledger_has_a_row_for_every_claim(evidence):
     tested = {c.text for c in rule.GAINS if c.accuracy and (c.measure, c.runs) != ("ft", LETTER)}
     for row, judgement in zip(rows, found, strict=True):
         assert judgement.claim.text in row and row.count("|") == 7
-        assert row.endswith(f"| {judgement.verdict} |")
+        assert row.endswith(f"| {judgement.words} |")
         p = row.split("|")[5].strip()
         assert p == claims.text_of_p(judgement.p)
         assert bool(p) == (judgement.claim.text in tested)
@@ -155,6 +155,32 @@ def test_the_ledger_has_a_row_for_every_claim(evidence):
     assert "p (Holm)" not in own and {line.count("|") for line in own.splitlines()} == {6}
     topics = [row.split("|")[1].strip() for row in rows]
     assert topics[:6] == ["all three", "", "", "", "", "curriculum"]
+
+
+def test_what_was_measured_before_the_rule_is_marked_provisional(evidence):
+    def marked():
+        return {(j.claim.text, j.over) for j in claims.ledger(evidence) if j.early}
+
+    assert not marked() and evidence.prices_count
+    data = {k: v for k, v in DATA.items() if k != "fingerprint"}
+    evidence.records[LETTER] = [r | {"data": data} for r in evidence.records[LETTER]]
+    letter = [c.text for c in rule.GAINS if c.runs == LETTER]
+    measured = {text for text, _ in marked()}
+    assert measured and measured <= set(letter)
+    evidence.prices_count = False  # counted numbers and those of runs do not depend on it
+    timed = marked() - {(text, over) for text, over in marked() if text in letter}
+    assert timed and {over for _, over in timed} == {claims.TIMED}
+    rows = report.ledger_table(claims.ledger(evidence)).splitlines()[2:]
+    assert {row.split(" | ")[1] for row in rows if row.endswith(" (provisional) |")} == (
+        {text for text, _ in marked()})
+
+
+def test_prices_from_before_the_registration_do_not_count(evidence, tmp_path):
+    path = tmp_path / "add_on_prices.json"
+    lists = json.loads(path.read_text())
+    path.write_text(json.dumps([prices | {"date": "2026-11-01"} for prices in lists]))
+    assert not Evidence(tmp_path).prices_count
+    assert "**Provisional**" in report.about_prices(Evidence(tmp_path))
 
 
 def test_contrasts_have_a_table_of_their_own_without_verdicts(evidence):
@@ -206,6 +232,8 @@ def test_the_add_ons_are_drawn_with_their_means_and_intervals(evidence):
     assert names[-1] == "original" and len(names) == 8
     means = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "|"]
     assert dict(zip(names, means, strict=True))["curriculum"] == pytest.approx(51.1)
+    dashed = [line.get_xdata()[0] for line in left.lines if line.get_linestyle() == "--"]
+    assert dashed == [r["measures"]["lp"]["value"] for r in evidence.runs("random init")] != []
     words = [t.get_text() for t in right.get_yticklabels()]
     values = dict(zip(words, (t.get_text() for t in right.texts), strict=True))
     assert values["curriculum"] == "+1.1" and values["curriculum × laplacian"] == "+0.0"
@@ -239,7 +267,7 @@ def test_the_ledger_is_drawn_in_units_of_the_claims_from_top_to_bottom(evidence,
             assert ends_of(line) == pytest.approx([x / scale for x in judgement.interval[1:]])
         for text, judgement in zip(axis.texts, found, strict=True):
             told, *verdict = text.get_text().split("\n")
-            assert [told, *verdict][-1] == judgement.verdict and told == judgement.measured()
+            assert [told, *verdict][-1] == judgement.words and told == judgement.measured()
             assert text.get_color() == report.VERDICTS[judgement.verdict.partition(",")[0]]
     bars = figure.axes[0].patches
     for bar, claim in zip(bars, rule.GAINS[::-1], strict=True):  # a gain of less is not worth it

@@ -36,16 +36,10 @@ def sentence(judgement: Judgement) -> str:
     """A claim, its measurement and its verdict in words."""
     claim = judgement.claim
     kind = {Gain: "a gain of ", Price: "a cost of "}.get(type(claim), "")
-    if isinstance(claim, Gain):
-        early = not evidence().count(claim.runs)
-    else:
-        timed = isinstance(claim, Price) or judgement.over == "rounds of timing"
-        early = timed and "Provisional" in report.about_prices(evidence())
-    provisional = "provisionally " * early
     if judgement.verdict == NOT_MEASURED:
         return f"“{claim.topic}: {claim.text}”: not measured."
     return (f"“{claim.topic}: {claim.text}”: measured {kind}{judgement.measured()} "
-            f"({judgement.over}). Verdict: {provisional}{judgement.verdict}.")
+            f"({judgement.over}). Verdict: {judgement.words}.")
 
 
 # ---------------------------------------------------------------- the rule
