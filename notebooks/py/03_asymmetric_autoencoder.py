@@ -137,7 +137,7 @@ print(f"{len(q) * len(k)} comparisons give an output of shape {tuple(slow.shape)
 
 # %% [markdown]
 # Each output is a sum over *all* tokens, and a sum does not depend on the order of its terms. So attention is
-# permutation-equivariant (notebook 01). So we must add positions. Once each token carries its own, it makes no
+# permutation-equivariant (notebook 01). That is why we must add positions. Once each token carries its own, it makes no
 # difference that the visible patches reach the encoder in shuffled order.
 #
 # ### ✏️ Exercise 1 · Self-attention without a loop  (★★☆ · 10 minutes)

@@ -496,8 +496,7 @@ show(figure, "The coffee six times. With borrowed means a pale cup is visible, a
 # patches.
 #
 # A PSNR that uses statistics of the target is therefore [**optimistic**](GLOSSARY.md#optimistic), and a report should
-# say so. (Users of another implementation [noticed the same
-# leak](https://github.com/pengzhiliang/MAE-pytorch/issues/40).) Compare two models by PSNR only if both borrow the same
+# say so. (Users of another implementation [noticed the same problem](https://github.com/pengzhiliang/MAE-pytorch/issues/40).) Compare two models by PSNR only if both borrow the same
 # statistics, and always print a reference such as the bilinear fill. (Our five photographs illustrate the point. They
 # are not a measurement of the model.)
 #
