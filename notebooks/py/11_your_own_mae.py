@@ -584,7 +584,7 @@ asked["raw pixels"] = [F.adaptive_avg_pool2d(x, 8).flatten(1) for x in (x_train,
 # [**Random weights**](GLOSSARY.md#random-weights) are the baseline that matters most: the same network, untrained.
 # Whatever your encoder scores above them is what training added. If you started from the shipped weights, they are
 # another baseline, *where it began*. *Raw pixels* is a probe without a network, on thumbnails of 8 × 8 pixels, and
-# *largest class* is the accuracy of always naming the most frequent class (*chance* in the card below). We choose the
+# *chance* is the accuracy of always naming the most frequent class. We choose the
 # [weight decay](GLOSSARY.md#weight-decay) of the probe by [cross-validation](GLOSSARY.md#cross-validation) on the
 # training images.
 
@@ -617,7 +617,7 @@ for name, (train, test) in asked.items():
     low, high = judged[name].interval()
     lines.append(f"{name:14} {judged[name].percent:5.1f} % [{low:.1f}, {high:.1f}], decay {decay}")
 chance = 100 * y_test.bincount().max().item() / len(y_test)
-lines.append(f"{'largest class':14} {chance:5.1f} %")
+lines.append(f"{'chance':14} {chance:5.1f} %")
 gain, low, high = paired_difference(judged["random weights"], judged["your encoder"])
 lines.insert(0, f"{gain:+.1f} percentage points [{low:+.1f}, {high:+.1f}], on the same test images")
 guess_probe.reveal("\n".join(lines))
@@ -636,14 +636,13 @@ for place, (name, accuracy) in enumerate(reversed(judged.items())):
     colour = plots.COLOURS[0] if name == "your encoder" else plots.GREY
     axis.plot([low, high], [place, place], color=colour)
     axis.plot(accuracy.percent, place, "o", color=colour)
-axis.axvline(chance, color=plots.COLOURS[1], linestyle="--", label="largest class")
+axis.axvline(chance, color=plots.COLOURS[1], linestyle="--", label="chance")
 axis.set_yticks(range(len(judged)), list(reversed(judged)))
 axis.set(xlabel="linear probe, % right on test images", xlim=(0, None),
          ylim=(-0.5, len(judged) - 0.5))
 axis.legend()
 show(figure, "A dot with its interval for the probe on your encoder, on the same network with "
-             "random weights and on small thumbnails. The dashed line is the accuracy of always "
-             "naming the largest class.")
+             "random weights and on small thumbnails. The dashed line is chance.")
 
 # %% [markdown]
 # ## Something to keep
