@@ -126,7 +126,7 @@ FORMS = {"graphs": "recorded", "compiled + graphs": "compiled and recorded", "pl
          "compiled": "compiled"}
 WANTED = ("**The second edition has not been measured on a GPU yet.** To do so, run `python -m "
           "benchmarks.gpu --out mae_lib/assets --official PATH` and then `python -m benchmarks."
-          'report`. The H200 rows under "What the add-ons cost" are from the first edition.')
+          "report`.")
 
 
 def slower(row: dict, base: dict) -> float:
