@@ -20,9 +20,10 @@ def measurements(command: str) -> list[dict]:
 
 def heading(m: dict) -> str:
     form = f", {m['form']}" if "form" in m else ""
+    processor = f"{m['processor']}, " if "processor" in m else ""  # older results lack it
     return (f"**{m['device']}, {m['precision']}, {m['preset']}, batch {m['batch_size']}{form}** "
-            f"(torch {m['torch']}, Python {m['python']}, median of {m['rounds']} rounds, "
-            f"{m['date']})")
+            f"({processor}torch {m['torch']}, Python {m['python']}, "
+            f"median of {m['rounds']} rounds, {m['date']})")
 
 
 def table(titles: list[str], rows: list[list[str]]) -> str:

@@ -7,13 +7,14 @@ The median of several rounds counts.
 import argparse
 import json
 import os
+import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -284,6 +285,15 @@ def matrix_product_rate(device: torch.device, precision: str) -> float:
     return n**3 / min(times[1:])
 
 
+def processor() -> str:
+    """The name of the CPU, which decides how fast a CPU is and how fast a GPU is fed."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or "unknown"
+
+
 def save(command: str, arguments: argparse.Namespace, **found) -> None:
     """Put a measurement into mae_lib/assets/COMMAND.json, in place of one of the same settings."""
     about = {
@@ -293,6 +303,7 @@ def save(command: str, arguments: argparse.Namespace, **found) -> None:
     path = RESULTS / f"{command}.json"
     others = json.loads(path.read_text()) if path.exists() else []
     others = [o for o in others if any(o.get(k) != v for k, v in about.items())]
-    about |= {"rounds": arguments.rounds, "date": time.strftime("%Y-%m-%d")}
+    about |= {"rounds": arguments.rounds, "date": time.strftime("%Y-%m-%d"),
+              "processor": processor()}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps([*others, {**about, **found}], indent=1) + "\n")

@@ -309,7 +309,9 @@ def test_a_measurement_replaces_one_of_the_same_settings(tmp_path, monkeypatch):
     timing.save("gains", arguments, rows=[2])
     arguments.batch_size = 8
     timing.save("gains", arguments, rows=[3])
-    assert [m["rows"] for m in json.loads((tmp_path / "gains.json").read_text())] == [[2], [3]]
+    saved = json.loads((tmp_path / "gains.json").read_text())
+    assert [m["rows"] for m in saved] == [[2], [3]]
+    assert f"({saved[0]['processor']}, torch " in report.heading(saved[0])
 
 
 def test_the_explorer_is_measured_control_by_control_and_reported():
