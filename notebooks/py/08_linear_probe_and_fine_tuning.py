@@ -677,10 +677,10 @@ for name in ("untrained", "original"):
         print(f"{name:10} {size:4} {loss.mean().item():19.1f} {loss.max().item():14.1f}")
 
 # %% [markdown]
-# Holding out a fifth would leave 80 images for the choice. At worst, it then
-# costs 15.5 points for the untrained encoder and 6.2 for the original. With samples of 400 images, as many as
-# cross-validation uses, it costs at most 2.8 and 1.8. The mean loss is at most 0.9 points with 80 images as well as with
-# 400. So cross-validation mainly protects us from a rare bad choice.
+# Holding out a fifth would leave 80 images for the choice. At worst, it then costs 15.5 points for the untrained
+# encoder and 6.2 for the original. With samples of 400 images, as many as cross-validation uses, it costs at most 2.8
+# and 1.8. The mean loss is at most 0.9 points for both sizes. So cross-validation mainly protects us from a rare bad
+# choice.
 #
 # We made this mistake ourselves. In our first experiments on photographs, we chose the decay on 500 held-out images. In five
 # of 143 runs we chose a stronger decay than in any other, and these runs scored 1.8 to 3.5 points less than the mean of
