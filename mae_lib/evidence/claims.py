@@ -8,7 +8,7 @@ from scipy import stats
 
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.evidence import registration as rule
-from mae_lib.evidence.records import Evidence
+from mae_lib.evidence.records import TIMED, Evidence
 from mae_lib.evidence.registration import CONFIRMED, INCONCLUSIVE, REFUTED, Gain, Price
 from mae_lib.evidence.second_registration import AGAIN, ANY_GAIN, BOTH, LEAST_GAIN, MOST_HARM, WEAK
 from mae_lib.masking import schedule_mask_ratio
@@ -30,7 +30,6 @@ REPORTED = {
 REPORTED_LR = (7.50e-05, 1.50e-04, 1.44e-04, 1.28e-04, 1.04e-04, 7.50e-05, 4.63e-05, 2.20e-05,
                5.72e-06, 2.37e-12)
 ITERS = 1563
-TIMED = "rounds of timing"  # what the interval of a cost runs over
 UNITS = {"points": 1, "%": 1, "dB": 2, "times": 2}  # digits after the point
 
 
@@ -119,7 +118,7 @@ def judge_price(claim: Price, evidence: Evidence) -> Judgement:
     if found is None:
         return Judgement(claim)
     verdict = rule.verdict_on_price(*found[1:], claim.claimed, claim.worth)
-    return Judgement(claim, found, verdict, over, early=over == TIMED and not evidence.prices_count)
+    return Judgement(claim, found, verdict, over, early=over in evidence.early)
 
 
 def judge_check(claim: Check, evidence: Evidence) -> Judgement:
@@ -133,8 +132,7 @@ def judge_check(claim: Check, evidence: Evidence) -> Judgement:
         verdict = REFUTED if claim.above else CONFIRMED
     elif low >= claim.limit:
         verdict = CONFIRMED if claim.above else REFUTED
-    return Judgement(claim, found, verdict, claim.over,
-                     early=claim.over == TIMED and not evidence.prices_count)
+    return Judgement(claim, found, verdict, claim.over, early=claim.over in evidence.early)
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -204,7 +202,7 @@ CHECKS = (
     Check("uniformity", "prevents a collapse (without it, the effective rank would be below 10)",
           _effective_rank, 10, "seeds of the original", "of 192"),
     Check("design", "an asymmetric model is 3 times as fast as a symmetric one", _symmetric_ratio,
-          2.5, "rounds of timing", "times", above=True),
+          2.5, TIMED, "times", above=True),
     Check("schedule", "learning rates and mask ratios at the ends of epochs are as reported",
           _schedules_deviate, 0.5, "largest deviation of 20 printed values", "%"),
 )

@@ -13,6 +13,7 @@ from mae_lib.results import BASELINES, Interval, Results, entries_of_pairs, grou
 from mae_lib.training.checkpoints import ASSETS
 
 BEGUN = "to the letter, begun"  # the place of registered runs that are too few to judge a claim
+TIMED = "rounds of timing"  # what the interval of a price runs over
 ADD_ON_SETS = [frozenset(names) for n in range(len(ADD_ONS) + 1)
                for names in combinations(ADD_ONS, n)]
 
@@ -29,7 +30,7 @@ class Evidence:
     At each place, the registered runs count from the moment when all that judge its claims are
     there; until then, those of the first edition do, if there are any. The two never mix. AGAIN has
     runs only once all are there, and BEGUN the registered runs of LETTER from the first one on.
-    The prices count if they were measured after the registration.
+    `early` says what the prices' intervals run over, if they are from before the registration.
     """
 
     def __init__(self, folder: Path = ASSETS):
@@ -46,7 +47,7 @@ class Evidence:
         self.prices = max(newest.values(), key=lambda p: p["rows"][0]["images_per_second"],
                           default=None)
         fixed = json.loads((ASSETS / "registration.json").read_text("utf-8"))["registration"]
-        self.prices_count = bool(self.prices) and self.prices["date"] >= fixed["date"]
+        self.early = {TIMED} if self.prices and self.prices["date"] < fixed["date"] else set()
 
     def runs(self, name: str, place: str = SMALL) -> list[dict]:
         """The records of a method, one for each seed. Raises ValueError if a seed has several."""

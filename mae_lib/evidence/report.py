@@ -61,7 +61,7 @@ def about_prices(evidence: Evidence) -> str:
     return (f"{found['device']}, {found['precision']}, model `{found['preset']}`, batch "
             f"{found['batch_size']}, {found['rounds']} rounds; {found['date']}, torch "
             f"{found['torch']}." + " **Provisional**: measured before the registration."
-            * (not evidence.prices_count))
+            * bool(evidence.early))
 
 
 def registered(file: str = "registration") -> str:
@@ -83,6 +83,9 @@ def headline(evidence: Evidence) -> str:
         return f"We measured {found.measured()}, over {found.over}: **{found.verdict}**." if (
             found.over) else f"We have **{NOT_MEASURED}** it yet."
 
+    more = "" if (both := found[-2]).interval is None else (  # of the second registration
+        "\n- **Our loss and a weak uniformity loss**: we claimed that they add 1 point or more. "
+        f"We measured {both.measured()}, on new seeds: **{both.verdict}**.")
     provisional = "" if evidence.count(LETTER) else (
         "The first two results are **provisional**: we fixed the rule after these runs.\n\n")
     return (
@@ -96,7 +99,7 @@ def headline(evidence: Evidence) -> str:
         "- It says that **making outputs differ more** (the uniformity loss) adds 2 to 5 points. "
         f"{of('uniformity')}\n"
         "- **Our own loss** compares how much fine detail predicted and true patches have, not "
-        f"where in the patch it lies. We claimed that it adds 2 points. {of('energy form')}")
+        f"where in the patch it lies. We claimed that it adds 2 points. {of('energy form')}{more}")
 
 
 def ledger_table(found: list[Judgement]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import stats
-from test_claims import evidence_of, price_list, record
+from test_claims import again, evidence_of, price_list, record
 
 from mae_lib.config import RECIPES, PretrainConfig
 from mae_lib.evidence import claims, experiments, plan, report
@@ -111,6 +111,11 @@ def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
             "**inconclusive**") in text
     assert text.endswith("We claimed that it adds 2 points. We have **not measured** it yet.")
     assert text.startswith("- The report says")
+    (tmp_path / "again").mkdir()
+    records = evidence_of(tmp_path / "again", again((1.2, 1.4), (0.0, 0.1)))
+    assert report.headline(records).endswith(
+        "they add 1 point or more. We measured +1.3 [+1.2, +1.4] points, on new seeds: "
+        "**confirmed**.")
     data = {k: v for k, v in DATA.items() if k != "fingerprint"}
     evidence.records[LETTER] = [r | {"data": data} for r in evidence.records[LETTER]]
     assert report.headline(evidence).startswith("The first two results are **provisional**:")
@@ -161,13 +166,13 @@ def test_what_was_measured_before_the_rule_is_marked_provisional(evidence):
     def marked():
         return {(j.claim.text, j.over) for j in claims.ledger(evidence) if j.early}
 
-    assert not marked() and evidence.prices_count
+    assert not marked() and not evidence.early
     data = {k: v for k, v in DATA.items() if k != "fingerprint"}
     evidence.records[LETTER] = [r | {"data": data} for r in evidence.records[LETTER]]
     letter = [c.text for c in rule.GAINS if c.runs == LETTER]
     measured = {text for text, _ in marked()}
     assert measured and measured <= set(letter)
-    evidence.prices_count = False  # counted numbers and those of runs do not depend on it
+    evidence.early = {claims.TIMED}  # counted numbers and those of runs do not depend on it
     timed = marked() - {(text, over) for text, over in marked() if text in letter}
     assert timed and {over for _, over in timed} == {claims.TIMED}
     rows = report.ledger_table(claims.ledger(evidence)).splitlines()[2:]
@@ -179,7 +184,7 @@ def test_prices_from_before_the_registration_do_not_count(evidence, tmp_path):
     path = tmp_path / "add_on_prices.json"
     lists = json.loads(path.read_text())
     path.write_text(json.dumps([prices | {"date": "2026-11-01"} for prices in lists]))
-    assert not Evidence(tmp_path).prices_count
+    assert Evidence(tmp_path).early == {claims.TIMED}
     assert "**Provisional**" in report.about_prices(Evidence(tmp_path))
 
 
