@@ -22,8 +22,7 @@ from mae_lib.config import RECIPES, PretrainConfig, variant_settings
 from mae_lib.data.sources import ImageSet
 from mae_lib.evidence import plan
 from mae_lib.evidence.plan import LABEL_COUNTS, PLACES, SEARCH, STUDIES, Study
-from mae_lib.evidence.registration import SMALL
-from mae_lib.evidence.second_registration import AGAIN
+from mae_lib.evidence.registration import LETTER, SMALL
 from mae_lib.pretrain import add_data_arguments, data_from
 from mae_lib.results import BASELINES, Results
 from mae_lib.runtime import cli, distributed, hardware, workers
@@ -86,7 +85,7 @@ class Experimenter:
 
     def jobs(self, study: Study) -> list[Job]:
         """The runs of a study, seed by seed."""
-        few = LABEL_COUNTS * (study.place != AGAIN)  # it has no claim about few labels
+        few = LABEL_COUNTS * (study.place in (SMALL, LETTER))
         changes = {"label_counts": few} if study.fine_tune else {"fine_tune": None}
         jobs = []
         for seed in study.seeds:

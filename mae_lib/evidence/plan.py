@@ -15,13 +15,15 @@ class Place:
     settings: dict = field(default_factory=dict)
 
 
+MORE = "small, tuned, more images"  # asked after the second registration's runs; without a claim
+SEARCH_IMAGES = 24_000
 PLACES = {
     SMALL: Place("tuned", 8_000),
     AGAIN: Place("tuned", 8_000),
+    MORE: Place("tuned", SEARCH_IMAGES),
     # The ratio changes with every one of 1,563 steps, as specified, and not four times an epoch.
     LETTER: Place("specified", settings={"images_per_epoch": 100_000, "mask_ratio_holds": 1563}),
 }
-SEARCH_IMAGES = 24_000
 # Axes, tried one after another, of settings of the original; the search begins at the first ones.
 SEARCH = (("lr=0.0024", "lr=0.0048", "lr=0.0012"), ("batch_size=64", "batch_size=32"),
           ("crop_scale=0.2", "crop_scale=0.4"), ("decoder_depth=1", "decoder_depth=2"),
@@ -54,6 +56,7 @@ STUDIES = {
     "order": Study(("reversed",)),
     "again": Study((WEAK,), AGAIN_SEEDS, AGAIN),
     "again-tuned": Study(("original", BOTH), AGAIN_SEEDS, AGAIN, fine_tune=True),
+    "more": Study(("original", BOTH), tuple(range(23, 29)), MORE, fine_tune=True),
     "letter": Study(("original", "improved"), SEEDS[LETTER], LETTER, fine_tune=True),
     "long": Study(tuple(f"{name}+epochs=100" for name in ("original", "improved", OWN[0].variant)),
                   (1,), LETTER, fine_tune=True),

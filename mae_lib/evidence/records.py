@@ -6,7 +6,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 from mae_lib.config import ADD_ONS, RECIPES, PretrainConfig, variant_settings
-from mae_lib.evidence.plan import PLACES, STUDIES, Study
+from mae_lib.evidence.plan import MORE, PLACES, STUDIES, Study
 from mae_lib.evidence.registration import GAINS, LETTER, OWN, SMALL
 from mae_lib.evidence.second_registration import AGAIN
 from mae_lib.results import BASELINES, Interval, Results, entries_of_pairs, grouped, student
@@ -28,17 +28,20 @@ class Evidence:
     """The records of the experiments by place (SMALL, LETTER), and the measured prices of a step.
 
     At each place, the registered runs count from the moment when all that judge its claims are
-    there; until then, those of the first edition do, if there are any. The two never mix. AGAIN has
-    runs only once all are there, and BEGUN the registered runs of LETTER from the first one on.
+    there; until then, those of the first edition do, if there are any. The two never mix. AGAIN and
+    MORE have runs only once all are there, and BEGUN the registered runs of LETTER from the first
+    one on.
     `early` says what the prices' intervals run over, if they are from before the registration.
     """
 
     def __init__(self, folder: Path = ASSETS):
         records = Results(folder / "results.json").read()
         self.records = {place: _that_count(records, place) for place in (SMALL, LETTER)}
-        self.records[BEGUN], again = (_registered(records, place) for place in (LETTER, AGAIN))
-        complete = len(again) == len(_planned(AGAIN))
-        self.records[AGAIN] = [r for r in again if complete and "failed" not in r["measures"]]
+        self.records[BEGUN] = _registered(records, LETTER)
+        for place in (AGAIN, MORE):
+            found = _registered(records, place)
+            complete = len(found) == len(_planned(place))
+            self.records[place] = [r for r in found if complete and "failed" not in r["measures"]]
         path = folder / "add_on_prices.json"
         prices = json.loads(path.read_text("utf-8")) if path.exists() else []
         newest = {p["device"]: p for p in sorted(prices, key=lambda p: p["date"])

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from mae_lib.evidence import registration as rule
 from mae_lib.evidence.claims import NOT_MEASURED, Judgement, ledger, own_claims, text_of, text_of_p
-from mae_lib.evidence.plan import LABEL_COUNTS, LATER, score
+from mae_lib.evidence.plan import LABEL_COUNTS, LATER, MORE, score
 from mae_lib.evidence.records import ADD_ON_SETS, BEGUN, Evidence, name_of
 from mae_lib.evidence.registration import CONTRASTS, LETTER, OWN, SMALL, Gain
+from mae_lib.evidence.second_registration import AGAIN, BOTH, WEAK
 from mae_lib.model import PRESETS
 from mae_lib.plots import COLOURS, GREY, new_figure, save, styled
 from mae_lib.results import BASELINES, MEASURES, Results, summarise, table
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "figures" / "evidence"
 PAGES = ("README.md", "RESULTS.md")
 REGISTRATION = ROOT / "mae_lib" / "assets" / "registration.json"
+SHORT = {WEAK: "weak uniformity", BOTH: "combination"}  # names for tables
 VERDICTS = {  # and their colours
     rule.HARMFUL: COLOURS[1], rule.REFUTED: COLOURS[1], rule.CONFIRMED: COLOURS[2],
     rule.SMALLER: COLOURS[5], rule.SUPPORTED: COLOURS[2], rule.INCONCLUSIVE: GREY,
@@ -150,9 +152,10 @@ def labels_table(evidence: Evidence) -> str:
 
 
 def methods_table(evidence: Evidence, place: str = SMALL) -> str:
-    """Baselines, original and improved, as plain text."""
-    runs = [r for name in (*BASELINES, "original", "improved") for r in evidence.runs(name, place)]
-    return f"```\n{table(runs, times=False)}\n```"
+    """Baselines, original, improved and the second registration's methods, as plain text."""
+    runs = [r | {"name": SHORT.get(name, name)} for name in (*BASELINES, "original", "improved",
+            *SHORT) for r in evidence.runs(name, place)]
+    return f"```\n{table(runs, times=False)}\n```" if runs else ""
 
 
 def search_list(records: list[dict]) -> str:
@@ -175,6 +178,8 @@ def blocks(evidence: Evidence) -> dict[str, str]:
         "contrasts": contrasts_table(evidence),
         "labels": labels_table(evidence),
         "methods": methods_table(evidence),
+        "methods again": methods_table(evidence, AGAIN),
+        "methods with more images": methods_table(evidence, MORE),
         "methods to the letter": methods_table(evidence, LETTER),
         "begun": f"The registered runs so far, which judge nothing until all are there: "
                  f"{about(evidence, BEGUN)}\n\n{methods_table(evidence, BEGUN)}"

@@ -18,6 +18,7 @@ from mae_lib.evidence import claims, experiments, plan, report
 from mae_lib.evidence import registration as rule
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
 from mae_lib.evidence.registration import LETTER, SMALL
+from mae_lib.evidence.second_registration import AGAIN, WEAK
 from mae_lib.results import Results
 from mae_lib.training.checkpoints import ASSETS
 
@@ -121,6 +122,19 @@ def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     assert report.headline(evidence).startswith("The first two results are **provisional**:")
     (tmp_path / "results.json").unlink()
     assert "We have **not measured** it yet" in report.headline(Evidence(tmp_path))
+
+
+def test_more_images_are_shown_once_all_runs_are_there(tmp_path):
+    records = [run(r["name"], r["seed"] + 12, **{m: e["value"] for m, e in r["measures"].items()})
+               | {"settings": r["settings"]}
+               for r in again((1.2, 1.4), (0.2, 0.4)) if r["seed"] < 17 and r["name"] != WEAK]
+    found = evidence_of(tmp_path, records)
+    assert not report.methods_table(found, AGAIN)
+    rows = {line[:22].strip(): line[22:].split() for line in
+            report.methods_table(found, plan.MORE).splitlines()[1:5]}
+    assert list(rows) == ["", "original", "combination", "combination − original"]
+    assert rows["combination − original"] == ["1.3", "±", "0.1", "0.3", "±", "0.1"]
+    assert not report.methods_table(evidence_of(tmp_path, records[1:]), plan.MORE)
 
 
 def test_it_says_how_the_runs_were_made(evidence):
