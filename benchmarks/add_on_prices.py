@@ -15,11 +15,12 @@ import torch
 
 from benchmarks import timing
 from mae_lib.config import PretrainConfig, variant_settings
+from mae_lib.evidence.second_registration import BOTH
 from mae_lib.masking import num_visible_patches, training_mask_ratio
 from mae_lib.runtime import cli, hardware
 
 LOSSES = {"original": "original", "+ Laplacian": "laplacian", "+ uniformity": "uniformity",
-          "+ both": "laplacian+uniformity"}
+          "+ both": "laplacian+uniformity", "+ energy form and uniformity": BOTH}
 RATIOS = (0.0, 0.5, 0.55, 0.6, 0.65, 0.7)
 ITERS = 1563  # steps of an epoch of the specification
 
