@@ -12,7 +12,8 @@ from mae_lib.course.widgets.sheet import INK, Sheet
 from mae_lib.evidence import claims, report
 from mae_lib.evidence.claims import NOT_MEASURED, Judgement
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
-from mae_lib.evidence.registration import Gain, Price, verdict_on_gain
+from mae_lib.evidence.registration import OWN, Gain, Price, verdict_on_gain
+from mae_lib.evidence.second_registration import AGAIN, BOTH, WEAK
 from mae_lib.plots import COLOURS, GREY, new_figure, styled
 from mae_lib.results import MEASURES
 
@@ -135,6 +136,33 @@ def controls(evidence: Evidence) -> tuple[Figure, str]:
     return figure, ("Linear-probe accuracy of the original, the curriculum and its controls, a dot "
                     "for each seed and a line at the mean. Runs that compute more than the "
                     "original are orange, the others blue.")
+
+
+@styled
+def own(evidence: Evidence) -> tuple[Figure, str]:
+    """Our own claims: every pair, the mean with its interval, where the interval must begin."""
+    measured = [(c.measure, c.variant, c.runs) for c in OWN] + [
+        ("lp", WEAK, AGAIN), ("lp", BOTH, AGAIN), ("ft", BOTH, AGAIN)]
+    figure, ((axis,),) = new_figure(1, 1, 9, 3.4)
+    labels = []
+    for y, judgement in enumerate(claims.own_claims(evidence)):
+        (measure, variant, place), claim = measured[y], judgement.claim
+        pairs = evidence.pairs(measure, variant, place=place)
+        axis.plot([b - a for a, b in pairs], [y] * len(pairs), "o", color=GREY, alpha=0.6)
+        limit = claim.claimed - claim.worth if isinstance(claim, Gain) else claim.limit
+        axis.plot(limit, y, "D", color="black", markersize=7, fillstyle="none")
+        if judgement.interval:
+            value, low, high = judgement.interval
+            axis.hlines(y, low, high, color=colour_of(judgement.verdict), linewidth=3)
+            axis.plot(value, y, "|", color="black", markersize=16)
+        labels.append(f"{claim.topic}: {MEASURES[measure][0].removesuffix(' %')}")
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.invert_yaxis()
+    axis.set(xlabel="difference from the original, points")
+    return figure, ("Our own claims, a dot for each pair of runs. A bar is the 95 % interval of "
+                    "their mean: green where the claim is confirmed. It must begin at the diamond "
+                    "or to the right of it.")
 
 
 # ---------------------------------------------------------------- pictures
