@@ -345,7 +345,7 @@ print(f"{len(held)} held-out images remain")
 # | `norm_pix` | on | you want reconstructions that borrow nothing: off |
 # | peak learning rate | 2e-3 for a small model with batches of 32 | the loss jumps: halve it; you start from the shipped weights: a tenth |
 # | epochs | as many as fit into your time | the loss on held-out images rises: fewer |
-# | add-ons | none | you want to test one: then train with and without it, with several seeds |
+# | add-ons | none | you want to test one: then train with and without it, with several seeds; begin with `lambda_unif=0.002` ([notebook 10](10_claims.ipynb)) |
 #
 # How many epochs fit? First measure what a step costs on your machine. `batch_at(step)` gives the randomly cropped
 # images for that step.
