@@ -80,11 +80,13 @@ def test_every_control_changes_picture_or_words(explorer):
 
 def test_it_shows_what_its_pure_function_draws(explorer):
     frame = explorer.render(**explorer.values)
-    assert np.array_equal(frame.picture, explorer.frame.picture)
+    # A matrix product can round differently from one call to the next, and with it a pixel.
+    shown = explorer.frame.picture.astype(int)
+    np.testing.assert_allclose(frame.picture, shown, rtol=0, atol=1)
     assert frame.text == explorer.frame.text
     with Image.open(io.BytesIO(explorer.image.value)) as image:
         assert image.format.lower() == explorer.image.format
-        off = np.abs(np.asarray(image).astype(int) - frame.picture)
+        off = np.abs(np.asarray(image).astype(int) - shown)
     assert off.mean() < 2 if frame.photographic else not off.any()
     assert explorer.caption.value == frame.text
 

@@ -158,6 +158,7 @@ def own(evidence: Evidence) -> tuple[Figure, str]:
         labels.append(f"{claim.topic}: {MEASURES[measure][0].removesuffix(' %')}")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(labels)), labels)
+    axis.margins(y=0.12)
     axis.invert_yaxis()
     axis.set(xlabel="difference from the original, points")
     return figure, ("Our own claims, a dot for each pair of runs. A bar is the 95 % interval of "
