@@ -8,9 +8,9 @@ from scipy import stats
 
 from mae_lib.config import PretrainConfig, variant_settings
 from mae_lib.evidence import registration as rule
+from mae_lib.evidence import second_registration as second
 from mae_lib.evidence.records import TIMED, Evidence
 from mae_lib.evidence.registration import CONFIRMED, INCONCLUSIVE, REFUTED, Gain, Price
-from mae_lib.evidence.second_registration import AGAIN, ANY_GAIN, BOTH, LEAST_GAIN, MOST_HARM, WEAK
 from mae_lib.masking import schedule_mask_ratio
 from mae_lib.results import Interval, student
 from mae_lib.training.compute import relative_cost
@@ -207,12 +207,12 @@ CHECKS = (
           _schedules_deviate, 0.5, "largest deviation of 20 printed values", "%"),
 )
 AGAIN_CHECKS = tuple(
-    Check(topic, text, lambda e, m=measure, v=variant: e.effect(m, v, place=AGAIN), limit,
-          "pairs of new seeds", "points", above=True)
+    Check(topic, text, lambda e, m=measure, v=variant: e.effect(m, v, place=second.AGAIN), limit,
+          f"{len(second.AGAIN_SEEDS)} pairs of new seeds", "points", above=True)
     for topic, text, measure, variant, limit in (
-        ("weak uniformity", "raises linear-probe accuracy, at the original's compute", "lp", WEAK,
-         ANY_GAIN),
+        ("weak uniformity", "raises linear-probe accuracy, at the original's compute", "lp",
+         second.WEAK, second.ANY_GAIN),
         ("weak uniformity and energy form", "raise linear-probe accuracy by 1 point or more, at "
-         "the original's compute", "lp", BOTH, LEAST_GAIN),
+         "the original's compute", "lp", second.BOTH, second.LEAST_GAIN),
         ("weak uniformity and energy form", "lower fine-tuned accuracy by 0.5 points at most", "ft",
-         BOTH, -MOST_HARM)))
+         second.BOTH, -second.MOST_HARM)))

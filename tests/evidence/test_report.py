@@ -115,8 +115,8 @@ def test_the_headline_has_intervals_and_verdicts(evidence, tmp_path):
     (tmp_path / "again").mkdir()
     records = evidence_of(tmp_path / "again", again((1.2, 1.4), (0.0, 0.1)))
     assert report.headline(records).endswith(
-        "the two add 1 point or more. We measured +1.3 [+1.2, +1.4] points, over pairs of new "
-        "seeds: **confirmed**.")
+        "the two add 1 point or more. We measured +1.3 [+1.2, +1.4] points, over 12 pairs of "
+        "new seeds: **confirmed**.")
     data = {k: v for k, v in DATA.items() if k != "fingerprint"}
     evidence.records[LETTER] = [r | {"data": data} for r in evidence.records[LETTER]]
     assert report.headline(evidence).startswith("The first two results are **provisional**:")

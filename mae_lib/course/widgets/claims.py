@@ -162,8 +162,8 @@ def own(evidence: Evidence) -> tuple[Figure, str]:
     axis.invert_yaxis()
     axis.set(xlabel="difference from the original, points")
     return figure, ("Our own claims, a dot for each pair of runs. A bar is the 95 % interval of "
-                    "their mean: green where the claim is confirmed. It must begin at the diamond "
-                    "or to the right of it.")
+                    "their mean. A claim is confirmed, and its bar is green, if the bar begins at "
+                    "the diamond or to the right of it.")
 
 
 # ---------------------------------------------------------------- pictures
