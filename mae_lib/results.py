@@ -177,7 +177,8 @@ def table(records: list[dict], times: bool = True) -> str:
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         blocks += ["\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)]
     seeds = " or ".join(map(str, sorted({len(group) for group in groups.values()} - {1})))
-    over = f"{seeds} seeds (Student's t); for single runs, over " if seeds else ""
+    over = (f"{seeds} seeds (Student's t; differences use the\nseeds that both have); in rows "
+            "without several seeds, over ") if seeds else ""
     notes = (f"±: half the width of a 95 % interval over {over}the test images." +
              "\nOne seed says nothing about other seeds." * (not seeds))
     if any(r["settings"].get("norm_pix") for r in records):

@@ -697,7 +697,8 @@ def test_times_of_several_devices_are_not_averaged():
     text = R.table([run("CPU", 100, 1), run("GPU", 5, 2), run("CPU", 300, 3)])
     rows = [line.split() for line in text.splitlines() if line.startswith("original")]
     assert [row[-1] for row in rows] == ["200", "1"]
-    assert text.endswith("over 3 seeds (Student's t); for single runs, over the test images.")
+    assert text.endswith("over 3 seeds (Student's t; differences use the\nseeds that both have); "
+                         "in rows without several seeds, over the test images.")
     assert "interval over the test images." in R.table([run("CPU", 100, 1)])
     other = [run("CPU", 1, seed) | {"name": "improved"} for seed in (1, 2)]
     assert "over 2 or 3 seeds" in R.table([run("CPU", 1, seed) for seed in (1, 2, 3)] + other)

@@ -35,17 +35,13 @@ def jobs_of(comparison: Comparison, names: Sequence[str], seeds: Sequence[int]) 
             for name, seed in runs_of(names, seeds)]
 
 
-def best(records: list[dict]) -> int:
-    """The index of the record with the highest score, the first on a tie."""
-    return max(range(len(records)), key=lambda i: plan.score(records[i]))
-
-
 def search(comparison: Comparison, axes: tuple[tuple[str, ...], ...]) -> str:
-    """The best part of every axis, found one axis after the other, as a variant; seed 0."""
+    """The best part of every axis, the first on a tie, found one axis after the other; seed 0."""
     chosen = [values[0] for values in axes]
     for i, values in enumerate(axes):
         variants = ["+".join([*chosen[:i], value, *chosen[i + 1:]]) for value in values]
-        chosen[i] = values[best(workers.finish(jobs_of(comparison, variants, [0])))]
+        scores = list(map(plan.score, workers.finish(jobs_of(comparison, variants, [0]))))
+        chosen[i] = values[scores.index(max(scores))]
     return "+".join(chosen)
 
 

@@ -28,9 +28,13 @@ PLACES = {
 SEARCH = (("lr=0.0024", "lr=0.0048", "lr=0.0012"), ("batch_size=64", "batch_size=32"),
           ("crop_scale=0.2", "crop_scale=0.4"), ("decoder_depth=1", "decoder_depth=2"),
           ("weight_decay=0.05", "weight_decay=0.15"))
-# A question that we asked after the registered runs had ended; without a claim, as CONTRASTS.
-LATER = (("reversed", "curriculum", "the curriculum's mask ratios in reverse order"),
-         ("reversed", "original", "the same, against the original"))
+# Questions that we asked after the registered runs had ended; without a claim, as CONTRASTS.
+LATER = (("shuffled", "original", "the random order, against the original"),
+         ("shuffled", "mean-ratio", "the random order, against the mean ratio"),
+         ("mean-ratio", "original", "the mean ratio, against the original"),
+         ("curriculum", "original+epochs=12", "the curriculum, against longer training"),
+         ("reversed", "curriculum", "the curriculum's mask ratios in reverse order"),
+         ("reversed", "original", "the reverse order, against the original"))
 LABEL_COUNTS = (50, 500)  # 1 and 10 % of 5,000: fine-tuned runs are tried with these too
 FACTORIAL = ("original", "curriculum", "laplacian", "uniformity", "curriculum+laplacian",
              "curriculum+uniformity", "laplacian+uniformity", "improved")

@@ -14,7 +14,7 @@ from scipy import stats
 from test_claims import again, evidence_of, price_list, record
 
 from mae_lib.config import RECIPES, PretrainConfig
-from mae_lib.evidence import claims, experiments, plan, report
+from mae_lib.evidence import claims, plan, report
 from mae_lib.evidence import registration as rule
 from mae_lib.evidence.records import ADD_ON_SETS, Evidence, name_of
 from mae_lib.evidence.registration import LETTER, SMALL
@@ -94,7 +94,7 @@ def test_nothing_registered_was_changed(name):
 def test_the_tuned_recipe_is_the_winner_of_the_recorded_search():
     records = Results(ASSETS / "search.json").read()
     assert all(r["seed"] == 0 and "lp" not in r["measures"] for r in records)
-    winner = records[experiments.best(records)]["name"]
+    winner = max(records, key=plan.score)["name"]
     names = [part.partition("=")[::2] for part in winner.split("+")]
     for name, text in names:
         assert (vars(PretrainConfig()) | RECIPES["tuned"].pretrain)[name] == float(text), winner
