@@ -576,10 +576,10 @@ for judgement in own_claims(evidence)[:2]:
 #
 # Then we tried once more. We had registered nine comparisons without a claim (in the table above, from *the three
 # add-ons together* to *the uniformity loss at a fifth of its strength*). The largest gain among them was 1.1 points,
-# with *weak uniformity*. But the best of nine tends to look
-# better than it is, and on the photographs of our older runs weak uniformity had lowered the accuracy of the probe by
-# 0.9 points. So we registered it as a claim, alone and together with the energy form. We kept the energy form because
-# both losses and the curriculum together had gained 1.7 points on the older photographs, at the original's compute.
+# with *weak uniformity*. But the best of nine tends to look better than it is, and on the photographs of our older runs
+# weak uniformity had lowered the accuracy of the probe by 0.9 points. So we registered it as a claim, alone and
+# together with the energy form. We kept the energy form because both losses and the curriculum together had gained 1.7
+# points on the older photographs, at the original's compute.
 #
 # The claims are judged on 12 pairs of new runs, with seeds that no run had before. We changed the plan once: after the
 # first two runs had begun, and before any had ended, we dropped measures that no claim needs.
